@@ -1,0 +1,1 @@
+//! Journal entries, Merkle tree, checkpoints, proofs and the offline verifier.

@@ -1,0 +1,1 @@
+//! HTTP of the authorization server and of the admin API.

@@ -1,0 +1,1 @@
+//! The agent's side: any MCP client in, bound tokens out.

@@ -1,0 +1,1 @@
+//! Enforcement in front of MCP servers, over Streamable HTTP and stdio.

@@ -1,0 +1,1 @@
+//! JWS, JWK and thumbprints: strict parse, verify, sign.

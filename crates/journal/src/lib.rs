@@ -1,0 +1,1 @@
+//! The durable, signed, append-only log.

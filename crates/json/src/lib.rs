@@ -1,0 +1,1 @@
+//! Strict JSON and its RFC 8785 canonical form.

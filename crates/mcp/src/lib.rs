@@ -1,0 +1,1 @@
+//! The MCP messages Attorn enforces, per revision.

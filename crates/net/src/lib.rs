@@ -1,0 +1,1 @@
+//! Listeners, TLS, limits, graceful stop and outbound HTTP.

@@ -1,0 +1,1 @@
+//! The rules of the authorization server and of the resource server.

@@ -1,0 +1,1 @@
+//! Decides: a permit or a denial that explains itself.

@@ -1,0 +1,1 @@
+//! The registry on SQL: one module per aggregate.

@@ -1,0 +1,1 @@
+//! Keys, clock, vectors and canary upstreams for tests.

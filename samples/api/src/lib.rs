@@ -1,0 +1,1 @@
+//! A small HTTP invoice API for the sample MCP server to call.

@@ -1,0 +1,1 @@
+//! A small invoice MCP server with read, write and irreversible tools.
