@@ -1,0 +1,206 @@
+//! Outbound HTTP/1.1: own pool, explicit roots, judged addresses.
+//!
+//! Implemented: TCP and TLS connections kept for reuse, time limits for connecting, for the response
+//! head and between pieces of the body, streaming response bodies; dropping a body cancels.
+//! Not implemented, on purpose: redirects, proxies from the environment, HTTP/2, decompression, and
+//! any second attempt once a byte of the request may have left.
+
+mod connect;
+mod pool;
+mod response;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+pub use connect::Connect;
+use connect::Connector;
+use pool::{Pool, Sender};
+pub use response::{ResponseBody, ResponseBodyError};
+
+use crate::tls::{Roots, TlsError};
+
+/// Which addresses a client may connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// TLS to any address; plain HTTP only to loopback addresses.
+    Any,
+    /// Loopback addresses only.
+    LoopbackOnly,
+}
+
+/// How a client connects and how long it waits.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Where it may connect to.
+    pub reach: Reach,
+    /// Whom it trusts.
+    pub roots: Roots,
+    /// Time for resolving, connecting and the TLS handshake together.
+    pub connect_timeout: Duration,
+    /// Time from the request sent to the response head.
+    pub head_timeout: Duration,
+    /// Time between two pieces of a response body; `None` for streams that may rest.
+    pub body_timeout: Option<Duration>,
+    /// An unused connection is closed after this.
+    pub idle_timeout: Duration,
+    /// Unused connections kept per host.
+    pub idle_max: usize,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            reach: Reach::Any,
+            roots: Roots::Public,
+            connect_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(60),
+            body_timeout: None,
+            idle_timeout: Duration::from_secs(20),
+            idle_max: 256,
+        }
+    }
+}
+
+/// A URL this client does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlRefusal {
+    /// It has no host, or no scheme.
+    #[error("the URL is not absolute")]
+    NotAbsolute,
+    /// The scheme is neither `http` nor `https`.
+    #[error("the URL's scheme is neither http nor https")]
+    Scheme,
+    /// RFC 3986 section 3.2.1: user information would be sent to whom it names.
+    #[error("the URL holds user information")]
+    UserInformation,
+}
+
+/// A request without a response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Every address of the host is outside the client's reach.
+    #[error("the host has no address within reach")]
+    AddressRefused,
+    /// No connection could be made.
+    #[error("cannot connect")]
+    Connect(#[source] std::io::Error),
+    /// Connecting took too long.
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    /// The connection broke, or what came back is not HTTP.
+    #[error("the exchange broke off")]
+    Exchange(#[source] hyper::Error),
+    /// The response head did not come in time.
+    #[error("the response took too long")]
+    HeadTimeout,
+    /// The name cannot be resolved.
+    #[error("cannot resolve the host name")]
+    Resolve(#[source] std::io::Error),
+    /// The URL is not opened.
+    #[error(transparent)]
+    Url(#[from] UrlRefusal),
+}
+
+/// An HTTP client. Clones share the pool.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: ClientConfig,
+    connector: Connector,
+    pool: Arc<Pool>,
+}
+
+impl Client {
+    /// A client with an empty pool.
+    ///
+    /// # Errors
+    /// When the roots do not parse.
+    pub fn new(config: ClientConfig) -> Result<Self, TlsError> {
+        let connector = Connector::new(config.reach, &config.roots)?;
+        let pool = Arc::new(Pool::new(config.idle_timeout, config.idle_max));
+        Ok(Self(Arc::new(Inner { config, connector, pool })))
+    }
+
+    /// Sends `request`, whose URI is absolute, and waits for the response head.
+    ///
+    /// `Host` and `Connection` are ours; every other header leaves as given. Dropping the response
+    /// body before its end closes the connection, which is how a call is cancelled.
+    ///
+    /// # Errors
+    /// See [`SendError`]. [`SendError::Exchange`] and [`SendError::HeadTimeout`] leave open whether
+    /// the server acted.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, SendError> {
+        self.send_within(request, self.0.config.head_timeout).await
+    }
+
+    /// As [`Client::send`], with its own limit for the response head.
+    ///
+    /// # Errors
+    /// See [`Client::send`].
+    pub async fn send_within(
+        &self,
+        request: Request<Bytes>,
+        head_timeout: Duration,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        let target = Connect::from_uri(request.uri())?;
+        let request = origin_form(request, &target)?;
+        let exchange = self.exchange(request, &target);
+        let (response, sender) = tokio::time::timeout(head_timeout, exchange)
+            .await
+            .map_err(|_late| SendError::HeadTimeout)??;
+        let (pool, limit) = (Arc::clone(&self.0.pool), self.0.config.body_timeout);
+        let give_back = move |sender: Sender| pool.put(target, sender);
+        Ok(response.map(|body| ResponseBody::new(body, sender, give_back, limit)))
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        target: &Connect,
+    ) -> Result<(Response<Incoming>, Sender), SendError> {
+        while let Some(mut sender) = self.0.pool.take(target) {
+            if sender.ready().await.is_err() {
+                continue;
+            }
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, sender)),
+                // Given back means that no byte of it left: the server had closed before.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(SendError::Exchange(error.into_error())),
+                },
+            }
+        }
+        let connecting = self.0.connector.connect(target);
+        let mut sender = tokio::time::timeout(self.0.config.connect_timeout, connecting)
+            .await
+            .map_err(|_late| SendError::ConnectTimeout)??;
+        let response = sender.send_request(request).await.map_err(SendError::Exchange)?;
+        Ok((response, sender))
+    }
+}
+
+/// RFC 9112 section 3.2.1: the request line holds path and query; the rest becomes `Host`.
+fn origin_form(
+    request: Request<Bytes>,
+    target: &Connect,
+) -> Result<Request<Full<Bytes>>, UrlRefusal> {
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().cloned();
+    head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let host = HeaderValue::from_str(&target.authority()).map_err(|_| UrlRefusal::NotAbsolute)?;
+    head.headers.insert(HOST, host);
+    head.headers.remove(CONNECTION);
+    Ok(Request::from_parts(head, Full::new(body)))
+}

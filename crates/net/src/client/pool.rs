@@ -1,0 +1,66 @@
+//! Unused connections, newest first.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::Instant;
+
+use super::Connect;
+
+pub(super) type Sender = SendRequest<Full<Bytes>>;
+
+pub(super) struct Pool {
+    idle_timeout: Duration,
+    idle_max: usize,
+    idle: Mutex<HashMap<Connect, Vec<Idle>>>,
+}
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(idle_timeout: Duration, idle_max: usize) -> Self {
+        Self { idle_timeout, idle_max, idle: Mutex::default() }
+    }
+
+    /// The newest unused connection to `target`; too old ones are closed on the way.
+    pub(super) fn take(&self, target: &Connect) -> Option<Sender> {
+        let mut idle = self.locked();
+        let connections = idle.get_mut(target)?;
+        let now = Instant::now();
+        connections.retain(|kept| {
+            !kept.sender.is_closed() && now.duration_since(kept.since) < self.idle_timeout
+        });
+        connections.pop().map(|kept| kept.sender)
+    }
+
+    /// Keeps a connection whose response was read to its end.
+    pub(super) fn put(&self, target: Connect, sender: Sender) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = self.locked();
+        let connections = idle.entry(target).or_default();
+        if connections.len() < self.idle_max {
+            connections.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<Connect, Vec<Idle>>> {
+        // Nothing above can stop half-way through a change, so a poisoned map is whole.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("idle_max", &self.idle_max).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,271 @@
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::header::{CONTENT_LENGTH, LOCATION};
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper::service::service_fn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::{Body, Limits, Listener, Peer, Shutdown, serve, server_config};
+
+type Answer = fn(Request<Incoming>) -> Response<Body>;
+
+async fn start(answer: Answer, tls: Option<Arc<rustls::ServerConfig>>) -> (SocketAddr, Shutdown) {
+    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), tls).await.unwrap();
+    let (address, shutdown) = (listener.address(), Shutdown::new());
+    let service =
+        service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(request))));
+    tokio::spawn(serve(listener, service, Limits::default(), shutdown.clone()));
+    (address, shutdown)
+}
+
+fn client() -> Client {
+    Client::new(ClientConfig { reach: Reach::LoopbackOnly, ..ClientConfig::default() }).unwrap()
+}
+
+fn get(url: String) -> Request<Bytes> {
+    Request::get(url).body(Bytes::new()).unwrap()
+}
+
+/// Answers with the peer's port: equal ports are one connection.
+fn port_of_peer(request: Request<Incoming>) -> Response<Body> {
+    let peer = request.extensions().get::<Peer>().unwrap();
+    Response::new(Body::full(format!("{} {}", peer.address.port(), peer.encrypted)))
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_its_body() {
+    let (address, _stop) = start(port_of_peer, None).await;
+    let client = client();
+    let first = client.send(get(format!("http://{address}/"))).await.unwrap();
+    let first = first.into_body().bytes(100).await.unwrap();
+    let second = client.send(get(format!("http://{address}/"))).await.unwrap();
+    assert_eq!(second.into_body().bytes(100).await.unwrap(), first);
+    assert!(first.ends_with(b" false"));
+}
+
+#[tokio::test]
+async fn a_body_in_use_keeps_its_connection() {
+    let (address, _stop) = start(port_of_peer, None).await;
+    let client = client();
+    let first = client.send(get(format!("http://{address}/"))).await.unwrap();
+    let second = client.send(get(format!("http://{address}/"))).await.unwrap();
+    let first = first.into_body().bytes(100).await.unwrap();
+    assert_ne!(second.into_body().bytes(100).await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn tls_needs_a_certificate_of_the_given_roots() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let tls =
+        server_config(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes())
+            .unwrap();
+    let (address, _stop) = start(port_of_peer, Some(tls)).await;
+    let url = format!("https://localhost:{}/", address.port());
+
+    let roots = Roots::Pem(made.cert.pem());
+    let trusting =
+        Client::new(ClientConfig { roots, reach: Reach::LoopbackOnly, ..ClientConfig::default() })
+            .unwrap();
+    let answer = trusting.send(get(url.clone())).await.unwrap();
+    assert!(answer.into_body().bytes(100).await.unwrap().ends_with(b" true"));
+
+    assert!(matches!(client().send(get(url)).await, Err(SendError::Connect(_))));
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_like_any_other() {
+    let (address, _stop) = start(
+        |_| {
+            let mut answer = Response::new(Body::empty());
+            *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+            answer.headers_mut().insert(LOCATION, HeaderValue::from_static("/elsewhere"));
+            answer
+        },
+        None,
+    )
+    .await;
+    let answer = client().send(get(format!("http://{address}/"))).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::TEMPORARY_REDIRECT);
+}
+
+#[tokio::test]
+async fn an_address_out_of_reach_is_not_connected_to() {
+    // 192.0.2.0/24 is for documentation (RFC 5737 section 3): nothing answers there.
+    let refused = client().send(get("https://192.0.2.1/".to_owned())).await;
+    assert!(matches!(refused, Err(SendError::AddressRefused)));
+    let anywhere = Client::new(ClientConfig::default()).unwrap();
+    let refused = anywhere.send(get("http://192.0.2.1/".to_owned())).await;
+    assert!(matches!(refused, Err(SendError::AddressRefused)));
+}
+
+#[test]
+fn urls_that_are_not_opened() {
+    let check = |url: &'static str, expected| {
+        assert_eq!(Connect::from_uri(&Uri::from_static(url)).err(), expected, "{url}");
+    };
+    check("http://127.0.0.1:80/", None);
+    check("https://[::1]/", None);
+    check("/path", Some(UrlRefusal::NotAbsolute));
+    check("ftp://127.0.0.1/", Some(UrlRefusal::Scheme));
+    check("http://user@127.0.0.1/", Some(UrlRefusal::UserInformation));
+}
+
+#[test]
+fn the_host_header_is_the_one_of_the_url() {
+    let request = Request::post("http://Example.test:8080/a?b=c")
+        .header(HOST, "attacker.test")
+        .body(Bytes::from_static(b"x"))
+        .unwrap();
+    let target = Connect::from_uri(request.uri()).unwrap();
+    let sent = origin_form(request, &target).unwrap();
+    assert_eq!(sent.headers()[HOST], "example.test:8080");
+    assert_eq!(sent.uri(), "/a?b=c");
+    assert_eq!(sent.method(), Method::POST);
+}
+
+#[tokio::test]
+async fn a_response_longer_than_asked_for_is_refused() {
+    let (address, _stop) = start(|_| Response::new(Body::full("abcd")), None).await;
+    let answer = client().send(get(format!("http://{address}/"))).await.unwrap();
+    assert_eq!(answer.headers()[CONTENT_LENGTH], "4");
+    let refused = answer.into_body().bytes(3).await;
+    assert!(matches!(refused, Err(ResponseBodyError::TooLong { bytes_max: 3 })));
+}
+
+#[tokio::test]
+async fn dropping_the_body_closes_the_connection() {
+    static CANCELLED: Notify = Notify::const_new();
+    let (address, _stop) = start(
+        |_| {
+            let (sender, body) = Body::channel(1);
+            tokio::spawn(async move {
+                sender.send(Bytes::from_static(b"first")).await.unwrap();
+                sender.closed().await;
+                CANCELLED.notify_one();
+            });
+            Response::new(body)
+        },
+        None,
+    )
+    .await;
+    let mut answer = client().send(get(format!("http://{address}/"))).await.unwrap();
+    let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first, "first");
+    drop(answer);
+    CANCELLED.notified().await;
+}
+
+#[tokio::test]
+async fn a_silent_server_and_a_resting_body_are_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let config = ClientConfig {
+        head_timeout: Duration::from_millis(20),
+        body_timeout: Some(Duration::from_millis(20)),
+        ..ClientConfig::default()
+    };
+    let hasty = Client::new(config).unwrap();
+    assert!(matches!(hasty.send(get(url)).await, Err(SendError::HeadTimeout)));
+
+    let (address, _stop) = start(
+        |_| {
+            let (sender, body) = Body::channel(1);
+            tokio::spawn(async move { sender.closed().await });
+            Response::new(body)
+        },
+        None,
+    )
+    .await;
+    let answer = hasty
+        .send_within(get(format!("http://{address}/")), Duration::from_secs(10))
+        .await
+        .unwrap();
+    assert!(matches!(answer.into_body().bytes(10).await, Err(ResponseBodyError::Rested)));
+}
+
+#[tokio::test]
+async fn a_connection_the_server_closed_is_replaced_without_a_second_request() {
+    static REQUESTS: AtomicUsize = AtomicUsize::new(0);
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", server.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut seen = [0_u8; 1024];
+            assert_ne!(stream.read(&mut seen).await.unwrap(), 0);
+            REQUESTS.fetch_add(1, Ordering::SeqCst);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        }
+    });
+    let client = client();
+    for _ in 0..3 {
+        let answer = client.send(get(url.clone())).await.unwrap();
+        assert_eq!(answer.into_body().bytes(10).await.unwrap(), "ok");
+    }
+    assert_eq!(REQUESTS.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_cut() {
+    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).await.unwrap();
+    let address = listener.address();
+    let limits = Limits { header_timeout: Duration::from_millis(30), ..Limits::default() };
+    let service =
+        service_fn(|_| std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty()))));
+    tokio::spawn(serve(listener, service, limits, Shutdown::new()));
+    for opening in ["", "P", "GET / HTTP/1.1\r\nhost: localhost\r\nx: "] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(opening.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Closed by the server, with or without a farewell; never answered with success.
+        let _closed = stream.read_to_end(&mut answer).await.is_ok();
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{opening:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_over_its_limits_is_refused() {
+    let (address, _stop) = start(port_of_peer, None).await;
+    let mut many = String::from("GET / HTTP/1.1\r\nhost: localhost\r\n");
+    for number in 0..100 {
+        many.push_str(&format!("x-{number}: 1\r\n"));
+    }
+    let long = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n", "a".repeat(64 * 1024));
+    for head in [many, long] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The server may close before all is written.
+        let _cut = stream.write_all(format!("{head}\r\n").as_bytes()).await.is_err();
+        let mut answer = Vec::new();
+        let _reset = stream.read_to_end(&mut answer).await.is_err();
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"));
+    }
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_running_request_finish() {
+    static STARTED: Notify = Notify::const_new();
+    static FINISH: Notify = Notify::const_new();
+    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).await.unwrap();
+    let (address, shutdown) = (listener.address(), Shutdown::new());
+    let service = service_fn(|_| async {
+        STARTED.notify_one();
+        FINISH.notified().await;
+        Ok::<_, Infallible>(Response::new(Body::full("done")))
+    });
+    let serving = tokio::spawn(serve(listener, service, Limits::default(), shutdown.clone()));
+    let request =
+        tokio::spawn(async move { client().send(get(format!("http://{address}/"))).await });
+    STARTED.notified().await;
+    shutdown.start();
+    FINISH.notify_one();
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!(answer.into_body().bytes(10).await.unwrap(), "done");
+    serving.await.unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,255 @@
+//! The accept loop: limits on time, bytes and streams, and a graceful stop.
+//!
+//! Not implemented: a limit on the time a client may take to read a response, upgrades.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep};
+
+use crate::{Listener, Peer, Shutdown};
+
+/// What one listener takes from its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at the same time; more wait in the operating system's queue.
+    pub connections_max: usize,
+    /// Time for a TLS handshake, and again for one request head; an idle connection is closed after it.
+    pub header_timeout: Duration,
+    /// Bytes of one request head.
+    pub header_bytes_max: u32,
+    /// Fields of one request head.
+    pub header_count_max: usize,
+    /// HTTP/2 streams at the same time on one connection.
+    pub streams_max: u32,
+    /// How long running requests may finish after a stop was asked for.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            header_timeout: Duration::from_secs(30),
+            header_bytes_max: 32 * 1024,
+            header_count_max: 64,
+            streams_max: 128,
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves `service` on `listener` until `shutdown`, then lets running requests finish.
+pub async fn serve<S, B>(listener: Listener, service: S, limits: Limits, shutdown: Shutdown)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let listener = Arc::new(listener);
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            () = shutdown.started() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let (place, stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: do not spin, connections will end.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (listener, service, shutdown) = (listener.clone(), service.clone(), shutdown.clone());
+        connections.spawn(async move {
+            connection(&listener, (stream, peer), service, &limits, &shutdown).await;
+            drop(place);
+        });
+    }
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.drain_timeout, drained).await.is_err() {
+        tracing::warn!("requests still running at the end of the drain time were cut");
+    }
+}
+
+async fn accept(
+    listener: &Listener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(tokio::sync::OwnedSemaphorePermit, TcpStream, Peer)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((place, stream, Peer { address, encrypted: listener.is_encrypted() }))
+}
+
+async fn connection<S, B>(
+    listener: &Listener,
+    (stream, peer): (TcpStream, Peer),
+    service: S,
+    limits: &Limits,
+    shutdown: &Shutdown,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Some(tls) = listener.tls() else {
+        return speak_http(stream, peer, service, limits, shutdown).await;
+    };
+    match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => speak_http(stream, peer, service, limits, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_late) => tracing::debug!("TLS handshake took too long"),
+    }
+}
+
+async fn speak_http<IO, S, B>(io: IO, peer: Peer, service: S, limits: &Limits, shutdown: &Shutdown)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + Sync,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    });
+    let protocol = protocol(limits);
+    let io = TokioIo::new(Opening::new(io, limits.header_timeout));
+    let mut connection = pin!(protocol.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.started() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = %error, "connection ended early");
+    }
+}
+
+fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut protocol = auto::Builder::new(TokioExecutor::new());
+    // hyper refuses to start below 8 KiB.
+    let head_bytes = usize::try_from(limits.header_bytes_max).unwrap_or(usize::MAX).max(8192);
+    protocol
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(head_bytes)
+        .max_headers(limits.header_count_max);
+    protocol
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(limits.header_bytes_max)
+        .max_concurrent_streams(limits.streams_max)
+        // Rapid reset: few streams reset by the peer may wait, few may be provoked by it.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(64)
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout);
+    protocol
+}
+
+/// Limits the time until a connection's first bytes, before which no HTTP timer runs.
+struct Opening<IO> {
+    io: IO,
+    // Invariant: `Some` until `OPENING_BYTES` were read.
+    deadline: Option<Pin<Box<Sleep>>>,
+    seen_bytes: usize,
+}
+
+impl<IO> Opening<IO> {
+    fn new(io: IO, timeout: Duration) -> Self {
+        let deadline = tokio::time::sleep_until(Instant::now() + timeout);
+        Self { io, deadline: Some(Box::pin(deadline)), seen_bytes: 0 }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Opening<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if let Some(deadline) = self.deadline.as_mut()
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        if self.deadline.is_some() {
+            self.seen_bytes += buffer.filled().len() - before;
+            if self.seen_bytes >= OPENING_BYTES {
+                self.deadline = None;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Opening<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+/// RFC 9113 section 3.4: the client preface has 24 bytes; a shorter HTTP/1 request is not refused,
+/// only its connection is not kept.
+const OPENING_BYTES: usize = 24;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
