@@ -1,1 +1,29 @@
 //! Journal entries, Merkle tree, checkpoints, proofs and the offline verifier.
+//!
+//! Pure: bytes in, values or refusals out. No file, no clock, no randomness.
+//!
+//! Implemented:
+//! - entries as RFC 8785 canonical JSON: [`Entry`];
+//! - the tree of RFC 6962 section 2.1 with inclusion and consistency proofs: [`tree`];
+//! - tiles, tile paths and entry bundles of [C2SP tlog-tiles](https://c2sp.org/tlog-tiles): [`tile`];
+//! - Ed25519 notes of [C2SP signed-note](https://c2sp.org/signed-note): [`note`];
+//! - checkpoints of [C2SP tlog-checkpoint](https://c2sp.org/tlog-checkpoint): [`checkpoint`];
+//! - an export bundle that needs nothing else to be verified: [`bundle`], [`verify`].
+//!
+//! Not implemented: witness cosignatures (other signatures on a note are kept, not judged),
+//! sealed payloads, and tombstones for pruned logs.
+
+pub mod bundle;
+pub mod checkpoint;
+pub mod digest;
+mod encode;
+mod entry;
+mod kind;
+pub mod note;
+pub mod outcome;
+pub mod tile;
+pub mod tree;
+pub mod verify;
+
+pub use self::entry::{Decision, Entry, EntryError, Outcome};
+pub use self::kind::Kind;

@@ -1,0 +1,219 @@
+//! What an entry is about. The names are stable: they are what an auditor searches for.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// The kind of an entry, written as `<area>.<fact>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// An operator changed something that has no kind of its own.
+    AdminChanged,
+    /// Audit entries or other records left through an export.
+    AdminExported,
+    /// An operator read something.
+    AdminRead,
+    /// An operator's request was refused.
+    AdminRefused,
+    /// A person allowed one irreversible call.
+    ApprovalGiven,
+    /// A person declined one irreversible call.
+    ApprovalRefused,
+    /// A call waits for a person.
+    ApprovalRequested,
+    /// A call ended: the outcome of an earlier [`Kind::CallDecided`].
+    CallCompleted,
+    /// A call was permitted or denied. Written before anything is forwarded.
+    CallDecided,
+    /// A right was given to an agent.
+    GrantCreated,
+    /// A right was taken back.
+    GrantRevoked,
+    /// A one-time enrolment code was made.
+    IdentityCodeIssued,
+    /// An agent or operator proved its key and became known.
+    IdentityEnrolled,
+    /// An enrolment was refused.
+    IdentityEnrolmentRefused,
+    /// The owner of an agent or server changed.
+    IdentityOwnerChanged,
+    /// An agent, server, operator or owner was registered.
+    IdentityRegistered,
+    /// A suspended identity is active again.
+    IdentityResumed,
+    /// An identity ended for good.
+    IdentityRetired,
+    /// An identity was suspended.
+    IdentitySuspended,
+    /// The journal was opened, after a first start, a restart or a crash.
+    JournalOpened,
+    /// A key was added.
+    KeyAdded,
+    /// A key was removed; what it signed is no longer accepted.
+    KeyRemoved,
+    /// A key signs no more, but what it signed is still accepted.
+    KeyRetired,
+    /// A key was replaced by a new one.
+    KeyRotated,
+    /// An emergency stop was set.
+    LockCreated,
+    /// An emergency stop was lifted.
+    LockLifted,
+    /// A policy set took effect.
+    PolicyApplied,
+    /// A policy set was refused; the old one stays.
+    PolicyRefused,
+    /// An earlier policy set took effect again.
+    PolicyRolledBack,
+    /// A proof of possession failed.
+    PossessionFailed,
+    /// A resource or prompt was read.
+    ResourceAccessed,
+    /// A person reviewed rights.
+    ReviewCompleted,
+    /// A token was exchanged for one with another audience.
+    TokenExchanged,
+    /// A token was asked about.
+    TokenIntrospected,
+    /// A token was issued.
+    TokenIssued,
+    /// A token was refused.
+    TokenRefused,
+    /// A token was revoked.
+    TokenRevoked,
+    /// An owner accepted a tool definition.
+    ToolApproved,
+    /// A tool definition differs from the accepted one.
+    ToolChanged,
+    /// The class of a tool was set.
+    ToolClassified,
+    /// A tool was seen for the first time.
+    ToolSeen,
+}
+
+impl Kind {
+    /// Every kind, in the order of the names.
+    pub const ALL: [Self; 41] = [
+        Self::AdminChanged,
+        Self::AdminExported,
+        Self::AdminRead,
+        Self::AdminRefused,
+        Self::ApprovalGiven,
+        Self::ApprovalRefused,
+        Self::ApprovalRequested,
+        Self::CallCompleted,
+        Self::CallDecided,
+        Self::GrantCreated,
+        Self::GrantRevoked,
+        Self::IdentityCodeIssued,
+        Self::IdentityEnrolled,
+        Self::IdentityEnrolmentRefused,
+        Self::IdentityOwnerChanged,
+        Self::IdentityRegistered,
+        Self::IdentityResumed,
+        Self::IdentityRetired,
+        Self::IdentitySuspended,
+        Self::JournalOpened,
+        Self::KeyAdded,
+        Self::KeyRemoved,
+        Self::KeyRetired,
+        Self::KeyRotated,
+        Self::LockCreated,
+        Self::LockLifted,
+        Self::PolicyApplied,
+        Self::PolicyRefused,
+        Self::PolicyRolledBack,
+        Self::PossessionFailed,
+        Self::ResourceAccessed,
+        Self::ReviewCompleted,
+        Self::TokenExchanged,
+        Self::TokenIntrospected,
+        Self::TokenIssued,
+        Self::TokenRefused,
+        Self::TokenRevoked,
+        Self::ToolApproved,
+        Self::ToolChanged,
+        Self::ToolClassified,
+        Self::ToolSeen,
+    ];
+
+    /// The name as it stands in an entry.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AdminChanged => "admin.changed",
+            Self::AdminExported => "admin.exported",
+            Self::AdminRead => "admin.read",
+            Self::AdminRefused => "admin.refused",
+            Self::ApprovalGiven => "approval.given",
+            Self::ApprovalRefused => "approval.refused",
+            Self::ApprovalRequested => "approval.requested",
+            Self::CallCompleted => "call.completed",
+            Self::CallDecided => "call.decided",
+            Self::GrantCreated => "grant.created",
+            Self::GrantRevoked => "grant.revoked",
+            Self::IdentityCodeIssued => "identity.code_issued",
+            Self::IdentityEnrolled => "identity.enrolled",
+            Self::IdentityEnrolmentRefused => "identity.enrolment_refused",
+            Self::IdentityOwnerChanged => "identity.owner_changed",
+            Self::IdentityRegistered => "identity.registered",
+            Self::IdentityResumed => "identity.resumed",
+            Self::IdentityRetired => "identity.retired",
+            Self::IdentitySuspended => "identity.suspended",
+            Self::JournalOpened => "journal.opened",
+            Self::KeyAdded => "key.added",
+            Self::KeyRemoved => "key.removed",
+            Self::KeyRetired => "key.retired",
+            Self::KeyRotated => "key.rotated",
+            Self::LockCreated => "lock.created",
+            Self::LockLifted => "lock.lifted",
+            Self::PolicyApplied => "policy.applied",
+            Self::PolicyRefused => "policy.refused",
+            Self::PolicyRolledBack => "policy.rolled_back",
+            Self::PossessionFailed => "possession.failed",
+            Self::ResourceAccessed => "resource.accessed",
+            Self::ReviewCompleted => "review.completed",
+            Self::TokenExchanged => "token.exchanged",
+            Self::TokenIntrospected => "token.introspected",
+            Self::TokenIssued => "token.issued",
+            Self::TokenRefused => "token.refused",
+            Self::TokenRevoked => "token.revoked",
+            Self::ToolApproved => "tool.approved",
+            Self::ToolChanged => "tool.changed",
+            Self::ToolClassified => "tool.classified",
+            Self::ToolSeen => "tool.seen",
+        }
+    }
+
+    /// Finds the kind with this exact name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::named(&name).ok_or_else(|| de::Error::custom("unknown kind of entry"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn names_are_sorted_unique_and_read_back() {
+        let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+        assert!(Kind::ALL.iter().all(|kind| Kind::named(kind.as_str()) == Some(*kind)));
+        assert_eq!(Kind::named("call.Decided"), None);
+    }
+}
