@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 pub use connect::Connect;
 use connect::Connector;
 use pool::{Pool, Sender};
+use response::Connection;
 pub use response::{ResponseBody, ResponseBodyError};
 
 use crate::tls::{Roots, TlsError};
@@ -159,9 +160,9 @@ impl Client {
         let (response, sender) = tokio::time::timeout(head_timeout, exchange)
             .await
             .map_err(|_late| SendError::HeadTimeout)??;
-        let (pool, limit) = (Arc::clone(&self.0.pool), self.0.config.body_timeout);
-        let give_back = move |sender: Sender| pool.put(target, sender);
-        Ok(response.map(|body| ResponseBody::new(body, sender, give_back, limit)))
+        let connection = Connection { sender, target, pool: Arc::clone(&self.0.pool) };
+        let limit = self.0.config.body_timeout;
+        Ok(response.map(|body| ResponseBody::new(body, connection, limit)))
     }
 
     async fn exchange(

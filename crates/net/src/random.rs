@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 /// A source of random bytes, handed to every edge. The binary gives the operating system's.
 #[derive(Clone)]
+#[expect(clippy::type_complexity, reason = "an alias would hide what the source has to do")]
 pub struct Random(Arc<dyn Fn(&mut [u8]) + Send + Sync>);
 
 impl Random {

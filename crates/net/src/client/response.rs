@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,15 +13,24 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::pool::Sender;
+use super::Connect;
+use super::pool::{Pool, Sender};
 
 /// A response body as it arrives.
 pub struct ResponseBody {
     incoming: Incoming,
     // Invariant: `Some` until the body ended; dropping the sender closes the connection.
-    connection: Option<(Sender, Box<dyn FnOnce(Sender) + Send + Sync>)>,
+    connection: Option<Connection>,
     limit: Option<Duration>,
     deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// The connection a response comes in on, and where it goes back to.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: Sender,
+    pub(super) target: Connect,
+    pub(super) pool: Arc<Pool>,
 }
 
 /// A response body that did not reach its end.
@@ -41,18 +51,8 @@ pub enum ResponseBodyError {
 }
 
 impl ResponseBody {
-    pub(super) fn new(
-        incoming: Incoming,
-        sender: Sender,
-        give_back: impl FnOnce(Sender) + Send + Sync + 'static,
-        limit: Option<Duration>,
-    ) -> Self {
-        let mut body = Self {
-            incoming,
-            connection: Some((sender, Box::new(give_back))),
-            limit,
-            deadline: None,
-        };
+    pub(super) fn new(incoming: Incoming, connection: Connection, limit: Option<Duration>) -> Self {
+        let mut body = Self { incoming, connection: Some(connection), limit, deadline: None };
         if body.incoming.is_end_stream() {
             body.end();
         }
@@ -77,8 +77,8 @@ impl ResponseBody {
 
     fn end(&mut self) {
         self.deadline = None;
-        if let Some((sender, give_back)) = self.connection.take() {
-            give_back(sender);
+        if let Some(Connection { sender, target, pool }) = self.connection.take() {
+            pool.put(target, sender);
         }
     }
 
