@@ -1,1 +1,45 @@
 //! Who exists: agents, MCP servers, tools, grants, locks, and the snapshot a gateway decides on.
+//!
+//! Pure data and the rules on it: no clock, no randomness, no I/O. Times are Unix seconds and
+//! always an argument.
+//!
+//! What is implemented: identifiers and names, the life cycle table, owners, agents and their
+//! overlapping keys, MCP servers, tools as definitions, scopes and grants, locks, the snapshot and
+//! its publication, and the stable reason codes.
+//!
+//! What is *not*: people, approvals, downstream resources, and change requests.
+
+mod agent;
+mod grant;
+mod hex;
+mod id;
+mod life_cycle;
+mod lock;
+mod name;
+mod owner;
+mod published;
+mod reason;
+mod scope;
+mod scope_set;
+mod server;
+mod snapshot;
+mod standing;
+mod tool;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use agent::{Agent, AgentKey, AgentKind, IssuerKey, KeyRefusal, KeyState, rotate};
+pub use grant::{Grant, GrantRefusal};
+pub use id::{AgentId, DecisionId, GrantId, IdError, LockId, OwnerId, ServerId};
+pub use life_cycle::{LifeCycle, LifeCycleError, TransitionRefused};
+pub use lock::{LOCK_LIFETIME_MAX_S, Lock, LockRefusal, LockTarget};
+pub use name::{Name, NameError};
+pub use owner::Owner;
+pub use published::Published;
+pub use reason::{ReasonCode, UnknownReason};
+pub use scope::{Class, ClassError, Scope, ScopeError, ScopePattern, ScopeTarget};
+pub use scope_set::ScopeSet;
+pub use server::{McpServer, ServerRefusal, UpstreamSpec};
+pub use snapshot::{LockedSubject, PolicySource, Snapshot, SnapshotParts};
+pub use tool::{Approved, Tool, ToolState};

@@ -1,0 +1,21 @@
+//! Who answers for an identity.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LifeCycle, Name, OwnerId};
+
+/// The person or team that answers for agents and MCP servers. Nothing acts without one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owner {
+    /// Stable identifier.
+    pub id: OwnerId,
+    /// Unique among owners.
+    pub name: Name,
+    /// Where to reach them. Kept out of tokens.
+    pub email: Option<String>,
+    /// An owner that is not active leaves everything they own unable to act.
+    pub state: LifeCycle,
+    /// When the record was made, in Unix seconds.
+    pub created_s: u64,
+}

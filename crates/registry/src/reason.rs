@@ -1,0 +1,183 @@
+//! The stable reason codes: what the log, the refusals and the documentation call a cause.
+//!
+//! A code never changes its meaning and is never used again for another one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A text that is no reason code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such reason code")]
+pub struct UnknownReason;
+
+// A macro, so that a code, its spelling and its meaning cannot drift apart.
+macro_rules! reason_codes {
+    ($($variant:ident = $code:literal, $meaning:literal;)*) => {
+        /// Why something was refused. Exhaustive on purpose.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub enum ReasonCode {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl ReasonCode {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The code as logs and answers spell it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $code,)*
+                }
+            }
+
+            /// One line for the documentation.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+reason_codes! {
+    TokenMissing = "token.missing", "no access token came with the request";
+    TokenMalformed = "token.malformed", "the access token does not have the form we issue";
+    TokenSignature = "token.signature", "the signature of the access token does not hold";
+    TokenExpired = "token.expired", "the access token is past its end, or not yet valid";
+    TokenAudience = "token.audience", "the access token is for another server";
+    TokenIssuer = "token.issuer", "the access token is from another issuer";
+    TokenRevoked = "token.revoked", "the access token was revoked, or is older than an emergency rotation";
+    TokenBearerNotAllowed = "token.bearer_not_allowed", "an access token without proof of possession is not accepted here";
+
+    PossessionMissing = "possession.missing", "no proof of possession came with the access token";
+    PossessionMalformed = "possession.malformed", "the proof of possession does not have the required form";
+    PossessionKeyMismatch = "possession.key_mismatch", "the proof is by another key than the one the token is bound to";
+    PossessionReplayed = "possession.replayed", "the proof was used before";
+    PossessionMethod = "possession.method", "the proof is for another HTTP method";
+    PossessionUrl = "possession.url", "the proof is for another URL";
+    PossessionTokenHash = "possession.token_hash", "the proof is for another access token";
+    PossessionNonce = "possession.nonce", "the proof holds no fresh nonce of ours";
+    PossessionClock = "possession.clock", "the proof is too old, or from the future";
+    PossessionCertificateMissing = "possession.certificate_missing", "the token is bound to a certificate and none was presented";
+    PossessionUnavailable = "possession.unavailable", "used proofs cannot be remembered at the moment";
+
+    ClientAuthentication = "client.authentication", "the client did not prove who it is";
+    RequestMalformed = "request.malformed", "the request does not have the required form";
+    EnrolmentRefused = "enrolment.refused", "the enrolment code is unknown, used or expired, or its proof does not hold";
+
+    AgentUnknown = "agent.unknown", "no such agent is registered";
+    AgentPending = "agent.pending", "the agent is registered but not enrolled";
+    AgentSuspended = "agent.suspended", "the agent is suspended";
+    AgentRetired = "agent.retired", "the agent is retired";
+    AgentOwnerless = "agent.ownerless", "the agent has no active owner";
+
+    ServerUnknown = "server.unknown", "no such MCP server is registered";
+    ServerPending = "server.pending", "the MCP server is registered but not active";
+    ServerSuspended = "server.suspended", "the MCP server is suspended";
+    ServerRetired = "server.retired", "the MCP server is retired";
+    ServerOwnerless = "server.ownerless", "the MCP server has no active owner";
+
+    LockActive = "lock.active", "a lock is in force on the caller, the target or the credential";
+
+    FrameSize = "frame.size", "the message is larger than the limit";
+    FrameEncoding = "frame.encoding", "the message is not plain UTF-8 text";
+    FrameSyntax = "frame.syntax", "the message is not JSON, or not a JSON-RPC message";
+    FrameDuplicateKey = "frame.duplicate_key", "an object in the message names a member twice";
+    FrameDepth = "frame.depth", "the message is nested deeper than the limit";
+    FrameBatch = "frame.batch", "batches of messages are not accepted";
+    FrameHeaderMismatch = "frame.header_mismatch", "a header and the message disagree";
+    FrameVersion = "frame.version", "the protocol version is not served";
+    FrameMethod = "frame.method", "the method is unknown, or not allowed here";
+    FrameOrigin = "frame.origin", "the web origin or the host is not allowed";
+
+    ToolUnknown = "tool.unknown", "the server has no such tool";
+    ToolUnconfirmed = "tool.unconfirmed", "the owner has not approved the tool yet";
+    ToolDefinitionChanged = "tool.definition_changed", "the definition of the tool changed since it was approved";
+
+    ScopeMissing = "scope.missing", "the token or the grants do not hold the needed scope";
+    ConstraintViolated = "constraint.violated", "the arguments are outside what the token allows";
+    PolicyNoPermit = "policy.no_permit", "no policy permits the call";
+    PolicyForbid = "policy.forbid", "a policy forbids the call";
+    PolicyError = "policy.error", "a policy could not be evaluated";
+    DutyConflict = "duty.conflict", "the call conflicts with another duty of the same caller";
+
+    ApprovalRequired = "approval.required", "a person has to approve the call first";
+    ApprovalPending = "approval.pending", "the approval was asked for and not given yet";
+    ApprovalExpired = "approval.expired", "the approval is past its end";
+    ApprovalArgumentsChanged = "approval.arguments_changed", "the approval is for other arguments";
+    ApprovalSelf = "approval.self", "nobody approves their own request";
+
+    DelegationDepth = "delegation.depth", "the chain of actors is too long";
+    DelegationNotAllowed = "delegation.not_allowed", "the actor may not act for the subject";
+    DelegationWidened = "delegation.widened", "the delegated right is wider than its parent";
+    DelegationEvidence = "delegation.evidence", "the evidence for the delegation does not hold";
+    ExchangeTarget = "exchange.target", "a token for this target cannot be issued to the caller";
+    ExchangeScope = "exchange.scope", "a token with this scope cannot be issued to the caller";
+
+    DownstreamRefused = "downstream.refused", "the target refused the call";
+    DownstreamUnreachable = "downstream.unreachable", "the target could not be reached";
+    DownstreamProtocol = "downstream.protocol", "the target broke the protocol";
+    DownstreamUnattributed = "downstream.unattributed", "the outbound request belongs to no call";
+    RateLimited = "rate.limited", "too many requests";
+    JournalUnavailable = "journal.unavailable", "the log cannot take an entry, so nothing is done";
+    AuthorityStale = "authority.stale", "the authority was not heard from for too long";
+}
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ReasonCode {
+    type Err = UnknownReason;
+    fn from_str(text: &str) -> Result<Self, UnknownReason> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text).ok_or(UnknownReason)
+    }
+}
+
+impl TryFrom<String> for ReasonCode {
+    type Error = UnknownReason;
+    fn try_from(text: String) -> Result<Self, UnknownReason> {
+        text.parse()
+    }
+}
+
+impl From<ReasonCode> for String {
+    fn from(code: ReasonCode) -> Self {
+        code.as_str().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_read_back() {
+        let distinct: BTreeSet<_> = ReasonCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(distinct.len(), ReasonCode::ALL.len());
+        for code in ReasonCode::ALL {
+            assert_eq!(code.as_str().parse(), Ok(*code));
+        }
+        assert_eq!("token".parse::<ReasonCode>(), Err(UnknownReason));
+    }
+
+    #[test]
+    fn codes_have_one_form_and_meanings_are_one_line() {
+        for code in ReasonCode::ALL {
+            let (area, cause) = code.as_str().split_once('.').unwrap();
+            let plain = |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            assert!(plain(area) && plain(cause), "{code}");
+            assert!(!code.meaning().ends_with('.') && !code.meaning().contains('\n'), "{code}");
+        }
+    }
+}

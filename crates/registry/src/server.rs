@@ -1,0 +1,200 @@
+//! MCP servers and how to reach them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LifeCycle, Name, OwnerId, ReasonCode, ServerId, Tool, ToolState};
+
+/// A registered MCP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpServer {
+    /// Stable identifier.
+    pub id: ServerId,
+    /// Unique among servers, and part of the resource identifier.
+    pub name: Name,
+    /// Who answers for it.
+    pub owner: Option<OwnerId>,
+    /// Where it stands.
+    pub state: LifeCycle,
+    /// How to reach it.
+    pub upstream: UpstreamSpec,
+    /// Its tools by exact name, approved or not.
+    pub tools: HashMap<String, Tool>,
+    /// When the record was made, in Unix seconds.
+    pub created_s: u64,
+}
+
+/// How an MCP server is reached. Every text is taken literally: nothing in it is expanded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum UpstreamSpec {
+    /// Attorn's own administration API, which is no MCP server but is guarded like one.
+    Builtin,
+    /// Streamable HTTP.
+    Http {
+        /// The endpoint.
+        url: String,
+    },
+    /// A supervised child process, started without a shell.
+    Stdio {
+        /// The program.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Its whole environment.
+        env: BTreeMap<String, String>,
+    },
+}
+
+/// Why an MCP server cannot be registered as described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServerRefusal {
+    /// The program to start is empty, or a text for the process holds a NUL.
+    #[error("the command, its arguments and its environment are non-empty texts without NUL")]
+    Command,
+    /// The name is one of our own.
+    #[error("the name is reserved")]
+    NameReserved,
+    /// The endpoint is not an absolute `http` or `https` URL without user information or fragment.
+    #[error("the URL is http or https, without user information and fragment")]
+    Url,
+}
+
+impl UpstreamSpec {
+    /// Checks the description against the name it is registered under.
+    ///
+    /// Where the URL leads is judged when it is used, by address and not by text.
+    ///
+    /// # Errors
+    /// See [`ServerRefusal`].
+    pub fn verify_for(&self, name: &Name) -> Result<(), ServerRefusal> {
+        match self {
+            Self::Builtin => Ok(()),
+            Self::Http { .. } | Self::Stdio { .. } if name.is_reserved() => {
+                Err(ServerRefusal::NameReserved)
+            }
+            Self::Http { url } => plain_url(url),
+            Self::Stdio { command, args, env } => {
+                let texts = args.iter().chain(env.keys()).chain(env.values());
+                let clean = std::iter::once(command).chain(texts).all(|text| !text.contains('\0'));
+                let named = env.keys().all(|key| !key.is_empty() && !key.contains('='));
+                if clean && named && !command.is_empty() {
+                    Ok(())
+                } else {
+                    Err(ServerRefusal::Command)
+                }
+            }
+        }
+    }
+}
+
+fn plain_url(url: &str) -> Result<(), ServerRefusal> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let rest = rest.ok_or(ServerRefusal::Url)?;
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    // Texts that a URL parser would silently repair are refused here.
+    let odd = |c: char| !c.is_ascii_graphic() || matches!(c, '\\' | '#' | '"' | '<' | '>' | '`');
+    if authority.is_empty() || authority.contains('@') || url.chars().any(odd) {
+        return Err(ServerRefusal::Url);
+    }
+    Ok(())
+}
+
+impl McpServer {
+    /// Whether this is Attorn's own administration API.
+    #[must_use]
+    pub fn is_builtin(&self) -> bool {
+        matches!(self.upstream, UpstreamSpec::Builtin)
+    }
+
+    /// The tool of this exact name, if it may be called.
+    ///
+    /// # Errors
+    /// The tool is unknown, was never approved, or changed since.
+    pub fn approved_tool(&self, name: &str) -> Result<&Tool, ReasonCode> {
+        let tool = self.tools.get(name).ok_or(ReasonCode::ToolUnknown)?;
+        match tool.state() {
+            ToolState::Approved(_) => Ok(tool),
+            ToolState::Changed => Err(ReasonCode::ToolDefinitionChanged),
+            ToolState::Unconfirmed => Err(ReasonCode::ToolUnconfirmed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Class;
+    use crate::fixtures::{name, server, tool};
+
+    fn http(url: &str) -> UpstreamSpec {
+        UpstreamSpec::Http { url: url.to_owned() }
+    }
+
+    #[test]
+    fn plain_urls_are_taken() {
+        for url in ["https://crm.example/mcp", "http://127.0.0.1:9000/mcp?x=1", "https://[::1]/"] {
+            assert_eq!(http(url).verify_for(&name("crm")), Ok(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn odd_urls_are_refused() {
+        for url in [
+            "",
+            "crm.example",
+            "file:///etc/passwd",
+            "unix:/x",
+            "https://",
+            "https:///x",
+            "https://user@host/",
+            "https://host/#f",
+            "https://ho\tst/",
+            "https:\\\\host",
+            "HTTPS://host/",
+            " https://host/",
+            "https://hőst/",
+        ] {
+            assert_eq!(http(url).verify_for(&name("crm")), Err(ServerRefusal::Url), "{url:?}");
+        }
+    }
+
+    fn stdio(command: &str, argument: &str, variable: &str) -> UpstreamSpec {
+        UpstreamSpec::Stdio {
+            command: command.to_owned(),
+            args: vec![argument.to_owned()],
+            env: BTreeMap::from([(variable.to_owned(), "$HOME".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn a_command_is_literal_text() {
+        assert_eq!(stdio("npx", "$(id)", "A").verify_for(&name("crm")), Ok(()));
+        for bad in [stdio("", "a", "A"), stdio("n\0", "a", "A"), stdio("n", "a\0", "A")] {
+            assert_eq!(bad.verify_for(&name("crm")), Err(ServerRefusal::Command));
+        }
+        for bad in ["", "A=B"] {
+            let refused = stdio("npx", "a", bad).verify_for(&name("crm"));
+            assert_eq!(refused, Err(ServerRefusal::Command));
+        }
+    }
+
+    #[test]
+    fn only_our_own_api_takes_a_reserved_name() {
+        assert_eq!(UpstreamSpec::Builtin.verify_for(&name("admin")), Ok(()));
+        let refused = http("https://crm.example/").verify_for(&name("admin"));
+        assert_eq!(refused, Err(ServerRefusal::NameReserved));
+    }
+
+    #[test]
+    fn a_tool_is_found_by_its_exact_name() {
+        let server = server("crm", vec![tool("read_file", Some(Class::Read)), tool("new", None)]);
+        assert!(server.approved_tool("read_file").is_ok());
+        assert_eq!(server.approved_tool("new"), Err(ReasonCode::ToolUnconfirmed));
+        for twin in ["Read_File", " read_file", "read_file\u{200b}", "read_file.", "read_file%00"] {
+            assert_eq!(server.approved_tool(twin), Err(ReasonCode::ToolUnknown), "{twin:?}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! One consistent picture of the registry: what a decision reads.
+//!
+//! Built once per change and never altered. Every lookup is a hash lookup, so a decision costs the
+//! same with ten agents and with a million.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use attorn_jose::Jkt;
+
+use crate::standing::{AGENT, SERVER, verify_standing};
+use crate::{
+    Agent, AgentId, Grant, IssuerKey, Lock, LockTarget, McpServer, Owner, OwnerId, ReasonCode,
+    Scope, ScopeSet, ServerId,
+};
+
+/// The policies in force, as text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySource {
+    /// Counts up with every change.
+    pub version: u64,
+    /// Cedar policies. The empty text permits nothing.
+    pub text: String,
+}
+
+/// What a snapshot is made of, as it is stored and sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotParts {
+    /// Number of the last change it holds.
+    pub version: u64,
+    /// When it was made, in Unix milliseconds.
+    pub made_ms: u64,
+    /// Tokens of an earlier epoch do not count.
+    pub epoch: u64,
+    /// Who answers.
+    pub owners: Vec<Owner>,
+    /// Who acts.
+    pub agents: Vec<Agent>,
+    /// What is acted on.
+    pub servers: Vec<McpServer>,
+    /// Who may do what.
+    pub grants: Vec<Grant>,
+    /// What is stopped.
+    pub locks: Vec<Lock>,
+    /// Tokens revoked before their end, by `jti`.
+    pub revoked_jti: Vec<String>,
+    /// The policies in force.
+    pub policy: PolicySource,
+    /// The keys tokens are verified with.
+    pub issuer_keys: Vec<IssuerKey>,
+}
+
+/// The registry at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "SnapshotParts", into = "SnapshotParts")]
+pub struct Snapshot {
+    /// Number of the last change it holds.
+    pub version: u64,
+    /// When it was made, in Unix milliseconds.
+    pub made_ms: u64,
+    /// Tokens of an earlier epoch do not count.
+    pub epoch: u64,
+    /// The policies in force.
+    pub policy: PolicySource,
+    /// The keys tokens are verified with.
+    pub issuer_keys: Vec<IssuerKey>,
+    owners: HashMap<OwnerId, Owner>,
+    agents: HashMap<AgentId, Agent>,
+    agent_names: HashMap<String, AgentId>,
+    servers: HashMap<ServerId, McpServer>,
+    server_names: HashMap<String, ServerId>,
+    // Invariant: nested, so that a lookup needs no owned pair of identifiers.
+    grants: HashMap<AgentId, HashMap<ServerId, Vec<Grant>>>,
+    locks: HashMap<LockTarget, Vec<Lock>>,
+    revoked_jti: HashSet<String>,
+}
+
+/// Everything a call involves that a lock may be set on.
+#[derive(Clone, Copy, Debug)]
+pub struct LockedSubject<'a> {
+    /// The caller.
+    pub agent: &'a AgentId,
+    /// The server called.
+    pub server: &'a ServerId,
+    /// The tool called, if it is one.
+    pub tool: Option<&'a str>,
+    /// The `jti` of the access token.
+    pub token_jti: Option<&'a str>,
+    /// The key the token is bound to.
+    pub key: Option<Jkt>,
+}
+
+impl Snapshot {
+    /// Indexes the parts. Of two records with one identifier the later counts.
+    #[must_use]
+    pub fn new(parts: SnapshotParts) -> Self {
+        let mut grants: HashMap<AgentId, HashMap<ServerId, Vec<Grant>>> = HashMap::new();
+        for grant in parts.grants {
+            let at = grants.entry(grant.agent.clone()).or_default();
+            at.entry(grant.server.clone()).or_default().push(grant);
+        }
+        let mut locks: HashMap<LockTarget, Vec<Lock>> = HashMap::new();
+        for lock in parts.locks {
+            locks.entry(lock.target.clone()).or_default().push(lock);
+        }
+        let name_of_agent = |agent: &Agent| (agent.name.as_str().to_owned(), agent.id.clone());
+        let name_of_server =
+            |server: &McpServer| (server.name.as_str().to_owned(), server.id.clone());
+        Self {
+            version: parts.version,
+            made_ms: parts.made_ms,
+            epoch: parts.epoch,
+            policy: parts.policy,
+            issuer_keys: parts.issuer_keys,
+            agent_names: parts.agents.iter().map(name_of_agent).collect(),
+            server_names: parts.servers.iter().map(name_of_server).collect(),
+            owners: parts.owners.into_iter().map(|owner| (owner.id.clone(), owner)).collect(),
+            agents: parts.agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect(),
+            servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
+            grants,
+            locks,
+            revoked_jti: parts.revoked_jti.into_iter().collect(),
+        }
+    }
+
+    /// An owner by identifier.
+    #[must_use]
+    pub fn owner(&self, id: &OwnerId) -> Option<&Owner> {
+        self.owners.get(id)
+    }
+
+    /// An agent by identifier.
+    #[must_use]
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        self.agents.get(id)
+    }
+
+    /// An agent by exact name.
+    #[must_use]
+    pub fn agent_named(&self, name: &str) -> Option<&Agent> {
+        self.agents.get(self.agent_names.get(name)?)
+    }
+
+    /// An MCP server by identifier.
+    #[must_use]
+    pub fn server(&self, id: &ServerId) -> Option<&McpServer> {
+        self.servers.get(id)
+    }
+
+    /// An MCP server by exact name.
+    #[must_use]
+    pub fn server_named(&self, name: &str) -> Option<&McpServer> {
+        self.servers.get(self.server_names.get(name)?)
+    }
+
+    /// Every owner, in no order.
+    pub fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.owners.values()
+    }
+
+    /// Every agent, in no order.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+
+    /// Every MCP server, in no order.
+    pub fn servers(&self) -> impl Iterator<Item = &McpServer> {
+        self.servers.values()
+    }
+
+    /// Every lock, in no order, past ones included.
+    pub fn locks(&self) -> impl Iterator<Item = &Lock> {
+        self.locks.values().flatten()
+    }
+
+    /// Every grant, in no order, past ones included.
+    pub fn all_grants(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.values().flat_map(HashMap::values).flatten()
+    }
+
+    /// The grants of an agent at a server, past ones included.
+    #[must_use]
+    pub fn grants(&self, agent: &AgentId, server: &ServerId) -> &[Grant] {
+        self.grants.get(agent).and_then(|at| at.get(server)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a token was revoked before its end.
+    #[must_use]
+    pub fn is_revoked(&self, jti: &str) -> bool {
+        self.revoked_jti.contains(jti)
+    }
+
+    /// The agent, if it may act at all.
+    ///
+    /// # Errors
+    /// It is unknown, not active, or has no active owner.
+    pub fn acting_agent(&self, id: &AgentId) -> Result<&Agent, ReasonCode> {
+        let agent = self.agents.get(id).ok_or(ReasonCode::AgentUnknown)?;
+        let owner = agent.owner.as_ref().and_then(|id| self.owners.get(id));
+        verify_standing(agent.state, owner, &AGENT)?;
+        Ok(agent)
+    }
+
+    /// Refuses an MCP server that is not active or that nobody answers for.
+    ///
+    /// # Errors
+    /// The reason, `server.…`.
+    pub fn verify_server(&self, server: &McpServer) -> Result<(), ReasonCode> {
+        // Whoever runs the deployment answers for its administration API. If it could lose its
+        // owner, nobody could give it a new one.
+        if server.is_builtin() {
+            return Ok(());
+        }
+        let owner = server.owner.as_ref().and_then(|id| self.owners.get(id));
+        verify_standing(server.state, owner, &SERVER)
+    }
+
+    /// The lock in force on exactly this target.
+    #[must_use]
+    pub fn active_lock(&self, target: &LockTarget, now_s: u64) -> Option<&Lock> {
+        self.locks.get(target)?.iter().find(|lock| lock.holds(now_s))
+    }
+
+    /// The first lock in force on anything a call involves. Locks on grants are not among them:
+    /// they take the grant away instead.
+    #[must_use]
+    pub fn lock_on(&self, subject: &LockedSubject<'_>, now_s: u64) -> Option<&Lock> {
+        if self.locks.is_empty() {
+            return None;
+        }
+        let LockedSubject { agent, server, tool, token_jti, key } = *subject;
+        let owner_of_agent = self.agents.get(agent).and_then(|agent| agent.owner.clone());
+        let owner_of_server = self.servers.get(server).and_then(|server| server.owner.clone());
+        let owners = owner_of_agent.into_iter().chain(owner_of_server);
+        let optional = [
+            tool.map(|tool| LockTarget::Tool { server: server.clone(), tool: tool.to_owned() }),
+            token_jti.map(|jti| LockTarget::Token { jti: jti.to_owned() }),
+            key.map(|jkt| LockTarget::Key { jkt }),
+        ];
+        [LockTarget::Agent { agent: agent.clone() }, LockTarget::Server { server: server.clone() }]
+            .into_iter()
+            .chain(owners.map(|owner| LockTarget::Owner { owner }))
+            .chain(optional.into_iter().flatten())
+            .find_map(|target| self.active_lock(&target, now_s))
+    }
+
+    /// The grants that count now: neither ended, revoked nor locked.
+    pub fn counting_grants(
+        &self,
+        agent: &AgentId,
+        server: &ServerId,
+        now_s: u64,
+    ) -> impl Iterator<Item = &Grant> {
+        self.grants(agent, server).iter().filter(move |grant| {
+            let locked = !self.locks.is_empty()
+                && self
+                    .active_lock(&LockTarget::Grant { grant: grant.id.clone() }, now_s)
+                    .is_some();
+            grant.counts(now_s) && !locked
+        })
+    }
+
+    /// The grant that covers a scope now.
+    #[must_use]
+    pub fn grant_for(
+        &self,
+        agent: &AgentId,
+        server: &ServerId,
+        scope: &Scope,
+        now_s: u64,
+    ) -> Option<&Grant> {
+        self.counting_grants(agent, server, now_s).find(|grant| grant.covers(scope))
+    }
+
+    /// What an agent could be given a token for: its grants over the approved tools of the server,
+    /// and the server's resources and prompts.
+    #[must_use]
+    pub fn effective_scopes(&self, agent: &AgentId, server: &ServerId, now_s: u64) -> ScopeSet {
+        let Some(record) = self.servers.get(server) else { return ScopeSet::default() };
+        let tools = record.tools.values().filter_map(|tool| {
+            tool.approved_class().map(|class| Scope::of_tool(class, &tool.name))
+        });
+        let grants: Vec<&Grant> = self.counting_grants(agent, server, now_s).collect();
+        tools
+            .chain([Scope::RESOURCES, Scope::PROMPTS])
+            .filter(|scope| grants.iter().any(|grant| grant.covers(scope)))
+            .collect()
+    }
+}
+
+impl From<SnapshotParts> for Snapshot {
+    fn from(parts: SnapshotParts) -> Self {
+        Self::new(parts)
+    }
+}
+
+impl From<Snapshot> for SnapshotParts {
+    fn from(snapshot: Snapshot) -> Self {
+        let grants = snapshot.grants.into_values().flat_map(HashMap::into_values).flatten();
+        Self {
+            version: snapshot.version,
+            made_ms: snapshot.made_ms,
+            epoch: snapshot.epoch,
+            owners: snapshot.owners.into_values().collect(),
+            agents: snapshot.agents.into_values().collect(),
+            servers: snapshot.servers.into_values().collect(),
+            grants: grants.collect(),
+            locks: snapshot.locks.into_values().flatten().collect(),
+            revoked_jti: snapshot.revoked_jti.into_iter().collect(),
+            policy: snapshot.policy,
+            issuer_keys: snapshot.issuer_keys,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

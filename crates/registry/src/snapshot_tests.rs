@@ -1,0 +1,163 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixtures::{agent, grant, jkt, lock, owner, server, tool};
+use crate::{Class, LifeCycle, ScopePattern, UpstreamSpec};
+
+const NOW_S: u64 = 50;
+
+fn parts() -> SnapshotParts {
+    let tools =
+        vec![tool("get", Some(Class::Read)), tool("put", Some(Class::Write)), tool("new", None)];
+    SnapshotParts {
+        owners: vec![owner()],
+        agents: vec![agent()],
+        servers: vec![server("crm", tools)],
+        grants: vec![grant("read:*")],
+        ..SnapshotParts::default()
+    }
+}
+
+fn effective(parts: SnapshotParts) -> String {
+    let server = parts.servers[0].id.clone();
+    Snapshot::new(parts).effective_scopes(&agent().id, &server, NOW_S).to_string()
+}
+
+#[test]
+fn grants_expand_over_approved_tools() {
+    assert_eq!(effective(parts()), "read:@prompts read:@resources read:get");
+    assert_eq!(effective(SnapshotParts { grants: vec![grant("write:*")], ..parts() }), "write:put");
+}
+
+#[test]
+fn nothing_granted_is_nothing() {
+    assert_eq!(effective(SnapshotParts { grants: Vec::new(), ..parts() }), "");
+    let ended = Grant { expires_s: Some(NOW_S), ..grant("read:*") };
+    assert_eq!(effective(SnapshotParts { grants: vec![ended], ..parts() }), "");
+    let empty = Grant { patterns: Vec::new(), ..grant("read:*") };
+    assert_eq!(effective(SnapshotParts { grants: vec![empty], ..parts() }), "");
+}
+
+#[test]
+fn an_unapproved_tool_cannot_be_granted() {
+    for pattern in ["read:new", "write:new", "read:put", "irreversible:*", "read:gone"] {
+        let parts = SnapshotParts { grants: vec![grant(pattern)], ..parts() };
+        assert_eq!(effective(parts), "", "{pattern}");
+    }
+}
+
+#[test]
+fn a_changed_tool_drops_out() {
+    let mut changed = parts();
+    changed.servers[0].tools.get_mut("get").unwrap().digest = [9; 32];
+    assert_eq!(effective(changed), "read:@prompts read:@resources");
+}
+
+#[test]
+fn a_locked_grant_does_not_count() {
+    let target = LockTarget::Grant { grant: grant("read:*").id };
+    let locked =
+        |expires_s| SnapshotParts { locks: vec![lock(target.clone(), expires_s)], ..parts() };
+    assert_eq!(effective(locked(NOW_S + 1)), "");
+    assert_ne!(effective(locked(NOW_S)), "");
+}
+
+#[test]
+fn lookups_find_what_is_there() {
+    let snapshot = Snapshot::new(parts());
+    let server = snapshot.server_named("crm").unwrap();
+    assert_eq!(snapshot.server(&server.id), Some(server));
+    assert_eq!(snapshot.agent_named("billing"), snapshot.agent(&agent().id));
+    assert_eq!(snapshot.grants(&agent().id, &server.id).len(), 1);
+    let read = Scope::of_tool(Class::Read, "get");
+    assert!(snapshot.grant_for(&agent().id, &server.id, &read, NOW_S).is_some());
+    assert!(snapshot.server_named("CRM").is_none());
+    assert!(snapshot.agent(&AgentId::from_random(&[9; 16])).is_none());
+}
+
+#[test]
+fn an_agent_acts_only_with_an_active_owner() {
+    let refusal = |parts| Snapshot::new(parts).acting_agent(&agent().id).map(drop);
+    assert_eq!(refusal(parts()), Ok(()));
+    let unowned = Agent { owner: None, ..agent() };
+    let unowned = SnapshotParts { agents: vec![unowned], ..parts() };
+    assert_eq!(refusal(unowned), Err(ReasonCode::AgentOwnerless));
+    let left = SnapshotParts { owners: Vec::new(), ..parts() };
+    assert_eq!(refusal(left), Err(ReasonCode::AgentOwnerless));
+    let suspended = Owner { state: LifeCycle::Suspended, ..owner() };
+    let suspended = SnapshotParts { owners: vec![suspended], ..parts() };
+    assert_eq!(refusal(suspended), Err(ReasonCode::AgentOwnerless));
+    let unknown = SnapshotParts { agents: Vec::new(), ..parts() };
+    assert_eq!(refusal(unknown), Err(ReasonCode::AgentUnknown));
+}
+
+#[test]
+fn a_server_needs_an_owner_too() {
+    let snapshot = Snapshot::new(parts());
+    let server = snapshot.server_named("crm").unwrap();
+    assert_eq!(snapshot.verify_server(server), Ok(()));
+    let unowned = McpServer { owner: None, ..server.clone() };
+    assert_eq!(snapshot.verify_server(&unowned), Err(ReasonCode::ServerOwnerless));
+    let own = McpServer { upstream: UpstreamSpec::Builtin, ..unowned };
+    assert_eq!(snapshot.verify_server(&own), Ok(()));
+}
+
+#[test]
+fn a_lock_on_any_part_of_a_call_is_found() {
+    let server = server("crm", Vec::new()).id;
+    let targets = [
+        LockTarget::Agent { agent: agent().id },
+        LockTarget::Server { server: server.clone() },
+        LockTarget::Owner { owner: owner().id },
+        LockTarget::Tool { server: server.clone(), tool: "get".into() },
+        LockTarget::Token { jti: "t1".into() },
+        LockTarget::Key { jkt: jkt(1) },
+    ];
+    let id = agent().id;
+    let subject = LockedSubject {
+        agent: &id,
+        server: &server,
+        tool: Some("get"),
+        token_jti: Some("t1"),
+        key: Some(jkt(1)),
+    };
+    let bystander =
+        LockedSubject { tool: Some("put"), token_jti: Some("t2"), key: None, ..subject };
+    for (place, target) in targets.into_iter().enumerate() {
+        let locks = vec![lock(target.clone(), NOW_S + 1)];
+        let snapshot = Snapshot::new(SnapshotParts { locks, ..parts() });
+        assert!(snapshot.lock_on(&subject, NOW_S).is_some(), "{target:?}");
+        assert!(snapshot.lock_on(&subject, NOW_S + 1).is_none(), "{target:?}");
+        assert_eq!(snapshot.lock_on(&bystander, NOW_S).is_some(), place < 3, "{target:?}");
+    }
+}
+
+#[test]
+fn a_second_lock_holds_when_the_first_has_ended() {
+    let target = LockTarget::Agent { agent: agent().id };
+    let locks = vec![lock(target.clone(), NOW_S), lock(target.clone(), NOW_S + 9)];
+    let snapshot = Snapshot::new(SnapshotParts { locks, ..parts() });
+    assert!(snapshot.active_lock(&target, NOW_S).is_some());
+}
+
+#[test]
+fn a_snapshot_travels_as_json() {
+    let sent = serde_json::to_string(&Snapshot::new(parts())).unwrap();
+    let received: Snapshot = serde_json::from_str(&sent).unwrap();
+    assert_eq!(SnapshotParts::from(received), parts());
+    assert!(serde_json::from_str::<Snapshot>(&sent.replacen("version", "versions", 1)).is_err());
+}
+
+proptest! {
+    #[test]
+    fn effective_scopes_never_exceed_the_grants(
+        granted in proptest::collection::vec("(read|write|irreversible):(\\*|get|put|new)", 0..4),
+    ) {
+        let patterns: Vec<_> = granted.iter().map(|p| ScopePattern::parse(p).unwrap()).collect();
+        let grants = vec![Grant { patterns: patterns.clone(), ..grant("read:*") }];
+        let scopes = ScopeSet::parse(&effective(SnapshotParts { grants, ..parts() })).unwrap();
+        for scope in scopes.iter() {
+            prop_assert!(patterns.iter().any(|pattern| pattern.matches(scope)));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A tool is its definition: an approval holds for one digest and nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Class;
+
+/// A tool of an MCP server, as its definition was last seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// The exact name. Names are octet strings and compared as such.
+    pub name: String,
+    /// The raw tool object as canonical JSON (RFC 8785).
+    pub definition: String,
+    /// SHA-256 of the canonical definition.
+    #[serde(with = "crate::hex")]
+    pub digest: [u8; 32],
+    /// What the owner approved. Absent: nothing yet.
+    pub approved: Option<Approved>,
+    /// What the server's annotations suggest. Never decides anything.
+    pub proposed_class: Class,
+    /// When the definition was last seen, in Unix seconds.
+    pub seen_s: u64,
+}
+
+/// An approval of one definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approved {
+    /// The digest the approval is for.
+    #[serde(with = "crate::hex")]
+    pub digest: [u8; 32],
+    /// The class the owner confirmed.
+    pub class: Class,
+    /// Who approved.
+    pub by: String,
+    /// When, in Unix seconds.
+    pub at_s: u64,
+}
+
+/// Whether a tool may be listed and called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolState {
+    /// Approved as it is.
+    Approved(Class),
+    /// Approved once, and changed since. Held until approved again.
+    Changed,
+    /// Never approved.
+    Unconfirmed,
+}
+
+impl Tool {
+    /// Where the tool stands.
+    #[must_use]
+    pub fn state(&self) -> ToolState {
+        match &self.approved {
+            None => ToolState::Unconfirmed,
+            Some(approved) if approved.digest == self.digest => ToolState::Approved(approved.class),
+            Some(_) => ToolState::Changed,
+        }
+    }
+
+    /// The class, if the tool may be called.
+    #[must_use]
+    pub fn approved_class(&self) -> Option<Class> {
+        match self.state() {
+            ToolState::Approved(class) => Some(class),
+            ToolState::Changed | ToolState::Unconfirmed => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::tool;
+
+    #[test]
+    fn an_approved_tool_has_its_class() {
+        let tool = tool("get", Some(Class::Write));
+        assert_eq!(tool.state(), ToolState::Approved(Class::Write));
+        assert_eq!(tool.approved_class(), Some(Class::Write));
+    }
+
+    #[test]
+    fn a_proposal_is_not_an_approval() {
+        let tool = tool("get", None);
+        assert_eq!((tool.state(), tool.approved_class()), (ToolState::Unconfirmed, None));
+    }
+
+    #[test]
+    fn a_changed_definition_is_held() {
+        let tool = Tool { digest: [9; 32], ..tool("get", Some(Class::Read)) };
+        assert_eq!((tool.state(), tool.approved_class()), (ToolState::Changed, None));
+    }
+
+    #[test]
+    fn an_unknown_member_is_refused() {
+        let mut json = serde_json::to_value(tool("get", None)).unwrap();
+        assert!(serde_json::from_value::<Tool>(json.clone()).is_ok());
+        json["approve_all"] = serde_json::Value::Bool(true);
+        assert!(serde_json::from_value::<Tool>(json).is_err());
+    }
+}
