@@ -1,1 +1,8 @@
-//! Keys, clock, vectors and canary upstreams for tests.
+//! Parts for tests: a raw HTTP client that can send malformed bytes, forged tokens and proofs, and
+//! a canary MCP server that counts what reaches it.
+//!
+//! Nothing here is linked into the product.
+
+pub mod canary;
+pub mod forge;
+pub mod wire;

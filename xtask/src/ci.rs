@@ -1,0 +1,25 @@
+//! The CI job, step by step. Long suites run in their short form here.
+
+use crate::step::{StepFailed, run, run_with};
+
+/// Formatting, lints, documentation.
+///
+/// # Errors
+/// At the first step that fails.
+pub fn lint() -> Result<(), StepFailed> {
+    run("cargo", &["fmt", "--all", "--check"])?;
+    run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    run_with(
+        "cargo",
+        &["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"],
+        &[("RUSTDOCFLAGS", "-D warnings")],
+    )
+}
+
+/// Every test of the workspace, documentation tests included.
+///
+/// # Errors
+/// When a test fails.
+pub fn test() -> Result<(), StepFailed> {
+    run("cargo", &["test", "--workspace", "--locked"])
+}

@@ -1,0 +1,68 @@
+//! Documents that are made from the code: reason codes and configuration.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use attorn_registry::ReasonCode;
+
+/// Reason codes that no negative row expects yet, each with the part of the product it waits for.
+pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[];
+
+/// Each generated document: its path and what it has to hold.
+#[must_use]
+pub fn documents(root: &Path) -> Vec<(String, String)> {
+    vec![
+        ("docs/reason-codes.md".to_owned(), reason_codes()),
+        ("docs/config.md".to_owned(), configuration(root)),
+    ]
+}
+
+fn reason_codes() -> String {
+    let mut text = String::from(
+        "# Reason codes\n\nEvery refusal carries one of these codes in the journal. They are stable. \
+         The client is told less: see [errors](errors.md).\n\nMade by `cargo xtask docs`.\n\n\
+         | Code | Meaning |\n|---|---|\n",
+    );
+    for code in ReasonCode::ALL {
+        let _ = writeln!(text, "| `{}` | {} |", code.as_str(), code.meaning());
+    }
+    text
+}
+
+/// The configuration structs, read as text: a doc comment above each field is its documentation.
+const CONFIGURATION: &[(&str, &str)] = &[];
+
+fn configuration(root: &Path) -> String {
+    let mut text = String::from(
+        "# Configuration\n\nOne TOML file, `attorn.toml`. Unknown keys are refused. Secrets are paths, \
+         never values.\n\nMade by `cargo xtask docs`.\n",
+    );
+    for (table, path) in CONFIGURATION {
+        let _ = write!(text, "\n## `[{table}]`\n\n| Key | Type | Meaning |\n|---|---|---|\n");
+        let source = fs::read_to_string(root.join(path)).unwrap_or_default();
+        for (name, kind, meaning) in fields(&source) {
+            let _ = writeln!(text, "| `{name}` | `{kind}` | {meaning} |");
+        }
+    }
+    text
+}
+
+/// The fields of the first `pub struct Config` of a file: name, type, doc comment.
+fn fields(source: &str) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    let mut meaning = String::new();
+    let body = source.lines().skip_while(|line| !line.starts_with("pub struct Config"));
+    for line in body.skip(1).take_while(|line| *line != "}").map(str::trim) {
+        if let Some(comment) = line.strip_prefix("///") {
+            meaning.push_str(comment);
+        } else if let Some((name, kind)) =
+            line.strip_prefix("pub ").and_then(|field| field.split_once(": "))
+        {
+            let kind = kind.trim_end_matches(',').to_owned();
+            found.push((name.to_owned(), kind, meaning.trim().to_owned()));
+            meaning.clear();
+        }
+    }
+    found
+}

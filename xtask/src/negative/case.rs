@@ -1,0 +1,335 @@
+//! Turns a case into bytes: the base request, then the changes that the case names.
+
+use std::collections::BTreeMap;
+
+use attorn_jose::{SigningKey, base64url, sha256};
+use attorn_testkit::forge::{self, Signer};
+use attorn_testkit::wire::RawRequest;
+use serde_json::{Value, json};
+
+use super::rows::{Case, Forged};
+use super::world::{Identity, World};
+use crate::step::StepFailed;
+
+/// The request that a case describes.
+///
+/// # Errors
+/// When a key cannot sign or the case names a base that does not exist.
+pub fn build(world: &World, case: &Case) -> Result<RawRequest, StepFailed> {
+    let agent = world.identity(case.agent.as_deref().unwrap_or("alpha"))?;
+    let mut request = match case.base.as_deref().unwrap_or("call") {
+        "call" => protected(world, agent, case, call_body())?,
+        "list" => protected(world, agent, case, list_body())?,
+        "token" => token_request(world, agent, case)?,
+        "metadata" => metadata(world),
+        other => return Err(StepFailed::Check(format!("no base `{other}`"))),
+    };
+    apply(world, &mut request, case)?;
+    Ok(request)
+}
+
+fn apply(world: &World, request: &mut RawRequest, case: &Case) -> Result<(), StepFailed> {
+    if let Some(method) = &case.method {
+        request.method.clone_from(method);
+    }
+    if let Some(target) = &case.target {
+        request.target.clone_from(target);
+    }
+    if let Some(body) = &case.body {
+        request.body = made(body)?;
+    }
+    for (from, to) in &case.body_replace {
+        request.body = replaced(&request.body, from, to);
+    }
+    for (name, value) in &case.headers {
+        let value = if value.is_null() { None } else { Some(made(value)?) };
+        request.set_header(name, value);
+    }
+    for (name, value) in &case.more_headers {
+        request.headers.push((name.clone(), fill(world, request, value).into_bytes()));
+    }
+    if let Some(wire) = &case.wire {
+        request.verbatim = Some(fill(world, request, wire).into_bytes());
+    }
+    Ok(())
+}
+
+fn call_body() -> Value {
+    json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "echo", "arguments": {"message": "hello"}, "_meta": meta() }
+    })
+}
+
+fn list_body() -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta()}})
+}
+
+fn meta() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "negative", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {}
+    })
+}
+
+fn protected(
+    world: &World,
+    agent: &Identity,
+    case: &Case,
+    mut body: Value,
+) -> Result<RawRequest, StepFailed> {
+    if let Some(patch) = &case.rpc {
+        forge::merge(&mut body, patch);
+    }
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let mut headers = vec![
+        ("Host".to_owned(), world.gateway_host().into_bytes()),
+        ("Content-Type".to_owned(), b"application/json".to_vec()),
+        ("Accept".to_owned(), b"application/json, text/event-stream".to_vec()),
+        ("MCP-Protocol-Version".to_owned(), b"2026-07-28".to_vec()),
+        ("Mcp-Method".to_owned(), text("/method").into()),
+    ];
+    if body.pointer("/params/name").is_some() {
+        headers.push(("Mcp-Name".to_owned(), text("/params/name").into()));
+    }
+    let token = access_token(world, agent, case.token.as_ref())?;
+    if let Some(token) = &token {
+        headers.push(("Authorization".to_owned(), format!("DPoP {token}").into_bytes()));
+    }
+    let claims = json!({
+        "jti": world.unique(), "htm": "POST", "htu": world.resource(), "iat": world.now_s(),
+        "ath": base64url(&sha256(token.unwrap_or_default().as_bytes())), "nonce": world.gateway_nonce()?
+    });
+    if let Some(proof) = proof(world, agent, case.proof.as_ref(), claims)? {
+        headers.push(("DPoP".to_owned(), proof.into_bytes()));
+    }
+    Ok(RawRequest {
+        method: "POST".to_owned(),
+        target: world.gateway_path(),
+        headers,
+        body: body.to_string().into_bytes(),
+        verbatim: None,
+    })
+}
+
+/// The agent's real token, or one forged with the issuer's own key from the case's changes.
+fn access_token(
+    world: &World,
+    agent: &Identity,
+    forged: Option<&Forged>,
+) -> Result<Option<String>, StepFailed> {
+    let Some(forged) = forged else { return world.token(agent).map(Some) };
+    if forged.omit {
+        return Ok(None);
+    }
+    let header = json!({"alg": world.issuer_algorithm(), "typ": "at+jwt", "kid": world.issuer_kid()});
+    let now = world.now_s();
+    let claims = json!({
+        "iss": world.issuer(), "sub": agent.client_id, "client_id": agent.client_id,
+        "aud": world.resource(), "scope": "read:echo", "cnf": {"jkt": agent.key.public().thumbprint().to_string()},
+        "jti": world.unique(), "iat": now, "nbf": now, "exp": now + 120, "grt": world.grant(),
+        "epoch": world.epoch()
+    });
+    forged_jwt(world, forged, header, claims, world.issuer_key()).map(Some)
+}
+
+fn proof(
+    world: &World,
+    agent: &Identity,
+    forged: Option<&Forged>,
+    mut claims: Value,
+) -> Result<Option<String>, StepFailed> {
+    let right = Forged::default();
+    let forged = forged.unwrap_or(&right);
+    if forged.omit {
+        return Ok(None);
+    }
+    match forged.nonce.as_deref() {
+        None => {}
+        Some("none") => forge::merge(&mut claims, &json!({"nonce": null})),
+        Some("forged") => forge::merge(&mut claims, &json!({"nonce": "Zm9yZ2VkLW5vbmNl"})),
+        Some("authority") => {
+            forge::merge(&mut claims, &json!({"nonce": world.authority_nonce()?}));
+        }
+        Some(other) => return Err(StepFailed::Check(format!("no nonce source `{other}`"))),
+    }
+    let jwk: Value = parsed(&agent.key.public().to_jwk(None))?;
+    let header = json!({"typ": "dpop+jwt", "alg": algorithm(&agent.key), "jwk": jwk});
+    forged_jwt(world, forged, header, claims, &agent.key).map(Some)
+}
+
+fn token_request(
+    world: &World,
+    agent: &Identity,
+    case: &Case,
+) -> Result<RawRequest, StepFailed> {
+    let now = world.now_s();
+    let right = Forged::default();
+    let assertion = case.assertion.as_ref().unwrap_or(&right);
+    let mut form: BTreeMap<String, String> = BTreeMap::from([
+        ("grant_type".to_owned(), "client_credentials".to_owned()),
+        ("resource".to_owned(), world.resource()),
+        ("scope".to_owned(), "read:echo".to_owned()),
+    ]);
+    if !assertion.omit {
+        let header = json!({"alg": algorithm(&agent.key), "typ": "client-authentication+jwt"});
+        let claims = json!({
+            "iss": agent.client_id, "sub": agent.client_id, "aud": world.issuer(), "iat": now,
+            "exp": now + 50, "jti": world.unique()
+        });
+        let text = forged_jwt(world, assertion, header, claims, &agent.key)?;
+        form.insert("client_assertion".to_owned(), text);
+        form.insert(
+            "client_assertion_type".to_owned(),
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned(),
+        );
+    }
+    for (name, value) in &case.form {
+        match value.as_str() {
+            Some(value) => form.insert(name.clone(), value.to_owned()),
+            None => form.remove(name),
+        };
+    }
+    let mut body = url::form_urlencoded::Serializer::new(String::new());
+    body.extend_pairs(&form).extend_pairs(&case.more_form);
+    let claims = json!({
+        "jti": world.unique(), "htm": "POST", "htu": world.token_endpoint(), "iat": now,
+        "nonce": world.authority_nonce()?
+    });
+    let mut headers = vec![
+        ("Host".to_owned(), world.authority_host().into_bytes()),
+        ("Content-Type".to_owned(), b"application/x-www-form-urlencoded".to_vec()),
+    ];
+    if let Some(proof) = proof(world, agent, case.proof.as_ref(), claims)? {
+        headers.push(("DPoP".to_owned(), proof.into_bytes()));
+    }
+    Ok(RawRequest {
+        method: "POST".to_owned(),
+        target: "/token".to_owned(),
+        headers,
+        body: body.finish().into_bytes(),
+        verbatim: None,
+    })
+}
+
+fn metadata(world: &World) -> RawRequest {
+    RawRequest {
+        method: "GET".to_owned(),
+        target: format!("/.well-known/oauth-protected-resource{}", world.gateway_path()),
+        headers: vec![("Host".to_owned(), world.gateway_host().into_bytes())],
+        body: Vec::new(),
+        verbatim: None,
+    }
+}
+
+fn forged_jwt(
+    world: &World,
+    forged: &Forged,
+    mut header: Value,
+    mut claims: Value,
+    right_key: &SigningKey,
+) -> Result<String, StepFailed> {
+    if let Some(patch) = &forged.header {
+        forge::merge(&mut header, patch);
+    }
+    if let Some(patch) = &forged.claims {
+        forge::merge(&mut claims, patch);
+    }
+    at_times(&mut claims, world.now_s());
+    let mut header = header.to_string();
+    let mut claims = claims.to_string();
+    for (from, to) in &forged.header_replace {
+        header = header.replace(from, to);
+    }
+    for (from, to) in &forged.claims_replace {
+        claims = claims.replace(from, to);
+    }
+    let public = right_key.public().to_jwk(None);
+    let signer = match forged.signer.as_deref() {
+        None | Some("right") => Signer::Key(right_key),
+        Some("stranger") => Signer::Key(world.stranger()),
+        Some("hmac") => Signer::Hmac(public.as_bytes()),
+        Some("none") => Signer::Nothing,
+        Some(other) => return Err(StepFailed::Check(format!("no signer `{other}`"))),
+    };
+    let right = forge::compact(&header, &claims, &signer)
+        .map_err(|error| StepFailed::Check(format!("a fixture cannot be signed: {error}")))?;
+    Ok(match &forged.text {
+        Some(text) => text.replace("${it}", &right),
+        None => right,
+    })
+}
+
+/// `"@now-61"` becomes the number of that second.
+fn at_times(value: &mut Value, now_s: u64) {
+    match value {
+        Value::Object(members) => members.values_mut().for_each(|member| at_times(member, now_s)),
+        Value::String(text) => {
+            let offset = text.strip_prefix("@now").map(|rest| rest.parse::<i64>().unwrap_or(0));
+            if let Some(offset) = offset {
+                *value = json!(now_s.saturating_add_signed(offset));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {}
+    }
+}
+
+fn algorithm(key: &SigningKey) -> &'static str {
+    key.public().algorithm().name()
+}
+
+fn parsed(text: &str) -> Result<Value, StepFailed> {
+    serde_json::from_str(text).map_err(|error| StepFailed::Check(format!("`{text}`: {error}")))
+}
+
+fn fill(world: &World, request: &RawRequest, text: &str) -> String {
+    let header = |name: &str| {
+        let found = request.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+    };
+    text.replace("${token}", header("authorization").trim_start_matches("DPoP "))
+        .replace("${proof}", &header("dpop"))
+        .replace("${host}", &world.gateway_host())
+        .replace("${path}", &request.target)
+        .replace("${length}", &request.body.len().to_string())
+        .replace("${body}", &String::from_utf8_lossy(&request.body))
+}
+
+/// A value as bytes: text as it is, `{"hex": ..}` decoded, the others generated.
+///
+/// # Errors
+/// When the value has none of the known forms.
+pub fn made(value: &Value) -> Result<Vec<u8>, StepFailed> {
+    if let Some(text) = value.as_str() {
+        return Ok(text.as_bytes().to_vec());
+    }
+    let number = |name: &str| {
+        value.get(name).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok())
+    };
+    if let Some(hex) = value.get("hex").and_then(Value::as_str) {
+        let digits: Vec<char> = hex.chars().filter(|c| !c.is_whitespace()).collect();
+        let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).ok();
+        return Ok(digits.chunks(2).filter_map(byte).collect());
+    }
+    let around = |inside: String| {
+        let head = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":"#;
+        let meta = meta();
+        format!("{head}{inside},\"_meta\":{meta}}}}}").into_bytes()
+    };
+    if let Some(depth) = number("nest") {
+        return Ok(around(format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth))));
+    }
+    if let Some(length) = number("string") {
+        return Ok(around(format!("{{\"message\":\"{}\"}}", "x".repeat(length))));
+    }
+    if let Some(count) = number("keys") {
+        let members: Vec<String> = (0..count).map(|n| format!("\"k{n}\":1")).collect();
+        return Ok(around(format!("{{{}}}", members.join(","))));
+    }
+    Err(StepFailed::Check(format!("no such body: {value}")))
+}
+
+fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
+    String::from_utf8_lossy(body).replacen(from, to, 1).into_bytes()
+}

@@ -1,0 +1,125 @@
+//! Compares what came of a case with what must come of it, universal rules included.
+
+use attorn_testkit::canary::Seen;
+use attorn_testkit::wire::RawReply;
+use serde_json::Value;
+
+use super::rows::Expect;
+
+/// Everything observed while a case ran.
+#[derive(Debug)]
+pub struct Observed {
+    /// The last reply.
+    pub reply: RawReply,
+    /// Reason codes of the journal entries that the case caused.
+    pub reasons: Vec<String>,
+    /// What reached the canary.
+    pub seen: Vec<Seen>,
+    /// Texts that must stand in no reply: the token, the proof, the assertion as sent.
+    pub secrets: Vec<String>,
+    /// How long the reply took, in milliseconds.
+    pub took_ms: u128,
+}
+
+/// What is wrong with it; empty when the case holds.
+#[must_use]
+pub fn faults(expect: &Expect, observed: &Observed) -> Vec<String> {
+    let mut faults = Vec::new();
+    outcome(expect, observed, &mut faults);
+    texts(expect, observed, &mut faults);
+    universal(expect, observed, &mut faults);
+    faults
+}
+
+fn outcome(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
+    let reply = &observed.reply;
+    if !expect.status.contains(&reply.status) {
+        faults.push(format!("status {} instead of {:?}: {}", reply.status, expect.status, short(reply)));
+    }
+    let body = reply.json().unwrap_or(Value::Null);
+    let code = body.pointer("/error/code").and_then(Value::as_i64);
+    if expect.rpc_code.is_some() && code != expect.rpc_code {
+        faults.push(format!("JSON-RPC code {code:?} instead of {:?}: {}", expect.rpc_code, short(reply)));
+    }
+    let error = body.get("error").and_then(Value::as_str);
+    if expect.oauth_error.is_some() && error != expect.oauth_error.as_deref() {
+        faults.push(format!("error {error:?} instead of {:?}", expect.oauth_error));
+    }
+    let recorded = &observed.reasons;
+    if expect.reason.is_empty() {
+        if !recorded.is_empty() {
+            faults.push(format!("the journal has {recorded:?}, expected nothing"));
+        }
+    } else if !recorded.iter().any(|reason| expect.reason.contains(reason)) {
+        faults.push(format!("the journal has {recorded:?} instead of {:?}", expect.reason));
+    }
+    if observed.seen.len() != expect.canary {
+        faults.push(format!("{} requests reached the server, expected {}", observed.seen.len(), expect.canary));
+    }
+}
+
+fn texts(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
+    let reply = &observed.reply;
+    let headers = |name: &str| {
+        let found = reply.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join("\n")
+    };
+    for (name, text) in &expect.header_has {
+        if !headers(name).contains(text) {
+            faults.push(format!("header {name} is {:?}, without `{text}`", headers(name)));
+        }
+    }
+    for (name, text) in &expect.header_lacks {
+        if headers(name).contains(text) {
+            faults.push(format!("header {name} holds `{text}`"));
+        }
+    }
+    let body = reply.text();
+    for text in expect.body_has.iter().filter(|text| !body.contains(text.as_str())) {
+        faults.push(format!("the body lacks `{text}`: {}", short(reply)));
+    }
+    for text in expect.body_lacks.iter().filter(|text| body.contains(text.as_str())) {
+        faults.push(format!("the body holds `{text}`"));
+    }
+    let reached: String =
+        observed.seen.iter().map(|seen| format!("{:?} {}", seen.headers, seen.body)).collect();
+    for text in expect.canary_lacks.iter().filter(|text| reached.contains(text.as_str())) {
+        faults.push(format!("the server saw `{text}`"));
+    }
+}
+
+/// What holds for every row.
+fn universal(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
+    let reply = &observed.reply;
+    if matches!(reply.status, 401 | 403)
+        && !reply.header("cache-control").is_some_and(|value| value.contains("no-store"))
+    {
+        faults.push("a refusal without `Cache-Control: no-store`".to_owned());
+    }
+    let text = format!("{:?} {}", reply.headers, reply.text());
+    for secret in observed.secrets.iter().filter(|secret| secret.len() > 16) {
+        let reversed: String = secret.chars().rev().collect();
+        if text.contains(secret.as_str()) || text.contains(&reversed) {
+            faults.push("the reply holds a credential that was sent".to_owned());
+        }
+    }
+    let allowed = [-32700, -32600, -32601, -32602, -32603, -32020, -32021, -32022];
+    if let Some(code) = reply.json().as_ref().and_then(|body| body.pointer("/error/code"))
+        && expect.canary == 0
+        && !code.as_i64().is_some_and(|code| {
+            allowed.contains(&code) || !(-32768..=-32000).contains(&code)
+        })
+    {
+        faults.push(format!("JSON-RPC code {code} is not one that may be sent"));
+    }
+    if reply.status == 400 && reply.json().is_none() {
+        faults.push("a 400 without a JSON body makes clients fall back".to_owned());
+    }
+    if observed.took_ms > 3_000 {
+        faults.push(format!("the reply took {} ms", observed.took_ms));
+    }
+}
+
+fn short(reply: &RawReply) -> String {
+    reply.text().chars().take(200).collect()
+}

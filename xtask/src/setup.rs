@@ -1,0 +1,76 @@
+//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx from Debian; MCP
+//! servers, clients and the conformance suite from npm and PyPI, at pinned versions.
+
+use crate::step::{StepFailed, answers, root, run, run_with};
+
+/// Debian packages, each with a command that shows it is there.
+const DEBIAN: &[(&str, &[&str], &str)] = &[
+    ("node", &["--version"], "nodejs"),
+    ("npm", &["--version"], "npm"),
+    ("go", &["version"], "golang-go"),
+    ("nginx", &["-v"], "nginx-light"),
+    ("python3", &["-c", "import venv, ensurepip"], "python3-venv"),
+    ("test", &["-d", "/usr/share/gocode/src/golang.org/x/mod"], "golang-golang-x-mod-dev"),
+];
+
+/// Installs what is missing and leaves the rest alone.
+///
+/// # Errors
+/// When a package cannot be installed; the message names the command that failed.
+pub fn everything() -> Result<(), StepFailed> {
+    debian()?;
+    npm()?;
+    pypi()
+}
+
+fn debian() -> Result<(), StepFailed> {
+    let missing: Vec<&str> = DEBIAN
+        .iter()
+        .filter(|(program, probe, _)| !answers(program, probe))
+        .map(|(_, _, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !answers("apt-get", &["--version"]) {
+        return Err(StepFailed::Check(format!(
+            "the tests need these Debian packages or their like: {}",
+            missing.join(" ")
+        )));
+    }
+    let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
+    run_with("apt-get", &["update", "-qq"], &quiet)?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(&missing);
+    run_with("apt-get", &arguments, &quiet)
+}
+
+fn npm() -> Result<(), StepFailed> {
+    let folder = root().join("tests/interop");
+    let stamp = folder.join("node_modules/.package-lock.json");
+    let wanted = modified(&folder.join("package-lock.json"));
+    if wanted.is_some() && modified(&stamp) >= wanted {
+        return Ok(());
+    }
+    run("npm", &["ci", "--prefix", "tests/interop", "--no-audit", "--no-fund", "--loglevel=error"])
+}
+
+fn pypi() -> Result<(), StepFailed> {
+    let folder = root().join("tests/interop");
+    let stamp = folder.join(".venv/pyvenv.cfg");
+    let wanted = modified(&folder.join("requirements.txt"));
+    let stamped = folder.join(".venv/installed");
+    if wanted.is_some() && stamp.exists() && modified(&stamped) >= wanted {
+        return Ok(());
+    }
+    run("python3", &["-m", "venv", "tests/interop/.venv"])?;
+    run(
+        "tests/interop/.venv/bin/pip",
+        &["install", "-q", "--disable-pip-version-check", "-r", "tests/interop/requirements.txt"],
+    )?;
+    std::fs::write(&stamped, "").map_err(|source| StepFailed::File { path: stamped, source })
+}
+
+fn modified(path: &std::path::Path) -> Option<std::time::SystemTime> {
+    std::fs::metadata(path).and_then(|data| data.modified()).ok()
+}

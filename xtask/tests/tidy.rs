@@ -1,0 +1,306 @@
+//! House rules as tests: they read the repository as text and need nothing but the standard library.
+//!
+//! Each rule that has exceptions lists them here with the reason. A list may only shrink: an
+//! exception that no longer applies fails the test as well.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a rule fails its test by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which workspace crates a crate may depend on. `ARCHITECTURE.md` draws the same table.
+const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
+    ("json", &[]),
+    ("jose", &["json"]),
+    ("registry", &["json", "jose"]),
+    ("oauth", &["json", "jose", "registry"]),
+    ("policy", &["json", "registry"]),
+    ("mcp", &["json"]),
+    ("audit", &["json"]),
+    ("net", &[]),
+    ("store", &["jose", "registry", "audit"]),
+    ("journal", &["audit"]),
+    (
+        "authority",
+        &["json", "jose", "oauth", "registry", "policy", "audit", "net", "store", "journal"],
+    ),
+    (
+        "gateway",
+        &["json", "jose", "oauth", "registry", "policy", "mcp", "audit", "net", "journal"],
+    ),
+    ("connect", &["json", "jose", "oauth", "mcp", "net"]),
+    ("testkit", &["json", "jose", "oauth"]),
+];
+
+/// Crates that know the rules and nothing of the outside world.
+const PURE: &[&str] = &["json", "jose", "registry", "oauth", "policy", "mcp", "audit"];
+
+/// What a pure crate must not name.
+const OUTSIDE_WORLD: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "SystemRandom",
+    "tokio",
+    "hyper",
+    "axum",
+    "sqlx",
+    "reqwest",
+    "async fn",
+];
+
+/// Files over 500 lines without tests, each with the reason.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+const LINES_MAX: usize = 500;
+
+#[test]
+fn rule_1_dependency_direction_equals_the_table() {
+    let allowed: BTreeMap<&str, BTreeSet<&str>> =
+        MAY_DEPEND_ON.iter().map(|(name, on)| (*name, on.iter().copied().collect())).collect();
+    for folder in folders("crates") {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        if name == "cli" {
+            continue; // the binary wires everything
+        }
+        let allowed =
+            allowed.get(name.as_str()).unwrap_or_else(|| panic!("crates/{name} is not in the table"));
+        let manifest: toml::Table = read(&folder.join("Cargo.toml")).parse().unwrap();
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+        for dependency in dependencies.into_iter().flatten().map(|(key, _)| key) {
+            if let Some(other) = dependency.strip_prefix("attorn-") {
+                assert!(allowed.contains(other), "crates/{name} must not depend on {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rule_2_pure_crates_name_no_outside_world() {
+    for name in PURE {
+        let sources = rust_files(&root().join("crates").join(name).join("src"));
+        assert!(!sources.is_empty(), "crates/{name} has no source");
+        for file in sources {
+            for (number, line) in code_lines(&file) {
+                if line.trim_start().starts_with("//") {
+                    continue;
+                }
+                for word in OUTSIDE_WORLD {
+                    assert!(
+                        !line.contains(word),
+                        "{}:{number} names `{word}`: a pure crate takes it as an argument",
+                        shown(&file)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rule_3_every_crate_inherits_the_lints() {
+    let mut manifests: Vec<PathBuf> =
+        folders("crates").into_iter().chain(folders("samples")).collect();
+    manifests.push(root().join("xtask"));
+    assert!(manifests.len() > 10);
+    for folder in manifests {
+        let manifest: toml::Table = read(&folder.join("Cargo.toml")).parse().unwrap();
+        let inherits = manifest
+            .get("lints")
+            .and_then(|lints| lints.get("workspace"))
+            .and_then(toml::Value::as_bool);
+        assert_eq!(inherits, Some(true), "{} needs `[lints] workspace = true`", shown(&folder));
+    }
+}
+
+#[test]
+fn rule_4_a_file_is_a_topic_of_at_most_500_lines() {
+    let exceptions: BTreeMap<&str, &str> = LONG_FILES.iter().copied().collect();
+    let mut used = BTreeSet::new();
+    for file in all_sources() {
+        let lines = code_lines(&file).count();
+        let name = shown(&file);
+        if lines > LINES_MAX {
+            let known = exceptions.get_key_value(name.as_str());
+            assert!(known.is_some(), "{name} has {lines} lines: cut it along its topics");
+            used.extend(known.map(|(key, _)| *key));
+        }
+    }
+    for (name, _) in LONG_FILES {
+        assert!(used.contains(name), "{name} is short again: take it off the list");
+    }
+}
+
+#[test]
+fn rule_5_citations_have_one_form() {
+    for file in all_sources().into_iter().chain(markdown()) {
+        for (number, line) in read(&file).lines().enumerate().map(|(i, l)| (i + 1, l)) {
+            let place = format!("{}:{number}", shown(&file));
+            if place.starts_with("xtask/tests/tidy.rs") {
+                continue;
+            }
+            assert!(!line.contains('\u{a7}'), "{place}: write `section`, not the paragraph sign");
+            for (at, _) in line.match_indices("RFC") {
+                let rest = line.get(at + 3..).unwrap_or_default();
+                let glued = rest.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+                assert!(!glued, "{place}: write `RFC 9449 section 4.3`");
+                if let Some(rest) = rest.strip_prefix(' ') {
+                    let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+                    let short = [" sec. ", " s. ", " ss ", " Sec", " Section "];
+                    assert!(
+                        !short.iter().any(|form| after.starts_with(form)),
+                        "{place}: write `RFC 9449 section 4.3`"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rule_8_generated_documents_are_fresh() {
+    for (path, expected) in xtask::generated::documents(&root()) {
+        let found = fs::read_to_string(root().join(&path)).unwrap_or_default();
+        assert!(found == expected, "{path} is stale: run `cargo xtask docs`");
+    }
+}
+
+#[test]
+fn rule_9_every_gap_is_written_down() {
+    let gaps = read(&root().join("docs/gaps.md"));
+    let known: BTreeSet<&str> =
+        gaps.lines().filter_map(|line| line.strip_prefix("## ")).map(str::trim).collect();
+    assert!(!known.is_empty(), "docs/gaps.md lists no gap");
+    for file in all_sources() {
+        for (index, line) in read(&file).lines().enumerate() {
+            if shown(&file) == "xtask/tests/tidy.rs" || !line.contains("Gap:") {
+                continue;
+            }
+            let named = line.split("docs/gaps.md#").nth(1).and_then(|rest| {
+                rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next()
+            });
+            assert!(
+                named.is_some_and(|name| known.contains(name)),
+                "{}:{}: a gap names its heading, as `docs/gaps.md#name`",
+                shown(&file),
+                index + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn rule_10_every_reason_code_is_expected_by_a_negative_row_or_waits_by_name() {
+    let mut expected = BTreeSet::new();
+    for file in files_below(&root().join("vectors/negative"), "json") {
+        let rows: serde_json::Value = serde_json::from_str(&read(&file)).unwrap();
+        collect_reasons(&rows, &mut expected);
+    }
+    let waiting: BTreeMap<&str, &str> = xtask::generated::REASONS_WITHOUT_A_ROW.iter().copied().collect();
+    for code in attorn_registry::ReasonCode::ALL {
+        let code = code.as_str();
+        let has_row = expected.contains(code);
+        assert!(
+            has_row || waiting.contains_key(code),
+            "`{code}` is expected by no row of vectors/negative"
+        );
+        assert!(!(has_row && waiting.contains_key(code)), "`{code}` has a row: take it off the list");
+    }
+}
+
+fn collect_reasons(value: &serde_json::Value, into: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (key, member) in members {
+                match member.as_str() {
+                    Some(reason) if key == "reason" => {
+                        into.insert(reason.to_owned());
+                    }
+                    _ => collect_reasons(member, into),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_reasons(item, into)),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+fn folders(below: &str) -> Vec<PathBuf> {
+    fs::read_dir(root().join(below))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("Cargo.toml").is_file())
+        .collect()
+}
+
+fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return found };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") && !path.ends_with("node_modules") {
+            found.extend(files_below(&path, ending));
+        } else if path.extension().is_some_and(|found| found == ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    files_below(folder, "rs")
+}
+
+fn all_sources() -> Vec<PathBuf> {
+    let found: Vec<PathBuf> = ["crates", "samples", "xtask", "fuzz"]
+        .iter()
+        .flat_map(|folder| rust_files(&root().join(folder)))
+        .collect();
+    assert!(found.len() > 50, "the walk found too few files to mean anything");
+    found
+}
+
+fn markdown() -> Vec<PathBuf> {
+    let mut found = files_below(&root().join("docs"), "md");
+    let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
+    found.extend(top.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+    found
+}
+
+/// The lines of a file that are neither a test module nor a test file.
+fn code_lines(file: &Path) -> impl Iterator<Item = (usize, String)> + use<> {
+    let name = shown(file);
+    let test_file = name.ends_with("tests.rs") || name.contains("/tests/");
+    let text = if test_file { String::new() } else { read(file) };
+    let mut lines = Vec::new();
+    let mut all = text.lines().enumerate().peekable();
+    while let Some((index, line)) = all.next() {
+        let test_module = line == "#[cfg(test)]"
+            && all.peek().is_some_and(|(_, next)| next.starts_with("mod ") && next.ends_with('{'));
+        if test_module {
+            break; // by house order the tests stand last
+        }
+        lines.push((index + 1, line.to_owned()));
+    }
+    lines.into_iter()
+}
