@@ -1,1 +1,32 @@
 //! The durable, signed, append-only log.
+//!
+//! A journal is a folder:
+//!
+//! ```text
+//! lock                     held while a writer is alive
+//! wal/<first index>        write-ahead segments: what makes an entry durable
+//! wal/durable              how many entries were fsynced: a shorter log lost some
+//! tile/<L>/<N>[.p/<W>]     hashes, C2SP tlog-tiles
+//! tile/entries/<N>[.p/<W>] entries, C2SP tlog-tiles
+//! checkpoint               signed size and root, C2SP tlog-checkpoint
+//! ```
+//!
+//! What holds, whatever line the process dies on:
+//! - an entry acknowledged under [`Durability::Fsync`] is on the disk;
+//! - an entry acknowledged under [`Durability::Written`] has left the process;
+//! - a checkpoint covers only entries on the disk;
+//! - after a failed write or fsync of the write-ahead segment nothing more is acknowledged;
+//! - a restart cuts only what was never acknowledged, and refuses a log that was changed.
+//!
+//! Three threads do the work: the writer writes batches, the syncer makes them durable, the
+//! integrator turns them into tiles and signs checkpoints.
+//!
+//! Not implemented: pruning of old tiles, shipping to another node, witness cosignatures.
+
+mod config;
+mod error;
+mod journal;
+
+pub use self::config::{Config, Durability};
+pub use self::error::{JournalUnavailable, OpenError, ReadError};
+pub use self::journal::{Journal, Recovered, SignedCheckpoint};
