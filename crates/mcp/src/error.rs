@@ -1,0 +1,159 @@
+//! JSON-RPC error bodies of our own, and tool results that say no.
+//!
+//! Texts are fixed per code: nothing a peer sent is echoed back.
+
+use crate::write::{ObjectWriter, write_string};
+use crate::{RequestId, Revision};
+
+/// An error code the gateway emits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// -32020: MCP 2026-07-28, Streamable HTTP, Server Validation.
+    HeaderMismatch,
+    /// -32603: JSON-RPC 2.0 section 5.1.
+    InternalError,
+    /// -32602: JSON-RPC 2.0 section 5.1.
+    InvalidParams,
+    /// -32600: JSON-RPC 2.0 section 5.1.
+    InvalidRequest,
+    /// -32601: JSON-RPC 2.0 section 5.1.
+    MethodNotFound,
+    /// -32021: MCP 2026-07-28, Base Protocol, Error Codes.
+    MissingClientCapability,
+    /// -32700: JSON-RPC 2.0 section 5.1.
+    ParseError,
+    /// -32022: MCP 2026-07-28, Versioning, Protocol Version Negotiation.
+    UnsupportedProtocolVersion,
+}
+
+impl ErrorCode {
+    /// All codes.
+    pub const ALL: [Self; 8] = [
+        Self::HeaderMismatch,
+        Self::InternalError,
+        Self::InvalidParams,
+        Self::InvalidRequest,
+        Self::MethodNotFound,
+        Self::MissingClientCapability,
+        Self::ParseError,
+        Self::UnsupportedProtocolVersion,
+    ];
+
+    /// The number on the wire.
+    pub fn number(self) -> i64 {
+        match self {
+            Self::HeaderMismatch => -32020,
+            Self::InternalError => -32603,
+            Self::InvalidParams => -32602,
+            Self::InvalidRequest => -32600,
+            Self::MethodNotFound => -32601,
+            Self::MissingClientCapability => -32021,
+            Self::ParseError => -32700,
+            Self::UnsupportedProtocolVersion => -32022,
+        }
+    }
+
+    /// The fixed text.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::HeaderMismatch => "Header mismatch",
+            Self::InternalError => "Internal error",
+            Self::InvalidParams => "Invalid params",
+            Self::InvalidRequest => "Invalid request",
+            Self::MethodNotFound => "Method not found",
+            Self::MissingClientCapability => "Missing required client capability",
+            Self::ParseError => "Parse error",
+            Self::UnsupportedProtocolVersion => "Unsupported protocol version",
+        }
+    }
+}
+
+/// What an error body says besides its code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErrorData<'a> {
+    /// Our decision, by which an owner finds the whole story.
+    pub decision_id: Option<&'a str>,
+    /// A stable reason code.
+    pub reason: Option<&'a str>,
+    /// The version a client asked for; answered with the list of those we speak.
+    pub requested_version: Option<&'a str>,
+    /// Revisions spoken; used with `requested_version`.
+    pub supported: &'a [Revision],
+}
+
+/// An error response. Without an id, as for an unreadable request, the `id` member is left out:
+/// MCP 2026-07-28, Base Protocol, Error Responses.
+pub fn body(id: Option<&RequestId<'_>>, code: ErrorCode, data: &ErrorData<'_>) -> Vec<u8> {
+    let mut out = String::with_capacity(160);
+    let mut response = ObjectWriter::open(&mut out);
+    response.string("jsonrpc", "2.0");
+    if let Some(id) = id {
+        id.write(response.name("id"));
+    }
+    let mut error = ObjectWriter::open(response.name("error"));
+    error.name("code").push_str(&code.number().to_string());
+    error.string("message", code.message());
+    if *data != ErrorData::default() {
+        write_data(data, error.name("data"));
+    }
+    error.close();
+    response.close();
+    out.into_bytes()
+}
+
+fn write_data(data: &ErrorData<'_>, out: &mut String) {
+    let mut object = ObjectWriter::open(out);
+    if let Some(decision_id) = data.decision_id {
+        object.string("decision_id", decision_id);
+    }
+    if let Some(reason) = data.reason {
+        object.string("reason", reason);
+    }
+    if let Some(requested) = data.requested_version {
+        let supported = object.name("supported");
+        supported.push('[');
+        for (index, revision) in data.supported.iter().enumerate() {
+            if index > 0 {
+                supported.push(',');
+            }
+            write_string(revision.as_str(), supported);
+        }
+        supported.push(']');
+        object.string("requested", requested);
+    }
+    object.close();
+}
+
+/// A tool result that reports a refusal no scope would cure. As a result, not an error, so that
+/// the model reads it and no client starts a login over it.
+pub fn tool_refusal(
+    id: &RequestId<'_>,
+    revision: Revision,
+    text: &str,
+    data: &ErrorData<'_>,
+) -> Vec<u8> {
+    let mut out = String::with_capacity(256);
+    let mut response = ObjectWriter::open(&mut out);
+    response.string("jsonrpc", "2.0");
+    id.write(response.name("id"));
+    let mut result = ObjectWriter::open(response.name("result"));
+    if revision.is_modern() {
+        result.string("resultType", "complete");
+    }
+    let content = result.name("content");
+    content.push_str(r#"[{"type":"text","text":"#);
+    write_string(text, content);
+    content.push_str("}]");
+    result.name("isError").push_str("true");
+    let mut meta = ObjectWriter::open(result.name("_meta"));
+    if let Some(decision_id) = data.decision_id {
+        meta.string("dev.attorn/decision_id", decision_id);
+    }
+    if let Some(reason) = data.reason {
+        meta.string("dev.attorn/reason", reason);
+    }
+    meta.close();
+    result.close();
+    response.close();
+    out.into_bytes()
+}

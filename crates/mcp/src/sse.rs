@@ -1,0 +1,154 @@
+//! Server-sent events: the parser of the WHATWG HTML Standard section 9.2.6, bounded, and a
+//! writer for one JSON message per event.
+//!
+//! Stricter than the standard: text that is not UTF-8 ends the stream instead of being replaced.
+//! Not here: reconnection (`retry`, `Last-Event-ID`), which no revision needs from a gateway.
+
+use std::mem;
+
+/// One dispatched event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SseEvent {
+    /// The `event` field; empty means `message`.
+    pub kind: String,
+    /// The `data` fields, joined by line feeds.
+    pub data: String,
+    /// The last event id of the stream at this point.
+    pub id: Option<String>,
+}
+
+/// Why a stream cannot be read further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SseFault {
+    /// A line is not UTF-8.
+    #[error("event stream is not UTF-8")]
+    Encoding,
+    /// One event, or one line, is larger than allowed.
+    #[error("event larger than {max} bytes")]
+    EventTooLarge {
+        /// Bytes allowed.
+        max: usize,
+    },
+}
+
+/// An incremental parser. Memory is bounded by twice the event limit, however bytes arrive.
+#[derive(Debug)]
+pub struct SseParser {
+    event_bytes_max: usize,
+    /// Bytes of the line that has not ended yet.
+    line: Vec<u8>,
+    kind: String,
+    data: String,
+    has_data: bool,
+    id: Option<String>,
+    /// The last byte was a carriage return: a line feed now belongs to it.
+    after_cr: bool,
+    /// No line has ended yet, so a byte order mark may lead.
+    at_start: bool,
+}
+
+impl SseParser {
+    /// A parser that refuses events over `event_bytes_max` bytes.
+    pub fn new(event_bytes_max: usize) -> Self {
+        Self {
+            event_bytes_max,
+            line: Vec::new(),
+            kind: String::new(),
+            data: String::new(),
+            has_data: false,
+            id: None,
+            after_cr: false,
+            at_start: true,
+        }
+    }
+
+    /// Takes the next bytes and returns the events they complete.
+    ///
+    /// # Errors
+    /// [`SseFault`]; the stream must then be closed.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<SseEvent>, SseFault> {
+        let mut events = Vec::new();
+        let mut rest = chunk;
+        if self.after_cr && !rest.is_empty() {
+            self.after_cr = false;
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        }
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
+            let (line, tail) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            self.extend_line(line)?;
+            rest = match tail {
+                [b'\r', b'\n', after @ ..] => after,
+                [b'\r'] => {
+                    self.after_cr = true;
+                    &[]
+                }
+                [_, after @ ..] => after,
+                [] => &[],
+            };
+            events.extend(self.end_line()?);
+        }
+        self.extend_line(rest)?;
+        Ok(events)
+    }
+
+    /// Whether the stream may end here without losing an event: the standard drops what is not
+    /// followed by a blank line.
+    pub fn is_between_events(&self) -> bool {
+        self.line.is_empty() && !self.has_data
+    }
+
+    fn extend_line(&mut self, bytes: &[u8]) -> Result<(), SseFault> {
+        if self.line.len() + self.data.len() + bytes.len() > self.event_bytes_max {
+            return Err(SseFault::EventTooLarge { max: self.event_bytes_max });
+        }
+        self.line.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> Result<Option<SseEvent>, SseFault> {
+        let line = mem::take(&mut self.line);
+        let mut text = std::str::from_utf8(&line).map_err(|_| SseFault::Encoding)?;
+        if mem::take(&mut self.at_start) {
+            text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        }
+        if text.is_empty() {
+            return Ok(self.dispatch());
+        }
+        // A line that starts with a colon is a comment: its field name is empty.
+        let (field, value) = text.split_once(':').unwrap_or((text, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "data" => {
+                if self.has_data {
+                    self.data.push('\n');
+                }
+                self.data.push_str(value);
+                self.has_data = true;
+            }
+            "event" => value.clone_into(&mut self.kind),
+            "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn dispatch(&mut self) -> Option<SseEvent> {
+        let kind = mem::take(&mut self.kind);
+        if !mem::take(&mut self.has_data) {
+            return None;
+        }
+        Some(SseEvent { kind, data: mem::take(&mut self.data), id: self.id.clone() })
+    }
+}
+
+/// Appends one event that carries a JSON message. Line ends in the JSON stand between tokens only
+/// and are left out, so that the message cannot open a field or an event of its own.
+pub fn write_event(message: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    out.extend(message.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+    out.extend_from_slice(b"\n\n");
+}
+
+/// A comment that keeps intermediaries from closing a quiet stream: MCP 2026-07-28, Streamable
+/// HTTP, Receiving Messages.
+pub const KEEP_ALIVE: &[u8] = b":\n\n";
