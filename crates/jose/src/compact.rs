@@ -15,7 +15,7 @@ use crate::public_key::{PublicKey, SignatureError};
 
 /// A JWS whose form is right and whose signature nobody has looked at yet.
 ///
-/// The payload cannot be read from here: claims exist only in a [`Verified`].
+/// Claims to act on exist only in a [`Verified`].
 #[derive(Debug)]
 pub struct Compact<'a> {
     header: Arc<Header>,
@@ -95,6 +95,13 @@ impl<'a> Compact<'a> {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The payload, which anybody may have written. It may choose whose key is tried, as `iss` does
+    /// in RFC 7523 section 3, and must be read again from the [`Verified`].
+    #[must_use]
+    pub fn unauthenticated_payload(&self) -> &[u8] {
+        &self.payload
     }
 
     /// Verifies the signature under a key the caller chose.

@@ -1,0 +1,409 @@
+//! Access tokens: what we issue and what we accept, side by side.
+//!
+//! Implemented: the JWT profile of RFC 9068, narrowed: one audience, at most 300 seconds, always
+//! bound to a key by `cnf.jkt` (RFC 9449 section 6.1), `act` of RFC 8693 section 4.1 as history.
+//! Not implemented: opaque tokens, bearer tokens, certificate binding (RFC 8705),
+//! `authorization_details` (RFC 9396). A token that carries what is not implemented and would
+//! restrict it is refused, since ignoring a restriction widens the token.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha256};
+use attorn_json::Limits;
+use attorn_registry::{AgentId, GrantId, ReasonCode, ScopeSet};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use crate::claim::{CLOCK_AHEAD_S, Text, is_identifier, object, present};
+
+/// The longest time between `iat` and `exp`, in seconds.
+pub const LIFETIME_MAX_S: u64 = 300;
+/// The deepest chain of actors.
+pub const ACTOR_DEPTH_MAX: usize = 4;
+/// RFC 9068 section 2.1. Compared verbatim: we issue this spelling only.
+const TYPE: &str = "at+jwt";
+
+/// The claims of a token: RFC 9068 section 2.2, RFC 7800 `cnf`, RFC 8693 `act`, and our own
+/// `grt` and `epoch`.
+///
+/// Fields stand in the order of RFC 8785, so that serializing them gives the canonical form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessTokenClaims {
+    /// Who acts for the subject. Nested actors are history and grant nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
+    /// The one resource the token is for.
+    pub aud: String,
+    /// The client the token was issued to.
+    pub client_id: AgentId,
+    /// The key the token is bound to: `cnf.jkt`, RFC 9449 section 6.1.
+    #[serde(serialize_with = "confirmation")]
+    pub cnf: Jkt,
+    /// The revocation epoch at issue. A newer epoch ends all older tokens.
+    pub epoch: u64,
+    /// End, in seconds since 1970; the token is not valid at this second.
+    pub exp: u64,
+    /// The grant the scope came from, where it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grt: Option<GrantId>,
+    /// Time of issue, in seconds since 1970.
+    pub iat: u64,
+    /// The issuer, verbatim.
+    pub iss: String,
+    /// The name of this token in logs and locks.
+    pub jti: String,
+    /// Start, in seconds since 1970.
+    pub nbf: u64,
+    /// What the token unlocks at its audience. May be empty.
+    pub scope: ScopeSet,
+    /// Whom the token is about.
+    pub sub: String,
+}
+
+/// One actor of a chain: RFC 8693 section 4.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Actor {
+    /// Who acted before this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Self>>,
+    /// The identity of the actor.
+    pub sub: String,
+}
+
+fn confirmation<S: serde::Serializer>(jkt: &Jkt, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map([("jkt", jkt)])
+}
+
+impl AccessTokenClaims {
+    /// The canonical claims, ready to be signed. Use [`issue`] unless a signer outside the process
+    /// holds the key.
+    #[must_use]
+    pub fn to_sign(&self) -> Vec<u8> {
+        // Every field is a string, a number or a set of strings: serializing cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// Signs a token under the issuer's key.
+///
+/// # Errors
+/// [`SignError`] if the library fails.
+pub fn issue(claims: &AccessTokenClaims, kid: &str, key: &SigningKey) -> Result<String, SignError> {
+    let header = NewHeader { typ: TYPE, kid: Some(kid), jwk: false };
+    attorn_jose::sign(&header, &claims.to_sign(), key)
+}
+
+/// The keys of one issuer by `kid`, parsed once. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct IssuerKeys(Arc<HashMap<String, PublicKey>>);
+
+/// Two keys of one issuer have the same `kid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("two keys of the issuer have the same `kid`")]
+pub struct DuplicateKeyId;
+
+impl IssuerKeys {
+    /// Takes the keys that may verify: the active and the retired ones.
+    ///
+    /// # Errors
+    /// [`DuplicateKeyId`]: which key is meant would depend on the order.
+    pub fn new(
+        keys: impl IntoIterator<Item = (String, PublicKey)>,
+    ) -> Result<Self, DuplicateKeyId> {
+        let mut by_kid = HashMap::new();
+        for (kid, key) in keys {
+            if by_kid.insert(kid, key).is_some() {
+                return Err(DuplicateKeyId);
+            }
+        }
+        Ok(Self(Arc::new(by_kid)))
+    }
+
+    /// The key of this name. The name is an octet string and is looked up nowhere else.
+    #[must_use]
+    pub fn find(&self, kid: &str) -> Option<&PublicKey> {
+        self.0.get(kid)
+    }
+}
+
+/// What a token must say to be accepted here. All of it comes from configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The issuer, compared byte by byte.
+    pub issuer: &'a str,
+    /// The audience, compared byte by byte.
+    pub audience: &'a str,
+    /// The issuer's keys. Keys of another issuer never stand in this set.
+    pub keys: &'a IssuerKeys,
+}
+
+/// Proof that a token was issued to be used here. Cloning shares it.
+///
+/// It says nothing yet about who presents it: see [`crate::possession::bind`].
+#[derive(Clone, Debug)]
+pub struct VerifiedToken(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    claims: AccessTokenClaims,
+    digest: [u8; 32],
+}
+
+/// Why a token is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum TokenRefusal {
+    /// The chain of actors is too deep or malformed.
+    #[error("the actor chain is malformed")]
+    ActorChain,
+    /// For another audience, for several, or for none.
+    #[error("the token is for another audience")]
+    Audience,
+    /// It carries a restriction that is not enforced here.
+    #[error("the token carries `authorization_details`")]
+    AuthorizationDetails,
+    /// A claim is missing or has the wrong type.
+    #[error("a claim is missing or has the wrong type")]
+    Claims,
+    /// Past its end.
+    #[error("the token has expired")]
+    Expired,
+    /// Issued or starting in the future.
+    #[error("the token is not valid yet")]
+    Future,
+    /// From another issuer.
+    #[error("the token is from another issuer")]
+    Issuer,
+    /// The header brings or points at its own key.
+    #[error("the header of the token brings its own key")]
+    KeyInHeader,
+    /// No `kid`, or none of the issuer's.
+    #[error("the key of the token is unknown")]
+    KeyUnknown,
+    /// Longer valid than any token of ours.
+    #[error("the token is valid for too long")]
+    Lifetime,
+    /// Not a compact JWS we could have issued.
+    #[error("the token is malformed")]
+    Malformed,
+    /// The signature does not hold, or its algorithm is not the key's.
+    #[error("the signature does not verify")]
+    Signature,
+    /// Another kind of JWT.
+    #[error("the token is no access token")]
+    Type,
+    /// Not bound to a key.
+    #[error("the token is bound to no key")]
+    Unbound,
+}
+
+impl TokenRefusal {
+    /// The stable code for the log.
+    #[must_use]
+    pub const fn reason(self) -> ReasonCode {
+        match self {
+            Self::Audience => ReasonCode::TokenAudience,
+            Self::Expired | Self::Future => ReasonCode::TokenExpired,
+            Self::Issuer => ReasonCode::TokenIssuer,
+            Self::Signature | Self::KeyUnknown | Self::KeyInHeader => ReasonCode::TokenSignature,
+            Self::Unbound => ReasonCode::TokenBearerNotAllowed,
+            Self::ActorChain => ReasonCode::DelegationDepth,
+            Self::AuthorizationDetails
+            | Self::Claims
+            | Self::Lifetime
+            | Self::Malformed
+            | Self::Type => ReasonCode::TokenMalformed,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    iss: Text<'a>,
+    #[serde(borrow)]
+    sub: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    aud: Option<AudienceClaim<'a>>,
+    #[serde(borrow)]
+    client_id: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    scope: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "object")]
+    cnf: Option<WireConfirmation<'a>>,
+    #[serde(borrow)]
+    jti: Text<'a>,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+    epoch: u64,
+    #[serde(borrow, default, deserialize_with = "present")]
+    grt: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    act: Option<&'a serde_json::value::RawValue>,
+    #[serde(default, deserialize_with = "present")]
+    authorization_details: Option<IgnoredAny>,
+}
+
+/// RFC 7519 section 4.1.3 allows a string or an array; only the string can be one audience.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AudienceClaim<'a> {
+    One(#[serde(borrow)] Text<'a>),
+    Other(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct WireConfirmation<'a> {
+    #[serde(borrow)]
+    jkt: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct WireActor<'a> {
+    #[serde(borrow)]
+    sub: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "object")]
+    act: Option<Box<Self>>,
+}
+
+/// Verifies a token: RFC 9068 section 4, RFC 7519 section 7.2, RFC 8725.
+///
+/// # Errors
+/// [`TokenRefusal`], the first that applies.
+pub fn verify(
+    token: &str,
+    expected: &Expected<'_>,
+    now_s: u64,
+) -> Result<VerifiedToken, TokenRefusal> {
+    let jws = Compact::parse(token, &Limits::JWT).map_err(|_| TokenRefusal::Malformed)?;
+    let header = jws.header();
+    // RFC 9068 section 4: the type keeps every other kind of JWT out.
+    if header.typ.as_deref() != Some(TYPE) {
+        return Err(TokenRefusal::Type);
+    }
+    // RFC 8725 section 3.10: a key named by the token itself proves nothing.
+    if header.jwk.is_some() || header.has_key_reference {
+        return Err(TokenRefusal::KeyInHeader);
+    }
+    // RFC 8725 section 3.8: the key comes from the set of the one issuer, by its name.
+    let kid = header.kid.as_deref().ok_or(TokenRefusal::KeyUnknown)?;
+    let key = expected.keys.find(kid).ok_or(TokenRefusal::KeyUnknown)?;
+    let verified = jws.verify(key).map_err(|_| TokenRefusal::Signature)?;
+    let document = verified.claims(&Limits::JWT).map_err(|_| TokenRefusal::Claims)?;
+    let wire: Wire<'_> = document.to().map_err(|_| TokenRefusal::Claims)?;
+    // RFC 9068 section 4: exactly the expected issuer; no case folding, no trailing slash.
+    if !wire.iss.is(expected.issuer) {
+        return Err(TokenRefusal::Issuer);
+    }
+    // RFC 9068 section 4: meant for this resource. One string, so that no second party shares it.
+    match &wire.aud {
+        Some(AudienceClaim::One(audience)) if audience.is(expected.audience) => {}
+        Some(AudienceClaim::One(_) | AudienceClaim::Other(_)) | None => {
+            return Err(TokenRefusal::Audience);
+        }
+    }
+    let token_digest = sha256(token.as_bytes());
+    let claims = claims_of(&wire)?;
+    let token = VerifiedToken(Arc::new(Inner { claims, digest: token_digest }));
+    token.still_valid(now_s)?;
+    Ok(token)
+}
+
+fn claims_of(wire: &Wire<'_>) -> Result<AccessTokenClaims, TokenRefusal> {
+    // RFC 9396 section 9.1: the details restrict the token, and nothing here enforces them.
+    if wire.authorization_details.is_some() {
+        return Err(TokenRefusal::AuthorizationDetails);
+    }
+    // RFC 9449 section 6.1: without a key the token would be a bearer token.
+    let cnf = wire.cnf.as_ref().ok_or(TokenRefusal::Unbound)?;
+    if !is_identifier(&wire.sub.0) || !is_identifier(&wire.jti.0) {
+        return Err(TokenRefusal::Claims);
+    }
+    // An absent scope unlocks nothing; it never means "all".
+    let scope = wire.scope.as_ref().map_or("", |scope| &*scope.0);
+    let grant = wire.grt.as_ref().map(|grant| GrantId::parse(&grant.0)).transpose();
+    Ok(AccessTokenClaims {
+        act: wire.act.map(|raw| actor(raw.get())).transpose()?,
+        aud: wire.aud_text().ok_or(TokenRefusal::Audience)?.to_owned(),
+        client_id: AgentId::parse(&wire.client_id.0).map_err(|_| TokenRefusal::Claims)?,
+        cnf: cnf.jkt.0.parse().map_err(|_| TokenRefusal::Claims)?,
+        epoch: wire.epoch,
+        exp: wire.exp,
+        grt: grant.map_err(|_| TokenRefusal::Claims)?,
+        iat: wire.iat,
+        iss: wire.iss.0.clone().into_owned(),
+        jti: wire.jti.0.clone().into_owned(),
+        nbf: wire.nbf,
+        scope: ScopeSet::parse(scope).map_err(|_| TokenRefusal::Claims)?,
+        sub: wire.sub.0.clone().into_owned(),
+    })
+}
+
+impl Wire<'_> {
+    fn aud_text(&self) -> Option<&str> {
+        match &self.aud {
+            Some(AudienceClaim::One(text)) => Some(&text.0),
+            Some(AudienceClaim::Other(_)) | None => None,
+        }
+    }
+}
+
+/// RFC 8693 section 4.1: objects all the way down, each with a `sub`, and a bounded number of them.
+fn actor(text: &str) -> Result<Actor, TokenRefusal> {
+    if !text.starts_with('{') {
+        return Err(TokenRefusal::ActorChain);
+    }
+    let wire: WireActor<'_> = serde_json::from_str(text).map_err(|_| TokenRefusal::ActorChain)?;
+    actor_of(&wire, ACTOR_DEPTH_MAX)
+}
+
+fn actor_of(wire: &WireActor<'_>, depth_left: usize) -> Result<Actor, TokenRefusal> {
+    if depth_left == 0 || !is_identifier(&wire.sub.0) {
+        return Err(TokenRefusal::ActorChain);
+    }
+    let act = wire.act.as_ref().map(|inner| actor_of(inner, depth_left - 1)).transpose()?;
+    Ok(Actor { act: act.map(Box::new), sub: wire.sub.0.clone().into_owned() })
+}
+
+impl VerifiedToken {
+    /// The claims.
+    #[must_use]
+    pub fn claims(&self) -> &AccessTokenClaims {
+        &self.0.claims
+    }
+
+    /// SHA-256 of the token text: the value of `ath` (RFC 9449 section 4.2), and the only form of
+    /// the token that may be kept.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.0.digest
+    }
+
+    /// The key the token is bound to.
+    #[must_use]
+    pub fn jkt(&self) -> &Jkt {
+        &self.0.claims.cnf
+    }
+
+    /// Whether the times still hold; all else was settled by [`verify`] and cannot change.
+    ///
+    /// # Errors
+    /// [`TokenRefusal::Expired`], [`TokenRefusal::Future`] or [`TokenRefusal::Lifetime`].
+    pub fn still_valid(&self, now_s: u64) -> Result<(), TokenRefusal> {
+        let AccessTokenClaims { exp, iat, nbf, .. } = self.0.claims;
+        // RFC 7519 section 4.1.4: on or after `exp` the token must not be accepted. No leeway.
+        if now_s >= exp {
+            return Err(TokenRefusal::Expired);
+        }
+        // RFC 7519 sections 4.1.5 and 4.1.6. The issuer's clock may be a little ahead.
+        if nbf.max(iat) > now_s.saturating_add(CLOCK_AHEAD_S) {
+            return Err(TokenRefusal::Future);
+        }
+        // Our own rule: nobody keeps a token for longer than this, whoever signed it.
+        if exp.saturating_sub(iat) > LIFETIME_MAX_S {
+            return Err(TokenRefusal::Lifetime);
+        }
+        Ok(())
+    }
+}

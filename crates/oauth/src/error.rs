@@ -1,0 +1,248 @@
+//! The error codes of OAuth, and the one table from refusals to codes.
+//!
+//! Implemented: the error responses of RFC 6749 section 5.2, RFC 6750 section 3.1, RFC 8707
+//! section 2 and RFC 9449 sections 5 and 8. Not implemented: the codes of grants that are not
+//! served. No other module names a code of the token endpoint.
+
+use attorn_registry::ReasonCode;
+
+use crate::client_assertion::AssertionRefusal;
+use crate::dpop::DpopRefusal;
+use crate::replay::ReplayRefusal;
+
+/// An `error` value on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// RFC 6750 section 3.1: the token lacks a scope.
+    InsufficientScope,
+    /// RFC 6749 section 5.2: client authentication failed.
+    InvalidClient,
+    /// RFC 9449 section 5: the proof is not acceptable.
+    InvalidDpopProof,
+    /// RFC 6749 section 5.2: the request is malformed.
+    InvalidRequest,
+    /// RFC 6749 section 5.2: the scope is malformed or not granted.
+    InvalidScope,
+    /// RFC 8707 section 2: the resource is malformed or unknown.
+    InvalidTarget,
+    /// RFC 6750 section 3.1: the token is not acceptable.
+    InvalidToken,
+    /// RFC 6749 section 4.1.2.1, used here for a store that cannot take an entry.
+    TemporarilyUnavailable,
+    /// RFC 6749 section 5.2: this grant is not served.
+    UnsupportedGrantType,
+    /// RFC 9449 section 8: repeat the request with the nonce that comes with the answer.
+    UseDpopNonce,
+}
+
+impl ErrorCode {
+    /// The registered name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::InvalidToken => "invalid_token",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UseDpopNonce => "use_dpop_nonce",
+        }
+    }
+}
+
+/// Why the token endpoint refuses. Every fact about the peer's fault, and one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// `client_assertion_type` is missing or not the one of RFC 7523.
+    #[error("the type of the client assertion is missing or unknown")]
+    AssertionType,
+    /// The client did not prove who it is.
+    #[error("client authentication failed: {0}")]
+    ClientAuthentication(AssertionRefusal),
+    /// No client authentication at all.
+    #[error("client authentication is required")]
+    ClientAuthenticationMissing,
+    /// Two ways of client authentication in one request.
+    #[error("more than one way of client authentication")]
+    ClientAuthenticationRepeated,
+    /// Not a form in UTF-8, or longer than allowed.
+    #[error("the form is malformed")]
+    FormMalformed,
+    /// `grant_type` is missing.
+    #[error("the grant type is missing")]
+    GrantTypeMissing,
+    /// `grant_type` is not served.
+    #[error("the grant type is not supported")]
+    GrantTypeUnsupported,
+    /// A parameter occurs twice.
+    #[error("a parameter is repeated")]
+    ParameterRepeated,
+    /// The proof of possession is not acceptable.
+    #[error("{0}")]
+    Possession(DpopRefusal),
+    /// The proof is by another key than the client assertion.
+    #[error("the proof is by another key than the client assertion")]
+    PossessionKeyMismatch,
+    /// The proof cannot be burned.
+    #[error("{0}")]
+    PossessionReplay(ReplayRefusal),
+    /// `resource` is not an acceptable URL.
+    #[error("the resource is malformed")]
+    ResourceMalformed,
+    /// Several `resource` parameters; a token has one audience.
+    #[error("a token is for one resource")]
+    ResourceRepeated,
+    /// No `resource`, and the client has not exactly one.
+    #[error("the resource is missing")]
+    ResourceMissing,
+    /// No such resource, or none for this client. The two look the same.
+    #[error("the resource is unknown")]
+    ResourceUnknown,
+    /// `scope` is not a list of scopes.
+    #[error("the scope is malformed")]
+    ScopeMalformed,
+    /// Nothing of what was asked is granted.
+    #[error("nothing of the scope is granted")]
+    ScopeNotGranted,
+}
+
+impl TokenError {
+    /// The one table. Exhaustive on purpose: a new reason must not compile until it has its code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            // RFC 7521 section 4.2.1 and RFC 6749 section 5.2: unsupported or missing parameters.
+            Self::AssertionType
+            | Self::FormMalformed
+            | Self::GrantTypeMissing
+            | Self::ParameterRepeated
+            | Self::ClientAuthenticationRepeated => ErrorCode::InvalidRequest,
+            // Ours alone: a full set says nothing about the client (RFC 9449 section 11.1).
+            Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
+            | Self::PossessionReplay(ReplayRefusal::Full) => ErrorCode::TemporarilyUnavailable,
+            // RFC 6749 section 5.2: unknown client, no authentication, or a wrong one. All alike.
+            Self::ClientAuthentication(_) | Self::ClientAuthenticationMissing => {
+                ErrorCode::InvalidClient
+            }
+            // RFC 6749 section 5.2.
+            Self::GrantTypeUnsupported => ErrorCode::UnsupportedGrantType,
+            // RFC 9449 sections 5 and 8.
+            Self::Possession(refusal) => refusal.code(),
+            // RFC 9449 section 5: not the key this client may bind a token to.
+            Self::PossessionKeyMismatch => ErrorCode::InvalidDpopProof,
+            // RFC 9449 section 8: a proof from before our start may be new; a nonce shows it.
+            Self::PossessionReplay(ReplayRefusal::StartedAfterIssue) => ErrorCode::UseDpopNonce,
+            // RFC 9449 section 11.1.
+            Self::PossessionReplay(ReplayRefusal::Ended | ReplayRefusal::Replayed) => {
+                ErrorCode::InvalidDpopProof
+            }
+            // RFC 8707 section 2.
+            Self::ResourceMalformed
+            | Self::ResourceMissing
+            | Self::ResourceRepeated
+            | Self::ResourceUnknown => ErrorCode::InvalidTarget,
+            // RFC 6749 section 5.2: malformed, unknown, or beyond what was granted.
+            Self::ScopeMalformed | Self::ScopeNotGranted => ErrorCode::InvalidScope,
+        }
+    }
+
+    /// The HTTP status of the token endpoint.
+    #[must_use]
+    pub const fn http_status(&self) -> u16 {
+        match self.code() {
+            // RFC 6749 section 5.2.
+            ErrorCode::InvalidClient => 401,
+            // RFC 9110 section 15.6.4: our fault, worth another try.
+            ErrorCode::TemporarilyUnavailable => 503,
+            // RFC 6749 section 5.2; RFC 9449 sections 5 and 8 at a token endpoint.
+            ErrorCode::InvalidDpopProof
+            | ErrorCode::InvalidRequest
+            | ErrorCode::InvalidScope
+            | ErrorCode::InvalidTarget
+            | ErrorCode::UnsupportedGrantType
+            | ErrorCode::UseDpopNonce
+            | ErrorCode::InsufficientScope
+            | ErrorCode::InvalidToken => 400,
+        }
+    }
+
+    /// The stable code for the log: the full reason, which the client is not told.
+    #[must_use]
+    pub const fn reason(&self) -> ReasonCode {
+        match self {
+            Self::ClientAuthentication(_)
+            | Self::ClientAuthenticationMissing
+            | Self::ClientAuthenticationRepeated => ReasonCode::ClientAuthentication,
+            Self::AssertionType
+            | Self::FormMalformed
+            | Self::GrantTypeMissing
+            | Self::GrantTypeUnsupported
+            | Self::ParameterRepeated => ReasonCode::RequestMalformed,
+            Self::Possession(refusal) => refusal.reason(),
+            Self::PossessionKeyMismatch => ReasonCode::PossessionKeyMismatch,
+            Self::PossessionReplay(refusal) => refusal.reason(),
+            Self::ResourceMalformed
+            | Self::ResourceMissing
+            | Self::ResourceRepeated
+            | Self::ResourceUnknown => ReasonCode::ExchangeTarget,
+            Self::ScopeMalformed | Self::ScopeNotGranted => ReasonCode::ExchangeScope,
+        }
+    }
+
+    /// The `error_description`: fixed text, nothing of the request, and one text for everything
+    /// that failed client authentication, so that nobody learns which clients exist.
+    #[must_use]
+    pub const fn description(&self) -> &'static str {
+        match self {
+            Self::AssertionType => "client_assertion_type must be the one of RFC 7523",
+            Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
+            | Self::PossessionReplay(ReplayRefusal::Full) => "try again in a moment",
+            Self::ClientAuthentication(_) | Self::ClientAuthenticationMissing => {
+                "client authentication failed"
+            }
+            Self::ClientAuthenticationRepeated => "use one way of client authentication",
+            Self::FormMalformed => "the body must be a form in UTF-8 of at most 64 KiB",
+            Self::GrantTypeMissing => "grant_type is missing",
+            Self::GrantTypeUnsupported => "the grant type is not supported",
+            Self::ParameterRepeated => "a parameter is repeated",
+            Self::Possession(DpopRefusal::Nonce | DpopRefusal::NonceMissing)
+            | Self::PossessionReplay(ReplayRefusal::StartedAfterIssue) => {
+                "repeat the request with the nonce of the DPoP-Nonce header"
+            }
+            Self::Possession(DpopRefusal::Missing) => "a DPoP proof is required",
+            Self::Possession(_) => "the DPoP proof is not acceptable",
+            Self::PossessionKeyMismatch => "the DPoP proof must be by the key of the client",
+            Self::PossessionReplay(ReplayRefusal::Ended | ReplayRefusal::Replayed) => {
+                "the DPoP proof was used before"
+            }
+            Self::ResourceMalformed => "the resource must be an absolute https URL",
+            Self::ResourceMissing => "the resource is missing",
+            Self::ResourceRepeated => "a token is for one resource",
+            Self::ResourceUnknown => "the resource is unknown",
+            Self::ScopeMalformed => "the scope is malformed",
+            Self::ScopeNotGranted => "nothing of the scope is granted",
+        }
+    }
+}
+
+impl From<DpopRefusal> for TokenError {
+    fn from(refusal: DpopRefusal) -> Self {
+        Self::Possession(refusal)
+    }
+}
+
+impl From<AssertionRefusal> for TokenError {
+    fn from(refusal: AssertionRefusal) -> Self {
+        Self::ClientAuthentication(refusal)
+    }
+}
+
+impl From<ReplayRefusal> for TokenError {
+    fn from(refusal: ReplayRefusal) -> Self {
+        Self::PossessionReplay(refusal)
+    }
+}

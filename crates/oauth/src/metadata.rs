@@ -1,0 +1,176 @@
+//! Metadata documents, written by the servers and read by the client.
+//!
+//! Implemented: RFC 8414 section 2 with the members of RFC 9449 section 5.1, and RFC 9728
+//! section 2. Only what is served is announced. Not implemented: signed metadata, languages.
+
+use attorn_jose::Algorithm;
+use attorn_json::Limits;
+use serde::{Deserialize, Serialize};
+
+use crate::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
+
+/// A document of an authorization server or resource: 64 KiB, depth 8.
+const LIMITS: Limits = Limits { bytes_max: 64 << 10, depth_max: 8 };
+
+/// RFC 8414 section 2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorizationServerMetadata {
+    /// RFC 9449 section 5.1.
+    #[serde(default)]
+    pub dpop_signing_alg_values_supported: Vec<String>,
+    /// RFC 8414 section 2.
+    #[serde(default)]
+    pub grant_types_supported: Vec<String>,
+    /// RFC 7662 section 4; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection_endpoint: Option<String>,
+    /// The issuer, verbatim.
+    pub issuer: String,
+    /// Where the keys are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// RFC 8414 section 2 requires the member; no response type is served, so the list is empty.
+    #[serde(default)]
+    pub response_types_supported: Vec<String>,
+    /// RFC 7009 section 2; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_endpoint: Option<String>,
+    /// Where tokens are.
+    pub token_endpoint: String,
+    /// RFC 8414 section 2: `private_key_jwt` and nothing else.
+    #[serde(default)]
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// RFC 8414 section 2.
+    #[serde(default)]
+    pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
+}
+
+/// RFC 9728 section 2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtectedResourceMetadata {
+    /// The issuers whose tokens are accepted.
+    #[serde(default)]
+    pub authorization_servers: Vec<String>,
+    /// RFC 6750 section 2: tokens come in the header and nowhere else.
+    #[serde(default)]
+    pub bearer_methods_supported: Vec<String>,
+    /// Whether every token must be bound by DPoP.
+    #[serde(default)]
+    pub dpop_bound_access_tokens_required: bool,
+    /// RFC 9449 section 5.1.
+    #[serde(default)]
+    pub dpop_signing_alg_values_supported: Vec<String>,
+    /// The identifier of the resource, verbatim.
+    pub resource: String,
+    /// A name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_name: Option<String>,
+    /// The scopes that can be asked for here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes_supported: Vec<String>,
+    /// Whether tokens may be bound to certificates.
+    #[serde(default)]
+    pub tls_client_certificate_bound_access_tokens: bool,
+}
+
+/// Why a document is not accepted by the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum MetadataRefusal {
+    /// It names another issuer or resource than the one it was asked for.
+    #[error("the document is about somebody else")]
+    Identity,
+    /// Not strict JSON of this form.
+    #[error("the document is malformed")]
+    Malformed,
+    /// No authorization server is named.
+    #[error("the document names no authorization server")]
+    NoAuthorizationServer,
+    /// A URL in it is not acceptable.
+    #[error("a url of the document is not acceptable: {0}")]
+    Url(#[from] UrlRefusal),
+}
+
+impl AuthorizationServerMetadata {
+    /// What this implementation serves, with its endpoints below the issuer.
+    #[must_use]
+    pub fn of(issuer: &IssuerUrl) -> Self {
+        let below = |path: &str| format!("{issuer}/{path}");
+        Self {
+            dpop_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
+            grant_types_supported: vec!["client_credentials".to_owned()],
+            introspection_endpoint: Some(below("introspect")),
+            issuer: issuer.to_string(),
+            jwks_uri: Some(below("jwks")),
+            response_types_supported: Vec::new(),
+            revocation_endpoint: Some(below("revoke")),
+            token_endpoint: below("token"),
+            token_endpoint_auth_methods_supported: vec!["private_key_jwt".to_owned()],
+            token_endpoint_auth_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
+        }
+    }
+
+    /// Reads the document of an issuer.
+    ///
+    /// # Errors
+    /// [`MetadataRefusal`].
+    pub fn parse(body: &[u8], issuer: &IssuerUrl) -> Result<Self, MetadataRefusal> {
+        let document = attorn_json::parse(body, &LIMITS).map_err(|_| MetadataRefusal::Malformed)?;
+        let metadata: Self = document.to().map_err(|_| MetadataRefusal::Malformed)?;
+        // RFC 8414 section 3.3: the issuer must be identical to the one the URL was made from.
+        if metadata.issuer != issuer.as_str() {
+            return Err(MetadataRefusal::Identity);
+        }
+        ResourceIndicator::parse(&metadata.token_endpoint)?;
+        Ok(metadata)
+    }
+}
+
+impl ProtectedResourceMetadata {
+    /// What the gateway says of one MCP server.
+    #[must_use]
+    pub fn of(resource: &ResourceIndicator, issuer: &IssuerUrl, scopes: Vec<String>) -> Self {
+        Self {
+            authorization_servers: vec![issuer.to_string()],
+            bearer_methods_supported: vec!["header".to_owned()],
+            dpop_bound_access_tokens_required: true,
+            dpop_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
+            resource: resource.to_string(),
+            resource_name: None,
+            scopes_supported: scopes,
+            tls_client_certificate_bound_access_tokens: false,
+        }
+    }
+
+    /// Reads the document of a resource.
+    ///
+    /// # Errors
+    /// [`MetadataRefusal`].
+    pub fn parse(body: &[u8], resource: &ResourceIndicator) -> Result<Self, MetadataRefusal> {
+        let document = attorn_json::parse(body, &LIMITS).map_err(|_| MetadataRefusal::Malformed)?;
+        let metadata: Self = document.to().map_err(|_| MetadataRefusal::Malformed)?;
+        // RFC 9728 section 3.3: the resource must be identical to the one the URL was made from.
+        if metadata.resource != resource.as_str() {
+            return Err(MetadataRefusal::Identity);
+        }
+        Ok(metadata)
+    }
+
+    /// The first authorization server: RFC 9728 section 7.6 leaves the choice to the client.
+    ///
+    /// # Errors
+    /// [`MetadataRefusal::NoAuthorizationServer`] or [`MetadataRefusal::Url`].
+    pub fn issuer(&self) -> Result<IssuerUrl, MetadataRefusal> {
+        let first =
+            self.authorization_servers.first().ok_or(MetadataRefusal::NoAuthorizationServer)?;
+        Ok(IssuerUrl::parse(first)?)
+    }
+}
+
+fn algorithm_names(algorithms: &[Algorithm]) -> Vec<String> {
+    let mut names: Vec<String> = algorithms.iter().map(|alg| alg.name().to_owned()).collect();
+    // RFC 9864 section 2.2: clients that know only the new name must find it.
+    if algorithms.contains(&Algorithm::EdDsa) {
+        names.push("Ed25519".to_owned());
+    }
+    names
+}

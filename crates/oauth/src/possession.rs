@@ -1,0 +1,124 @@
+//! A token and a proof become one: the token is used by the key it is bound to, for the first time
+//! with this proof. RFC 9449 section 7.
+//!
+//! Implemented: the binding of a DPoP proof. Not implemented: certificates (RFC 8705).
+
+use attorn_jose::Jkt;
+use attorn_registry::ReasonCode;
+
+use crate::access_token::{AccessTokenClaims, VerifiedToken};
+use crate::dpop::VerifiedProof;
+use crate::replay::{ReplayRefusal, ReplaySet};
+
+/// Proof that a token was presented by its own key, once. Only [`bind`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct BoundToken {
+    token: VerifiedToken,
+    proof_jti: String,
+}
+
+/// Proof that a request without a token came from the holder of a key, once. Only
+/// [`VerifiedProof::burn`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct ProvenKey {
+    jkt: Jkt,
+    proof_jti: String,
+}
+
+/// Why token and proof do not belong together, or not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum PossessionRefusal {
+    /// The proof was checked against another token.
+    #[error("the proof was checked against another token")]
+    OtherToken,
+    /// The proof was used before, or that cannot be known.
+    #[error(transparent)]
+    Replay(#[from] ReplayRefusal),
+}
+
+impl PossessionRefusal {
+    /// The stable code for the log.
+    #[must_use]
+    pub const fn reason(self) -> ReasonCode {
+        match self {
+            Self::OtherToken => ReasonCode::PossessionTokenHash,
+            Self::Replay(refusal) => refusal.reason(),
+        }
+    }
+}
+
+/// Binds a token to the proof that came with it, and burns the proof.
+///
+/// # Errors
+/// [`PossessionRefusal`]. Nothing is burned unless the result is `Ok`.
+pub fn bind(
+    token: VerifiedToken,
+    proof: VerifiedProof,
+    replays: &ReplaySet,
+    now_s: u64,
+) -> Result<BoundToken, PossessionRefusal> {
+    // RFC 9449 section 4.3, check 12. The proof says itself what it was checked against, so that
+    // mixing up two requests cannot pass.
+    if proof.token_digest() != Some(token.digest()) || proof.jkt() != *token.jkt() {
+        return Err(PossessionRefusal::OtherToken);
+    }
+    let ProvenKey { proof_jti, .. } = proof.burn(replays, now_s)?;
+    Ok(BoundToken { token, proof_jti })
+}
+
+impl VerifiedProof {
+    /// Burns the proof: RFC 9449 section 11.1. Call it last.
+    ///
+    /// # Errors
+    /// [`ReplayRefusal`]; nothing is burned then.
+    pub fn burn(self, replays: &ReplaySet, now_s: u64) -> Result<ProvenKey, ReplayRefusal> {
+        // A nonce of this process is younger than the process, so the proof is too.
+        if self.nonce_age_s().is_none() {
+            replays.refuse_older_than_start(self.issued_s())?;
+        }
+        replays.insert(self.replay_key(), self.expires_s(), now_s)?;
+        Ok(ProvenKey { jkt: self.jkt(), proof_jti: self.jti().to_owned() })
+    }
+}
+
+impl BoundToken {
+    /// The claims of the token.
+    #[must_use]
+    pub fn claims(&self) -> &AccessTokenClaims {
+        self.token.claims()
+    }
+
+    /// The token itself.
+    #[must_use]
+    pub fn token(&self) -> &VerifiedToken {
+        &self.token
+    }
+
+    /// The key that was proven.
+    #[must_use]
+    pub fn proof_key(&self) -> Jkt {
+        *self.token.jkt()
+    }
+
+    /// The identifier of the proof, for the log.
+    #[must_use]
+    pub fn proof_jti(&self) -> &str {
+        &self.proof_jti
+    }
+}
+
+impl ProvenKey {
+    /// The key that was proven.
+    #[must_use]
+    pub const fn jkt(&self) -> Jkt {
+        self.jkt
+    }
+
+    /// The identifier of the proof, for the log.
+    #[must_use]
+    pub fn proof_jti(&self) -> &str {
+        &self.proof_jti
+    }
+}

@@ -1,0 +1,143 @@
+//! What was used once and must not be used again: RFC 9449 section 11.1, RFC 7523 section 3.
+//!
+//! Implemented: a bounded set that forgets a key only after the proof behind it could no longer be
+//! accepted. A full set refuses (RFC 9449 section 11.1 allows no eviction of what still counts).
+//! Not implemented: quotas per client, sharing between nodes, persistence. After a restart, proofs
+//! from before the start are refused unless a nonce of this process shows that they are newer.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use attorn_registry::ReasonCode;
+
+use crate::claim::CLOCK_AHEAD_S;
+
+const PARTS: usize = 16;
+
+/// The set. Shared by reference; each part has its own lock.
+#[derive(Debug)]
+pub struct ReplaySet {
+    parts: [Mutex<Part>; PARTS],
+    part_entries_max: usize,
+    started_s: u64,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    // Invariant: a key is in `keys` exactly when it is in one list of `by_end`.
+    keys: HashSet<[u8; 32]>,
+    by_end: BTreeMap<u64, Vec<[u8; 32]>>,
+    /// The latest time this part has seen. A clock that is set back does not bring keys back.
+    latest_s: u64,
+}
+
+/// Why a key cannot be burned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum ReplayRefusal {
+    /// It would already be forgotten: the clock was set back.
+    #[error("the proof ended before the latest time seen")]
+    Ended,
+    /// No room. A failure of ours: 503, not 401.
+    #[error("used proofs cannot be remembered at the moment")]
+    Full,
+    /// It was burned before.
+    #[error("the proof was used before")]
+    Replayed,
+    /// Older than this process, which cannot know what was used then.
+    #[error("the proof is older than the server")]
+    StartedAfterIssue,
+}
+
+impl ReplayRefusal {
+    /// The stable code for the log.
+    #[must_use]
+    pub const fn reason(self) -> ReasonCode {
+        match self {
+            Self::Replayed => ReasonCode::PossessionReplayed,
+            Self::Full => ReasonCode::PossessionUnavailable,
+            Self::Ended | Self::StartedAfterIssue => ReasonCode::PossessionClock,
+        }
+    }
+}
+
+impl ReplaySet {
+    /// A set of about `entries_max` keys, each some 100 bytes, empty since `started_s`.
+    #[must_use]
+    pub fn new(entries_max: usize, started_s: u64) -> Self {
+        Self {
+            parts: std::array::from_fn(|_| Mutex::default()),
+            part_entries_max: entries_max.div_ceil(PARTS),
+            started_s,
+        }
+    }
+
+    /// Burns a key until `expires_s`, the last second at which its proof could be accepted.
+    ///
+    /// Call it last, when nothing else can refuse: a key burned by a request that then fails would
+    /// be taken from its honest owner.
+    ///
+    /// # Errors
+    /// [`ReplayRefusal`]; the key is then not burned by this call.
+    pub fn insert(&self, key: [u8; 32], expires_s: u64, now_s: u64) -> Result<(), ReplayRefusal> {
+        // The keys are hashes, so their first byte spreads evenly.
+        let [first, ..] = key;
+        let part = self.parts.get(usize::from(first) % PARTS).ok_or(ReplayRefusal::Full)?;
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        part.forget_ended(now_s);
+        if expires_s < part.latest_s {
+            return Err(ReplayRefusal::Ended);
+        }
+        if part.keys.contains(&key) {
+            return Err(ReplayRefusal::Replayed);
+        }
+        if part.keys.len() >= self.part_entries_max {
+            return Err(ReplayRefusal::Full);
+        }
+        part.keys.insert(key);
+        part.by_end.entry(expires_s).or_default().push(key);
+        Ok(())
+    }
+
+    /// Refuses what may have been used before this process started.
+    ///
+    /// # Errors
+    /// [`ReplayRefusal::StartedAfterIssue`].
+    pub fn refuse_older_than_start(&self, issued_s: u64) -> Result<(), ReplayRefusal> {
+        // A proof may be dated ahead of our clock, so one dated just after the start may still
+        // have been used just before it.
+        if issued_s <= self.started_s.saturating_add(CLOCK_AHEAD_S) {
+            return Err(ReplayRefusal::StartedAfterIssue);
+        }
+        Ok(())
+    }
+
+    /// How many keys are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let lengths = self
+            .parts
+            .iter()
+            .map(|part| part.lock().unwrap_or_else(PoisonError::into_inner).keys.len());
+        lengths.sum()
+    }
+
+    /// Whether no key is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Part {
+    fn forget_ended(&mut self, now_s: u64) {
+        self.latest_s = self.latest_s.max(now_s);
+        while let Some(first) = self.by_end.first_entry() {
+            if *first.key() >= self.latest_s {
+                return;
+            }
+            for key in first.remove() {
+                self.keys.remove(&key);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A request to the token endpoint becomes one typed request per grant: RFC 6749 section 4.
+//!
+//! Implemented: `client_credentials` (RFC 6749 section 4.4) with `private_key_jwt`, `scope` and one
+//! `resource`. Not implemented: every other grant. What is not checked here: whether the client,
+//! the resource and the scope exist; only their form is.
+
+use attorn_registry::ScopeSet;
+
+use crate::client_assertion::ASSERTION_TYPE;
+use crate::error::TokenError;
+use crate::form::Form;
+use crate::resource::ResourceIndicator;
+
+/// A token request whose form is right.
+#[derive(Debug)]
+pub enum TokenRequest {
+    /// RFC 6749 section 4.4.
+    ClientCredentials(ClientCredentials),
+}
+
+/// The parameters of RFC 6749 section 4.4.2.
+#[derive(Debug)]
+pub struct ClientCredentials {
+    /// How the client wants to prove who it is.
+    pub client: PresentedAssertion,
+    /// What it asks for; `None` asks for all it may have.
+    pub scope: Option<ScopeSet>,
+    /// What the token is for; `None` where the client has only one resource.
+    pub resource: Option<ResourceIndicator>,
+}
+
+/// A client assertion nobody has looked at yet: RFC 7521 section 4.2.
+pub struct PresentedAssertion {
+    /// The JWT.
+    pub assertion: String,
+    /// The `client_id` parameter, which must then agree.
+    pub client_id: Option<String>,
+}
+
+impl std::fmt::Debug for PresentedAssertion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PresentedAssertion([redacted])")
+    }
+}
+
+impl TokenRequest {
+    /// Parses a form. `authorization` is the request's `Authorization` header, where it has one.
+    ///
+    /// # Errors
+    /// [`TokenError`], the first that applies.
+    pub fn parse(body: &[u8], authorization: Option<&str>) -> Result<Self, TokenError> {
+        let form = Form::parse(body)?;
+        // RFC 6749 section 4: the grant decides which parameters there are.
+        match form.value("grant_type") {
+            Some("client_credentials") => {}
+            Some(_) => return Err(TokenError::GrantTypeUnsupported),
+            None => return Err(TokenError::GrantTypeMissing),
+        }
+        let client = PresentedAssertion::of(&form, authorization)?;
+        let scope = form.value("scope").map(ScopeSet::parse).transpose();
+        Ok(Self::ClientCredentials(ClientCredentials {
+            client,
+            // RFC 6749 section 3.3.
+            scope: scope.map_err(|_| TokenError::ScopeMalformed)?,
+            resource: one_resource(&form)?,
+        }))
+    }
+}
+
+/// RFC 8707 section 2 allows several; a token of ours has one audience.
+fn one_resource(form: &Form) -> Result<Option<ResourceIndicator>, TokenError> {
+    let mut resources = form.values("resource");
+    let Some(first) = resources.next() else { return Ok(None) };
+    if resources.next().is_some() {
+        return Err(TokenError::ResourceRepeated);
+    }
+    ResourceIndicator::parse(first).map(Some).map_err(|_| TokenError::ResourceMalformed)
+}
+
+impl PresentedAssertion {
+    /// Finds the one way of client authentication we serve; also for revocation and introspection
+    /// (RFC 7009 section 2.1, RFC 7662 section 2.1).
+    ///
+    /// # Errors
+    /// Two ways at once are a malformed request; none, or a secret, is a failed authentication.
+    pub fn of(form: &Form, authorization: Option<&str>) -> Result<Self, TokenError> {
+        let assertion = form.value("client_assertion");
+        let assertion_type = form.value("client_assertion_type");
+        let has_secret = form.value("client_secret").is_some() || authorization.is_some();
+        // RFC 6749 section 2.3: a client must not use more than one method in a request.
+        if has_secret && (assertion.is_some() || assertion_type.is_some()) {
+            return Err(TokenError::ClientAuthenticationRepeated);
+        }
+        match (assertion, assertion_type) {
+            // RFC 7521 section 4.2: both parameters are required.
+            (Some(assertion), Some(ASSERTION_TYPE)) => Ok(Self {
+                assertion: assertion.to_owned(),
+                client_id: form.value("client_id").map(str::to_owned),
+            }),
+            (Some(_), Some(_) | None) | (None, Some(_)) => Err(TokenError::AssertionType),
+            (None, None) => Err(TokenError::ClientAuthenticationMissing),
+        }
+    }
+}
