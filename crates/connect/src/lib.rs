@@ -22,3 +22,6 @@ pub use authorized::{AuthorizedClient, CallError};
 pub use request::{Refusal, TokenFailure};
 pub use token::TokenSource;
 pub use world::World;
+
+#[cfg(test)]
+mod tests;

@@ -152,7 +152,7 @@ impl TokenSource {
         if let Some(token) = self.fresh() {
             return Ok(token);
         }
-        match self.request(&mut flight).await {
+        match self.renewed(&mut flight).await {
             // A short outage of the authorization server is not yet an outage of the calls.
             Err(TokenFailure::Unreachable(error)) => self
                 .kept()
@@ -170,7 +170,7 @@ impl TokenSource {
         let mut flight = self.0.flight.lock().await;
         match self.kept().filter(|token| token.number > stale.number) {
             Some(newer) => Ok(newer),
-            None => self.request(&mut flight).await,
+            None => self.renewed(&mut flight).await,
         }
     }
 
@@ -203,6 +203,20 @@ impl TokenSource {
 
     fn kept(&self) -> Option<Arc<AccessToken>> {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A token of the remembered scope; of all that is granted when that is no longer to be had.
+    async fn renewed(&self, flight: &mut Flight) -> Result<Arc<AccessToken>, TokenFailure> {
+        match self.request(flight).await {
+            // RFC 6749 section 5.2: the scope exceeds what is granted now.
+            Err(TokenFailure::Refused(refusal))
+                if refusal.code == "invalid_scope" && flight.scope.is_some() =>
+            {
+                flight.scope = None;
+                self.request(flight).await
+            }
+            landed => landed,
+        }
     }
 
     async fn request(&self, flight: &mut Flight) -> Result<Arc<AccessToken>, TokenFailure> {

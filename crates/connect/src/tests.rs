@@ -1,0 +1,5 @@
+//! The connector against a gateway and an authorization server on loopback.
+
+mod calls;
+mod discovery;
+mod fake;
