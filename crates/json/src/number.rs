@@ -17,7 +17,7 @@ pub(crate) fn write(value: f64, out: &mut String) {
     let (mantissa, power) = unsigned
         .unwrap_or(&shortest)
         .split_once('e')
-        .unwrap_or((unsigned.unwrap_or(&shortest), "0"));
+        .unwrap_or_else(|| (unsigned.unwrap_or(&shortest), "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let all = format!("{whole}{fraction}");
     let significant = all.trim_start_matches('0');

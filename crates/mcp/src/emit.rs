@@ -182,7 +182,7 @@ pub fn notification(notification: &ServerNotification<'_>, own: &Relabel<'_>) ->
             match replaced {
                 Some((key, id)) if key == name => id.write(object.name(key)),
                 _ if name == "_meta" => {
-                    relabel_meta(value, own.subscription_id, object.name("_meta"))
+                    relabel_meta(value, own.subscription_id, object.name("_meta"));
                 }
                 Some(_) | None => object.value(&name, value),
             }

@@ -40,6 +40,13 @@ impl<'a> RequestId<'a> {
         }
     }
 
+    /// The id as JSON.
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
     pub(crate) fn write(&self, out: &mut String) {
         match self {
             Self::Integer(integer) => out.push_str(&integer.to_string()),

@@ -27,13 +27,10 @@ pub(crate) fn decode(value: &str) -> Option<Cow<'_, str>> {
 
 /// Writes a value, encoded when it must be.
 pub(crate) fn encode(value: &str) -> String {
-    let edge = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let bytes = value.as_bytes();
-    let plain = visible(bytes).is_some()
-        && !edge(bytes.first())
-        && !edge(bytes.last())
-        && !bytes.is_empty()
-        && !(value.starts_with(PREFIX) && value.ends_with(SUFFIX));
+    let padded = value.starts_with([' ', '\t']) || value.ends_with([' ', '\t']);
+    let like_sentinel = value.starts_with(PREFIX) && value.ends_with(SUFFIX);
+    let plain =
+        visible(value.as_bytes()).is_some() && !value.is_empty() && !padded && !like_sentinel;
     if plain { value.to_owned() } else { format!("{PREFIX}{}{SUFFIX}", STANDARD.encode(value)) }
 }
 

@@ -2,19 +2,23 @@
 //! writer for one JSON message per event.
 //!
 //! Stricter than the standard: text that is not UTF-8 ends the stream instead of being replaced.
-//! Not here: reconnection (`retry`, `Last-Event-ID`), which no revision needs from a gateway.
+//! Looser in one point: a block that carries only an id or a reconnection time is reported too,
+//! with empty data, because a relay has to pass them on.
 
+use std::collections::VecDeque;
 use std::mem;
 
 /// One dispatched event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SseEvent {
+pub struct Event {
     /// The `event` field; empty means `message`.
     pub kind: String,
     /// The `data` fields, joined by line feeds.
     pub data: String,
     /// The last event id of the stream at this point.
     pub id: Option<String>,
+    /// Milliseconds to wait before a reconnection, when this block names them.
+    pub retry_ms: Option<u64>,
 }
 
 /// Why a stream cannot be read further.
@@ -33,7 +37,7 @@ pub enum SseFault {
 
 /// An incremental parser. Memory is bounded by twice the event limit, however bytes arrive.
 #[derive(Debug)]
-pub struct SseParser {
+pub struct Parser {
     event_bytes_max: usize,
     /// Bytes of the line that has not ended yet.
     line: Vec<u8>,
@@ -41,13 +45,18 @@ pub struct SseParser {
     data: String,
     has_data: bool,
     id: Option<String>,
+    /// The block names an id or a reconnection time.
+    has_control: bool,
+    retry_ms: Option<u64>,
+    events: VecDeque<Event>,
+    fault: Option<SseFault>,
     /// The last byte was a carriage return: a line feed now belongs to it.
     after_cr: bool,
     /// No line has ended yet, so a byte order mark may lead.
     at_start: bool,
 }
 
-impl SseParser {
+impl Parser {
     /// A parser that refuses events over `event_bytes_max` bytes.
     pub fn new(event_bytes_max: usize) -> Self {
         Self {
@@ -57,17 +66,43 @@ impl SseParser {
             data: String::new(),
             has_data: false,
             id: None,
+            has_control: false,
+            retry_ms: None,
+            events: VecDeque::new(),
+            fault: None,
             after_cr: false,
             at_start: true,
         }
     }
 
-    /// Takes the next bytes and returns the events they complete.
+    /// Takes the next bytes. After a fault they are ignored.
+    pub fn push(&mut self, chunk: &[u8]) {
+        if self.fault.is_none()
+            && let Err(fault) = self.read(chunk)
+        {
+            self.fault = Some(fault);
+        }
+    }
+
+    /// The next complete event, in order; none when more bytes are needed.
     ///
     /// # Errors
-    /// [`SseFault`]; the stream must then be closed.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<SseEvent>, SseFault> {
-        let mut events = Vec::new();
+    /// [`SseFault`] once all events before it are taken; the stream must then be closed.
+    pub fn next_event(&mut self) -> Result<Option<Event>, SseFault> {
+        match (self.events.pop_front(), self.fault) {
+            (Some(event), _) => Ok(Some(event)),
+            (None, Some(fault)) => Err(fault),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Whether the stream may end here without losing an event: the standard drops what is not
+    /// followed by a blank line.
+    pub fn is_between_events(&self) -> bool {
+        self.line.is_empty() && !self.has_data
+    }
+
+    fn read(&mut self, chunk: &[u8]) -> Result<(), SseFault> {
         let mut rest = chunk;
         if self.after_cr && !rest.is_empty() {
             self.after_cr = false;
@@ -85,16 +120,9 @@ impl SseParser {
                 [_, after @ ..] => after,
                 [] => &[],
             };
-            events.extend(self.end_line()?);
+            self.end_line()?;
         }
-        self.extend_line(rest)?;
-        Ok(events)
-    }
-
-    /// Whether the stream may end here without losing an event: the standard drops what is not
-    /// followed by a blank line.
-    pub fn is_between_events(&self) -> bool {
-        self.line.is_empty() && !self.has_data
+        self.extend_line(rest)
     }
 
     fn extend_line(&mut self, bytes: &[u8]) -> Result<(), SseFault> {
@@ -105,14 +133,15 @@ impl SseParser {
         Ok(())
     }
 
-    fn end_line(&mut self) -> Result<Option<SseEvent>, SseFault> {
+    fn end_line(&mut self) -> Result<(), SseFault> {
         let line = mem::take(&mut self.line);
         let mut text = std::str::from_utf8(&line).map_err(|_| SseFault::Encoding)?;
         if mem::take(&mut self.at_start) {
             text = text.strip_prefix('\u{feff}').unwrap_or(text);
         }
         if text.is_empty() {
-            return Ok(self.dispatch());
+            self.dispatch();
+            return Ok(());
         }
         // A line that starts with a colon is a comment: its field name is empty.
         let (field, value) = text.split_once(':').unwrap_or((text, ""));
@@ -126,18 +155,27 @@ impl SseParser {
                 self.has_data = true;
             }
             "event" => value.clone_into(&mut self.kind),
-            "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
+            "id" if !value.contains('\0') => {
+                self.id = Some(value.to_owned());
+                self.has_control = true;
+            }
+            "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.retry_ms = value.parse().ok();
+                self.has_control = true;
+            }
             _ => {}
         }
-        Ok(None)
+        Ok(())
     }
 
-    fn dispatch(&mut self) -> Option<SseEvent> {
+    fn dispatch(&mut self) {
         let kind = mem::take(&mut self.kind);
-        if !mem::take(&mut self.has_data) {
-            return None;
+        let data = mem::take(&mut self.data);
+        let retry_ms = self.retry_ms.take();
+        let has_control = mem::take(&mut self.has_control);
+        if mem::take(&mut self.has_data) || has_control {
+            self.events.push_back(Event { kind, data, id: self.id.clone(), retry_ms });
         }
-        Some(SseEvent { kind, data: mem::take(&mut self.data), id: self.id.clone() })
     }
 }
 
