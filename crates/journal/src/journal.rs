@@ -1,20 +1,44 @@
 //! The handle that everybody holds.
 
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use attorn_audit::checkpoint::Checkpoint;
-use attorn_audit::note::NoteSigner;
+use attorn_audit::note::{NoteSigner, NoteVerifier};
+use attorn_audit::tile::{ENTRY_BYTES_MAX, TILE_WIDTH};
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use crate::disk::{Disk, FileSystem, publish_durably};
+use crate::folder::Folder;
+use crate::integrator::{Bell, Integrator, sign};
+use crate::mark::Mark;
+use crate::prove::Prover;
+use crate::queue::{Request, Urgency};
+use crate::recover::{Found, recover};
+use crate::shared::{CHECKPOINT_FILE, LOCK_FILE, MARK_FILE, Shared, Start, WAL_DIR};
+use crate::syncer::{self, SyncDesk};
+use crate::tail::Tail;
+use crate::wal::log_mark;
+use crate::writer::{RESERVE_BYTES, Writer, create_segment};
 use crate::{Config, Durability, JournalUnavailable, OpenError, ReadError};
 
-/// A journal open for writing. Clones write the same log.
+/// A journal open for writing. Clones write the same log; when the last one is dropped the log is
+/// closed in the background. [`Journal::close`] waits for that.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    size: watch::Sender<u64>,
-    checkpoint: watch::Sender<SignedCheckpoint>,
+    core: Arc<Core>,
+}
+
+#[derive(Debug)]
+struct Core {
+    shared: Arc<Shared>,
+    verifier: NoteVerifier,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// A checkpoint and the signed note it came from.
@@ -43,8 +67,51 @@ impl Journal {
     /// # Errors
     /// Refuses a log that another process writes, that lost entries, or that was changed.
     pub fn open(config: Config, signer: NoteSigner) -> Result<(Self, Recovered), OpenError> {
-        drop((config, signer));
-        Err(OpenError::Locked)
+        Self::open_on(Arc::new(FileSystem), config, signer)
+    }
+
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        signer: NoteSigner,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let verifier = signer.verifier().clone();
+        // C2SP tlog-checkpoint: the key is named as the log is.
+        if verifier.name() != config.origin {
+            return Err(OpenError::OriginMismatch);
+        }
+        let wal_dir = config.dir.join(WAL_DIR);
+        fs::create_dir_all(&wal_dir)?;
+        // Before anything is read: what another writer does meanwhile must not look like damage.
+        let lock = lock(&config.dir)?;
+        let found = recover(&config.dir, &verifier, disk.as_ref())?;
+        let Found { tiles, tail, mut segments, replayed, cut_bytes } = found;
+        let size = tiles.size();
+        let checkpoint = sign(&config.origin, &tiles, &signer);
+        tiles.write_partial(disk.as_ref())?;
+        // What it covers was fsynced during recovery. It is there before the first entry is taken,
+        // so that a log without a checkpoint is one that lost it.
+        let path = config.dir.join(CHECKPOINT_FILE);
+        publish_durably(disk.as_ref(), &path, checkpoint.note.as_bytes())?;
+        // The folder itself must have its names, too.
+        disk.sync(&config.dir)?;
+        // Crash here: as after a clean end. The new segment replaces an empty one of that name.
+        let log = log_mark(&config.origin);
+        let room = config.segment_bytes_max + RESERVE_BYTES;
+        let segment = create_segment(disk.as_ref(), &wal_dir, room, &log, size)?;
+        segments.retain(|first| *first != size);
+        segments.push(size);
+        let mark = Mark::open(&wal_dir.join(MARK_FILE))?;
+
+        let desk = SyncDesk::new(Arc::clone(&segment), size);
+        let tail = Tail::new(tiles.full_size(), tail);
+        let start = Start { config, disk, desk, tail, size, checkpoint, segments };
+        let shared = Arc::new(Shared::new(start));
+        let writer = Writer::new(Arc::clone(&shared), log, segment, size);
+        let integrator = Integrator { shared: Arc::clone(&shared), tiles, signer, lock };
+        let threads = Mutex::new(start_threads(&shared, writer, integrator, mark)?);
+        let journal = Self { core: Arc::new(Core { shared, verifier, threads }) };
+        Ok((journal, Recovered { cut_bytes, replayed, size }))
     }
 
     /// Adds an entry (RFC 8785 bytes) and gives its index once it is as durable as asked.
@@ -56,8 +123,7 @@ impl Journal {
         entry: Vec<u8>,
         durability: Durability,
     ) -> Result<u64, JournalUnavailable> {
-        drop((entry, durability));
-        Err(JournalUnavailable::Closed)
+        self.request(entry, durability, Urgency::Ordinary).await
     }
 
     /// Adds an entry that takes rights away (a lock or a revocation), always with an fsync. It may
@@ -66,26 +132,37 @@ impl Journal {
     /// # Errors
     /// As [`Journal::append`].
     pub async fn append_emergency(&self, entry: Vec<u8>) -> Result<u64, JournalUnavailable> {
-        drop(entry);
-        Err(JournalUnavailable::Closed)
+        self.request(entry, Durability::Fsync, Urgency::Emergency).await
     }
 
     /// Number of durable entries.
     #[must_use]
     pub fn size(&self) -> u64 {
-        *self.size.borrow()
+        *self.core.shared.size.borrow()
     }
 
     /// Follows [`Journal::size`].
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.size.subscribe()
+        self.core.shared.size.subscribe()
     }
 
     /// The latest checkpoint.
     #[must_use]
     pub fn checkpoint(&self) -> SignedCheckpoint {
-        self.checkpoint.borrow().clone()
+        self.core.shared.checkpoint.borrow().clone()
+    }
+
+    /// The public half of the key that signs the checkpoints.
+    #[must_use]
+    pub fn verifier(&self) -> &NoteVerifier {
+        &self.core.verifier
+    }
+
+    /// Whether a write or fsync failed: then every append is refused until a restart.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.core.shared.has_failed()
     }
 
     /// Entries by index; those beyond [`Journal::size`] are left out.
@@ -93,7 +170,8 @@ impl Journal {
     /// # Errors
     /// Fails if a tile cannot be read.
     pub async fn read(&self, range: Range<u64>) -> Result<Vec<Bytes>, ReadError> {
-        Err(ReadError::Missing { index: range.start })
+        let shared = Arc::clone(&self.core.shared);
+        blocking(move || read(&shared, range)).await
     }
 
     /// An export bundle of these entries; waits for a checkpoint that covers them.
@@ -101,9 +179,146 @@ impl Journal {
     /// # Errors
     /// Refuses an index that is not in the log, and fails if a tile cannot be read.
     pub async fn export(&self, indices: &[u64]) -> Result<Vec<u8>, ReadError> {
-        Err(ReadError::Missing { index: indices.first().copied().unwrap_or(0) })
+        self.export_since(indices, None).await
+    }
+
+    /// As [`Journal::export`], with a proof that the log extends `earlier`, a signed checkpoint of
+    /// this log that the auditor kept.
+    ///
+    /// # Errors
+    /// As [`Journal::export`], and refuses an `earlier` that this log did not sign.
+    pub async fn export_since(
+        &self,
+        indices: &[u64],
+        earlier: Option<String>,
+    ) -> Result<Vec<u8>, ReadError> {
+        let size = indices.iter().max().map_or(0, |last| last.saturating_add(1));
+        let signed = self.covering(size).await?;
+        let folder = Folder::new(&self.core.shared.config.dir);
+        let (indices, key) = (indices.to_vec(), self.core.verifier.clone());
+        blocking(move || Prover::new(folder, signed).export(&indices, earlier.as_deref(), &key))
+            .await
     }
 
     /// Records what is waiting, signs a last checkpoint and frees the folder.
-    pub async fn close(self) {}
+    pub async fn close(self) {
+        self.core.shared.queue.close(JournalUnavailable::Closed);
+        let threads = std::mem::take(&mut *lock_threads(&self.core.threads));
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // A thread that panicked has nothing left to record.
+                drop(thread.join());
+            }
+        });
+        drop(joined.await);
+    }
+
+    async fn request(
+        &self,
+        entry: Vec<u8>,
+        durability: Durability,
+        urgency: Urgency,
+    ) -> Result<u64, JournalUnavailable> {
+        if entry.len() > ENTRY_BYTES_MAX {
+            return Err(JournalUnavailable::EntryTooLong);
+        }
+        let shared = &self.core.shared;
+        let (done, acknowledged) = oneshot::channel();
+        shared.queue.push(Request { entry, durability, urgency, done }, shared.tail.bytes())?;
+        // A disk that hangs must not hold up the caller for ever.
+        let time = Duration::from_millis(shared.config.append_timeout_ms);
+        match tokio::time::timeout(time, acknowledged).await {
+            Ok(Ok(result)) => result,
+            // The thread that should have answered is gone.
+            Ok(Err(_)) => Err(JournalUnavailable::Failed),
+            Err(_) => Err(JournalUnavailable::TimedOut),
+        }
+    }
+
+    /// Waits for a checkpoint over at least `size` entries.
+    async fn covering(&self, size: u64) -> Result<SignedCheckpoint, ReadError> {
+        let missing = ReadError::Missing { index: size.saturating_sub(1) };
+        if size > self.size() {
+            return Err(missing);
+        }
+        let mut checkpoints = self.core.shared.checkpoint.subscribe();
+        let covers = |signed: &SignedCheckpoint| signed.checkpoint.size >= size;
+        let time = Duration::from_millis(self.core.shared.config.append_timeout_ms);
+        match tokio::time::timeout(time, checkpoints.wait_for(covers)).await {
+            Ok(Ok(signed)) => Ok(signed.clone()),
+            Ok(Err(_)) | Err(_) => Err(missing),
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // The threads finish what is waiting and end on their own.
+        self.shared.queue.close(JournalUnavailable::Closed);
+    }
+}
+
+fn start_threads(
+    shared: &Arc<Shared>,
+    writer: Writer,
+    integrator: Integrator,
+    mark: Mark,
+) -> Result<Vec<JoinHandle<()>>, OpenError> {
+    let bell = Arc::new(Bell::default());
+    let (syncer_shared, syncer_bell) = (Arc::clone(shared), Arc::clone(&bell));
+    let named = |name: &str| thread::Builder::new().name(name.to_owned());
+    Ok(vec![
+        named("journal-write").spawn(move || writer.run())?,
+        named("journal-sync").spawn(move || syncer::run(&syncer_shared, &mark, &syncer_bell))?,
+        named("journal-tiles").spawn(move || integrator.run(&bell))?,
+    ])
+}
+
+/// Two writers would give one index to two entries. The kernel frees the lock with the process.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked),
+        Err(TryLockError::Error(error)) => Err(OpenError::Io(error)),
+    }
+}
+
+fn read(shared: &Shared, range: Range<u64>) -> Result<Vec<Bytes>, ReadError> {
+    let end = range.end.min(*shared.size.borrow());
+    let mut entries = Vec::new();
+    let mut at = range.start;
+    while at < end {
+        // Memory first: entries leave it only after their tile is there.
+        if let Some(rest) = shared.tail.range(at..end) {
+            entries.extend(rest);
+            break;
+        }
+        let width = u64::from(TILE_WIDTH);
+        let bundle = Folder::new(&shared.config.dir).bundle(at / width, TILE_WIDTH)?;
+        let tile_end = (at / width + 1) * width;
+        let within = at % width..end.min(tile_end) - at / width * width;
+        let skip = usize::try_from(within.start).unwrap_or(usize::MAX);
+        let take = usize::try_from(within.end - within.start).unwrap_or(usize::MAX);
+        entries.extend(bundle.into_iter().skip(skip).take(take));
+        at = tile_end;
+    }
+    Ok(entries)
+}
+
+fn lock_threads(
+    threads: &Mutex<Vec<JoinHandle<()>>>,
+) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+    threads.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        // Only when the runtime shuts down.
+        Err(error) => Err(ReadError::Io(error.into())),
+    }
 }

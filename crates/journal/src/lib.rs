@@ -24,9 +24,24 @@
 //! Not implemented: pruning of old tiles, shipping to another node, witness cosignatures.
 
 mod config;
+mod disk;
 mod error;
+mod folder;
+mod integrator;
 mod journal;
+mod mark;
+mod offline;
+mod prove;
+mod queue;
+mod recover;
+mod shared;
+mod syncer;
+mod tail;
+mod tiles;
+mod wal;
+mod writer;
 
 pub use self::config::{Config, Durability};
 pub use self::error::{JournalUnavailable, OpenError, ReadError};
 pub use self::journal::{Journal, Recovered, SignedCheckpoint};
+pub use self::offline::{CheckError, check, export, read_all, read_checkpoint};

@@ -1,0 +1,164 @@
+//! What can be done with a log's folder without writing to it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use attorn_audit::checkpoint::{Checkpoint, CheckpointError};
+use attorn_audit::note::NoteVerifier;
+use attorn_audit::tile::{Edge, TILE_WIDTH, TileId, TileKind, width_in};
+use attorn_audit::tree::{Hash, leaf_hash};
+use bytes::Bytes;
+
+use crate::ReadError;
+use crate::folder::Folder;
+use crate::journal::SignedCheckpoint;
+use crate::prove::Prover;
+use crate::wal::{Rest, log_mark, scan};
+
+/// Every entry of the log in this folder, oldest first: those in tiles and those only in segments.
+/// A torn tail is passed over as [`crate::Journal::open`] would cut it. Takes no lock and changes
+/// nothing, so a log that is being written may look torn.
+///
+/// # Errors
+/// Fails if a tile or a record that is not the last one is missing or broken.
+pub fn read_all(dir: &Path) -> Result<Vec<Bytes>, ReadError> {
+    let folder = Folder::new(dir);
+    let note = folder.checkpoint()?.ok_or(ReadError::Checkpoint)?;
+    let segments = folder.segments()?;
+    let Some(first) = segments.first() else {
+        // A copy without segments: the checkpoint says how far it goes.
+        let (text, _) = note.split_once("\n\n").ok_or(ReadError::Checkpoint)?;
+        let text = format!("{text}\n");
+        let size = Checkpoint::parse(&text).ok_or(ReadError::Checkpoint)?.size;
+        return read_tiles(&folder, size);
+    };
+    let log = log_mark(note.lines().next().unwrap_or_default());
+    let mut entries = read_tiles(&folder, first.div_ceil(WIDTH) * WIDTH)?;
+    let mut next = *first;
+    for (position, segment) in segments.iter().enumerate() {
+        if *segment != next {
+            return Err(ReadError::RecordBroken { index: next });
+        }
+        let bytes = folder.segment(*segment)?;
+        let end = scan(&bytes, next, &log, |index, entry| {
+            // The oldest segment may begin within the last tile.
+            if u64::try_from(entries.len()).is_ok_and(|there| there == index) {
+                entries.push(Bytes::copy_from_slice(entry));
+            }
+            Ok::<(), ReadError>(())
+        })?;
+        let is_last = position + 1 == segments.len();
+        if end.rest == Rest::Broken || (end.rest == Rest::Torn && !is_last) {
+            return Err(ReadError::RecordBroken { index: end.next });
+        }
+        next = end.next;
+    }
+    Ok(entries)
+}
+
+/// The checkpoint in this folder, if one of these keys signed it.
+///
+/// # Errors
+/// Refuses a checkpoint that is missing, malformed or signed by somebody else.
+pub fn read_checkpoint(dir: &Path, keys: &[NoteVerifier]) -> Result<SignedCheckpoint, CheckError> {
+    let note = Folder::new(dir).checkpoint().map_err(ReadError::from)?;
+    let note = note.ok_or(ReadError::Checkpoint)?;
+    let checkpoint = Checkpoint::open(&note, keys).map_err(CheckError::Checkpoint)?;
+    Ok(SignedCheckpoint { checkpoint, note: Arc::from(note) })
+}
+
+/// Verifies every entry and every tile under the checkpoint, and gives that checkpoint. Entries
+/// that are only in segments are not covered by it yet.
+///
+/// # Errors
+/// The first thing that does not fit; for an entry, its index.
+pub fn check(dir: &Path, keys: &[NoteVerifier]) -> Result<SignedCheckpoint, CheckError> {
+    let signed = read_checkpoint(dir, keys)?;
+    let folder = Folder::new(dir);
+    let size = signed.checkpoint.size;
+    let mut edge = Edge::new();
+    let mut full = Vec::new();
+    for tile in 0..size.div_ceil(WIDTH) {
+        let width = width_in(size, 0, tile);
+        let hashes = folder.hashes(0, tile, width)?;
+        let entries = folder.bundle(tile, width)?;
+        for ((entry, hash), index) in entries.iter().zip(&hashes).zip(tile * WIDTH..) {
+            let leaf = leaf_hash(entry);
+            if leaf != *hash {
+                return Err(CheckError::Entry { index });
+            }
+            edge.push(leaf, &mut full);
+        }
+        // Level 0 was compared just now.
+        for (above, hashes) in full.drain(..) {
+            compare(&folder, above, &hashes)?;
+        }
+    }
+    for (above, hashes) in edge.partial() {
+        compare(&folder, above, hashes)?;
+    }
+    if edge.root() != signed.checkpoint.root {
+        return Err(CheckError::Root);
+    }
+    Ok(signed)
+}
+
+/// An export bundle from a folder, under the checkpoint that is there.
+///
+/// # Errors
+/// As [`read_checkpoint`], and fails if an index is not covered or a tile cannot be read.
+pub fn export(
+    dir: &Path,
+    key: &NoteVerifier,
+    indices: &[u64],
+    earlier: Option<&str>,
+) -> Result<Vec<u8>, CheckError> {
+    let signed = read_checkpoint(dir, std::slice::from_ref(key))?;
+    Ok(Prover::new(Folder::new(dir), signed).export(indices, earlier, key)?)
+}
+
+/// Why a folder does not hold the log that its checkpoint signs.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The checkpoint is malformed, or not signed by a key that counts.
+    #[error("checkpoint: {0}")]
+    Checkpoint(CheckpointError),
+    /// The entry does not have the hash that the tree has for it.
+    #[error("entry {index} is not the one that was logged")]
+    Entry {
+        /// Position in the log.
+        index: u64,
+    },
+    /// Something is missing or cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The whole tree does not have the root that was signed.
+    #[error("the entries do not match the checkpoint")]
+    Root,
+    /// A tile does not hold the hashes of the tiles below it.
+    #[error("tile {tile} does not fit the tiles below it")]
+    Tile {
+        /// The tile.
+        tile: TileId,
+    },
+}
+
+fn compare(folder: &Folder, tile: TileId, hashes: &[Hash]) -> Result<(), CheckError> {
+    match tile.kind {
+        TileKind::Entries | TileKind::Hashes(0) => Ok(()),
+        TileKind::Hashes(level) => {
+            let there = folder.hashes(level, tile.index, tile.width)?;
+            if there == hashes { Ok(()) } else { Err(CheckError::Tile { tile }) }
+        }
+    }
+}
+
+fn read_tiles(folder: &Folder, size: u64) -> Result<Vec<Bytes>, ReadError> {
+    let mut entries = Vec::new();
+    for tile in 0..size.div_ceil(WIDTH) {
+        entries.extend(folder.bundle(tile, width_in(size, 0, tile))?);
+    }
+    Ok(entries)
+}
+
+const WIDTH: u64 = TILE_WIDTH as u64;

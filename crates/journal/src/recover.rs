@@ -1,0 +1,211 @@
+//! Opens what an earlier process left behind, however it ended.
+//!
+//! The oldest segment says from where on entries can be read again; the full tiles before it were
+//! made durable before older segments went. So the tree is rebuilt from full tiles (a few hundred
+//! at most, however long the log) and the segments, and compared with the signed checkpoint.
+//! Nothing is changed before everything fits.
+
+use std::ops::Range;
+use std::path::Path;
+
+use attorn_audit::checkpoint::Checkpoint;
+use attorn_audit::note::NoteVerifier;
+use attorn_audit::tile::{Edge, TILE_WIDTH};
+use attorn_audit::tree::{Hash, leaf_hash};
+use bytes::Bytes;
+
+use crate::disk::Disk;
+use crate::folder::Folder;
+use crate::mark;
+use crate::shared::{MARK_FILE, WAL_DIR};
+use crate::tiles::TileWriter;
+use crate::wal::{Rest, log_mark, scan};
+use crate::{OpenError, ReadError};
+
+/// What was left behind.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) tiles: TileWriter,
+    /// The entries that fill no tile yet.
+    pub(crate) tail: Vec<Bytes>,
+    pub(crate) segments: Vec<u64>,
+    pub(crate) replayed: Range<u64>,
+    pub(crate) cut_bytes: u64,
+}
+
+/// Reads the log back, verifies it, and cuts what was never acknowledged.
+pub(crate) fn recover(
+    dir: &Path,
+    verifier: &NoteVerifier,
+    disk: &dyn Disk,
+) -> Result<Found, OpenError> {
+    let folder = Folder::new(dir);
+    let checkpoint = read_checkpoint(&folder, verifier)?;
+    let segments = folder.segments()?;
+    let mut replay = Replay::begin(dir, &folder, checkpoint, segments.first().copied())?;
+    let last = segments.last().copied();
+    let mut cut = None;
+    for first in &segments {
+        let bytes = folder.segment(*first)?;
+        let good_bytes = replay.segment(*first, &bytes, verifier.name(), last == Some(*first))?;
+        if good_bytes < bytes.len() {
+            cut = Some((*first, good_bytes, bytes.len() - good_bytes));
+        }
+    }
+    replay.complete(mark::read(&dir.join(WAL_DIR).join(MARK_FILE)))?;
+    let mut cut_bytes = 0;
+    if let Some((first, good_bytes, bytes)) = cut {
+        // Crash here: the tail is still torn, and is cut the next time.
+        disk.truncate(&folder.segment_path(first), to_u64(good_bytes))?;
+        cut_bytes = to_u64(bytes);
+    }
+    if let Some(first) = last {
+        // After a killed process the entries may be in the page cache only. They count from now on.
+        disk.sync(&folder.segment_path(first))?;
+    }
+    replay.tiles.write_full(disk)?;
+    let replayed = replay.floor..replay.tiles.size();
+    Ok(Found { tiles: replay.tiles, tail: replay.tail, segments, replayed, cut_bytes })
+}
+
+struct Replay {
+    checkpoint: Option<Checkpoint>,
+    tiles: TileWriter,
+    tail: Vec<Bytes>,
+    /// The index after the last entry that was read.
+    next: u64,
+    /// Entries before it stand in durable full tiles.
+    floor: u64,
+    /// Leaf hashes of the last full tile: some of its entries may also be in the oldest segment.
+    last_tile: Vec<Hash>,
+}
+
+impl Replay {
+    /// Rebuilds the tree up to the full tile that the oldest segment begins in.
+    fn begin(
+        dir: &Path,
+        folder: &Folder,
+        checkpoint: Option<Checkpoint>,
+        first: Option<u64>,
+    ) -> Result<Self, OpenError> {
+        let first = first.unwrap_or(0);
+        let full_tiles = first.div_ceil(WIDTH);
+        let edge = Edge::from_full_tiles(full_tiles, |level, index| {
+            folder.hashes(level, index, TILE_WIDTH).map_err(tile_error)
+        })?;
+        let last_tile = match full_tiles.checked_sub(1) {
+            Some(index) => folder.hashes(0, index, TILE_WIDTH).map_err(tile_error)?,
+            None => Vec::new(),
+        };
+        let tiles = TileWriter::new(dir, edge);
+        let floor = full_tiles * WIDTH;
+        let replay = Self { checkpoint, tiles, tail: Vec::new(), next: first, floor, last_tile };
+        // Older segments go only under a checkpoint that covers their tiles.
+        match &replay.checkpoint {
+            Some(checkpoint) if checkpoint.size < floor => {
+                Err(OpenError::CheckpointMismatch { size: checkpoint.size })
+            }
+            None if floor > 0 => Err(OpenError::CheckpointMissing),
+            Some(_) | None => {
+                replay.compare()?;
+                Ok(replay)
+            }
+        }
+    }
+
+    /// Reads one segment; gives how many of its bytes are good.
+    fn segment(
+        &mut self,
+        first: u64,
+        bytes: &[u8],
+        origin: &str,
+        is_last: bool,
+    ) -> Result<usize, OpenError> {
+        // A gap or an overlap: a segment is missing, or is one of another time.
+        if first != self.next {
+            return Err(OpenError::RecordBroken { index: self.next });
+        }
+        let end = scan(bytes, first, &log_mark(origin), |index, entry| self.entry(index, entry))?;
+        match end.rest {
+            Rest::End => {}
+            // A later segment is begun only after this one was fsynced to its end.
+            Rest::Torn if is_last => {}
+            Rest::Torn | Rest::Broken => {
+                return Err(OpenError::RecordBroken { index: end.next });
+            }
+        }
+        Ok(end.good_bytes)
+    }
+
+    fn entry(&mut self, index: u64, entry: &[u8]) -> Result<(), OpenError> {
+        self.next = index + 1;
+        if index < self.floor {
+            let place = usize::try_from(index % WIDTH).unwrap_or(usize::MAX);
+            if self.last_tile.get(place) != Some(&leaf_hash(entry)) {
+                return Err(OpenError::RecordBroken { index });
+            }
+            return Ok(());
+        }
+        self.tiles.push(entry);
+        self.tail.push(Bytes::copy_from_slice(entry));
+        if self.tiles.size() == self.tiles.full_size() {
+            self.tail.clear();
+        }
+        self.compare()
+    }
+
+    /// Compares with the checkpoint once the tree has its size.
+    fn compare(&self) -> Result<(), OpenError> {
+        match &self.checkpoint {
+            Some(checkpoint)
+                if checkpoint.size == self.tiles.size() && checkpoint.root != self.tiles.root() =>
+            {
+                Err(OpenError::CheckpointMismatch { size: checkpoint.size })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Nothing more will be read: whatever was acknowledged must be here.
+    fn complete(&self, durable_mark: u64) -> Result<(), OpenError> {
+        let found = self.tiles.size();
+        let covered = self.checkpoint.as_ref().map(|checkpoint| checkpoint.size);
+        // The first checkpoint is written before the first entry is taken.
+        if covered.is_none() && found > 0 {
+            return Err(OpenError::CheckpointMissing);
+        }
+        let acknowledged = covered.unwrap_or(0).max(durable_mark);
+        if found < acknowledged {
+            return Err(OpenError::AcknowledgedLost { acknowledged, found });
+        }
+        Ok(())
+    }
+}
+
+fn read_checkpoint(
+    folder: &Folder,
+    verifier: &NoteVerifier,
+) -> Result<Option<Checkpoint>, OpenError> {
+    folder
+        .checkpoint()?
+        .map(|note| Checkpoint::open(&note, std::slice::from_ref(verifier)))
+        .transpose()
+        .map_err(OpenError::CheckpointRefused)
+}
+
+fn tile_error(error: ReadError) -> OpenError {
+    match error {
+        ReadError::Io(error) => OpenError::Io(error),
+        ReadError::TileBroken { index }
+        | ReadError::Missing { index }
+        | ReadError::EntryNotJson { index }
+        | ReadError::RecordBroken { index } => OpenError::TileBroken { index },
+        ReadError::Checkpoint => OpenError::CheckpointMissing,
+    }
+}
+
+fn to_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+const WIDTH: u64 = TILE_WIDTH as u64;
