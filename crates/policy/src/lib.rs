@@ -1,1 +1,61 @@
 //! Decides: a permit or a denial that explains itself.
+//!
+//! A call is allowed when the agent, its grants, the server, the tool as it was approved, the
+//! token and the policies all allow it, judged anew at every call. Whatever is missing, unknown or
+//! cannot be evaluated denies.
+//!
+//! What is implemented: [`decide`] and [`explain`] over one list of steps, filtering of lists,
+//! Cedar policies sliced by server, and tests of policies.
+//!
+//! What is *not*: constraints in tokens (RFC 9396), approvals, and separation of duties. A call
+//! that needs an approval is refused with `approval.required`.
+//!
+//! The words a policy may use:
+//!
+//! | Part | Entities | Attributes |
+//! |---|---|---|
+//! | `principal` | `Agent::"name"`, `Operator::"name"` | `name`, `owner` |
+//! | `action` | `Action::"read"`, `Action::"write"`, `Action::"irreversible"` | |
+//! | `resource` | `Tool::"server/tool"`, `Resources::"server"`, `Prompts::"server"`, each in `Server::"server"` | `name`, `server`, `owner` |
+//! | `context` | | `arguments`, `arguments_incomplete`, `now_s`, `scope` |
+//!
+//! Nobody but this crate makes a [`Permit`]:
+//!
+//! ```compile_fail,E0451
+//! # use attorn_registry::{Class, Scope};
+//! let forged = attorn_policy::Permit {
+//!     class: Class::Read,
+//!     scope: Scope::RESOURCES,
+//!     policy_version: 1,
+//!     rule: String::new(),
+//!     grant: None,
+//! };
+//! ```
+//!
+//! and nobody uses one twice:
+//!
+//! ```compile_fail,E0599
+//! fn twice(permit: attorn_policy::Permit) -> [attorn_policy::Permit; 2] {
+//!     [permit.clone(), permit]
+//! }
+//! ```
+
+mod analysis;
+mod arguments;
+mod cases;
+mod cedar;
+mod compile;
+mod decide;
+mod explain;
+mod steps;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use analysis::Problem;
+pub use cases::{Answer, CaseOutcome, Observed, TestsError, run_tests};
+pub use compile::{PolicyErrors, PolicyProblem, PolicySet};
+pub use decide::{
+    Denial, Operation, Permit, Request, Visibility, decide, is_visible, visible_tools,
+};
+pub use explain::{Outcome, Step, explain};

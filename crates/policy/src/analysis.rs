@@ -1,0 +1,248 @@
+//! What a policy reads and names, found in Cedar's JSON form of it.
+//!
+//! Cedar evaluates an unknown attribute to an error and an unknown entity to "does not match". A
+//! misspelled `forbid` would therefore be silent; here it does not load.
+
+use std::collections::BTreeSet;
+
+use attorn_registry::{Class, Name};
+use serde_json::Value;
+
+/// One thing a policy can read besides the arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Input {
+    ArgumentsIncomplete,
+    NowS,
+    PrincipalName,
+    PrincipalOwner,
+    ResourceName,
+    ResourceOwner,
+    ResourceServer,
+    Scope,
+}
+
+/// Every attribute there is: variable, attribute, input. `context.arguments` stands apart.
+const ATTRIBUTES: [(&str, &str, Input); 8] = [
+    ("context", "arguments_incomplete", Input::ArgumentsIncomplete),
+    ("context", "now_s", Input::NowS),
+    ("context", "scope", Input::Scope),
+    ("principal", "name", Input::PrincipalName),
+    ("principal", "owner", Input::PrincipalOwner),
+    ("resource", "name", Input::ResourceName),
+    ("resource", "owner", Input::ResourceOwner),
+    ("resource", "server", Input::ResourceServer),
+];
+
+/// Why a policy is not taken, though its syntax is fine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// An attribute that no request has.
+    #[error("`{variable}` has no attribute `{attribute}`")]
+    AttributeUnknown {
+        /// `principal`, `action`, `resource` or `context`.
+        variable: String,
+        /// The attribute.
+        attribute: String,
+    },
+    /// An entity type that does not exist.
+    #[error("there is no entity type `{name}`")]
+    EntityTypeUnknown {
+        /// The type.
+        name: String,
+    },
+    /// An entity identifier that no entity of its type can have.
+    #[error("`{entity_type}::\"{id}\"` cannot exist")]
+    EntityUnknown {
+        /// The type.
+        entity_type: String,
+        /// The identifier.
+        id: String,
+    },
+    /// A scope of known words that no request fits.
+    #[error("the scope of `{variable}` with `{entity_type}` matches no request")]
+    ScopeMatchesNothing {
+        /// `principal` or `resource`.
+        variable: &'static str,
+        /// The entity type it is compared with.
+        entity_type: String,
+    },
+}
+
+/// Which arguments a policy reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ArgumentReads {
+    All,
+    Names(BTreeSet<String>),
+}
+
+/// Everything a policy reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reads {
+    pub(crate) arguments: ArgumentReads,
+    pub(crate) inputs: BTreeSet<Input>,
+}
+
+impl Reads {
+    pub(crate) fn nothing() -> Self {
+        Self { arguments: ArgumentReads::Names(BTreeSet::new()), inputs: BTreeSet::new() }
+    }
+
+    /// Whether the outcome can depend on the arguments of the call.
+    pub(crate) fn any_argument(&self) -> bool {
+        let named = match &self.arguments {
+            ArgumentReads::All => true,
+            ArgumentReads::Names(names) => !names.is_empty(),
+        };
+        named || self.inputs.contains(&Input::ArgumentsIncomplete)
+    }
+
+    /// Whether one of these arguments is read.
+    pub(crate) fn any_of(&self, arguments: &BTreeSet<String>) -> bool {
+        match &self.arguments {
+            ArgumentReads::All => !arguments.is_empty(),
+            ArgumentReads::Names(names) => !names.is_disjoint(arguments),
+        }
+    }
+
+    /// Adds what another policy reads.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.inputs.extend(&other.inputs);
+        match (&mut self.arguments, &other.arguments) {
+            (ArgumentReads::Names(mine), ArgumentReads::Names(theirs)) => {
+                mine.extend(theirs.iter().cloned());
+            }
+            (mine, ArgumentReads::All) => *mine = ArgumentReads::All,
+            (ArgumentReads::All, ArgumentReads::Names(_)) => {}
+        }
+    }
+}
+
+/// Finds what a policy reads, and what it names that cannot exist.
+pub(crate) fn analyse(policy: &Value) -> (Reads, Vec<Problem>) {
+    let mut analysis = Analysis { reads: Reads::nothing(), problems: Vec::new() };
+    // Annotations are left out: they may hold any text.
+    for part in ["principal", "action", "resource", "conditions"] {
+        if let Some(part) = policy.get(part) {
+            analysis.walk(part);
+        }
+    }
+    (analysis.reads, analysis.problems)
+}
+
+struct Analysis {
+    reads: Reads,
+    problems: Vec<Problem>,
+}
+
+impl Analysis {
+    fn walk(&mut self, node: &Value) {
+        if let Some(items) = node.as_array() {
+            items.iter().for_each(|item| self.walk(item));
+        }
+        let Some(object) = node.as_object() else { return };
+        self.note_entity(node);
+        if node.get("Var").and_then(Value::as_str) == Some("context") {
+            // The context as a whole: everything in it counts as read.
+            self.reads.arguments = ArgumentReads::All;
+            let all = ATTRIBUTES.iter().filter(|(variable, ..)| *variable == "context");
+            self.reads.inputs.extend(all.map(|(.., input)| *input));
+        }
+        for (operator, operand) in object {
+            match access(operator, operand) {
+                Some((Left::Variable(variable), attribute)) => self.attribute(variable, attribute),
+                Some((Left::Arguments, name)) => self.argument(name),
+                // No single argument is read, but the arguments have to be there.
+                Some((Left::Presence, _)) => {
+                    self.reads.inputs.insert(Input::ArgumentsIncomplete);
+                }
+                None => self.walk(operand),
+            }
+        }
+    }
+
+    fn attribute(&mut self, variable: &str, attribute: &str) {
+        let known = ATTRIBUTES.iter().find(|(v, a, _)| *v == variable && *a == attribute);
+        match known {
+            Some((.., input)) => {
+                self.reads.inputs.insert(*input);
+            }
+            None if variable == "context" && attribute == "arguments" => {
+                self.reads.arguments = ArgumentReads::All;
+            }
+            None => self.problems.push(Problem::AttributeUnknown {
+                variable: variable.to_owned(),
+                attribute: attribute.to_owned(),
+            }),
+        }
+    }
+
+    fn argument(&mut self, name: &str) {
+        match &mut self.reads.arguments {
+            ArgumentReads::All => {}
+            ArgumentReads::Names(names) => {
+                names.insert(name.to_owned());
+            }
+        }
+    }
+
+    fn note_entity(&mut self, node: &Value) {
+        let text = |member: &str| node.get(member).and_then(Value::as_str);
+        if let Some(name) = text("entity_type") {
+            self.problems.extend(entity_type_problem(name));
+        }
+        if let (Some(entity_type), Some(id)) = (text("type"), text("id")) {
+            let problem = entity_type_problem(entity_type).or_else(|| {
+                (!entity_can_exist(entity_type, id)).then(|| Problem::EntityUnknown {
+                    entity_type: entity_type.to_owned(),
+                    id: id.to_owned(),
+                })
+            });
+            self.problems.extend(problem);
+        }
+    }
+}
+
+enum Left<'a> {
+    Arguments,
+    /// `context has arguments`.
+    Presence,
+    Variable(&'a str),
+}
+
+/// Reads `x.attribute` and `x has attribute` where `x` is a variable or `context.arguments`.
+fn access<'a>(operator: &str, operand: &'a Value) -> Option<(Left<'a>, &'a str)> {
+    if !matches!(operator, "." | "has") {
+        return None;
+    }
+    let attribute = operand.get("attr")?.as_str()?;
+    let left = operand.get("left")?;
+    if let Some(variable) = left.get("Var").and_then(Value::as_str) {
+        if operator == "has" && variable == "context" && attribute == "arguments" {
+            return Some((Left::Presence, attribute));
+        }
+        return Some((Left::Variable(variable), attribute));
+    }
+    let inner = left.get(".")?;
+    let of_context = inner.get("left")?.get("Var")?.as_str()? == "context";
+    let is_arguments = inner.get("attr")?.as_str()? == "arguments";
+    (of_context && is_arguments).then_some((Left::Arguments, attribute))
+}
+
+fn entity_type_problem(name: &str) -> Option<Problem> {
+    let known = ["Action", "Agent", "Operator", "Prompts", "Resources", "Server", "Tool"];
+    (!known.contains(&name)).then(|| Problem::EntityTypeUnknown { name: name.to_owned() })
+}
+
+fn entity_can_exist(entity_type: &str, id: &str) -> bool {
+    match entity_type {
+        "Action" => id.parse::<Class>().is_ok(),
+        // A name holds no `/`, so the first one ends the server's name and no two tools share an
+        // identifier.
+        "Tool" => id.split_once('/').is_some_and(|(server, _)| Name::parse(server).is_ok()),
+        _ => Name::parse(id).is_ok(),
+    }
+}
+
+#[cfg(test)]
+#[path = "analysis_tests.rs"]
+mod tests;

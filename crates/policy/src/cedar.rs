@@ -1,0 +1,223 @@
+//! One question to Cedar, and what its answer means.
+//!
+//! Requests are built from restricted expressions only. Cedar's JSON reader for contexts is never
+//! used: it gives meaning to member names that a peer may choose. An error in any policy denies,
+//! because Cedar itself skips a `forbid` that fails.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::str::FromStr as _;
+
+use attorn_registry::{AgentKind, Class, Scope};
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
+    Request, Response, RestrictedExpression,
+};
+
+use crate::analysis::Input;
+use crate::arguments::{Projection, project};
+use crate::compile::{PolicySet, Slice, action_id, principal_type};
+use crate::decide::Operation;
+
+/// What policies are asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) kind: AgentKind,
+    pub(crate) agent: &'a str,
+    pub(crate) agent_owner: &'a str,
+    pub(crate) server: &'a str,
+    pub(crate) server_owner: &'a str,
+    pub(crate) is_builtin: bool,
+    pub(crate) operation: Operation<'a>,
+    pub(crate) class: Class,
+    pub(crate) scope: &'a Scope,
+    pub(crate) arguments: Option<&'a str>,
+    pub(crate) now_s: u64,
+}
+
+/// What policies say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// No rule where the request itself could not be shown to the policies.
+    Error {
+        rule: Option<String>,
+    },
+    Forbid {
+        rule: String,
+    },
+    NoPermit,
+    Permit {
+        rule: String,
+    },
+}
+
+/// The names of entity types, parsed once.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    authorizer: Authorizer,
+    types: HashMap<&'static str, EntityTypeName>,
+}
+
+const TYPES: [&str; 7] = ["Action", "Agent", "Operator", "Prompts", "Resources", "Server", "Tool"];
+
+impl Vocabulary {
+    pub(crate) fn new() -> Self {
+        let parsed = |name| EntityTypeName::from_str(name).ok().map(|parsed| (name, parsed));
+        Self {
+            authorizer: Authorizer::new(),
+            types: TYPES.into_iter().filter_map(parsed).collect(),
+        }
+    }
+
+    fn uid(&self, entity_type: &str, id: &str) -> Option<EntityUid> {
+        let entity_type = self.types.get(entity_type)?.clone();
+        Some(EntityUid::from_type_name_and_id(entity_type, EntityId::new(id)))
+    }
+}
+
+impl PolicySet {
+    /// Asks the policies about one call.
+    pub(crate) fn evaluate(&self, question: &Question<'_>) -> Verdict {
+        let slice = self.slice(question.server, question.is_builtin);
+        let Ok(projection) = self.projection(slice, question) else {
+            return Verdict::Error { rule: None };
+        };
+        let left_out = projection.as_ref().map(|projection| projection.left_out.clone());
+        let Some((request, entities)) = self.request(slice, question, projection) else {
+            return Verdict::Error { rule: None };
+        };
+        if let Some(left_out) = left_out.filter(|names| !names.is_empty())
+            && let Some(rule) = self.blind_rule(slice, &left_out, (&request, &entities))
+        {
+            return Verdict::Error { rule: Some(rule) };
+        }
+        verdict(&self.vocabulary.authorizer.is_authorized(&request, &slice.deciding, &entities))
+    }
+
+    /// Whether some arguments could be permitted, as far as policies that do not read arguments
+    /// can tell. A listing shows no more than this.
+    pub(crate) fn may_permit(&self, question: &Question<'_>) -> bool {
+        let slice = self.slice(question.server, question.is_builtin);
+        let Some((request, entities)) = self.request(slice, question, None) else { return false };
+        let response =
+            self.vocabulary.authorizer.is_authorized(&request, &slice.listing, &entities);
+        matches!(verdict(&response), Verdict::Permit { .. })
+    }
+
+    fn projection(
+        &self,
+        slice: &Slice,
+        question: &Question<'_>,
+    ) -> Result<Option<Projection>, crate::arguments::ArgumentsRefused> {
+        if slice.reads.any_argument() { project(question.arguments).map(Some) } else { Ok(None) }
+    }
+
+    /// A rule that applies to this call and reads an argument of which something was left out.
+    fn blind_rule(
+        &self,
+        slice: &Slice,
+        left_out: &BTreeSet<String>,
+        (request, entities): (&Request, &Entities),
+    ) -> Option<String> {
+        let response = self.vocabulary.authorizer.is_authorized(request, &slice.reading, entities);
+        let matching: BTreeSet<&PolicyId> = response.diagnostics().reason().collect();
+        let reads = |rule: &&&PolicyId| {
+            slice.reads_by_rule.get(**rule).is_some_and(|reads| reads.any_of(left_out))
+        };
+        matching.iter().find(reads).map(ToString::to_string)
+    }
+
+    fn request(
+        &self,
+        slice: &Slice,
+        question: &Question<'_>,
+        projection: Option<Projection>,
+    ) -> Option<(Request, Entities)> {
+        let words = &self.vocabulary;
+        let principal = words.uid(principal_type(question.kind), question.agent)?;
+        let action = words.uid("Action", action_id(question.class))?;
+        let server = words.uid("Server", question.server)?;
+        let resource = match question.operation {
+            // The server's name holds no `/`, so two tools never share this text.
+            Operation::Tool(tool) => words.uid("Tool", &format!("{}/{tool}", question.server))?,
+            Operation::Resources => words.uid("Resources", question.server)?,
+            Operation::Prompts => words.uid("Prompts", question.server)?,
+        };
+        let wanted = |input: Input| slice.reads.inputs.contains(&input);
+        let of_principal = [
+            (Input::PrincipalName, "name", question.agent),
+            (Input::PrincipalOwner, "owner", question.agent_owner),
+        ];
+        let of_resource = [
+            (Input::ResourceName, "name", question.operation.name()),
+            (Input::ResourceOwner, "owner", question.server_owner),
+            (Input::ResourceServer, "server", question.server),
+        ];
+        let entities = [
+            entity(&principal, &of_principal, HashSet::new(), wanted)?,
+            entity(&resource, &of_resource, HashSet::from([server]), wanted)?,
+        ];
+        let entities = Entities::from_entities(entities, None).ok()?;
+        let context = context(question, projection, wanted)?;
+        Some((Request::new(principal, action, resource, context, None).ok()?, entities))
+    }
+}
+
+fn entity(
+    uid: &EntityUid,
+    attributes: &[(Input, &str, &str)],
+    parents: HashSet<EntityUid>,
+    wanted: impl Fn(Input) -> bool,
+) -> Option<Entity> {
+    let attributes: HashMap<String, RestrictedExpression> = attributes
+        .iter()
+        .filter(|(input, ..)| wanted(*input))
+        .map(|(_, name, text)| {
+            ((*name).to_owned(), RestrictedExpression::new_string((*text).to_owned()))
+        })
+        .collect();
+    if attributes.is_empty() {
+        return Some(Entity::new_no_attrs(uid.clone(), parents));
+    }
+    Entity::new(uid.clone(), attributes, parents).ok()
+}
+
+fn context(
+    question: &Question<'_>,
+    projection: Option<Projection>,
+    wanted: impl Fn(Input) -> bool,
+) -> Option<Context> {
+    let mut pairs = Vec::new();
+    if wanted(Input::NowS) {
+        let now_s = i64::try_from(question.now_s).ok()?;
+        pairs.push(("now_s".to_owned(), RestrictedExpression::new_long(now_s)));
+    }
+    if wanted(Input::Scope) {
+        let scope = RestrictedExpression::new_string(question.scope.to_string());
+        pairs.push(("scope".to_owned(), scope));
+    }
+    if let Some(projection) = projection {
+        let incomplete = RestrictedExpression::new_bool(!projection.left_out.is_empty());
+        pairs.push(("arguments_incomplete".to_owned(), incomplete));
+        let arguments = RestrictedExpression::new_record(projection.fields).ok()?;
+        pairs.push(("arguments".to_owned(), arguments));
+    }
+    if pairs.is_empty() { Some(Context::empty()) } else { Context::from_pairs(pairs).ok() }
+}
+
+fn verdict(response: &Response) -> Verdict {
+    let errors = response.diagnostics().errors().map(|error| match error {
+        cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
+            error.policy_id().to_string()
+        }
+    });
+    // Sorted, so that the order of policies cannot show.
+    if let Some(rule) = errors.min() {
+        return Verdict::Error { rule: Some(rule) };
+    }
+    let rule = response.diagnostics().reason().min().map(ToString::to_string);
+    match (response.decision(), rule) {
+        (Decision::Allow, Some(rule)) => Verdict::Permit { rule },
+        (Decision::Deny, Some(rule)) => Verdict::Forbid { rule },
+        (Decision::Allow | Decision::Deny, None) => Verdict::NoPermit,
+    }
+}

@@ -1,0 +1,296 @@
+//! Policies, parsed once and cut into slices so that a decision evaluates few of them.
+//!
+//! A policy whose scope names a server, or something of one, cannot match elsewhere. It lies in
+//! that server's slice; a policy that names none lies in every slice but one: Attorn's own
+//! administration is only subject to policies that name it, so that a rule meant for MCP servers
+//! cannot lock everybody out.
+
+use std::collections::{BTreeSet, HashMap};
+
+use attorn_registry::{AgentKind, Class, PolicySource};
+use cedar_policy::{
+    Effect, EntityUid, ParseErrors, Policy, PolicyId, PrincipalConstraint, ResourceConstraint,
+};
+
+use crate::analysis::{Problem, Reads, analyse};
+use crate::cedar::Vocabulary;
+
+/// Longest text of policies, in bytes.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Rules of our own begin like this, and no others.
+const OWN_PREFIX: &str = "attorn-";
+const STARTER: &str = include_str!("starter.cedar");
+const OWN: &str = include_str!("own.cedar");
+
+/// Why a text of policies is not taken. All problems are told at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct PolicyErrors {
+    /// What is wrong, in the order of the text.
+    pub problems: Vec<PolicyProblem>,
+}
+
+/// One thing that is wrong with a text of policies.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyProblem {
+    /// A policy says something no request can fulfil.
+    #[error("rule `{rule}`: {problem}")]
+    Rule {
+        /// The rule.
+        rule: String,
+        /// What it says.
+        problem: Problem,
+    },
+    /// Two policies have the same `@id`.
+    #[error("rule `{rule}` stands twice")]
+    RuleRepeated {
+        /// The rule.
+        rule: String,
+    },
+    /// A name that is empty or begins with `attorn-`.
+    #[error("`{rule}` is not a name for a rule: it is empty or begins with `attorn-`")]
+    RuleReserved {
+        /// The name.
+        rule: String,
+    },
+    /// The text is longer than 1 MiB.
+    #[error("the policies are longer than 1 MiB")]
+    Size,
+    /// The text is not Cedar.
+    #[error("{0}")]
+    Syntax(Box<ParseErrors>),
+    /// A template, which nothing here would ever link.
+    #[error("templates are not used here")]
+    Template,
+}
+
+/// Compiled policies. The empty set permits nothing.
+#[derive(Debug)]
+pub struct PolicySet {
+    pub(crate) vocabulary: Vocabulary,
+    version: u64,
+    rules: Vec<String>,
+    own: Slice,
+    everywhere: Slice,
+    by_server: HashMap<String, Slice>,
+}
+
+/// The policies that can match at one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Slice {
+    /// What decides a call.
+    pub(crate) deciding: cedar_policy::PolicySet,
+    /// What decides whether a tool is listed: no `forbid` that reads arguments, and each `permit`
+    /// that does without its conditions.
+    pub(crate) listing: cedar_policy::PolicySet,
+    /// For each policy that reads arguments a permit with its scope and nothing else, so that the
+    /// answer names every such policy that applies to a call.
+    pub(crate) reading: cedar_policy::PolicySet,
+    pub(crate) reads_by_rule: HashMap<PolicyId, Reads>,
+    pub(crate) reads: Reads,
+}
+
+/// A policy with everything known about it.
+struct Rule {
+    policy: Policy,
+    reads: Reads,
+    server: Option<String>,
+    /// A permit with the scope of the policy and no conditions.
+    bare: Policy,
+}
+
+impl PolicySet {
+    /// Parses and slices policies.
+    ///
+    /// # Errors
+    /// The text is not Cedar, or says what can never hold.
+    pub fn compile(source: &PolicySource) -> Result<Self, PolicyErrors> {
+        if source.text.len() > TEXT_BYTES_MAX {
+            return Err(PolicyErrors { problems: vec![PolicyProblem::Size] });
+        }
+        let mut problems = Vec::new();
+        let rules = read_rules(&source.text, &mut problems);
+        let mut own_problems = Vec::new();
+        let own_rules = read_rules(OWN, &mut own_problems);
+        for Rule { policy, .. } in &rules {
+            let rule = policy.id().to_string();
+            if rule.is_empty() || rule.starts_with(OWN_PREFIX) {
+                problems.push(PolicyProblem::RuleReserved { rule });
+            }
+        }
+        if !problems.is_empty() {
+            return Err(PolicyErrors { problems });
+        }
+        let servers: BTreeSet<&String> = rules.iter().filter_map(|r| r.server.as_ref()).collect();
+        let slice_of = |server: &String| {
+            let here = |rule: &&Rule| rule.server.as_ref().is_none_or(|named| named == server);
+            (server.clone(), Slice::of(&rules.iter().filter(here).collect::<Vec<_>>()))
+        };
+        let names_admin = |rule: &&Rule| rule.server.as_deref() == Some("admin");
+        let own = own_rules.iter().chain(rules.iter().filter(names_admin)).collect::<Vec<_>>();
+        let everywhere = rules.iter().filter(|rule| rule.server.is_none()).collect::<Vec<_>>();
+        Ok(Self {
+            vocabulary: Vocabulary::new(),
+            version: source.version,
+            rules: rules.iter().map(|rule| rule.policy.id().to_string()).collect(),
+            own: Slice::of(&own),
+            everywhere: Slice::of(&everywhere),
+            by_server: servers.into_iter().map(slice_of).collect(),
+        })
+    }
+
+    /// The policies a new deployment starts with: granted calls are permitted.
+    #[must_use]
+    pub fn starter_text() -> &'static str {
+        STARTER
+    }
+
+    /// The version of the text this was compiled from.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The names of the rules in the order of the text.
+    #[must_use]
+    pub fn rules(&self) -> &[String] {
+        &self.rules
+    }
+
+    /// The slice for a server, or for Attorn's own administration.
+    pub(crate) fn slice(&self, server: &str, is_builtin: bool) -> &Slice {
+        if is_builtin {
+            return &self.own;
+        }
+        self.by_server.get(server).unwrap_or(&self.everywhere)
+    }
+}
+
+impl Slice {
+    fn of(rules: &[&Rule]) -> Self {
+        let mut slice = Self {
+            deciding: cedar_policy::PolicySet::new(),
+            listing: cedar_policy::PolicySet::new(),
+            reading: cedar_policy::PolicySet::new(),
+            reads_by_rule: HashMap::new(),
+            reads: Reads::nothing(),
+        };
+        for rule in rules {
+            slice.reads.extend(&rule.reads);
+            // Adding fails only for an identifier that is there already; those were refused.
+            let _added = slice.deciding.add(rule.policy.clone());
+            if rule.reads.any_argument() {
+                let _added = slice.reading.add(rule.bare.clone());
+                slice.reads_by_rule.insert(rule.policy.id().clone(), rule.reads.clone());
+                if rule.policy.effect() == Effect::Permit {
+                    let _added = slice.listing.add(rule.bare.clone());
+                }
+            } else {
+                let _added = slice.listing.add(rule.policy.clone());
+            }
+        }
+        slice
+    }
+}
+
+fn read_rules(text: &str, problems: &mut Vec<PolicyProblem>) -> Vec<Rule> {
+    let parsed: cedar_policy::PolicySet = match text.parse() {
+        Ok(parsed) => parsed,
+        Err(errors) => {
+            problems.push(PolicyProblem::Syntax(Box::new(errors)));
+            return Vec::new();
+        }
+    };
+    if parsed.templates().next().is_some() {
+        problems.push(PolicyProblem::Template);
+    }
+    let mut policies: Vec<&Policy> = parsed.policies().collect();
+    // Cedar numbers policies in the order of the text: `policy0`, `policy1`, …
+    policies.sort_by_key(|policy| (policy.id().to_string().len(), policy.id().to_string()));
+    let mut seen = BTreeSet::new();
+    let mut rules = Vec::new();
+    for policy in policies {
+        let name = policy.annotation("id").map_or_else(|| policy.id().to_string(), str::to_owned);
+        if !seen.insert(name.clone()) {
+            problems.push(PolicyProblem::RuleRepeated { rule: name });
+            continue;
+        }
+        rules.extend(read_rule(&policy.new_id(PolicyId::new(&name)), &name, problems));
+    }
+    rules
+}
+
+fn read_rule(policy: &Policy, name: &str, problems: &mut Vec<PolicyProblem>) -> Option<Rule> {
+    let mut json = policy.to_json().ok()?;
+    let (reads, found) = analyse(&json);
+    let found = found.into_iter().chain(scope_problem(policy));
+    problems.extend(found.map(|problem| PolicyProblem::Rule { rule: name.to_owned(), problem }));
+    *json.get_mut("conditions")? = serde_json::Value::Array(Vec::new());
+    *json.get_mut("effect")? = serde_json::Value::from("permit");
+    let bare = Policy::from_json(Some(policy.id().clone()), json).ok()?;
+    let server = named_server(&policy.resource_constraint());
+    Some(Rule { policy: policy.clone(), reads, server, bare })
+}
+
+/// A scope of known words that still matches no request, such as `resource == Server::"crm"`.
+fn scope_problem(policy: &Policy) -> Option<Problem> {
+    const CALLERS: [&str; 2] = ["Agent", "Operator"];
+    const TARGETS: [&str; 3] = ["Prompts", "Resources", "Tool"];
+    let caller = match policy.principal_constraint() {
+        PrincipalConstraint::Any => None,
+        PrincipalConstraint::Eq(uid) => Some((uid.type_name().to_string(), &CALLERS[..])),
+        PrincipalConstraint::Is(name) => Some((name.to_string(), &CALLERS[..])),
+        // Callers are in nothing but themselves; `==` says so.
+        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
+            Some((uid.type_name().to_string(), &[][..]))
+        }
+    };
+    let target = match policy.resource_constraint() {
+        ResourceConstraint::Any => None,
+        ResourceConstraint::Eq(uid) => Some((uid.type_name().to_string(), &TARGETS[..])),
+        ResourceConstraint::Is(name) => Some((name.to_string(), &TARGETS[..])),
+        ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
+            Some((uid.type_name().to_string(), &["Server"][..]))
+        }
+    };
+    let unfit = |(variable, constraint): (&'static str, Option<(String, &[&str])>)| {
+        let (entity_type, allowed) = constraint?;
+        (!allowed.contains(&entity_type.as_str()))
+            .then_some(Problem::ScopeMatchesNothing { variable, entity_type })
+    };
+    [("principal", caller), ("resource", target)].into_iter().find_map(unfit)
+}
+
+/// The one server a policy can match at, if its scope names it.
+fn named_server(constraint: &ResourceConstraint) -> Option<String> {
+    let of_entity = |uid: &EntityUid| {
+        let id = uid.id().unescaped().to_owned();
+        match id.split_once('/') {
+            Some((server, _tool)) => server.to_owned(),
+            None => id,
+        }
+    };
+    match constraint {
+        ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
+        ResourceConstraint::Eq(uid)
+        | ResourceConstraint::In(uid)
+        | ResourceConstraint::IsIn(_, uid) => Some(of_entity(uid)),
+    }
+}
+
+/// The Cedar type of a caller.
+pub(crate) fn principal_type(kind: AgentKind) -> &'static str {
+    match kind {
+        AgentKind::Agent => "Agent",
+        AgentKind::Operator => "Operator",
+    }
+}
+
+/// The Cedar identifier of the action.
+pub(crate) fn action_id(class: Class) -> &'static str {
+    class.as_str()
+}
+
+#[cfg(test)]
+#[path = "compile_tests.rs"]
+mod tests;

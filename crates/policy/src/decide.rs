@@ -1,0 +1,181 @@
+//! The decision on one call.
+
+use attorn_registry::{
+    AgentId, Class, GrantId, Jkt, McpServer, ReasonCode, Scope, ScopeSet, Snapshot, Tool,
+};
+
+use crate::compile::PolicySet;
+use crate::steps::{Facts, Mode, STEPS, Stop};
+
+/// Everything a decision looks at. One snapshot for all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The registry as it is now, not as it was when the token was issued.
+    pub snapshot: &'a Snapshot,
+    /// The policies in force.
+    pub policies: &'a PolicySet,
+    /// The server called.
+    pub server: &'a McpServer,
+    /// The caller.
+    pub agent: &'a AgentId,
+    /// What the token holds.
+    pub token_scope: &'a ScopeSet,
+    /// The `jti` of the token.
+    pub token_jti: &'a str,
+    /// The key the token is bound to.
+    pub token_key: Option<Jkt>,
+    /// The epoch the token was issued in.
+    pub token_epoch: u64,
+    /// What is called.
+    pub operation: Operation<'a>,
+    /// The raw JSON of the arguments.
+    pub arguments: Option<&'a str>,
+    /// Now, in Unix seconds.
+    pub now_s: u64,
+}
+
+/// What is called. Handshakes and lists need no scope and are not decided here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// Use of the server's prompts.
+    Prompts,
+    /// Use of the server's resources.
+    Resources,
+    /// A call of the tool of this exact name.
+    Tool(&'a str),
+}
+
+impl<'a> Operation<'a> {
+    /// The name as policies see it.
+    pub(crate) fn name(self) -> &'a str {
+        match self {
+            Self::Prompts => "@prompts",
+            Self::Resources => "@resources",
+            Self::Tool(name) => name,
+        }
+    }
+}
+
+/// The right to forward one call. Made by [`decide`] and by nothing else, and not copied.
+#[derive(Debug)]
+#[must_use = "a permit stands for one call"]
+pub struct Permit {
+    // Invariant: private, so that a call cannot be forwarded without a decision.
+    class: Class,
+    scope: Scope,
+    policy_version: u64,
+    rule: String,
+    grant: Option<GrantId>,
+}
+
+impl Permit {
+    /// The class of the call, which decides how durable its record has to be.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The scope that was used.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The version of the policies that permitted it.
+    #[must_use]
+    pub fn policy_version(&self) -> u64 {
+        self.policy_version
+    }
+
+    /// The rule that permitted it. Of several the first by name.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// The grant that covers it.
+    #[must_use]
+    pub fn grant(&self) -> Option<&GrantId> {
+        self.grant.as_ref()
+    }
+}
+
+/// Why a call is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// For the log, always; for the caller only as far as `visibility` goes.
+    pub reason: ReasonCode,
+    /// What the caller learns.
+    pub visibility: Visibility,
+    /// The deciding rule, if a policy decided.
+    pub rule: Option<String>,
+}
+
+/// How much a caller learns about a denial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// Nothing: the answer is the one for a tool that does not exist.
+    Hidden,
+    /// These scopes would help, and the caller's grants cover them.
+    StepUp(ScopeSet),
+    /// That the call was refused, and the decision's identifier.
+    Told,
+}
+
+impl Denial {
+    pub(crate) fn hidden(reason: ReasonCode) -> Self {
+        Self { reason, visibility: Visibility::Hidden, rule: None }
+    }
+
+    pub(crate) fn told(reason: ReasonCode) -> Self {
+        Self { reason, visibility: Visibility::Told, rule: None }
+    }
+}
+
+/// Decides one call: the first step that fails is the answer.
+///
+/// # Errors
+/// The denial, which says what the log and what the caller may know.
+pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
+    let facts = walk(request, Mode::Call)?;
+    // Steps that pass leave all of this behind. If one did not, nothing is allowed.
+    let (Some(class), Some(scope), Some(rule)) = (facts.class, facts.scope, facts.rule) else {
+        return Err(Denial::hidden(ReasonCode::PolicyError));
+    };
+    let policy_version = request.policies.version();
+    Ok(Permit { class, scope, policy_version, rule, grant: facts.grant.cloned() })
+}
+
+/// Whether a listing shows what the request is about.
+///
+/// The same steps as [`decide`], but the token's scope does not matter, since a caller may ask for
+/// more, and neither do policies on arguments nor an approval that is still to be given.
+#[must_use]
+pub fn is_visible(request: &Request<'_>) -> bool {
+    walk(request, Mode::Listing).is_ok()
+}
+
+/// The tools a listing shows, in no order. The operation of the request does not matter.
+#[must_use]
+pub fn visible_tools<'a>(request: &Request<'a>) -> Vec<&'a Tool> {
+    let shown = |tool: &&'a Tool| {
+        is_visible(&Request { operation: Operation::Tool(&tool.name), ..*request })
+    };
+    request.server.tools.values().filter(shown).collect()
+}
+
+fn walk<'a>(request: &Request<'a>, mode: Mode) -> Result<Facts<'a>, Denial> {
+    let mut facts = Facts::new(mode);
+    for step in STEPS {
+        (step.run)(request, &mut facts).map_err(|stop| match stop {
+            Stop::Denied(denial) => denial,
+            // Only possible after a step that failed, so it is never the first one.
+            Stop::NotEvaluated => Denial::hidden(ReasonCode::PolicyError),
+        })?;
+    }
+    Ok(facts)
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,281 @@
+use attorn_registry::{Agent, AgentKind, Grant, LifeCycle, LockTarget, Owner, ServerId};
+use attorn_registry::{KeyState, Tool};
+
+use super::*;
+use crate::fixtures::{KEY, NOW_S, World, agent, lock, owner};
+
+fn denial(world: &World, operation: Operation<'_>) -> Option<Denial> {
+    world.ask(operation, |request| decide(request).err())
+}
+
+/// Refused for this reason, and permitted in the untouched world.
+fn refused(world: &World, operation: Operation<'_>, reason: ReasonCode, visible: &Visibility) {
+    let denial = denial(world, operation).expect("a denial");
+    assert_eq!((denial.reason, &denial.visibility), (reason, visible));
+}
+
+const GET: Operation<'_> = Operation::Tool("get");
+
+#[test]
+fn a_call_that_everything_allows_is_permitted() {
+    World::new().ask(Operation::Tool("pay"), |request| {
+        let permit = decide(request).unwrap();
+        assert_eq!(permit.class(), Class::Write);
+        assert_eq!(permit.scope().to_string(), "write:pay");
+        assert_eq!((permit.policy_version(), permit.rule()), (7, "granted-calls"));
+        assert!(permit.grant().is_some());
+    });
+    for operation in [GET, Operation::Resources, Operation::Prompts] {
+        assert_eq!(denial(&World::new(), operation), None, "{operation:?}");
+    }
+}
+
+#[test]
+fn only_an_active_owned_agent_acts() {
+    let agents = [
+        (Agent { state: LifeCycle::Pending, ..agent() }, ReasonCode::AgentPending),
+        (Agent { state: LifeCycle::Suspended, ..agent() }, ReasonCode::AgentSuspended),
+        (Agent { state: LifeCycle::Retired, ..agent() }, ReasonCode::AgentRetired),
+        (Agent { owner: None, ..agent() }, ReasonCode::AgentOwnerless),
+    ];
+    for (agent, reason) in agents {
+        let mut world = World::new();
+        world.parts.agents = vec![agent];
+        refused(&world, GET, reason, &Visibility::Told);
+    }
+    let mut world = World::new();
+    world.parts.agents.clear();
+    refused(&world, GET, ReasonCode::AgentUnknown, &Visibility::Told);
+    let mut world = World::new();
+    world.parts.owners = vec![Owner { state: LifeCycle::Suspended, ..owner() }];
+    refused(&world, GET, ReasonCode::AgentOwnerless, &Visibility::Told);
+}
+
+#[test]
+fn only_an_active_owned_server_is_called() {
+    let mut world = World::new();
+    world.parts.servers[0].state = LifeCycle::Suspended;
+    refused(&world, GET, ReasonCode::ServerSuspended, &Visibility::Told);
+    let mut world = World::new();
+    world.parts.servers[0].owner = None;
+    refused(&world, GET, ReasonCode::ServerOwnerless, &Visibility::Told);
+}
+
+#[test]
+fn a_lock_stops_the_call() {
+    let server = ServerId::from_random(&[10; 16]);
+    for target in [
+        LockTarget::Agent { agent: agent().id },
+        LockTarget::Server { server: server.clone() },
+        LockTarget::Owner { owner: owner().id },
+        LockTarget::Token { jti: "t1".into() },
+        LockTarget::Key { jkt: KEY },
+    ] {
+        let mut world = World::new();
+        world.parts.locks = vec![lock(target)];
+        refused(&world, GET, ReasonCode::LockActive, &Visibility::Told);
+    }
+    let mut world = World::new();
+    world.parts.locks = vec![lock(LockTarget::Tool { server, tool: "get".into() })];
+    refused(&world, GET, ReasonCode::LockActive, &Visibility::Hidden);
+    assert_eq!(denial(&world, Operation::Tool("pay")), None);
+}
+
+#[test]
+fn a_locked_grant_gives_nothing() {
+    let mut world = World::new();
+    let grant = world.parts.grants[0].id.clone();
+    world.parts.locks = vec![lock(LockTarget::Grant { grant })];
+    refused(&world, GET, ReasonCode::ScopeMissing, &Visibility::Hidden);
+}
+
+#[test]
+fn a_revoked_token_does_not_count() {
+    let mut world = World::new();
+    world.parts.revoked_jti = vec!["t1".into()];
+    refused(&world, GET, ReasonCode::TokenRevoked, &Visibility::Told);
+    let mut world = World::new();
+    world.parts.epoch = 1;
+    refused(&world, GET, ReasonCode::TokenRevoked, &Visibility::Told);
+    world.token_epoch = 1;
+    assert_eq!(denial(&world, GET), None);
+}
+
+#[test]
+fn a_token_ends_with_its_key() {
+    let mut world = World::new();
+    world.parts.agents[0].keys[0].state = KeyState::Retired;
+    world.parts.agents[0].keys[0].not_after_s = Some(NOW_S + 1);
+    assert_eq!(denial(&world, GET), None);
+    world.parts.agents[0].keys[0].not_after_s = Some(NOW_S);
+    refused(&world, GET, ReasonCode::TokenRevoked, &Visibility::Told);
+}
+
+#[test]
+fn what_may_not_be_called_looks_unknown() {
+    for (name, reason) in [
+        ("gone", ReasonCode::ToolUnknown),
+        ("Get", ReasonCode::ToolUnknown),
+        ("get\u{200b}", ReasonCode::ToolUnknown),
+        ("new", ReasonCode::ToolUnconfirmed),
+        ("changed", ReasonCode::ToolDefinitionChanged),
+    ] {
+        refused(&World::new(), Operation::Tool(name), reason, &Visibility::Hidden);
+    }
+}
+
+#[test]
+fn approving_again_frees_a_changed_tool() {
+    let mut world = World::new();
+    world.token_scope = ScopeSet::parse("read:changed").unwrap();
+    refused(
+        &world,
+        Operation::Tool("changed"),
+        ReasonCode::ToolDefinitionChanged,
+        &Visibility::Hidden,
+    );
+    let tool: &mut Tool = world.parts.servers[0].tools.get_mut("changed").unwrap();
+    tool.approved.as_mut().unwrap().digest = tool.digest;
+    assert_eq!(denial(&world, Operation::Tool("changed")), None);
+}
+
+#[test]
+fn a_scope_the_grants_cover_can_be_asked_for() {
+    let mut world = World::new();
+    world.token_scope = ScopeSet::parse("write:pay").unwrap();
+    let step_up = Visibility::StepUp(ScopeSet::parse("read:get").unwrap());
+    refused(&world, GET, ReasonCode::ScopeMissing, &step_up);
+    world.token_scope = ScopeSet::default();
+    refused(&world, GET, ReasonCode::ScopeMissing, &step_up);
+}
+
+#[test]
+fn a_scope_the_grants_do_not_cover_stays_hidden() {
+    let ended = |grant: &Grant| Grant { expires_s: Some(NOW_S), ..grant.clone() };
+    let mut world = World::new();
+    world.parts.grants = world.parts.grants.iter().map(ended).collect();
+    refused(&world, GET, ReasonCode::ScopeMissing, &Visibility::Hidden);
+    world.parts.grants.clear();
+    refused(&world, GET, ReasonCode::ScopeMissing, &Visibility::Hidden);
+}
+
+#[test]
+fn a_grant_elsewhere_does_not_count_here() {
+    let mut world = World::new();
+    world.parts.grants.remove(0);
+    refused(&world, GET, ReasonCode::ScopeMissing, &Visibility::Hidden);
+    world.server = "erp";
+    assert_eq!(denial(&world, GET), None);
+}
+
+#[test]
+fn step_up_is_not_offered_for_what_policy_hides() {
+    let mut world = World::with_policy("forbid (principal, action, resource in Server::\"crm\");");
+    world.token_scope = ScopeSet::default();
+    refused(&world, GET, ReasonCode::ScopeMissing, &Visibility::Hidden);
+}
+
+#[test]
+fn no_policy_no_call() {
+    for text in ["", "// nothing", "forbid (principal, action, resource) when { false };"] {
+        let world = World::with_policy(text);
+        refused(&world, GET, ReasonCode::PolicyNoPermit, &Visibility::Hidden);
+    }
+}
+
+#[test]
+fn a_forbid_names_its_rule() {
+    let world = World::with_policy(
+        "permit (principal, action, resource);
+         @id(\"no-pay\") forbid (principal, action == Action::\"write\", resource);",
+    );
+    let found = denial(&world, Operation::Tool("pay")).unwrap();
+    assert_eq!(found.reason, ReasonCode::PolicyForbid);
+    assert_eq!(found.rule.as_deref(), Some("no-pay"));
+    assert_eq!(denial(&world, GET), None);
+}
+
+#[test]
+fn what_other_arguments_would_allow_is_told() {
+    let mut world = World::with_policy(
+        "permit (principal, action, resource);
+         forbid (principal, action, resource == Tool::\"crm/pay\")
+         when { context.arguments.amount > 100 };",
+    );
+    world.arguments = Some(r#"{"amount":101}"#);
+    refused(&world, Operation::Tool("pay"), ReasonCode::PolicyForbid, &Visibility::Told);
+    world.arguments = Some(r#"{"amount":100}"#);
+    assert_eq!(denial(&world, Operation::Tool("pay")), None);
+    // Missing, or of another type: the rule cannot be evaluated.
+    for arguments in [None, Some("{}"), Some(r#"{"amount":"101"}"#), Some(r#"{"amount":null}"#)] {
+        world.arguments = arguments;
+        refused(&world, Operation::Tool("pay"), ReasonCode::PolicyError, &Visibility::Told);
+    }
+}
+
+#[test]
+fn an_irreversible_call_needs_a_person() {
+    let drop = Operation::Tool("drop");
+    refused(&World::new(), drop, ReasonCode::ApprovalRequired, &Visibility::Told);
+    let mut world = World::with_policy(
+        "permit (principal, action, resource in Server::\"admin\") unless { false };",
+    );
+    world.server = "admin";
+    refused(&world, drop, ReasonCode::ApprovalRequired, &Visibility::Told);
+    world.parts.agents[0].kind = AgentKind::Operator;
+    assert_eq!(denial(&world, drop), None);
+    world.server = "crm";
+    world.policy = PolicySet::starter_text().to_owned();
+    refused(&world, drop, ReasonCode::ApprovalRequired, &Visibility::Told);
+}
+
+#[test]
+fn administration_cannot_be_locked_out_by_a_rule_for_servers() {
+    let mut world = World::with_policy(
+        "forbid (principal, action, resource) when { context.arguments.amount > 100 };",
+    );
+    world.server = "admin";
+    refused(&world, GET, ReasonCode::PolicyNoPermit, &Visibility::Hidden);
+    world.parts.agents[0].kind = AgentKind::Operator;
+    assert_eq!(denial(&world, GET), None);
+    world.parts.grants.clear();
+    refused(&world, GET, ReasonCode::ScopeMissing, &Visibility::Hidden);
+}
+
+fn listed(world: &World) -> Vec<String> {
+    world.ask(GET, |request| {
+        let mut names: Vec<_> = visible_tools(request).iter().map(|t| t.name.clone()).collect();
+        names.sort();
+        names
+    })
+}
+
+#[test]
+fn a_listing_shows_what_could_be_called() {
+    assert_eq!(listed(&World::new()), ["drop", "get", "pay"]);
+    let mut world = World::new();
+    world.token_scope = ScopeSet::default();
+    assert_eq!(listed(&world), ["drop", "get", "pay"]);
+    world.parts.grants.clear();
+    assert!(listed(&world).is_empty());
+}
+
+#[test]
+fn a_listing_follows_policy_without_arguments() {
+    let world = World::with_policy(
+        "permit (principal, action, resource == Tool::\"crm/pay\")
+         when { context.arguments.amount < 100 };
+         permit (principal, action == Action::\"irreversible\", resource);
+         forbid (principal, action, resource) when { resource.name == \"drop\" };
+         forbid (principal, action, resource) when { context.arguments has x };",
+    );
+    assert_eq!(listed(&world), ["pay"]);
+    assert!(listed(&World::with_policy("")).is_empty());
+}
+
+#[test]
+fn a_hidden_tool_and_an_unknown_one_are_denied_alike() {
+    let world = World::with_policy("forbid (principal, action, resource);");
+    let hidden = denial(&world, GET).unwrap().visibility;
+    assert_eq!(denial(&world, Operation::Tool("gone")).unwrap().visibility, hidden);
+}

@@ -1,0 +1,254 @@
+//! The steps of a decision, in order. [`crate::decide`] stops at the first that fails;
+//! [`crate::explain`] walks on.
+//!
+//! What a caller has no right to know about looks like a tool that does not exist.
+
+use attorn_registry::{
+    Agent, Class, GrantId, LockTarget, LockedSubject, ReasonCode, Scope, ScopeSet, ToolState,
+};
+
+use crate::cedar::{Question, Verdict};
+use crate::decide::{Denial, Operation, Request, Visibility};
+
+/// One step.
+pub(crate) struct Rule {
+    pub(crate) name: &'static str,
+    pub(crate) run: for<'a> fn(&Request<'a>, &mut Facts<'a>) -> Result<(), Stop>,
+    pub(crate) detail: fn(&Request<'_>, &Facts<'_>) -> String,
+}
+
+/// Every step. The order is part of the answer: who, then what, then whether.
+pub(crate) const STEPS: [Rule; 8] = [
+    Rule { name: "agent", run: agent, detail: agent_detail },
+    Rule { name: "server", run: server, detail: server_detail },
+    Rule { name: "lock", run: lock, detail: |_, _| "no lock in force".to_owned() },
+    Rule { name: "token", run: token, detail: |_, _| "not revoked, current epoch".to_owned() },
+    Rule { name: "tool", run: tool, detail: tool_detail },
+    Rule { name: "scope", run: scope, detail: scope_detail },
+    Rule { name: "policy", run: policy, detail: policy_detail },
+    Rule { name: "approval", run: approval, detail: |_, _| "none needed".to_owned() },
+];
+
+/// What a walk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Call,
+    Listing,
+}
+
+/// What the steps so far have found.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) mode: Mode,
+    pub(crate) agent: Option<&'a Agent>,
+    pub(crate) class: Option<Class>,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) grant: Option<&'a GrantId>,
+    pub(crate) rule: Option<String>,
+}
+
+impl Facts<'_> {
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self { mode, agent: None, class: None, scope: None, grant: None, rule: None }
+    }
+}
+
+/// Why a step did not pass.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Denied(Denial),
+    /// An earlier step failed and left nothing to judge.
+    NotEvaluated,
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+fn agent<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
+    // Kept even when it may not act, so that an explanation can go on.
+    facts.agent = request.snapshot.agent(request.agent);
+    request.snapshot.acting_agent(request.agent).map(drop).map_err(Denial::told)?;
+    Ok(())
+}
+
+fn agent_detail(request: &Request<'_>, facts: &Facts<'_>) -> String {
+    let owner = facts.agent.and_then(|agent| owner_name(request, agent)).unwrap_or("none");
+    format!("active, owner {owner}")
+}
+
+fn server<'a>(request: &Request<'a>, _facts: &mut Facts<'a>) -> Result<(), Stop> {
+    request.snapshot.verify_server(request.server).map_err(Denial::told)?;
+    Ok(())
+}
+
+fn server_detail(request: &Request<'_>, _facts: &Facts<'_>) -> String {
+    format!("{} is active", request.server.name)
+}
+
+fn lock<'a>(request: &Request<'a>, _facts: &mut Facts<'a>) -> Result<(), Stop> {
+    let tool = match request.operation {
+        Operation::Tool(tool) => Some(tool),
+        Operation::Prompts | Operation::Resources => None,
+    };
+    let subject = LockedSubject {
+        agent: request.agent,
+        server: &request.server.id,
+        tool,
+        token_jti: Some(request.token_jti),
+        key: request.token_key,
+    };
+    match request.snapshot.lock_on(&subject, request.now_s) {
+        None => Ok(()),
+        Some(lock) => match lock.target {
+            // A locked tool leaves the listing, so it must not answer either.
+            LockTarget::Tool { .. } => Err(Denial::hidden(ReasonCode::LockActive).into()),
+            LockTarget::Agent { .. }
+            | LockTarget::Grant { .. }
+            | LockTarget::Key { .. }
+            | LockTarget::Owner { .. }
+            | LockTarget::Server { .. }
+            | LockTarget::Token { .. } => Err(Denial::told(ReasonCode::LockActive).into()),
+        },
+    }
+}
+
+fn token<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
+    let before_epoch = request.token_epoch < request.snapshot.epoch;
+    // A token outlives neither an emergency rotation nor the key it was given to.
+    let key_ended = request.token_key.is_some_and(|jkt| {
+        let registered = |agent: &Agent| agent.keys.iter().any(|key| key.jkt == jkt);
+        let accepted = |agent: &Agent| agent.accepted_key(&jkt, request.now_s).is_some();
+        facts.agent.is_some_and(|agent| registered(agent) && !accepted(agent))
+    });
+    if before_epoch || key_ended || request.snapshot.is_revoked(request.token_jti) {
+        return Err(Denial::told(ReasonCode::TokenRevoked).into());
+    }
+    Ok(())
+}
+
+fn tool<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
+    let name = match request.operation {
+        Operation::Prompts => {
+            facts.class = Some(Class::Read);
+            facts.scope = Some(Scope::PROMPTS);
+            return Ok(());
+        }
+        Operation::Resources => {
+            facts.class = Some(Class::Read);
+            facts.scope = Some(Scope::RESOURCES);
+            return Ok(());
+        }
+        Operation::Tool(name) => name,
+    };
+    let Some(tool) = request.server.tools.get(name) else {
+        return Err(Denial::hidden(ReasonCode::ToolUnknown).into());
+    };
+    let (class, outcome) = match tool.state() {
+        ToolState::Approved(class) => (class, Ok(())),
+        // The class it would have: only an explanation gets further than this.
+        ToolState::Changed => {
+            let class = tool.approved.as_ref().map_or(tool.proposed_class, |was| was.class);
+            (class, Err(ReasonCode::ToolDefinitionChanged))
+        }
+        ToolState::Unconfirmed => (tool.proposed_class, Err(ReasonCode::ToolUnconfirmed)),
+    };
+    facts.class = Some(class);
+    facts.scope = Some(Scope::of_tool(class, name));
+    outcome.map_err(|reason| Denial::hidden(reason).into())
+}
+
+fn tool_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
+    facts.class.map_or_else(String::new, |class| format!("definition as approved, class {class}"))
+}
+
+fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
+    let Some(scope) = &facts.scope else { return Err(Stop::NotEvaluated) };
+    let (agent, server) = (request.agent, &request.server.id);
+    let Some(grant) = request.snapshot.grant_for(agent, server, scope, request.now_s) else {
+        // More scope would not help, so the caller learns nothing.
+        return Err(Denial::hidden(ReasonCode::ScopeMissing).into());
+    };
+    facts.grant = Some(&grant.id);
+    if facts.mode == Mode::Listing || request.token_scope.contains(scope) {
+        return Ok(());
+    }
+    // RFC 6750 section 3.1: `insufficient_scope` names the scope that is necessary. Only for a
+    // caller who could see the call in a listing.
+    let shown = question(request, facts).is_some_and(|q| request.policies.may_permit(&q));
+    let visibility = if shown {
+        Visibility::StepUp(ScopeSet::from_iter([scope.clone()]))
+    } else {
+        Visibility::Hidden
+    };
+    Err(Denial { reason: ReasonCode::ScopeMissing, visibility, rule: None }.into())
+}
+
+fn scope_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
+    let scope = facts.scope.as_ref().map(ToString::to_string).unwrap_or_default();
+    let grant = facts.grant.map_or("none", GrantId::as_str);
+    format!("{scope}, grant {grant}")
+}
+
+fn policy<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
+    let question = question(request, facts).ok_or(Stop::NotEvaluated)?;
+    if facts.mode == Mode::Listing {
+        let shown = request.policies.may_permit(&question);
+        return if shown { Ok(()) } else { Err(Denial::hidden(ReasonCode::PolicyForbid).into()) };
+    }
+    let (reason, rule) = match request.policies.evaluate(&question) {
+        Verdict::Permit { rule } => {
+            facts.rule = Some(rule);
+            return Ok(());
+        }
+        Verdict::Error { rule } => (ReasonCode::PolicyError, rule),
+        Verdict::Forbid { rule } => (ReasonCode::PolicyForbid, Some(rule)),
+        Verdict::NoPermit => (ReasonCode::PolicyNoPermit, None),
+    };
+    // What other arguments would have allowed is in the listing and may be told about.
+    let shown = request.policies.may_permit(&question);
+    let visibility = if shown { Visibility::Told } else { Visibility::Hidden };
+    Err(Denial { reason, visibility, rule }.into())
+}
+
+fn policy_detail(request: &Request<'_>, facts: &Facts<'_>) -> String {
+    let rule = facts.rule.as_deref().unwrap_or_default();
+    format!("permitted by `{rule}` in version {}", request.policies.version())
+}
+
+fn approval<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
+    let class = facts.class.ok_or(Stop::NotEvaluated)?;
+    // An operator who administers is the person whose approval would be asked for.
+    let by_a_person = request.server.is_builtin()
+        && facts.agent.is_some_and(|agent| agent.kind == attorn_registry::AgentKind::Operator);
+    match class {
+        Class::Read | Class::Write => Ok(()),
+        Class::Irreversible if by_a_person || facts.mode == Mode::Listing => Ok(()),
+        Class::Irreversible => Err(Denial::told(ReasonCode::ApprovalRequired).into()),
+    }
+}
+
+/// What to ask the policies, if the call is known well enough.
+fn question<'q>(request: &Request<'q>, facts: &'q Facts<'_>) -> Option<Question<'q>> {
+    let agent = facts.agent?;
+    let server_owner = request.server.owner.as_ref().and_then(|id| request.snapshot.owner(id));
+    Some(Question {
+        kind: agent.kind,
+        agent: agent.name.as_str(),
+        agent_owner: owner_name(request, agent).unwrap_or_default(),
+        server: request.server.name.as_str(),
+        server_owner: server_owner.map_or("", |owner| owner.name.as_str()),
+        is_builtin: request.server.is_builtin(),
+        operation: request.operation,
+        class: facts.class?,
+        scope: facts.scope.as_ref()?,
+        arguments: request.arguments,
+        now_s: request.now_s,
+    })
+}
+
+fn owner_name<'a>(request: &Request<'a>, agent: &Agent) -> Option<&'a str> {
+    Some(request.snapshot.owner(agent.owner.as_ref()?)?.name.as_str())
+}
