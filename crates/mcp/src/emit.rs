@@ -356,3 +356,6 @@ impl Asker<'_> {
         info.close();
     }
 }
+
+#[cfg(test)]
+mod tests;

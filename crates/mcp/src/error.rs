@@ -157,3 +157,61 @@ pub fn tool_refusal(
     response.close();
     out.into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use attorn_json::{Limits, parse};
+
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_number_in_the_specification() {
+        for (code, number) in ErrorCode::ALL
+            .into_iter()
+            .zip([-32020, -32603, -32602, -32600, -32601, -32021, -32700, -32022])
+        {
+            assert_eq!(code.number(), number);
+        }
+    }
+
+    #[test]
+    fn an_unreadable_request_gets_no_id() {
+        let written = body(None, ErrorCode::ParseError, &ErrorData::default());
+        assert_eq!(
+            written,
+            br#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"}}"#
+        );
+    }
+
+    #[test]
+    fn an_unsupported_version_gets_the_list_of_ours() {
+        let data = ErrorData {
+            requested_version: Some("1900-01-01"),
+            supported: &[Revision::V2026_07_28, Revision::V2025_11_25],
+            ..ErrorData::default()
+        };
+        let code = ErrorCode::UnsupportedProtocolVersion;
+        let written = body(Some(&RequestId::Integer(1)), code, &data);
+        assert_eq!(
+            String::from_utf8(written).unwrap(),
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"Unsupported protocol version","data":{"supported":["2026-07-28","2025-11-25"],"requested":"1900-01-01"}}}"#
+        );
+    }
+
+    #[test]
+    fn a_tool_refusal_is_a_result_of_the_revision() {
+        let data = ErrorData {
+            decision_id: Some("dec_1"),
+            reason: Some("policy.forbid"),
+            ..ErrorData::default()
+        };
+        let id = RequestId::Text("a".into());
+        for revision in Revision::ALL {
+            let written = tool_refusal(&id, revision, "not \"allowed\"", &data);
+            let document = parse(&written, &Limits::MESSAGE).unwrap();
+            let result = document.value().member("result").unwrap();
+            assert_eq!(result.member("isError").unwrap().boolean(), Some(true));
+            assert_eq!(result.member("resultType").is_some(), revision.is_modern());
+        }
+    }
+}

@@ -157,3 +157,88 @@ pub fn make_private(result: Value<'_>, ttl_ms_max: u64) -> String {
     object.close();
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use attorn_json::{Limits, parse};
+
+    use super::*;
+
+    const PAGE: &str = r#"{"tools":[{"name":"a", "x":1.0},{"name":"b"},{"title":"nameless"},{"name":7}],
+        "nextCursor":"","ttlMs":900000,"cacheScope":"public","total":4,"_meta":{"k":1}}"#;
+
+    fn filter(text: &str, revision: Revision, cursor: Option<&str>) -> String {
+        let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+        let page = ListPage::parse(document.value(), ListKind::Tools).unwrap();
+        page.write(revision, 60_000, cursor, |item| item.key == "a")
+    }
+
+    /// Hidden items leave no trace; kept ones keep their bytes.
+    #[test]
+    fn a_page_is_filtered_and_private() {
+        assert_eq!(
+            filter(PAGE, Revision::V2026_07_28, Some("sealed")),
+            r#"{"resultType":"complete","cacheScope":"private","ttlMs":60000,"tools":[{"name":"a", "x":1.0}],"nextCursor":"sealed","_meta":{"k":1}}"#
+        );
+        assert_eq!(
+            filter(PAGE, Revision::V2025_11_25, None),
+            r#"{"tools":[{"name":"a", "x":1.0}],"_meta":{"k":1}}"#
+        );
+    }
+
+    #[test]
+    fn odd_lifetimes_count_as_zero() {
+        for ttl in ["-5", "1.5", "\"60\"", "null", "1e3"] {
+            let page = format!(r#"{{"tools":[],"ttlMs":{ttl}}}"#);
+            assert!(filter(&page, Revision::V2026_07_28, None).contains(r#""ttlMs":0"#), "{ttl}");
+        }
+        let page = r#"{"tools":[],"ttlMs":5}"#;
+        assert!(filter(page, Revision::V2026_07_28, None).contains(r#""ttlMs":5"#));
+    }
+
+    #[test]
+    fn an_empty_cursor_is_a_cursor() {
+        let cursor = |text: &str| {
+            let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+            let page = ListPage::parse(document.value(), ListKind::Tools).unwrap();
+            page.next_cursor.map(Cow::into_owned)
+        };
+        assert_eq!(cursor(PAGE).as_deref(), Some(""));
+        assert_eq!(cursor(r#"{"tools":[],"nextCursor":null}"#), None);
+        assert_eq!(cursor(r#"{"tools":[]}"#), None);
+    }
+
+    #[test]
+    fn a_result_without_its_list_is_refused() {
+        for text in
+            [r#"{}"#, r#"{"tools":{}}"#, r#"{"Tools":[]}"#, r#"{"tools":[],"nextCursor":1}"#]
+        {
+            let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+            let page = ListPage::parse(document.value(), ListKind::Tools);
+            assert_eq!(page.err(), Some(UpstreamFault::ListShape), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_key() {
+        for (kind, text) in [
+            (ListKind::Prompts, r#"{"prompts":[{"name":"k"}]}"#),
+            (ListKind::Resources, r#"{"resources":[{"name":"n","uri":"k"}]}"#),
+            (ListKind::ResourceTemplates, r#"{"resourceTemplates":[{"uriTemplate":"k"}]}"#),
+        ] {
+            let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+            let page = ListPage::parse(document.value(), kind).unwrap();
+            assert_eq!(page.items.first().unwrap().key, "k");
+        }
+    }
+
+    #[test]
+    fn a_shared_cache_hint_becomes_private() {
+        let text = r#"{"contents":[],"cacheScope":"public","ttlMs":99999999}"#;
+        let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+        assert_eq!(
+            make_private(document.value(), 1000),
+            r#"{"cacheScope":"private","contents":[],"ttlMs":1000}"#
+        );
+    }
+}

@@ -366,3 +366,6 @@ pub fn upstream_integer(id: &RequestId<'_>) -> Option<u64> {
         RequestId::Text(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

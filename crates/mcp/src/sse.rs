@@ -42,8 +42,8 @@ pub struct Parser {
     /// Bytes of the line that has not ended yet.
     line: Vec<u8>,
     kind: String,
-    data: String,
-    has_data: bool,
+    /// Present once a `data` field was seen.
+    data: Option<String>,
     id: Option<String>,
     /// The block names an id or a reconnection time.
     has_control: bool,
@@ -63,8 +63,7 @@ impl Parser {
             event_bytes_max,
             line: Vec::new(),
             kind: String::new(),
-            data: String::new(),
-            has_data: false,
+            data: None,
             id: None,
             has_control: false,
             retry_ms: None,
@@ -99,7 +98,7 @@ impl Parser {
     /// Whether the stream may end here without losing an event: the standard drops what is not
     /// followed by a blank line.
     pub fn is_between_events(&self) -> bool {
-        self.line.is_empty() && !self.has_data
+        self.line.is_empty() && self.data.is_none()
     }
 
     fn read(&mut self, chunk: &[u8]) -> Result<(), SseFault> {
@@ -126,7 +125,8 @@ impl Parser {
     }
 
     fn extend_line(&mut self, bytes: &[u8]) -> Result<(), SseFault> {
-        if self.line.len() + self.data.len() + bytes.len() > self.event_bytes_max {
+        let held = self.line.len() + self.data.as_ref().map_or(0, String::len);
+        if held + bytes.len() > self.event_bytes_max {
             return Err(SseFault::EventTooLarge { max: self.event_bytes_max });
         }
         self.line.extend_from_slice(bytes);
@@ -148,11 +148,8 @@ impl Parser {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "data" => {
-                if self.has_data {
-                    self.data.push('\n');
-                }
-                self.data.push_str(value);
-                self.has_data = true;
+                let joined = self.data.take().map(|before| before + "\n" + value);
+                self.data = Some(joined.unwrap_or_else(|| value.to_owned()));
             }
             "event" => value.clone_into(&mut self.kind),
             "id" if !value.contains('\0') => {
@@ -170,10 +167,10 @@ impl Parser {
 
     fn dispatch(&mut self) {
         let kind = mem::take(&mut self.kind);
-        let data = mem::take(&mut self.data);
+        let data = self.data.take();
         let retry_ms = self.retry_ms.take();
-        let has_control = mem::take(&mut self.has_control);
-        if mem::take(&mut self.has_data) || has_control {
+        if mem::take(&mut self.has_control) || data.is_some() {
+            let data = data.unwrap_or_default();
             self.events.push_back(Event { kind, data, id: self.id.clone(), retry_ms });
         }
     }
@@ -190,3 +187,67 @@ pub fn write_event(message: &[u8], out: &mut Vec<u8>) {
 /// A comment that keeps intermediaries from closing a quiet stream: MCP 2026-07-28, Streamable
 /// HTTP, Receiving Messages.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(chunks: &[&[u8]], event_bytes_max: usize) -> Result<Vec<Event>, SseFault> {
+        let mut parser = Parser::new(event_bytes_max);
+        chunks.iter().for_each(|chunk| parser.push(chunk));
+        std::iter::from_fn(|| parser.next_event().transpose()).take(1_000).collect()
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_the_stream_does() {
+        let too_large = Err(SseFault::EventTooLarge { max: 16 });
+        assert_eq!(read(&[b"data: 12345678901\n\n"], 16), too_large);
+        assert_eq!(read(&[b"data: 123456\ndata: 1234567\n\n"], 16), too_large);
+        assert_eq!(read(&[&[b':'; 17]], 16), too_large);
+        assert_eq!(read(&[b"data: 1234567890\n\n"], 16).unwrap().len(), 1);
+        assert_eq!(read(&[b":", &[b' '; 15], b"\ndata: a\n\n"], 16).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn events_before_a_fault_are_not_lost() {
+        let mut parser = Parser::new(64);
+        parser.push(b"data: a\n\ndata: \xff\n\ndata: b\n\n");
+        assert_eq!(parser.next_event().unwrap().unwrap().data, "a");
+        assert_eq!(parser.next_event(), Err(SseFault::Encoding));
+        parser.push(b"data: c\n\n");
+        assert_eq!(parser.next_event(), Err(SseFault::Encoding));
+    }
+
+    #[test]
+    fn a_character_may_be_split() {
+        let text = "data: 😀\n\n".as_bytes();
+        let chunks: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(read(&chunks, 64).unwrap().first().unwrap().data, "😀");
+    }
+
+    #[test]
+    fn a_written_message_is_one_event_of_one_line() {
+        let mut out = Vec::new();
+        write_event(b"{\"a\":\r\n1,\n\"b\":\"x\\ny\"}", &mut out);
+        assert_eq!(out, b"data: {\"a\":1,\"b\":\"x\\ny\"}\n\n");
+        assert_eq!(read(&[&out, KEEP_ALIVE], 64).unwrap().len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn splitting_changes_nothing(
+            text in "(data|id|event|retry|:|x)?[: ]{0,2}[a-c0-9\u{e9}]{0,4}(\n|\r|\r\n){0,3}",
+            more in "(data: a\n|\r|\n|\r\n|id: b\r|retry:1\n|event:c\r\n|:\n){0,12}",
+            first in 0_usize..80,
+            second in 0_usize..80,
+        ) {
+            let stream = format!("{text}{more}");
+            let bytes = stream.as_bytes();
+            let (head, tail) = bytes.split_at(first.min(bytes.len()));
+            let (middle, end) = tail.split_at(second.min(tail.len()));
+            prop_assert_eq!(read(&[head, middle, end], 256), read(&[bytes], 256));
+        }
+    }
+}

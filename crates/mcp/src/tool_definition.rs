@@ -143,3 +143,77 @@ fn has_remote_reference(schema: Value<'_>) -> bool {
             remote || has_remote_reference(value)
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use attorn_json::{Limits, parse};
+
+    use super::*;
+
+    fn definition(text: &str) -> ToolDefinition {
+        let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+        ToolDefinition::parse(document.value()).unwrap()
+    }
+
+    fn annotated(annotations: &str) -> ClassHint {
+        let schema = r#""inputSchema":{"type":"object"}"#;
+        definition(&format!(r#"{{"name":"t",{schema},"annotations":{annotations}}}"#)).hint
+    }
+
+    #[test]
+    fn the_class_is_proposed_from_explicit_hints() {
+        assert_eq!(annotated("{}"), ClassHint::Write);
+        assert_eq!(annotated(r#"{"readOnlyHint":true}"#), ClassHint::Read);
+        assert_eq!(annotated(r#"{"readOnlyHint":true,"destructiveHint":true}"#), ClassHint::Read);
+        assert_eq!(annotated(r#"{"destructiveHint":true}"#), ClassHint::Irreversible);
+        assert_eq!(annotated(r#"{"destructiveHint":false}"#), ClassHint::Write);
+        assert_eq!(annotated(r#"{"readOnlyHint":"true"}"#), ClassHint::Write);
+        assert_eq!(annotated("null"), ClassHint::Write);
+    }
+
+    #[test]
+    fn the_digest_covers_the_value_and_not_its_spelling() {
+        let one = definition(r#"{"name":"t","inputSchema":{"type":"object","x":1.0}}"#);
+        let same =
+            definition("{\"inputSchema\":{\"x\":1,\n\"type\":\"object\"},\"n\\u0061me\":\"t\"}");
+        let other = definition(r#"{"name":"t","inputSchema":{"type":"object","x":2}}"#);
+        let more = definition(r#"{"name":"t","inputSchema":{"type":"object","x":1},"vendor":0}"#);
+        assert_eq!(one.digest, same.digest);
+        assert_ne!(one.digest, other.digest);
+        assert_ne!(one.digest, more.digest);
+        let document = parse(one.canonical.as_bytes(), &Limits::MESSAGE).unwrap();
+        assert_eq!(definition_digest(document.value()), one.digest);
+    }
+
+    #[test]
+    fn a_huge_definition_is_refused() {
+        let text = format!(
+            r#"{{"name":"t","inputSchema":{{"type":"object"}},"description":"{}"}}"#,
+            "x".repeat(DEFINITION_BYTES_MAX)
+        );
+        let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+        let refused = ToolDefinition::parse(document.value());
+        assert_eq!(refused, Err(DefinitionFault::TooLarge { max: DEFINITION_BYTES_MAX }));
+    }
+
+    #[test]
+    fn hidden_text_is_found_wherever_it_stands() {
+        for (description, expected) in [
+            ("plain, caf\u{e9} \u{4e16}\u{754c}\\n", vec![]),
+            ("\\u001b[31mred", vec![TextFinding::Control]),
+            ("\\u202eabc", vec![TextFinding::Bidirectional]),
+            ("a\\u200bb", vec![TextFinding::Invisible]),
+            ("\\udb40\\udc41", vec![TextFinding::Tag]),
+            (" JavaScript:alert(1)", vec![TextFinding::InlineUri]),
+            ("data:image/svg+xml,x", vec![TextFinding::InlineUri]),
+            ("\\u200b\\u202e\\u200b", vec![TextFinding::Bidirectional, TextFinding::Invisible]),
+        ] {
+            let text = format!(
+                r#"{{"name":"t","inputSchema":{{"type":"object","properties":{{"a":{{"description":"{description}"}}}}}}}}"#
+            );
+            assert_eq!(definition(&text).findings, expected, "{description}");
+        }
+        let in_a_name = r#"{"name":"t\u200b","inputSchema":{"type":"object"}}"#;
+        assert_eq!(definition(in_a_name).findings, [TextFinding::Invisible]);
+    }
+}

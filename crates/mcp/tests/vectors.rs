@@ -1,5 +1,7 @@
 //! The cases of `vectors/mcp`, each with the section it comes from.
 
+#![expect(clippy::expect_used, reason = "a helper fails its test by panicking")]
+
 use attorn_json::{Limits, parse};
 use attorn_mcp::sse::{Event, Parser};
 use attorn_mcp::tool_definition::ToolDefinition;
