@@ -1,6 +1,7 @@
 //! The CI job, step by step. Long suites run in their short form here.
 
 use crate::step::{StepFailed, run, run_with};
+use crate::{bench, conformance, crash, fuzz, interop, negative};
 
 /// Formatting, lints, documentation.
 ///
@@ -22,4 +23,20 @@ pub fn lint() -> Result<(), StepFailed> {
 /// When a test fails.
 pub fn test() -> Result<(), StepFailed> {
     run("cargo", &["test", "--workspace", "--locked"])
+}
+
+/// All of it, in the order in which failures are cheapest to find.
+///
+/// # Errors
+/// At the first step that fails.
+pub fn everything() -> Result<(), StepFailed> {
+    lint()?;
+    test()?;
+    fuzz::smoke(3)?;
+    interop::build_binary()?;
+    negative::run(None)?;
+    crash::run(20)?;
+    interop::run()?;
+    conformance::run(true)?;
+    bench::run(1, false)
 }

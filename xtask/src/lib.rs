@@ -8,7 +8,15 @@
     reason = "a developer's tool: it talks to a terminal and measures real time"
 )]
 
+pub mod agent;
+pub mod bench;
 pub mod ci;
+pub mod conformance;
+pub mod crash;
+pub mod fuzz;
 pub mod generated;
+pub mod installation;
+pub mod interop;
+pub mod negative;
 pub mod setup;
 pub mod step;

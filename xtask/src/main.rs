@@ -1,11 +1,12 @@
 //! `cargo xtask`: see `cargo xtask --help`.
 #![expect(clippy::print_stderr, reason = "a developer's tool: it talks to a terminal")]
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
-use xtask::{ci, generated, setup, step};
+use xtask::{bench, ci, conformance, crash, fuzz, generated, interop, negative, setup, step};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Checks, tests, benches and generated documents of Attorn")]
@@ -26,6 +27,41 @@ enum Task {
     Setup,
     /// Write the documents that are made from the code
     Docs,
+    /// Bad inputs against the real binary
+    Negative {
+        /// Only rows whose id starts so
+        only: Option<String>,
+    },
+    /// Kill the process at random moments under load and look what is left
+    Crash {
+        /// How often
+        #[arg(long, default_value_t = 300)]
+        kills: u32,
+    },
+    /// The official conformance suite, directly and through Attorn
+    Conformance {
+        /// The newest revision alone
+        #[arg(long)]
+        short: bool,
+    },
+    /// Other people's servers behind Attorn, other people's clients in front
+    Interop,
+    /// Mutated vectors against every parser
+    FuzzSmoke {
+        /// For each parser
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
+    /// What a call costs, beside a bare proxy and nginx
+    Bench {
+        /// For each case
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    #[command(hide = true)]
+    BenchUpstream { address: SocketAddr },
+    #[command(hide = true)]
+    BenchProxy { address: SocketAddr, to: SocketAddr },
 }
 
 fn main() -> ExitCode {
@@ -43,13 +79,34 @@ fn run(task: &Task) -> Result<(), StepFailed> {
     match task {
         Task::Ci => {
             setup::everything()?;
-            ci::lint()?;
-            ci::test()
+            ci::everything()
         }
         Task::Test => ci::test(),
         Task::Lint => ci::lint(),
         Task::Setup => setup::everything(),
         Task::Docs => docs(),
+        Task::Negative { only } => {
+            interop::build_binary()?;
+            negative::run(only.as_deref())
+        }
+        Task::Crash { kills } => {
+            interop::build_binary()?;
+            crash::run(*kills)
+        }
+        Task::Conformance { short } => {
+            setup::everything()?;
+            interop::build_binary()?;
+            conformance::run(*short)
+        }
+        Task::Interop => {
+            setup::everything()?;
+            interop::build_binary()?;
+            interop::run()
+        }
+        Task::FuzzSmoke { seconds } => fuzz::smoke(*seconds),
+        Task::Bench { seconds } => bench::run(*seconds, true),
+        Task::BenchUpstream { address } => on_runtime(bench::parts::upstream(*address)),
+        Task::BenchProxy { address, to } => on_runtime(bench::parts::proxy(*address, *to)),
     }
 }
 
@@ -59,4 +116,9 @@ fn docs() -> Result<(), StepFailed> {
         std::fs::write(&path, text).map_err(|source| StepFailed::File { path, source })?;
     }
     Ok(())
+}
+
+fn on_runtime(work: impl Future<Output = Result<(), StepFailed>>) -> Result<(), StepFailed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| StepFailed::Check(format!("runtime: {error}")))?.block_on(work)
 }

@@ -10,6 +10,7 @@ mod verdict;
 mod world;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ pub fn run(only: Option<&str>) -> Result<(), StepFailed> {
                 count.passed += 1;
             } else {
                 count.failed += 1;
-                println!("{} {}", row.id, row.title);
+                println!("{} {} ({}; {})", row.id, row.title, group.about, row.section);
                 faults.iter().for_each(|fault| println!("    {fault}"));
             }
         }
@@ -64,8 +65,12 @@ fn report(counts: &BTreeMap<String, Count>, leaks: &[String]) -> Result<(), Step
         let waiting: usize = count.waiting.values().sum();
         let parts: Vec<String> =
             count.waiting.iter().map(|(part, rows)| format!("{rows} for {part}")).collect();
-        let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
-        println!("{group}: {} passed, {} failed, {waiting} waiting{parts}", count.passed, count.failed);
+        let parts =
+            if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+        println!(
+            "{group}: {} passed, {} failed, {waiting} waiting{parts}",
+            count.passed, count.failed
+        );
         total.passed += count.passed;
         total.failed += count.failed;
         *total.waiting.entry(String::new()).or_default() += waiting;
@@ -90,7 +95,8 @@ fn load(folder: &Path) -> Result<Vec<Group>, StepFailed> {
     }
     paths.sort();
     let mut groups: Vec<Group> = Vec::new();
-    for path in paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "json")) {
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|ending| ending == "json"))
+    {
         let text = std::fs::read_to_string(path).map_err(failed)?;
         let group = serde_json::from_str(&text)
             .map_err(|error| StepFailed::Check(format!("{}: {error}", path.display())))?;
@@ -113,7 +119,9 @@ fn row_faults(world: &mut World, row: &Row) -> Result<Vec<String>, StepFailed> {
         let mut found = verdict::faults(expect, &observed);
         if let Some(other) = &expect.same_reply_as {
             let other = play(world, other, expect)?;
-            if other.reply.status != observed.reply.status || other.reply.body != observed.reply.body {
+            if other.reply.status != observed.reply.status
+                || other.reply.body != observed.reply.body
+            {
                 found.push(format!("differs from `{}`", other.reply.text()));
             }
         }
@@ -180,7 +188,8 @@ fn set_upstream(world: &World, upstream: Option<&Upstream>) -> Result<(), StepFa
         return Ok(());
     };
     if let Some(tools) = &upstream.tools {
-        world.canary().set_tools(tools.clone());
+        let named = tools.as_str().and_then(world::tools_with);
+        world.canary().set_tools(named.unwrap_or_else(|| tools.clone()));
     }
     let bytes = match (&upstream.bytes, upstream.status) {
         (Some(bytes), _) => bytes.clone().into_bytes(),
@@ -188,7 +197,7 @@ fn set_upstream(world: &World, upstream: Option<&Upstream>) -> Result<(), StepFa
             let body = upstream.body.as_ref().map(case::made).transpose()?.unwrap_or_default();
             let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
             for (name, value) in &upstream.headers {
-                head.push_str(&format!("{name}: {value}\r\n"));
+                let _ = write!(head, "{name}: {value}\r\n");
             }
             [head.into_bytes(), b"Connection: close\r\n\r\n".to_vec(), body].concat()
         }

@@ -1,5 +1,5 @@
 //! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx from Debian; MCP
-//! servers, clients and the conformance suite from npm and PyPI, at pinned versions.
+//! servers, clients and the conformance suite from npm and `PyPI`, at pinned versions.
 
 use crate::step::{StepFailed, answers, root, run, run_with};
 

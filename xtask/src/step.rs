@@ -89,11 +89,7 @@ pub fn answers(program: &str, arguments: &[&str]) -> bool {
 ///
 /// # Errors
 /// When it cannot be started or does not end with status zero.
-pub fn output_of(
-    folder: &Path,
-    program: &str,
-    arguments: &[&str],
-) -> Result<String, StepFailed> {
+pub fn output_of(folder: &Path, program: &str, arguments: &[&str]) -> Result<String, StepFailed> {
     let command = format!("{program} {}", arguments.join(" "));
     let output = Command::new(program)
         .args(arguments)

@@ -24,10 +24,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         "authority",
         &["json", "jose", "oauth", "registry", "policy", "audit", "net", "store", "journal"],
     ),
-    (
-        "gateway",
-        &["json", "jose", "oauth", "registry", "policy", "mcp", "audit", "net", "journal"],
-    ),
+    ("gateway", &["json", "jose", "oauth", "registry", "policy", "mcp", "audit", "net", "journal"]),
     ("connect", &["json", "jose", "oauth", "mcp", "net"]),
     ("testkit", &["json", "jose", "oauth"]),
 ];
@@ -67,8 +64,9 @@ fn rule_1_dependency_direction_equals_the_table() {
         if name == "cli" {
             continue; // the binary wires everything
         }
-        let allowed =
-            allowed.get(name.as_str()).unwrap_or_else(|| panic!("crates/{name} is not in the table"));
+        let allowed = allowed
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("crates/{name} is not in the table"));
         let manifest: toml::Table = read(&folder.join("Cargo.toml")).parse().unwrap();
         let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
         for dependency in dependencies.into_iter().flatten().map(|(key, _)| key) {
@@ -200,7 +198,8 @@ fn rule_10_every_reason_code_is_expected_by_a_negative_row_or_waits_by_name() {
         let rows: serde_json::Value = serde_json::from_str(&read(&file)).unwrap();
         collect_reasons(&rows, &mut expected);
     }
-    let waiting: BTreeMap<&str, &str> = xtask::generated::REASONS_WITHOUT_A_ROW.iter().copied().collect();
+    let waiting: BTreeMap<&str, &str> =
+        xtask::generated::REASONS_WITHOUT_A_ROW.iter().copied().collect();
     for code in attorn_registry::ReasonCode::ALL {
         let code = code.as_str();
         let has_row = expected.contains(code);
@@ -208,7 +207,10 @@ fn rule_10_every_reason_code_is_expected_by_a_negative_row_or_waits_by_name() {
             has_row || waiting.contains_key(code),
             "`{code}` is expected by no row of vectors/negative"
         );
-        assert!(!(has_row && waiting.contains_key(code)), "`{code}` has a row: take it off the list");
+        assert!(
+            !(has_row && waiting.contains_key(code)),
+            "`{code}` has a row: take it off the list"
+        );
     }
 }
 
@@ -224,7 +226,9 @@ fn collect_reasons(value: &serde_json::Value, into: &mut BTreeSet<String>) {
                 }
             }
         }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_reasons(item, into)),
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| collect_reasons(item, into));
+        }
         serde_json::Value::Null
         | serde_json::Value::Bool(_)
         | serde_json::Value::Number(_)

@@ -24,7 +24,7 @@ pub fn compact(
     header: &str,
     payload: &str,
     signer: &Signer<'_>,
-) -> Result<String, attorn_jose::SignatureError> {
+) -> Result<String, attorn_jose::SignError> {
     let input = format!("{}.{}", base64url(header.as_bytes()), base64url(payload.as_bytes()));
     let signature = match signer {
         Signer::Key(key) => key.sign(input.as_bytes())?,

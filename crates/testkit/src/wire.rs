@@ -139,7 +139,8 @@ fn parse(bytes: &[u8], closed: bool) -> Option<RawReply> {
         return parse(rest, closed);
     }
     let mut reply = RawReply { status, headers, body: Vec::new() };
-    let chunked = reply.header("transfer-encoding").is_some_and(|coding| coding.contains("chunked"));
+    let chunked =
+        reply.header("transfer-encoding").is_some_and(|coding| coding.contains("chunked"));
     let length = reply.header("content-length").and_then(|length| length.parse::<usize>().ok());
     reply.body = if chunked {
         unchunk(rest, closed)?
@@ -183,7 +184,8 @@ mod tests {
     fn reads_length_and_chunked_bodies() {
         let plain = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", false).unwrap();
         assert_eq!((plain.status, plain.text().as_str()), (200, "hi"));
-        let chunked = b"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n";
+        let chunked =
+            b"HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n";
         assert_eq!(parse(chunked, false).unwrap().text(), "hi!");
         assert!(parse(&chunked[..chunked.len() - 6], false).is_none());
         assert!(parse(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi", false).is_none());

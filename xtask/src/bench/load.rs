@@ -14,21 +14,21 @@ use tokio::net::TcpStream;
 use crate::step::StepFailed;
 
 /// Makes the bytes of one request from the last nonce the server gave on this connection.
-pub type MakeRequest = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
+pub(super) type MakeRequest = Arc<dyn Fn(&str) -> Vec<u8> + Send + Sync>;
 
 /// What to send, where, how hard.
 #[derive(Clone)]
-pub struct Load {
+pub(super) struct Load {
     /// The server.
-    pub peer: SocketAddr,
+    pub(super) peer: SocketAddr,
     /// How many connections at once.
-    pub connections: usize,
+    pub(super) connections: usize,
     /// How long.
-    pub lasts: Duration,
+    pub(super) lasts: Duration,
     /// Requests per second in all, for an open loop; a closed loop when absent.
-    pub rate: Option<f64>,
+    pub(super) rate: Option<f64>,
     /// One request.
-    pub make: MakeRequest,
+    pub(super) make: MakeRequest,
 }
 
 impl std::fmt::Debug for Load {
@@ -39,25 +39,25 @@ impl std::fmt::Debug for Load {
 
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
-pub struct Measured {
+pub(super) struct Measured {
     /// Replies with status 200.
-    pub ok: u64,
+    pub(super) ok: u64,
     /// Any other reply, a renewed nonce apart.
-    pub other: u64,
+    pub(super) other: u64,
     /// Seconds from the first request to the last reply.
-    pub seconds: f64,
+    pub(super) seconds: f64,
     /// Microseconds: half of the requests were faster, ...
     pub p50_us: u64,
     /// ... 99 of 100, ...
     pub p99_us: u64,
     /// ... and all of them.
-    pub max_us: u64,
+    pub(super) max_us: u64,
 }
 
 impl Measured {
     /// Successful replies per second.
     #[must_use]
-    pub fn per_second(&self) -> f64 {
+    pub(super) fn per_second(&self) -> f64 {
         f64::from(u32::try_from(self.ok).unwrap_or(u32::MAX)) / self.seconds.max(0.001)
     }
 }
@@ -66,7 +66,7 @@ impl Measured {
 ///
 /// # Errors
 /// When no connection could be made.
-pub async fn run(load: &Load) -> Result<Measured, StepFailed> {
+pub(super) async fn run(load: &Load) -> Result<Measured, StepFailed> {
     let started = Instant::now();
     let mut tasks = Vec::new();
     for index in 0..load.connections {
@@ -163,12 +163,11 @@ fn whole_reply(bytes: &[u8]) -> Option<(Reply, usize)> {
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     };
     let nonce = value("dpop-nonce").map(str::to_owned);
-    let length = match value("content-length") {
-        Some(length) => end + length.parse::<usize>().ok()?,
-        None => {
-            let rest = bytes.get(end..)?;
-            end + rest.windows(5).position(|window| window == b"0\r\n\r\n")? + 5
-        }
+    let length = if let Some(length) = value("content-length") {
+        end + length.parse::<usize>().ok()?
+    } else {
+        let rest = bytes.get(end..)?;
+        end + rest.windows(5).position(|window| window == b"0\r\n\r\n")? + 5
     };
     (bytes.len() >= length).then_some((Reply { status, nonce }, length))
 }
@@ -181,7 +180,10 @@ mod tests {
     fn a_reply_is_whole_or_not_there() {
         let text = b"HTTP/1.1 200 OK\r\nDPoP-Nonce: abc\r\nContent-Length: 2\r\n\r\nhiHTTP";
         let (reply, length) = whole_reply(text).unwrap();
-        assert_eq!((reply.status, reply.nonce.as_deref(), length), (200, Some("abc"), text.len() - 4));
+        assert_eq!(
+            (reply.status, reply.nonce.as_deref(), length),
+            (200, Some("abc"), text.len() - 4)
+        );
         assert!(whole_reply(&text[..50]).is_none());
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
@@ -99,15 +99,14 @@ async fn forward(
         Some(sender) => sender.send_request(request).await.ok(),
         None => None,
     };
-    Ok(match reply {
-        Some(reply) => reply.map(BodyExt::boxed),
-        None => {
-            *sender = None;
-            let empty = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
-            let mut reply = Response::new(empty);
-            *reply.status_mut() = hyper::StatusCode::BAD_GATEWAY;
-            reply
-        }
+    Ok(if let Some(reply) = reply {
+        reply.map(BodyExt::boxed)
+    } else {
+        *sender = None;
+        let empty = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+        let mut reply = Response::new(empty);
+        *reply.status_mut() = hyper::StatusCode::BAD_GATEWAY;
+        reply
     })
 }
 
@@ -126,6 +125,7 @@ async fn connected(
     sender.as_mut()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` wants")]
 fn io(source: std::io::Error) -> StepFailed {
     StepFailed::Check(format!("bench part: {source}"))
 }

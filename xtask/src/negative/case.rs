@@ -15,7 +15,7 @@ use crate::step::StepFailed;
 ///
 /// # Errors
 /// When a key cannot sign or the case names a base that does not exist.
-pub fn build(world: &World, case: &Case) -> Result<RawRequest, StepFailed> {
+pub(super) fn build(world: &World, case: &Case) -> Result<RawRequest, StepFailed> {
     let agent = world.identity(case.agent.as_deref().unwrap_or("alpha"))?;
     let mut request = match case.base.as_deref().unwrap_or("call") {
         "call" => protected(world, agent, case, call_body())?,
@@ -123,7 +123,8 @@ fn access_token(
     if forged.omit {
         return Ok(None);
     }
-    let header = json!({"alg": world.issuer_algorithm(), "typ": "at+jwt", "kid": world.issuer_kid()});
+    let header =
+        json!({"alg": world.issuer_algorithm(), "typ": "at+jwt", "kid": world.issuer_kid()});
     let now = world.now_s();
     let claims = json!({
         "iss": world.issuer(), "sub": agent.client_id, "client_id": agent.client_id,
@@ -159,11 +160,7 @@ fn proof(
     forged_jwt(world, forged, header, claims, &agent.key).map(Some)
 }
 
-fn token_request(
-    world: &World,
-    agent: &Identity,
-    case: &Case,
-) -> Result<RawRequest, StepFailed> {
+fn token_request(world: &World, agent: &Identity, case: &Case) -> Result<RawRequest, StepFailed> {
     let now = world.now_s();
     let right = Forged::default();
     let assertion = case.assertion.as_ref().unwrap_or(&right);
@@ -300,7 +297,7 @@ fn fill(world: &World, request: &RawRequest, text: &str) -> String {
 ///
 /// # Errors
 /// When the value has none of the known forms.
-pub fn made(value: &Value) -> Result<Vec<u8>, StepFailed> {
+pub(super) fn made(value: &Value) -> Result<Vec<u8>, StepFailed> {
     if let Some(text) = value.as_str() {
         return Ok(text.as_bytes().to_vec());
     }
@@ -313,7 +310,8 @@ pub fn made(value: &Value) -> Result<Vec<u8>, StepFailed> {
         return Ok(digits.chunks(2).filter_map(byte).collect());
     }
     let around = |inside: String| {
-        let head = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":"#;
+        let head =
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":"#;
         let meta = meta();
         format!("{head}{inside},\"_meta\":{meta}}}}}").into_bytes()
     };

@@ -8,22 +8,22 @@ use super::rows::Expect;
 
 /// Everything observed while a case ran.
 #[derive(Debug)]
-pub struct Observed {
+pub(super) struct Observed {
     /// The last reply.
-    pub reply: RawReply,
+    pub(super) reply: RawReply,
     /// Reason codes of the journal entries that the case caused.
-    pub reasons: Vec<String>,
+    pub(super) reasons: Vec<String>,
     /// What reached the canary.
-    pub seen: Vec<Seen>,
+    pub(super) seen: Vec<Seen>,
     /// Texts that must stand in no reply: the token, the proof, the assertion as sent.
-    pub secrets: Vec<String>,
+    pub(super) secrets: Vec<String>,
     /// How long the reply took, in milliseconds.
-    pub took_ms: u128,
+    pub(super) took_ms: u128,
 }
 
 /// What is wrong with it; empty when the case holds.
 #[must_use]
-pub fn faults(expect: &Expect, observed: &Observed) -> Vec<String> {
+pub(super) fn faults(expect: &Expect, observed: &Observed) -> Vec<String> {
     let mut faults = Vec::new();
     outcome(expect, observed, &mut faults);
     texts(expect, observed, &mut faults);
@@ -34,12 +34,21 @@ pub fn faults(expect: &Expect, observed: &Observed) -> Vec<String> {
 fn outcome(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
     let reply = &observed.reply;
     if !expect.status.contains(&reply.status) {
-        faults.push(format!("status {} instead of {:?}: {}", reply.status, expect.status, short(reply)));
+        faults.push(format!(
+            "status {} instead of {:?}: {}",
+            reply.status,
+            expect.status,
+            short(reply)
+        ));
     }
     let body = reply.json().unwrap_or(Value::Null);
     let code = body.pointer("/error/code").and_then(Value::as_i64);
     if expect.rpc_code.is_some() && code != expect.rpc_code {
-        faults.push(format!("JSON-RPC code {code:?} instead of {:?}: {}", expect.rpc_code, short(reply)));
+        faults.push(format!(
+            "JSON-RPC code {code:?} instead of {:?}: {}",
+            expect.rpc_code,
+            short(reply)
+        ));
     }
     let error = body.get("error").and_then(Value::as_str);
     if expect.oauth_error.is_some() && error != expect.oauth_error.as_deref() {
@@ -54,7 +63,11 @@ fn outcome(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
         faults.push(format!("the journal has {recorded:?} instead of {:?}", expect.reason));
     }
     if observed.seen.len() != expect.canary {
-        faults.push(format!("{} requests reached the server, expected {}", observed.seen.len(), expect.canary));
+        faults.push(format!(
+            "{} requests reached the server, expected {}",
+            observed.seen.len(),
+            expect.canary
+        ));
     }
 }
 
@@ -106,9 +119,9 @@ fn universal(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
     let allowed = [-32700, -32600, -32601, -32602, -32603, -32020, -32021, -32022];
     if let Some(code) = reply.json().as_ref().and_then(|body| body.pointer("/error/code"))
         && expect.canary == 0
-        && !code.as_i64().is_some_and(|code| {
-            allowed.contains(&code) || !(-32768..=-32000).contains(&code)
-        })
+        && !code
+            .as_i64()
+            .is_some_and(|code| allowed.contains(&code) || !(-32768..=-32000).contains(&code))
     {
         faults.push(format!("JSON-RPC code {code} is not one that may be sent"));
     }

@@ -1,0 +1,218 @@
+//! `cargo xtask bench`: what a call costs, beside a bare hyper proxy and nginx in the same run.
+//!
+//! The figure to compare is CPU time of the server's process per request, read from the operating
+//! system. Calls per second depend on the load generator, which shares the machine.
+
+mod cpu;
+mod journal;
+mod load;
+pub mod parts;
+mod peers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use load::{Load, MakeRequest, Measured};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::agent::{Agent, call_body, meta};
+use crate::installation::{Installation, free_port, wait_for_port};
+use crate::step::{StepFailed, output_of, root};
+use peers::Peer;
+
+/// One measured case.
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: String,
+    connections: usize,
+    calls_per_second: f64,
+    cpu_us_per_call: f64,
+    #[serde(flatten)]
+    measured: Measured,
+}
+
+/// Runs every case for `seconds` and writes the results under `bench/results`.
+///
+/// # Errors
+/// When a part does not start or a case has no successful call.
+pub fn run(seconds: u64, write: bool) -> Result<(), StepFailed> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| StepFailed::Check(format!("runtime: {error}")))?;
+    let lasts = Duration::from_secs(seconds);
+    let upstream_port = free_port()?;
+    let upstream = Peer::part("bench-upstream", upstream_port, None)?;
+    let installation = Installation::start()?;
+    let url = format!("http://127.0.0.1:{upstream_port}/mcp");
+    installation.register_server("bench", &["--url", &url])?;
+    installation.approve_all("bench")?;
+    let mut figures = Vec::new();
+    for connections in [1, 32] {
+        for peer in references(upstream_port)? {
+            let load = Load {
+                peer: peer.address(),
+                connections,
+                lasts,
+                rate: None,
+                make: plain(peer.address()),
+            };
+            figures.push(measure(&runtime, peer.name(), peer.process(), &load)?);
+        }
+        figures.extend(attorn(&runtime, &installation, connections, lasts)?);
+    }
+    drop(upstream);
+    let journal = journal::measure(if seconds > 1 { 400_000 } else { 20_000 })?;
+    report(&figures, &journal, seconds, write)
+}
+
+fn attorn(
+    runtime: &tokio::runtime::Runtime,
+    installation: &Installation,
+    connections: usize,
+    lasts: Duration,
+) -> Result<Vec<Figure>, StepFailed> {
+    let mut figures = Vec::new();
+    for (algorithm, flags) in [("EdDSA", &[][..]), ("ES256", &["--key-type", "es256"][..])] {
+        let name = format!("bench-{}-{connections}", algorithm.to_lowercase());
+        let agent = installation.enroll_with(&name, &[("bench", &["read:*", "write:*"])], flags)?;
+        let agent = Arc::new(agent);
+        let gateway = installation.addresses().gateway;
+        let token = agent.token("bench", None)?;
+        let echo = call_body("echo", &hello());
+        let note = call_body("note", &hello());
+        let list =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta()}});
+        for (what, body) in
+            [("tools/call read", echo), ("tools/call write", note), ("tools/list", list)]
+        {
+            let make = protected(&agent, &token, &body);
+            let load = Load { peer: gateway, connections, lasts, rate: None, make };
+            figures.push(measure(
+                runtime,
+                &format!("{what}, DPoP {algorithm}"),
+                installation.process(),
+                &load,
+            )?);
+        }
+        let authority = installation.addresses().authority;
+        let load =
+            Load { peer: authority, connections, lasts, rate: None, make: token_requests(&agent) };
+        figures.push(measure(
+            runtime,
+            &format!("token endpoint, {algorithm}"),
+            installation.process(),
+            &load,
+        )?);
+    }
+    let agent = Arc::new(installation.agent(&format!("bench-eddsa-{connections}"))?);
+    let token = agent.token("bench", None)?;
+    let make = protected(&agent, &token, &call_body("echo", &hello()));
+    let load = Load {
+        peer: installation.addresses().gateway,
+        connections,
+        lasts,
+        rate: Some(500.0),
+        make,
+    };
+    figures.push(measure(
+        runtime,
+        "tools/call read, DPoP EdDSA, open loop at 500/s",
+        installation.process(),
+        &load,
+    )?);
+    Ok(figures)
+}
+
+fn hello() -> Value {
+    json!({"message": "hello"})
+}
+
+fn measure(
+    runtime: &tokio::runtime::Runtime,
+    name: &str,
+    process: u32,
+    load: &Load,
+) -> Result<Figure, StepFailed> {
+    let before = cpu::micros(process)?;
+    let measured = runtime.block_on(load::run(load))?;
+    let spent = cpu::micros(process)?.saturating_sub(before);
+    let calls = measured.ok + measured.other;
+    if measured.ok == 0 {
+        return Err(StepFailed::Check(format!("{name}: no call succeeded")));
+    }
+    let cpu_us_per_call = cpu::ratio(spent, calls);
+    let calls_per_second = measured.per_second();
+    println!(
+        "{name}, {} connections: {calls_per_second:.0}/s, {cpu_us_per_call:.1} us CPU, p50 {} us, p99 {} us, {} others",
+        load.connections, measured.p50_us, measured.p99_us, measured.other
+    );
+    Ok(Figure {
+        name: name.to_owned(),
+        connections: load.connections,
+        calls_per_second,
+        cpu_us_per_call,
+        measured,
+    })
+}
+
+fn references(upstream: u16) -> Result<Vec<Peer>, StepFailed> {
+    let mut peers = vec![Peer::part("bench-proxy", free_port()?, Some(upstream))?];
+    peers.extend(Peer::nginx(free_port()?, upstream)?);
+    for peer in &peers {
+        wait_for_port(peer.address().port())?;
+    }
+    Ok(peers)
+}
+
+fn plain(peer: SocketAddr) -> MakeRequest {
+    let body = call_body("echo", &hello()).to_string();
+    let bytes = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {peer}\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes();
+    Arc::new(move |_nonce| bytes.clone())
+}
+
+fn protected(agent: &Arc<Agent>, token: &str, body: &Value) -> MakeRequest {
+    let (agent, token, body) = (Arc::clone(agent), token.to_owned(), body.clone());
+    Arc::new(move |nonce| {
+        let request = agent.request(&token, "bench", &body, nonce);
+        request.map(|request| request.to_bytes()).unwrap_or_default()
+    })
+}
+
+fn token_requests(agent: &Arc<Agent>) -> MakeRequest {
+    let agent = Arc::clone(agent);
+    Arc::new(move |nonce| {
+        let request = agent.token_request_with("bench", None, nonce);
+        request.map(|request| request.to_bytes()).unwrap_or_default()
+    })
+}
+
+fn report(
+    figures: &[Figure],
+    journal: &Value,
+    seconds: u64,
+    write: bool,
+) -> Result<(), StepFailed> {
+    if !write {
+        return Ok(());
+    }
+    let commit = output_of(&root(), "git", &["rev-parse", "--short=12", "HEAD"])?;
+    let results = json!({
+        "commit": commit.trim(), "machine": cpu::machine(), "seconds_per_case": seconds,
+        "figures": figures, "journal": journal
+    });
+    let folder: PathBuf = root().join("bench/results");
+    let path = folder.join(format!("{}.json", commit.trim()));
+    let text = serde_json::to_string_pretty(&results).unwrap_or_default();
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&path, text + "\n"))
+        .map_err(|source| StepFailed::File { path: path.clone(), source })?;
+    println!("written to {}", path.display());
+    Ok(())
+}

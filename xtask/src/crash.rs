@@ -1,0 +1,147 @@
+//! `cargo xtask crash`: kills the process at random moments under load and looks what is left.
+//!
+//! After each kill: every call that the canary executed has its intent in the journal, every call
+//! that was answered has one too, the tree verifies, and the process starts again.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use attorn_jose::sha256;
+use attorn_testkit::canary::Canary;
+use serde_json::{Value, json};
+
+use crate::agent::{Agent, call_body, unique};
+use crate::installation::Installation;
+use crate::step::StepFailed;
+
+const CALLERS: usize = 4;
+
+/// Kills `kills` times.
+///
+/// # Errors
+/// When an entry is lost, an executed call has no intent, or the process does not start again.
+pub fn run(kills: u32) -> Result<(), StepFailed> {
+    let canary = Canary::start(tools())
+        .map_err(|error| StepFailed::Check(format!("the canary does not start: {error}")))?;
+    let mut installation = Installation::start()?;
+    installation.register_server("canary", &["--url", &canary.url()])?;
+    installation.approve_all("canary")?;
+    let agent = installation.enroll("caller", &[("canary", &["read:*", "write:*"])])?;
+    let mut executed = BTreeSet::new();
+    let mut answered = BTreeSet::new();
+    for kill in 0..kills {
+        let found = one_round(&mut installation, &agent, delay(kill))?;
+        answered.extend(found);
+        executed.extend(canary.take_seen().iter().filter_map(|seen| trace_of_body(&seen.body)));
+        installation.restart()?;
+        let intents = intents(&installation)?;
+        missing("executed", &executed, &intents, kill)?;
+        missing("answered", &answered, &intents, kill)?;
+        if (kill + 1) % 20 == 0 {
+            println!(
+                "{} kills, {} executed, {} answered",
+                kill + 1,
+                executed.len(),
+                answered.len()
+            );
+        }
+    }
+    installation.verify_journal()?;
+    if executed.is_empty() || answered.is_empty() {
+        return Err(StepFailed::Check(
+            "the load executed nothing, so nothing was shown".to_owned(),
+        ));
+    }
+    println!(
+        "{kills} kills: {} calls executed, {} answered, none without its intent",
+        executed.len(),
+        answered.len()
+    );
+    Ok(())
+}
+
+/// Calls until the process is gone; gives the traces of the calls that were answered.
+fn one_round(
+    installation: &mut Installation,
+    agent: &Agent,
+    after: Duration,
+) -> Result<BTreeSet<String>, StepFailed> {
+    let token = agent.token("canary", None)?;
+    let stop = AtomicBool::new(false);
+    let answered = Mutex::new(BTreeSet::new());
+    std::thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let (stop, answered, token) = (&stop, &answered, &token);
+            scope.spawn(move || {
+                let tool = if caller % 2 == 0 { "note" } else { "echo" };
+                while !stop.load(Ordering::Relaxed) {
+                    let (trace, body) = traced(tool);
+                    let Ok(reply) = agent.send(token, "canary", &body) else { return };
+                    if reply.status == 200 && reply.text().contains("canary called") {
+                        let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
+                        answered.insert(trace);
+                    }
+                }
+            });
+        }
+        std::thread::sleep(after);
+        let killed = installation.kill();
+        stop.store(true, Ordering::Relaxed);
+        killed
+    })?;
+    Ok(answered.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Spread over the first 400 ms; the same sequence in each run.
+fn delay(kill: u32) -> Duration {
+    let [first, second, ..] = sha256(&kill.to_be_bytes());
+    Duration::from_millis(5 + u64::from(u16::from_be_bytes([first, second])) % 400)
+}
+
+fn intents(installation: &Installation) -> Result<BTreeSet<String>, StepFailed> {
+    let entries = installation.journal_entries(0)?;
+    let wanted = entries.iter().filter(|entry| {
+        entry.get("kind").is_some_and(|kind| kind == "call.decided")
+            && entry.get("decision").is_some_and(|decision| decision == "permit")
+    });
+    Ok(wanted.filter_map(|entry| entry.get("trace_id")?.as_str().map(str::to_owned)).collect())
+}
+
+fn missing(
+    what: &str,
+    calls: &BTreeSet<String>,
+    intents: &BTreeSet<String>,
+    kill: u32,
+) -> Result<(), StepFailed> {
+    match calls.difference(intents).count() {
+        0 => Ok(()),
+        lost => Err(StepFailed::Check(format!("kill {kill}: {lost} {what} calls have no intent"))),
+    }
+}
+
+/// A call that can be found again: the trace id stands in the arguments, where the canary sees it,
+/// and in `_meta`, where the gateway takes it from.
+fn traced(tool: &str) -> (String, Value) {
+    let digest = sha256(unique().as_bytes());
+    let trace: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let mut body = call_body(tool, &json!({"message": trace}));
+    if let Some(meta) = body.pointer_mut("/params/_meta").and_then(Value::as_object_mut) {
+        meta.insert("traceparent".to_owned(), format!("00-{trace}-00f067aa0ba902b7-01").into());
+    }
+    (trace, body)
+}
+
+fn trace_of_body(body: &str) -> Option<String> {
+    let body: Value = serde_json::from_str(body).ok()?;
+    body.pointer("/params/arguments/message")?.as_str().map(str::to_owned)
+}
+
+fn tools() -> Value {
+    let schema = json!({"type": "object", "properties": {"message": {"type": "string"}}});
+    json!([
+        {"name": "echo", "description": "reads", "inputSchema": schema, "annotations": {"readOnlyHint": true}},
+        {"name": "note", "description": "writes", "inputSchema": schema}
+    ])
+}

@@ -1,0 +1,370 @@
+//! A whole installation for a test: the real binary on loopback ports, in a folder of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::agent::{Addresses, Agent, unique};
+use crate::step::{StepFailed, output_of, root};
+
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// The binary under test: the release build where `ATTORN_BINARY` names it, else the debug build.
+#[must_use]
+pub fn binary() -> PathBuf {
+    std::env::var_os("ATTORN_BINARY")
+        .map_or_else(|| root().join("target/debug/attorn"), PathBuf::from)
+}
+
+/// A running installation; it is stopped, and its folder removed, when dropped.
+#[derive(Debug)]
+pub struct Installation {
+    folder: PathBuf,
+    addresses: Addresses,
+    admin: SocketAddr,
+    child: Child,
+}
+
+/// A running `attorn connect --listen`; it is stopped when dropped.
+#[derive(Debug)]
+pub struct Connect {
+    /// The URL to give to a client.
+    pub url: String,
+    child: Child,
+}
+
+impl Drop for Connect {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Installation {
+    /// Starts the binary, enrols the first operator and creates an owner.
+    ///
+    /// # Errors
+    /// When it does not start in time or a command fails.
+    pub fn start() -> Result<Self, StepFailed> {
+        let folder = std::env::temp_dir().join(format!("attorn-test-{}", unique()));
+        create(&folder)?;
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let authority = local(free_port()?);
+        let admin = local(free_port()?);
+        let gateway = local(free_port()?);
+        let addresses = Addresses { issuer: format!("http://{authority}"), authority, gateway };
+        let config = config_text(&folder, authority, admin, gateway);
+        write(&folder.join("attorn.toml"), &config)?;
+        let child = spawn(&folder)?;
+        let installation = Self { folder, addresses, admin, child };
+        installation.wait_until_ready()?;
+        installation.first_operator()?;
+        installation.cli(&["owner", "create", "test-team"])?;
+        Ok(installation)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the process printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("serve.log")).unwrap_or_default()
+    }
+
+    /// The folder with state, keys and journal.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// Runs one command against it and gives back what it printed as JSON.
+    ///
+    /// # Errors
+    /// When the command does not end with zero.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Value, StepFailed> {
+        let profile = self.profile().display().to_string();
+        // Options go first: what follows `--` is a command for the server.
+        let mut all = vec!["-o", "json", "--profile", &profile];
+        all.extend(arguments);
+        let text = output_of(&self.folder, &binary().display().to_string(), &all)?;
+        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Registers a server; `upstream` is `--url URL` or `-- COMMAND..`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn register_server(&self, name: &str, upstream: &[&str]) -> Result<(), StepFailed> {
+        let mut arguments = vec!["server", "register", name, "--owner", "test-team"];
+        arguments.extend(upstream);
+        self.cli(&arguments).map(drop)
+    }
+
+    /// Waits until the gateway has listed the tools and confirms them all as proposed.
+    ///
+    /// # Errors
+    /// When no tool shows up in time.
+    pub fn approve_all(&self, server: &str) -> Result<(), StepFailed> {
+        let started = Instant::now();
+        loop {
+            let tools = self.cli(&["tools", "list", server])?;
+            if tools.as_array().is_some_and(|tools| !tools.is_empty()) {
+                return self.cli(&["tools", "approve", server]).map(drop);
+            }
+            if started.elapsed() > START_WITHIN {
+                return Err(StepFailed::Check(format!(
+                    "{server}: no tools were seen\n{}",
+                    self.log()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Registers and enrols an agent with these grants.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn enroll(&self, name: &str, grants: &[(&str, &[&str])]) -> Result<Agent, StepFailed> {
+        self.enroll_with(name, grants, &[])
+    }
+
+    /// As [`Self::enroll`], with more options for `attorn agent enroll`.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub fn enroll_with(
+        &self,
+        name: &str,
+        grants: &[(&str, &[&str])],
+        options: &[&str],
+    ) -> Result<Agent, StepFailed> {
+        let code = self.folder.join(format!("{name}.code")).display().to_string();
+        self.cli(&["agent", "register", name, "--owner", "test-team", "--code-file", &code])?;
+        let from = format!("@{code}");
+        let mut enroll = vec!["agent", "enroll", "--url", &self.addresses.issuer, "--code", &from];
+        enroll.extend(options);
+        self.cli(&enroll)?;
+        for (server, patterns) in grants {
+            let mut arguments = vec!["grant", "create", name, server];
+            arguments.extend(*patterns);
+            self.cli(&arguments)?;
+        }
+        self.agent(name)
+    }
+
+    /// An agent that is enrolled already.
+    ///
+    /// # Errors
+    /// When its files are not there.
+    pub fn agent(&self, name: &str) -> Result<Agent, StepFailed> {
+        let identity = self.profile().join("agents").join(name).join("identity.toml");
+        let text = std::fs::read_to_string(&identity)
+            .map_err(|source| StepFailed::File { path: identity.clone(), source })?;
+        let table: toml::Table = text
+            .parse()
+            .map_err(|error| StepFailed::Check(format!("{}: {error}", identity.display())))?;
+        let client_id = table.get("client_id").and_then(toml::Value::as_str).unwrap_or_default();
+        Agent::load(client_id, &self.key_of(name), self.addresses.clone())
+    }
+
+    /// The private key file of an enrolled agent.
+    #[must_use]
+    pub fn key_of(&self, name: &str) -> PathBuf {
+        self.profile().join("agents").join(name).join("key.pem")
+    }
+
+    /// The command line of `attorn connect` for an agent.
+    #[must_use]
+    pub fn connect_command(&self, server: &str, agent: &str) -> Vec<String> {
+        let profile = self.profile().display().to_string();
+        let binary = binary().display().to_string();
+        [&binary, "--profile", &profile, "connect", server, "--agent", agent]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    /// Starts `attorn connect --listen` for the agent that is enrolled under that client id.
+    ///
+    /// # Errors
+    /// When it prints no URL.
+    pub fn connect_listen(&self, server: &str, agent: &str) -> Result<Connect, StepFailed> {
+        let command = self.connect_command(server, agent);
+        let (program, arguments) = command.split_first().ok_or_else(nothing)?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .args(["--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|source| StepFailed::Start { command: "attorn connect".to_owned(), source })?;
+        let output = child.stdout.take().ok_or_else(nothing)?;
+        let url = BufReader::new(output).lines().map_while(Result::ok).find_map(|line| {
+            let start = line.find("http://127.0.0.1:")?;
+            line.get(start..)?.split([' ', '"', '`']).next().map(str::to_owned)
+        });
+        match url {
+            Some(url) => Ok(Connect { url, child }),
+            None => Err(StepFailed::Check("`attorn connect --listen` printed no URL".to_owned())),
+        }
+    }
+
+    /// Ends the process as `kill -9` does.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) -> Result<(), StepFailed> {
+        let ended = self.child.kill().and_then(|()| self.child.wait());
+        ended.map(drop).map_err(|error| StepFailed::Check(format!("kill: {error}")))
+    }
+
+    /// Starts the process again after [`Self::kill`].
+    ///
+    /// # Errors
+    /// When it does not come up in time.
+    pub fn restart(&mut self) -> Result<(), StepFailed> {
+        self.child = spawn(&self.folder)?;
+        self.wait_until_ready()
+    }
+
+    /// The journal's entries from an index on.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or does not verify.
+    pub fn journal_entries(&self, from: u64) -> Result<Vec<Value>, StepFailed> {
+        let entries = attorn_journal::read_all(&self.journal())
+            .map_err(|error| StepFailed::Check(format!("the journal cannot be read: {error}")))?;
+        let skip = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(entries
+            .iter()
+            .skip(skip)
+            .filter_map(|bytes| serde_json::from_slice(bytes).ok())
+            .collect())
+    }
+
+    /// Exports everything and verifies the bundle offline.
+    ///
+    /// # Errors
+    /// When it does not verify.
+    pub fn verify_journal(&self) -> Result<(), StepFailed> {
+        let bundle = self.folder.join("bundle.json").display().to_string();
+        self.cli(&["audit", "export", "--out", &bundle])?;
+        self.cli(&["audit", "verify", &bundle]).map(drop)
+    }
+
+    /// The journal's folder.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.state().join("journal")
+    }
+
+    fn profile(&self) -> PathBuf {
+        self.folder.join("profile")
+    }
+
+    fn first_operator(&self) -> Result<(), StepFailed> {
+        let code = format!("@{}", self.state().join("first-admin.code").display());
+        self.cli(&["enroll", "--url", &self.addresses.issuer, "--code", &code]).map(drop)
+    }
+
+    fn wait_until_ready(&self) -> Result<(), StepFailed> {
+        for address in [self.addresses.authority, self.admin, self.addresses.gateway] {
+            wait_for_port(address.port())
+                .map_err(|error| StepFailed::Check(format!("{error}\n{}", self.log())))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn config_text(
+    folder: &Path,
+    authority: SocketAddr,
+    admin: SocketAddr,
+    gateway: SocketAddr,
+) -> String {
+    let state = folder.join("state").display().to_string();
+    format!(
+        "state = \"{state}\"\n\n\
+         [authority]\nissuer = \"http://{authority}\"\nadmin_url = \"http://{admin}\"\n\
+         gateway_url = \"http://{gateway}\"\n\n\
+         [gateway]\npublic_url = \"http://{gateway}\"\n\n\
+         [listen]\nauthority = \"{authority}\"\nadmin = \"{admin}\"\ngateway = \"{gateway}\"\n"
+    )
+}
+
+fn spawn(folder: &Path) -> Result<Child, StepFailed> {
+    let log = folder.join("serve.log");
+    let open = std::fs::OpenOptions::new().create(true).append(true).open(&log);
+    let log = open.map_err(|source| StepFailed::File { path: log, source })?;
+    let copy =
+        log.try_clone().map_err(|source| StepFailed::File { path: folder.into(), source })?;
+    Command::new(binary())
+        .args(["serve", "--config", "attorn.toml"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(copy)
+        .spawn()
+        .map_err(|source| StepFailed::Start { command: "attorn serve".to_owned(), source })
+}
+
+/// A loopback port that was free a moment ago.
+///
+/// # Errors
+/// When none can be bound.
+pub fn free_port() -> Result<u16, StepFailed> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+    bound.map(|address| address.port()).map_err(|error| StepFailed::Check(format!("port: {error}")))
+}
+
+/// Waits until somebody listens on a loopback port.
+///
+/// # Errors
+/// When nobody does in time.
+pub fn wait_for_port(port: u16) -> Result<(), StepFailed> {
+    let started = Instant::now();
+    while started.elapsed() < START_WITHIN {
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(StepFailed::Check(format!("nobody listens on port {port}")))
+}
+
+fn create(folder: &Path) -> Result<(), StepFailed> {
+    std::fs::create_dir_all(folder)
+        .map_err(|source| StepFailed::File { path: folder.to_path_buf(), source })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), StepFailed> {
+    std::fs::write(path, text)
+        .map_err(|source| StepFailed::File { path: path.to_path_buf(), source })
+}
+
+fn nothing() -> StepFailed {
+    StepFailed::Check("an empty command".to_owned())
+}

@@ -1,0 +1,172 @@
+//! `cargo xtask interop`: other people's servers behind Attorn, other people's clients in front.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::installation::{Connect, Installation, free_port, wait_for_port};
+use crate::step::{StepFailed, root};
+
+/// One server, one tool to call, one to hide.
+struct Subject {
+    server: &'static str,
+    call: &'static str,
+    arguments: &'static str,
+    hidden: &'static str,
+}
+
+const EVERYTHING: Subject = Subject {
+    server: "everything",
+    call: "echo",
+    arguments: r#"{"message":"hi"}"#,
+    hidden: "get-sum",
+};
+const EVERYTHING_HTTP: Subject = Subject { server: "everything-http", ..EVERYTHING };
+const TIME: Subject = Subject {
+    server: "time",
+    call: "get_current_time",
+    arguments: r#"{"timezone":"UTC"}"#,
+    hidden: "convert_time",
+};
+
+/// The Node.js that the pinned packages brought.
+#[must_use]
+pub fn node_binary() -> PathBuf {
+    root().join("tests/interop/node_modules/node/bin/node")
+}
+
+/// Runs every client against every server.
+///
+/// # Errors
+/// At the first client that does not get what it was granted, or gets more.
+pub fn run() -> Result<(), StepFailed> {
+    let port = free_port()?;
+    let mut http = everything_over_http(port)?;
+    let result = with_servers(port);
+    drop(http.kill());
+    drop(http.wait());
+    result
+}
+
+fn with_servers(port: u16) -> Result<(), StepFailed> {
+    let installation = Installation::start()?;
+    let node = node_binary().display().to_string();
+    let script = everything_script().display().to_string();
+    let python = interop(".venv/bin/python").display().to_string();
+    let url = format!("http://127.0.0.1:{port}/mcp");
+    installation.register_server("everything", &["--", &node, &script, "stdio"])?;
+    let time = ["--", &python, "-m", "mcp_server_time", "--local-timezone", "UTC"];
+    installation.register_server("time", &time)?;
+    installation.register_server("everything-http", &["--url", &url])?;
+    for subject in [&EVERYTHING, &TIME, &EVERYTHING_HTTP] {
+        installation.approve_all(subject.server)?;
+        one_server(&installation, subject)?;
+    }
+    Ok(())
+}
+
+fn one_server(installation: &Installation, subject: &Subject) -> Result<(), StepFailed> {
+    let patterns = [format!("read:{}", subject.call), format!("write:{}", subject.call)];
+    let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    let name = format!("agent-of-{}", subject.server);
+    let agent = installation.enroll(&name, &[(subject.server, &patterns)])?;
+    let common =
+        ["--call", subject.call, "--arguments", subject.arguments, "--hidden", subject.hidden];
+    let connect = installation.connect_command(subject.server, &name);
+    let listening = installation.connect_listen(subject.server, &name)?;
+    for client in ["typescript", "python"] {
+        check(subject, client, "stdio", stdio_client(client, &common, &connect))?;
+        check(subject, client, "loopback HTTP", http_client(client, &common, &listening))?;
+    }
+    let key = installation.key_of(&name).display().to_string();
+    let resource = installation.addresses().resource(subject.server);
+    let mut native = Command::new(node_binary());
+    native.arg("clients/sdk.mjs").args(["--url", &resource, "--client-id", &agent.client_id]);
+    native.args(["--key", &key, "--issuer", &installation.addresses().issuer]).args(common);
+    check(subject, "typescript", "its own DPoP", native)?;
+    let mut strict = Command::new(node_binary());
+    strict.args(["clients/oauth4webapi.mjs", &resource, &agent.client_id, &key]);
+    strict.args([subject.call, subject.arguments]);
+    check(subject, "oauth4webapi", "its own DPoP", strict)
+}
+
+fn stdio_client(client: &str, common: &[&str], connect: &[String]) -> Command {
+    let mut command = start_of(client);
+    command.args(common).arg("--stdio");
+    if client == "typescript" {
+        command.arg("--");
+    }
+    command.args(connect);
+    command
+}
+
+fn http_client(client: &str, common: &[&str], listening: &Connect) -> Command {
+    let mut command = start_of(client);
+    command.args(["--url", &listening.url]).args(common);
+    command
+}
+
+fn start_of(client: &str) -> Command {
+    if client == "typescript" {
+        let mut command = Command::new(node_binary());
+        command.arg("clients/sdk.mjs");
+        command
+    } else {
+        let mut command = Command::new(interop(".venv/bin/python"));
+        command.arg("clients/sdk.py");
+        command
+    }
+}
+
+fn check(
+    subject: &Subject,
+    client: &str,
+    way: &str,
+    mut command: Command,
+) -> Result<(), StepFailed> {
+    let shown = format!("{} by {client} over {way}", subject.server);
+    let output = command
+        .current_dir(root().join("tests/interop"))
+        .output()
+        .map_err(|source| StepFailed::Start { command: shown.clone(), source })?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report: Value = serde_json::from_str(text.trim()).unwrap_or(Value::Null);
+    if output.status.success() && report.get("ok") == Some(&Value::Bool(true)) {
+        println!("{shown}: ok");
+        return Ok(());
+    }
+    Err(StepFailed::Check(format!("{shown}: {text} {}", String::from_utf8_lossy(&output.stderr))))
+}
+
+fn everything_over_http(port: u16) -> Result<std::process::Child, StepFailed> {
+    let child = Command::new(node_binary())
+        .arg(everything_script())
+        .arg("streamableHttp")
+        .env("PORT", port.to_string())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .map_err(|source| StepFailed::Start { command: "everything".to_owned(), source })?;
+    wait_for_port(port)?;
+    Ok(child)
+}
+
+fn everything_script() -> PathBuf {
+    interop("node_modules/@modelcontextprotocol/server-everything/dist/index.js")
+}
+
+fn interop(path: &str) -> PathBuf {
+    root().join("tests/interop").join(path)
+}
+
+/// Builds the binary under test, unless one is named from outside.
+///
+/// # Errors
+/// When it does not build.
+pub fn build_binary() -> Result<(), StepFailed> {
+    if std::env::var_os("ATTORN_BINARY").is_some() {
+        return Ok(());
+    }
+    crate::step::run("cargo", &["build", "--locked", "--package", "attorn"])
+}
