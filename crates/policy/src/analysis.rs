@@ -209,16 +209,19 @@ enum Left<'a> {
     Variable(&'a str),
 }
 
-/// Reads `x.attribute` and `x has attribute` where `x` is a variable or `context.arguments`.
+/// Reads `x.attribute`, `x has attribute` and `x has attribute.inner` where `x` is a variable or
+/// `context.arguments`.
 fn access<'a>(operator: &str, operand: &'a Value) -> Option<(Left<'a>, &'a str)> {
     if !matches!(operator, "." | "has") {
         return None;
     }
-    let attribute = operand.get("attr")?.as_str()?;
+    let path = operand.get("attr")?;
+    let attribute = path.as_str().or_else(|| path.get(0)?.as_str())?;
     let left = operand.get("left")?;
     if let Some(variable) = left.get("Var").and_then(Value::as_str) {
         if operator == "has" && variable == "context" && attribute == "arguments" {
-            return Some((Left::Presence, attribute));
+            let inner = path.get(1).and_then(Value::as_str);
+            return Some(inner.map_or((Left::Presence, attribute), |name| (Left::Arguments, name)));
         }
         return Some((Left::Variable(variable), attribute));
     }

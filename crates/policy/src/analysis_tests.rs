@@ -21,9 +21,19 @@ fn arguments_are_found_by_name() {
     let rule = "forbid (principal, action, resource) when { context.arguments has a &&
         context.arguments.b.c > 1 && context.arguments[\"d e\"] == 2 };";
     assert_eq!(argument_names(rule), ["a", "b", "d e"]);
-    let rule = "permit (principal, action, resource) unless { context has arguments.a };";
+    let rule = "permit (principal, action, resource) unless { context has arguments.a.b };";
+    assert_eq!(argument_names(rule), ["a"]);
+    let rule = "forbid (principal, action, resource) when { context.arguments has a.b };";
     assert_eq!(argument_names(rule), ["a"]);
     assert!(argument_names("permit (principal, action, resource);").is_empty());
+}
+
+#[test]
+fn asking_for_the_arguments_is_not_reading_one() {
+    let (reads, problems) =
+        analysed("permit (principal, action, resource) when { context has arguments };");
+    assert_eq!(reads.arguments, ArgumentReads::Names(BTreeSet::new()));
+    assert!(reads.any_argument() && problems.is_empty());
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn bad_policies_do_not() {
     assert!(errors(&format!("@id(\"\") {rule}")).contains("empty"));
     assert!(errors("permit (principal == ?principal, action, resource);").contains("templates"));
     assert!(errors(&" ".repeat((1 << 20) + 1)).contains("1 MiB"));
-    let two = "@id(\"b\") forbid (principal is X, action, resource) when { principal.y };";
+    let two = "@id(\"b\") forbid (principal, action, resource) when { action.y && principal.x };";
     assert_eq!(errors(two).matches("rule `b`").count(), 2);
 }
 
