@@ -294,3 +294,6 @@ pub enum EntryError {
     #[error("the entry is not strict JSON")]
     NotJson,
 }
+
+#[cfg(test)]
+mod tests;

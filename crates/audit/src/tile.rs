@@ -263,3 +263,6 @@ fn numbered(index: u64) -> String {
 fn count(hashes: &[Hash]) -> u64 {
     u64::try_from(hashes.len()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
