@@ -1,1 +1,46 @@
-fn main() {}
+//! The `attorn` command: the binary that wires the edges together.
+//!
+//! Only this crate reads the clock, the environment and the arguments. Each subcommand is one file
+//! under `commands`; `world` starts the roles and `admin` is the client of the admin API.
+
+mod admin;
+mod agent;
+mod args;
+mod clock;
+mod commands;
+//mod config;
+mod exit;
+mod files;
+mod json;
+mod output;
+mod outside;
+mod profile;
+mod progress;
+mod signals;
+mod values;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            // `--help` and `--version` come this way too and are not errors.
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Yes.into() };
+        }
+    };
+    match commands::run(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::write_error(&failure.to_string());
+            failure.exit.into()
+        }
+    }
+}

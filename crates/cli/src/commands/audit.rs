@@ -1,0 +1,180 @@
+//! `attorn audit`: search, export and verify the journal.
+
+mod search;
+mod tail;
+mod trace;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::admin::{Admin, Operation};
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+use crate::json::{member, set};
+use crate::output::date_time;
+use crate::progress::Progress;
+
+pub(crate) use trace::tree;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Find entries
+    #[command(
+        after_help = "Examples:\n  attorn audit search --agent billing-agent --decision deny\n  attorn audit search --tool get_invoice -o ndjson"
+    )]
+    Search(Filter),
+    /// Follow new entries until interrupted
+    #[command(after_help = "Example:\n  attorn audit tail --decision deny")]
+    Tail(Filter),
+    /// Everything of one call or token, as a tree
+    #[command(after_help = "Example:\n  attorn audit trace dec_…")]
+    Trace {
+        /// A decision id or a trace id
+        id: String,
+    },
+    /// One entry
+    #[command(after_help = "Example:\n  attorn audit show 42")]
+    Show {
+        /// Index of the entry
+        index: u64,
+    },
+    /// Verify an export, offline. Exit code 4 and the entry's index if it was tampered with
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify {
+        file: PathBuf,
+        /// A public key of the log known from elsewhere, `name+hash+base64`; may be repeated
+        #[arg(long = "key", value_name = "KEY")]
+        keys: Vec<String>,
+    },
+    /// The proof that an entry is in the signed log
+    #[command(after_help = "Example:\n  attorn audit proof 42")]
+    Proof {
+        /// Index of the entry
+        index: u64,
+    },
+    /// Write entries with their proofs to a file that needs nothing else to be verified
+    #[command(
+        after_help = "Example:\n  attorn audit export --agent billing-agent --to export.json && attorn audit verify export.json"
+    )]
+    Export {
+        #[command(flatten)]
+        filter: Filter,
+        /// File to write
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// The newest signed checkpoint
+    #[command(after_help = "Example:\n  attorn audit checkpoint")]
+    Checkpoint,
+}
+
+/// Which entries.
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
+    /// Only of this agent
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only of this server
+    #[arg(long)]
+    server: Option<String>,
+    /// Only of this tool
+    #[arg(long)]
+    tool: Option<String>,
+    /// Only of this kind, such as `call.decided`
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only with this decision, `permit` or `deny`
+    #[arg(long)]
+    decision: Option<String>,
+    /// Only with this reason code
+    #[arg(long)]
+    reason: Option<String>,
+    /// Only of this decision id
+    #[arg(long)]
+    decision_id: Option<String>,
+    /// At most so many
+    #[arg(long)]
+    limit: Option<u64>,
+}
+
+impl Filter {
+    /// The same as a document, without what was not given.
+    fn body(&self) -> Value {
+        let given = self.query().into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let mut body: Value = given.map(|(name, value)| (name, Value::from(value))).collect();
+        if let Some(limit) = self.limit {
+            set(&mut body, "limit", limit);
+        }
+        body
+    }
+
+    fn query(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("agent", self.agent.clone()),
+            ("server", self.server.clone()),
+            ("tool", self.tool.clone()),
+            ("kind", self.kind.clone()),
+            ("decision", self.decision.clone()),
+            ("reason", self.reason.clone()),
+            ("decision_id", self.decision_id.clone()),
+            ("limit", self.limit.map(|limit| limit.to_string())),
+        ]
+    }
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  attorn audit verify export.json
+  attorn audit verify export.json --key attorn.example.com/node+…   and who signed it
+
+Needs the file and nothing else: no network, no profile.";
+
+pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit, Failure> {
+    if let AuditCommand::Verify { file, keys } = &command {
+        return verify::run(context, file, keys);
+    }
+    let admin = Admin::open(context).await?;
+    match command {
+        AuditCommand::Verify { .. } => Ok(Exit::Usage),
+        AuditCommand::Search(filter) => search::run(&admin, &filter).await,
+        AuditCommand::Tail(filter) => tail::run(&admin, &filter).await,
+        AuditCommand::Trace { id } => trace::run(&admin, &id).await,
+        AuditCommand::Show { index } => {
+            admin.show(Operation::AuditShow, &[&index.to_string()]).await
+        }
+        AuditCommand::Proof { index } => {
+            admin.show(Operation::AuditProof, &[&index.to_string()]).await
+        }
+        AuditCommand::Export { filter, to } => export(&admin, &filter, &to).await,
+        AuditCommand::Checkpoint => admin.show(Operation::AuditCheckpoint, &[]).await,
+    }
+}
+
+async fn export(admin: &Admin, filter: &Filter, to: &Path) -> Result<Exit, Failure> {
+    let bundle = {
+        let _progress = Progress::start("exporting");
+        admin.post_bytes(Operation::AuditExport, &filter.body()).await?
+    };
+    std::fs::write(to, &bundle)
+        .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", to.display())))?;
+    admin.output.say(&format!("wrote {} bytes to {}", bundle.len(), to.display()));
+    admin.output.say(&format!("next: attorn audit verify {}", to.display()));
+    Ok(Exit::Yes)
+}
+
+/// The logged entry of a search hit, which may stand beside its index or inside `entry`.
+pub(crate) fn entry_of(item: &Value) -> &Value {
+    item.get("entry").unwrap_or(item)
+}
+
+/// A search hit as one flat row with a readable time.
+fn row(item: &Value) -> Value {
+    let mut row = entry_of(item).clone();
+    let time = date_time(member(&row, "time_ms").as_u64().unwrap_or_default());
+    set(&mut row, "time", time);
+    set(&mut row, "index", member(item, "index").clone());
+    row
+}

@@ -1,0 +1,84 @@
+//! `attorn audit trace`: everything of one call, as a tree.
+
+use serde_json::Value;
+
+use crate::admin::{Admin, Operation, items};
+use crate::exit::{Exit, Failure};
+use crate::json::member;
+use crate::output::{cell, date_time};
+
+pub(super) async fn run(admin: &Admin, id: &str) -> Result<Exit, Failure> {
+    let answer = admin.read(Operation::AuditTrace, &[id], &[]).await?;
+    let entries = items(&answer);
+    if entries.is_empty() {
+        return Err(Failure::no(format!("nothing is recorded under `{id}`"))
+            .next("attorn audit search --limit 20"));
+    }
+    if admin.output.is_machine() {
+        admin.output.list(entries, &[]);
+    } else {
+        admin.output.text(&tree(entries));
+    }
+    Ok(Exit::Yes)
+}
+
+/// Entries in log order, each with the facts that say who, what and why.
+pub(crate) fn tree(entries: &[Value]) -> String {
+    let mut lines = Vec::new();
+    for (position, item) in entries.iter().enumerate() {
+        let entry = super::entry_of(item);
+        let last = position + 1 == entries.len();
+        let (branch, bar) = if last { ("└─", "  ") } else { ("├─", "│ ") };
+        let time = date_time(member(entry, "time_ms").as_u64().unwrap_or_default());
+        let verdict = [member(entry, "decision"), member(entry, "outcome")]
+            .into_iter()
+            .find(|v| !v.is_null());
+        lines.push(format!(
+            "{branch} #{:<5} {:<15} {:<10} {time}",
+            cell(member(item, "index")),
+            cell(member(entry, "kind")),
+            cell(verdict.unwrap_or(&Value::Null)),
+        ));
+        for group in FACTS {
+            let facts = facts(entry, group);
+            if !facts.is_empty() {
+                lines.push(format!("{bar}   {facts}"));
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+fn facts(entry: &Value, names: &[&str]) -> String {
+    let known = names.iter().filter(|name| !member(entry, **name).is_null());
+    known
+        .map(|name| format!("{name} {}", cell(member(entry, *name))))
+        .collect::<Vec<_>>()
+        .join("  ")
+}
+
+/// One line each: who, with what, what for, why.
+const FACTS: [&[&str]; 4] = [
+    &["agent", "agent_key", "owner"],
+    &["token_jti", "proof_jti", "grant"],
+    &["server", "tool", "class", "scope", "tool_digest"],
+    &["reason", "rule", "policy_version", "arguments_digest", "result_digest", "duration_us"],
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_names_every_entry_and_its_facts() {
+        let text = tree(&[
+            json!({"index": 4, "entry": {"kind": "call.decided", "time_ms": 0, "decision": "permit", "agent": "agt_1", "tool": "get"}}),
+            json!({"index": 5, "kind": "call.completed", "time_ms": 1, "outcome": "ok"}),
+        ]);
+        assert!(text.contains("├─ #4     call.decided    permit"), "{text}");
+        assert!(text.contains("│    agent agt_1"), "{text}");
+        assert!(text.contains("└─ #5     call.completed  ok"), "{text}");
+    }
+}

@@ -1,0 +1,68 @@
+//! `attorn audit verify`: reads one file and nothing else.
+
+use std::path::Path;
+
+use attorn_audit::note::NoteVerifier;
+use attorn_audit::verify::{Broken, Trust, verify};
+use serde_json::json;
+
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::progress::Progress;
+
+pub(crate) fn run(context: &Context, file: &Path, keys: &[String]) -> Result<Exit, Failure> {
+    let mut pinned = Vec::with_capacity(keys.len());
+    for key in keys {
+        let parsed = NoteVerifier::from_vkey(key);
+        pinned.push(parsed.map_err(|e| Failure::usage(format!("`{key}` is not a log key: {e}")))?);
+    }
+    let bundle = files::read(file)?;
+    let trust = if pinned.is_empty() { Trust::Embedded } else { Trust::Pinned(&pinned) };
+    let checked = {
+        // Nobody waits for a small file.
+        let _progress = (bundle.len() > LARGE_BYTES).then(|| Progress::start("verifying"));
+        verify(&bundle, trust)
+    };
+    match checked {
+        Ok(report) => {
+            context.output.object(&json!({
+                "verified": true,
+                "entries": report.indices.len(),
+                "first_index": report.indices.first(),
+                "last_index": report.indices.last(),
+                "origin": report.checkpoint.origin,
+                "tree_size": report.checkpoint.size,
+                "extends_earlier": report.earlier.map(|earlier| earlier.size),
+                "signer": if report.pinned { "known from elsewhere" } else { "as named in the file" },
+            }));
+            Ok(Exit::Yes)
+        }
+        Err(broken) => Err(refused(context, file, &broken)),
+    }
+}
+
+fn refused(context: &Context, file: &Path, broken: &Broken) -> Failure {
+    let index = match broken {
+        Broken::Entry { index } | Broken::Order { index } => Some(*index),
+        Broken::Checkpoint(_)
+        | Broken::Consistency { .. }
+        | Broken::EarlierCheckpoint(_)
+        | Broken::Empty
+        | Broken::Key(_)
+        | Broken::NotABundle
+        | Broken::NotJson
+        | Broken::Version => None,
+    };
+    if context.output.is_machine() {
+        let answer = json!({ "verified": false, "index": index, "broken": broken.to_string() });
+        context.output.object(&answer);
+    }
+    let failure = Failure::broken(format!("`{}` does not verify: {broken}", file.display()));
+    match index {
+        Some(index) => failure.next(format!("attorn audit show {index}")),
+        None => failure.next("attorn audit export --to NEW, and keep both files"),
+    }
+}
+
+const LARGE_BYTES: usize = 8 << 20;

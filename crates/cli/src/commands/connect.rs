@@ -1,0 +1,165 @@
+//! `attorn connect`: plain MCP on this side, bound HTTPS on the other.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use attorn_connect::token::{Grant, Identity as TokenIdentity, UnboundTokens};
+use attorn_connect::{Connector, Era, OpenError, Options, TokenFailure};
+use attorn_jose::SigningKey;
+use clap::Args;
+use url::Url;
+
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::outside::{causes, connect_world};
+use crate::profile::{self, Identity, Profile, Who};
+use crate::signals::Signals;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ConnectArgs {
+    /// The server's name at the gateway, or its full address
+    #[arg(value_name = "SERVER|URL")]
+    server: String,
+    /// The agent to go as, when more than one is enrolled here
+    #[arg(long)]
+    agent: Option<String>,
+    /// Serve loopback HTTP on this address instead of standard input and output
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Client id, for a key that was not enrolled with `attorn agent enroll`
+    #[arg(long, requires = "key")]
+    client_id: Option<String>,
+    /// Private key file (PKCS#8 PEM, 0600) of that client
+    #[arg(long, requires = "client_id", value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  attorn connect crm                               in an MCP client's `command`
+  attorn connect crm --agent billing-agent --listen 127.0.0.1:9000
+  attorn connect https://gateway.example.com/crm/mcp --client-id agt_… --key key.pem";
+
+pub(crate) async fn run(context: &Context, args: ConnectArgs) -> Result<Exit, Failure> {
+    let (who, issuer, resource, roots) =
+        if let (Some(client_id), Some(key)) = (&args.client_id, &args.key) {
+            let key = SigningKey::from_pkcs8_pem(&files::read_private(key)?)
+                .map_err(|e| Failure::usage(e.to_string()))?;
+            if !args.server.contains("://") {
+                return Err(Failure::usage("with `--key`, name the server by its full address"));
+            }
+            (TokenIdentity { client_id: client_id.clone(), key }, None, args.server.clone(), None)
+        } else {
+            let Profile { identity, key } = load(context, args.agent.as_deref())?;
+            let resource = resource_of(&identity, &args.server)?;
+            let who = TokenIdentity { client_id: identity.client_id, key };
+            (who, Some(identity.issuer), resource, identity.roots)
+        };
+    let resource = Url::parse(&resource)
+        .map_err(|_| Failure::usage(format!("`{resource}` is not an address")))?;
+    let options = Options {
+        resource,
+        issuer,
+        grant: Grant::ClientCredentials(who),
+        unbound: UnboundTokens::Refuse,
+        era: Era::Unknown,
+    };
+    let world = connect_world(roots.as_deref())?;
+    let fix = || format!("attorn doctor {}", args.server);
+    let connector = Connector::open(world, options).await.map_err(|e| not_open(&e).next(fix()))?;
+    let mut signals = Signals::listen()?;
+    match args.listen {
+        None => {
+            let served = tokio::select! {
+                served = attorn_connect::run_stdio(connector) => served,
+                () = signals.stop_asked() => Ok(()),
+            };
+            served.map_err(|e| Failure::unreachable(format!("the pipes broke: {e}")))?;
+        }
+        Some(address) => listen(context, connector, address, &mut signals).await?,
+    }
+    Ok(Exit::Yes)
+}
+
+fn not_open(error: &OpenError) -> Failure {
+    match error {
+        OpenError::Discovery(_) => Failure::unreachable(causes(error)),
+        OpenError::Token(TokenFailure::Refused(_)) => Failure::no(causes(error)),
+        OpenError::Call(_) | OpenError::Token(_) => Failure::unreachable(causes(error)),
+    }
+}
+
+/// The one enrolled agent, or the one that was named.
+fn load(context: &Context, agent: Option<&str>) -> Result<Profile, Failure> {
+    if let Some(name) = agent {
+        return Profile::load(&context.profile, Who::Agent(name));
+    }
+    match profile::agents(&context.profile).as_slice() {
+        [only] => Profile::load(&context.profile, Who::Agent(only)),
+        [] => {
+            Err(Failure::usage(format!("no agent is enrolled in `{}`", context.profile.display()))
+                .next("attorn agent enroll --url ISSUER --code @FILE"))
+        }
+        several => {
+            Err(Failure::usage(format!("several agents are enrolled: {}", several.join(", ")))
+                .next("attorn connect SERVER --agent NAME"))
+        }
+    }
+}
+
+/// The resource identifier of a server people name by its short name or its address.
+pub(crate) fn resource_of(identity: &Identity, target: &str) -> Result<String, Failure> {
+    if target.contains("://") {
+        return Ok(target.to_owned());
+    }
+    if let Some(known) = identity.servers.iter().find(|server| server.name == target) {
+        return Ok(known.resource.clone());
+    }
+    // Registered after the enrolment: its address follows the form of the others.
+    let sibling = identity.servers.iter().find_map(|server| {
+        server.resource.strip_suffix(&format!("/{}/mcp", server.name)).map(str::to_owned)
+    });
+    match sibling {
+        Some(gateway) => Ok(format!("{gateway}/{target}/mcp")),
+        None => Err(Failure::usage(format!("the address of `{target}` is not known here"))
+            .next("attorn connect https://GATEWAY/SERVER/mcp")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::KnownServer;
+
+    #[test]
+    fn a_server_is_found_by_name_or_address() {
+        let known =
+            KnownServer { name: "crm".into(), resource: "https://gw.example/crm/mcp".into() };
+        let identity = Identity {
+            issuer: "https://id.example".into(),
+            client_id: "agt_1".into(),
+            name: "a".into(),
+            admin_url: None,
+            roots: None,
+            servers: vec![known],
+        };
+        let check = |target, expected| {
+            assert_eq!(resource_of(&identity, target).ok().as_deref(), Some(expected));
+        };
+        check("crm", "https://gw.example/crm/mcp");
+        check("time", "https://gw.example/time/mcp");
+        check("https://other.example/x/mcp", "https://other.example/x/mcp");
+        let empty = Identity { servers: Vec::new(), ..identity };
+        assert!(resource_of(&empty, "crm").is_err());
+    }
+}
+async fn listen(
+    _c: &Context,
+    _x: Connector,
+    _a: SocketAddr,
+    _s: &mut Signals,
+) -> Result<(), Failure> {
+    Ok(())
+}

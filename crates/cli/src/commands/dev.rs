@@ -1,0 +1,110 @@
+//! `attorn dev`: every role in this process, a sample to protect, and proof that it works.
+
+mod acts;
+mod scene;
+mod stolen;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::signals::Signals;
+use crate::world::World;
+
+use self::scene::Scene;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct DevArgs {
+    /// Keep everything in this folder [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// End after the demonstration; exit code 0 only if everything went as it must
+    #[arg(long)]
+    once: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  attorn dev
+  attorn dev --once && echo as it must
+  attorn dev --dir ./try     then, in a second terminal: attorn --profile ./try/profile status";
+
+pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let folder = Folder::open(args.dir)?;
+    let output = context.output;
+    let (world, scene) = {
+        let _progress = Progress::start("starting authority, gateway and samples");
+        let world = World::start_embedded(&folder.path).await?;
+        let scene = Scene::set_up(&world, &folder.path, output).await?;
+        (world, scene)
+    };
+    output.say(&format!("state      {}{}", folder.path.display(), folder.note()));
+    output.say(&format!("authority  {}\nadmin API  {}", world.issuer(), world.admin_url()));
+    output.say(&format!("gateway    {}\nsample API {}\n", world.gateway_url(), scene.api_url()));
+    let exit = tokio::select! {
+        () = signals.stop_asked() => Exit::Yes,
+        played = acts::play(&world, &scene, output) => {
+            let exit = played?;
+            if !args.once {
+                next_commands(output, &scene);
+                signals.stop_asked().await;
+            }
+            exit
+        }
+    };
+    drop(scene);
+    world.stop().await;
+    folder.close();
+    Ok(exit)
+}
+
+fn next_commands(output: Output, scene: &Scene) {
+    let profile = scene.profile_folder().display().to_string();
+    output.say("\nEverything stays up until you press Ctrl-C. In another terminal:");
+    output.say(&format!("  export ATTORN_PROFILE={profile}"));
+    for (command, what) in [
+        ("attorn can-i support-agent invoices/add_note", "why not, step by step"),
+        ("attorn audit search --decision deny", "everything that was refused"),
+        ("attorn lock create agent/billing-agent --reason \"try it\"", "stops it at once"),
+        ("attorn connect invoices --agent billing-agent", "the `command` of an MCP client"),
+        ("attorn explain --last", "the last refusal"),
+    ] {
+        output.say(&format!("  {command:<60} # {what}"));
+    }
+}
+
+/// Where the state is, and whether it goes away.
+struct Folder {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Folder {
+    fn open(named: Option<PathBuf>) -> Result<Self, Failure> {
+        let temporary = named.is_none();
+        let unique = attorn_jose::base64url(&crate::clock::random::<9>());
+        let path =
+            named.unwrap_or_else(|| std::env::temp_dir().join(format!("attorn-dev-{unique}")));
+        crate::files::make_private_folder(&path)?;
+        let path = path
+            .canonicalize()
+            .map_err(|e| Failure::usage(format!("cannot use `{}`: {e}", path.display())))?;
+        Ok(Self { path, temporary })
+    }
+
+    fn note(&self) -> &'static str {
+        if self.temporary { " (removed at the end)" } else { "" }
+    }
+
+    fn close(self) {
+        if self.temporary {
+            drop(std::fs::remove_dir_all(&self.path));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The demonstration: five acts, each checked.
+
+use attorn_audit::verify::{Trust, verify};
+use serde_json::{Value, json};
+
+use crate::admin::{Operation, items};
+use crate::agent::{AgentClient, Answered};
+use crate::commands::audit::tree;
+use crate::exit::{Exit, Failure};
+use crate::json::{at, member, text};
+use crate::output::{Output, cell};
+use crate::outside::connect_world;
+use crate::world::World;
+
+use super::scene::Scene;
+use super::stolen::StolenToken;
+
+/// Plays all acts; [`Exit::No`] if one did not go as it must.
+pub(super) async fn play(world: &World, scene: &Scene, output: Output) -> Result<Exit, Failure> {
+    let mut acts = Acts { output, number: 0, wrong: 0 };
+    allowed_call(&mut acts, scene).await?;
+    hidden_tool(&mut acts, scene).await?;
+    irreversible_call(&mut acts, scene).await?;
+    stolen_token(&mut acts, scene).await?;
+    export(&mut acts, world, scene).await?;
+    if acts.wrong == 0 {
+        output.say("\nEverything went as it must.");
+        return Ok(Exit::Yes);
+    }
+    output.say(&format!("\n{} of the above did NOT go as it must.", acts.wrong));
+    Ok(Exit::No)
+}
+
+struct Acts {
+    output: Output,
+    number: usize,
+    wrong: usize,
+}
+
+impl Acts {
+    fn title(&mut self, title: &str) {
+        self.number += 1;
+        self.output.say(&format!("{}. {title}", self.number));
+    }
+
+    fn check(&mut self, what: &str, as_it_must: bool) {
+        self.wrong += usize::from(!as_it_must);
+        self.output.say(&format!("   {} {what}", if as_it_must { "ok  " } else { "FAIL" }));
+    }
+
+    fn tell(&self, text: &str) {
+        text.lines().for_each(|line| self.output.say(&format!("     {line}")));
+    }
+}
+
+async fn allowed_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
+    acts.title("billing-agent calls invoices/get_invoice");
+    let agent = AgentClient::open(&scene.billing, &scene.resource).await?;
+    let answer = agent.call_tool("get_invoice", json!({ "id": "inv-1001" })).await?;
+    let told = answer.text();
+    acts.check(&format!("allowed: {told}"), answer.is_success() && told.contains("inv-1001"));
+    let decided = newest(scene, &[("tool", "get_invoice"), ("kind", "call.decided")]).await?;
+    let id = text(&decided, "decision_id").unwrap_or_default();
+    let trace = scene.admin.read(Operation::AuditTrace, &[id], &[]).await?;
+    let entries = items(&trace);
+    acts.check(
+        &format!("its trace, {} entries of the journal:", entries.len()),
+        entries.len() >= 2,
+    );
+    acts.tell(&tree(entries));
+    Ok(())
+}
+
+async fn hidden_tool(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
+    acts.title("support-agent, who was granted search_invoices only, calls invoices/add_note");
+    let agent = AgentClient::open(&scene.support, &scene.resource).await?;
+    let listed = agent.list_tools().await?;
+    let names: Vec<_> = at(&listed.message, "/result/tools")
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|tool| cell(member(&tool, "name")))
+        .collect();
+    acts.check(&format!("it sees: {}", names.join(" ")), names == ["search_invoices"]);
+    let arguments = json!({ "id": "inv-1001", "note": "hello" });
+    let answer = agent.call_tool("add_note", arguments).await?;
+    refused(acts, scene, &answer, ("add_note", None)).await?;
+    let unknown = agent.call_tool("no_such_tool", json!({})).await?;
+    let alike = at(&unknown.message, "/error/code") == at(&answer.message, "/error/code");
+    acts.check("a tool that does not exist answers alike", alike);
+    Ok(())
+}
+
+async fn irreversible_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
+    acts.title("billing-agent calls invoices/pay_invoice, which cannot be undone");
+    let agent = AgentClient::open(&scene.billing, &scene.resource).await?;
+    let answer = agent.call_tool("pay_invoice", json!({ "id": "inv-1001" })).await?;
+    refused(acts, scene, &answer, ("pay_invoice", Some("approval.required"))).await?;
+    let invoice = agent.call_tool("get_invoice", json!({ "id": "inv-1001" })).await?;
+    acts.check("the invoice is still open", invoice.text().contains("open"));
+    Ok(())
+}
+
+async fn stolen_token(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
+    acts.title("a thief finds billing-agent's token in a log and uses it from elsewhere");
+    let world = connect_world(None)?;
+    let stolen =
+        StolenToken::take(&world, &scene.billing, &scene.resource, scene.profile_folder()).await?;
+    acts.tell(&stolen.curl_line(&scene.resource));
+    let loot = stolen.send(&world, &scene.resource).await?;
+    acts.check(&format!("refused: HTTP {}", loot.status), loot.status == 401);
+    acts.tell(&crate::output::clean(&loot.challenge));
+    let entry = newest(scene, &[("decision", "deny")]).await?;
+    let reason = cell(member(&entry, "reason"));
+    let on_record = reason.starts_with("possession.") || reason.starts_with("token.bearer");
+    acts.check(&format!("on record: {} {reason}", cell(member(&entry, "kind"))), on_record);
+    Ok(())
+}
+
+async fn export(acts: &mut Acts, world: &World, scene: &Scene) -> Result<(), Failure> {
+    acts.title("an auditor exports the journal and verifies it offline");
+    world.checkpointed().await;
+    let bundle = scene.admin.post_bytes(Operation::AuditExport, &json!({})).await?;
+    match verify(&bundle, Trust::Embedded) {
+        Ok(report) => acts.check(
+            &format!(
+                "{} entries verified against {}",
+                report.indices.len(),
+                report.checkpoint.origin
+            ),
+            true,
+        ),
+        Err(broken) => acts.check(&format!("the export does not verify: {broken}"), false),
+    }
+    let tampered = tamper(&bundle);
+    let named = verify(&tampered, Trust::Embedded).err().map(|broken| broken.to_string());
+    acts.check(
+        &format!("after one changed byte: {}", named.as_deref().unwrap_or("still accepted")),
+        named.is_some(),
+    );
+    let file = scene.profile_folder().with_file_name("export.json");
+    std::fs::write(&file, &bundle)
+        .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", file.display())))?;
+    acts.tell(&format!("attorn audit verify {}", file.display()));
+    Ok(())
+}
+
+/// Checks that a call was refused, and why by the journal.
+async fn refused(
+    acts: &mut Acts,
+    scene: &Scene,
+    answer: &Answered,
+    (tool, reason): (&str, Option<&str>),
+) -> Result<(), Failure> {
+    let told = answer.text();
+    acts.check(&format!("refused: HTTP {} {told}", answer.status), !answer.is_success());
+    let entry = newest(scene, &[("tool", tool), ("decision", "deny")]).await?;
+    let recorded = cell(member(&entry, "reason"));
+    let as_it_must =
+        reason.map_or(!member(&entry, "reason").is_null(), |reason| recorded == reason);
+    acts.check(&format!("on record: {} {recorded}", cell(member(&entry, "kind"))), as_it_must);
+    Ok(())
+}
+
+/// The newest entry with these members.
+async fn newest(scene: &Scene, filter: &[(&'static str, &str)]) -> Result<Value, Failure> {
+    let mut query: Vec<_> =
+        filter.iter().map(|(name, value)| (*name, Some((*value).to_owned()))).collect();
+    query.push(("limit", Some("1".to_owned())));
+    let answer = scene.admin.read(Operation::AuditSearch, &[], &query).await?;
+    let found = items(&answer).first().cloned().unwrap_or_default();
+    Ok(crate::commands::audit::entry_of(&found).clone())
+}
+
+/// Changes one letter inside the first logged entry.
+fn tamper(bundle: &[u8]) -> Vec<u8> {
+    let mut changed = bundle.to_vec();
+    let needle = b"\"time_ms\":";
+    let at = changed.windows(needle.len()).position(|window| window == needle);
+    if let Some(digit) = at.and_then(|at| changed.get_mut(at + needle.len())) {
+        *digit = if *digit == b'1' { b'2' } else { b'1' };
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tampering_changes_one_byte() {
+        assert_eq!(tamper(b"{\"time_ms\":17}"), b"{\"time_ms\":27}");
+    }
+}

@@ -1,0 +1,189 @@
+//! `attorn enroll`: redeem a one-time code. The key is made here and never leaves.
+
+use std::path::{Path, PathBuf};
+
+use attorn_connect::discovery;
+use attorn_jose::{Algorithm, SigningKey};
+use attorn_oauth::enrolment::{NewEnrolment, new_enrolment};
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::clock;
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+use crate::json::text;
+use crate::output::clean;
+use crate::outside::{causes, connect_world};
+use crate::profile::{Identity, KnownServer, Profile, Who};
+use crate::values::Source;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct EnrollArgs {
+    /// The authority's issuer address
+    #[arg(long, value_name = "ISSUER")]
+    pub(crate) url: String,
+    /// The one-time code: `@FILE`, or `-` for standard input
+    #[arg(long, value_name = "CODE", default_value = "-")]
+    pub(crate) code: Source,
+    /// Kind of key to make
+    #[arg(long, value_enum, default_value = "ed25519")]
+    pub(crate) key_type: KeyType,
+    /// PEM file of certificate authorities to trust instead of the public ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) roots: Option<PathBuf>,
+}
+
+/// The algorithms of a key made here.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KeyType {
+    /// Ed25519, the cheapest to verify
+    Ed25519,
+    /// ECDSA on P-256
+    Es256,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  attorn enroll --url https://authority.example.com --code @code.txt
+  attorn agent enroll --url http://127.0.0.1:7800 --code - --key-type es256 < code.txt";
+
+pub(crate) async fn run(context: &Context, args: EnrollArgs) -> Result<Exit, Failure> {
+    let code = Zeroizing::new(args.code.read()?);
+    let request = Enrolment { issuer: &args.url, code: &code, key_type: args.key_type };
+    let enrolled = enroll(&request, args.roots.as_deref(), &context.profile).await?;
+    if let Source::File(path) = &args.code {
+        // The code is spent; a file that looks like a secret would only worry people.
+        crate::files::remove_if_there(path)?;
+    }
+    context.output.object(&enrolled.summary);
+    context.output.say(match enrolled.is_operator {
+        true => "next: attorn whoami",
+        false => "next: attorn connect SERVER",
+    });
+    Ok(Exit::Yes)
+}
+
+/// What an enrolment needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Enrolment<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) code: &'a str,
+    pub(crate) key_type: KeyType,
+}
+
+/// What came of it; the key and addresses are in the profile folder.
+#[derive(Debug)]
+pub(crate) struct Enrolled {
+    is_operator: bool,
+    summary: Value,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    client_id: String,
+    name: String,
+    kind: String,
+    issuer: String,
+    admin_url: Option<String>,
+    #[serde(default)]
+    servers: Vec<KnownServer>,
+}
+
+/// Redeems the code and saves key and addresses under `folder`.
+pub(crate) async fn enroll(
+    request: &Enrolment<'_>,
+    roots: Option<&Path>,
+    folder: &Path,
+) -> Result<Enrolled, Failure> {
+    let key = new_key(request.key_type)?;
+    let answer = redeem(request, roots, &key).await?;
+    if answer.issuer != request.issuer {
+        return Err(Failure::no("the authority calls itself by another address"));
+    }
+    let is_operator = answer.kind == "operator";
+    let thumbprint = key.public().thumbprint().to_string();
+    let identity = Identity {
+        issuer: answer.issuer,
+        client_id: answer.client_id,
+        name: answer.name,
+        admin_url: answer.admin_url,
+        roots: roots.map(Path::to_owned),
+        servers: answer.servers,
+    };
+    let profile = Profile { identity, key };
+    let who = if is_operator { Who::Operator } else { Who::Agent(&profile.identity.name) };
+    let place = profile.save(folder, who)?;
+    let summary = json!({
+        "name": profile.identity.name,
+        "client_id": profile.identity.client_id,
+        "kind": answer.kind,
+        "key": thumbprint,
+        "folder": place.display().to_string(),
+    });
+    Ok(Enrolled { is_operator, summary })
+}
+
+fn new_key(key_type: KeyType) -> Result<SigningKey, Failure> {
+    let algorithm = match key_type {
+        KeyType::Ed25519 => Algorithm::EdDsa,
+        KeyType::Es256 => Algorithm::Es256,
+    };
+    let seed = Zeroizing::new(clock::random::<32>());
+    SigningKey::from_seed(algorithm, &seed).map_err(|e| Failure::no(e.to_string()))
+}
+
+async fn redeem(
+    request: &Enrolment<'_>,
+    roots: Option<&Path>,
+    key: &SigningKey,
+) -> Result<Answer, Failure> {
+    let world = connect_world(roots)?;
+    // The metadata must name the same issuer: a code is not given to somebody else.
+    discovery::authorization_server(&world, request.issuer).await.map_err(|e| {
+        Failure::unreachable(causes(&e)).next(format!("attorn doctor {}", request.issuer))
+    })?;
+    let jti = attorn_jose::base64url(&clock::random::<16>());
+    let proof = new_enrolment(
+        key,
+        &NewEnrolment {
+            issuer: request.issuer,
+            code: request.code,
+            iat_s: clock::now_s(),
+            jti: &jti,
+        },
+    )
+    .map_err(|e| Failure::no(e.to_string()))?;
+    let body = Zeroizing::new(json!({ "code": request.code, "proof": proof }).to_string());
+    let mut message = Request::new(Bytes::copy_from_slice(body.as_bytes()));
+    *message.method_mut() = Method::POST;
+    *message.uri_mut() = format!("{}/enroll", request.issuer)
+        .parse()
+        .map_err(|_| Failure::usage(format!("`{}` is not an address", request.issuer)))?;
+    message.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let response =
+        world.client.send(message).await.map_err(|e| Failure::unreachable(causes(&e)))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| Failure::unreachable("the answer broke off"))?.to_bytes();
+    if status != StatusCode::OK {
+        return Err(code_refused(&body));
+    }
+    serde_json::from_slice(&body).map_err(|_| Failure::no("the answer is not an enrolment"))
+}
+
+fn code_refused(body: &[u8]) -> Failure {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let told = text(&answer, "error_description").or_else(|| text(&answer, "error"));
+    let told = clean(told.unwrap_or("refused"));
+    Failure::no(format!("the code is not taken: {told}"))
+        .next("ask for a new one: attorn agent code NAME")
+}
+
+const ANSWER_BYTES_MAX: usize = 1 << 20;

@@ -1,0 +1,139 @@
+//! `attorn lock`: stop something at once.
+
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::admin::{Admin, Operation};
+use crate::args::Change;
+use crate::clock;
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+use crate::values::{Seconds, ToolRef};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LockCommand {
+    /// Refuse everything of a target, from now on
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create(CreateArgs),
+    /// List locks
+    #[command(after_help = "Example:\n  attorn lock list")]
+    List,
+    /// End a lock
+    #[command(after_help = "Example:\n  attorn lock lift lck_… --reason \"key replaced\"")]
+    Lift {
+        lock: String,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// `agent/NAME`, `server/NAME`, `tool/SERVER/TOOL`, `token/JTI`, `grant/ID`, `key/THUMBPRINT` or `owner/NAME`
+    target: LockedThing,
+    /// Why; recorded
+    #[arg(long)]
+    reason: String,
+    /// End by itself after this time, such as `8h`
+    #[arg(long, value_name = "TIME")]
+    expires: Option<Seconds>,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// What a lock stops, as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LockedThing {
+    Agent(String),
+    Grant(String),
+    Key(String),
+    Owner(String),
+    Server(String),
+    Token(String),
+    Tool(ToolRef),
+}
+
+impl FromStr for LockedThing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "expected KIND/NAME, for example `agent/billing-agent`".to_owned();
+        let (kind, name) = text.split_once('/').ok_or_else(wrong)?;
+        if name.is_empty() {
+            return Err(wrong());
+        }
+        let owned = name.to_owned();
+        match kind {
+            "agent" => Ok(Self::Agent(owned)),
+            "grant" => Ok(Self::Grant(owned)),
+            "key" => Ok(Self::Key(owned)),
+            "owner" => Ok(Self::Owner(owned)),
+            "server" => Ok(Self::Server(owned)),
+            "token" => Ok(Self::Token(owned)),
+            "tool" => name.parse().map(Self::Tool),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl LockedThing {
+    /// The target in the form of the admin API.
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Agent(name) => json!({ "kind": "agent", "agent": name }),
+            Self::Grant(id) => json!({ "kind": "grant", "grant": id }),
+            Self::Key(jkt) => json!({ "kind": "key", "jkt": jkt }),
+            Self::Owner(name) => json!({ "kind": "owner", "owner": name }),
+            Self::Server(name) => json!({ "kind": "server", "server": name }),
+            Self::Token(jti) => json!({ "kind": "token", "jti": jti }),
+            Self::Tool(at) => json!({ "kind": "tool", "server": at.server, "tool": at.tool }),
+        }
+    }
+}
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  attorn lock create agent/billing-agent --reason \"key leaked\"
+  attorn lock create tool/crm/export_contacts --reason \"bulk export\" --expires 8h";
+
+pub(crate) async fn run(context: &Context, command: LockCommand) -> Result<Exit, Failure> {
+    let admin = Admin::open(context).await?;
+    match command {
+        LockCommand::Create(args) => {
+            let expires_s = args.expires.map(|length| clock::now_s().saturating_add(length.0));
+            let body = json!({
+                "target": args.target.to_json(),
+                "reason": args.reason,
+                "expires_s": expires_s,
+            });
+            admin.change(Operation::LockCreate, &[], body, args.change).await
+        }
+        LockCommand::List => {
+            let columns = ["id", "target", "reason", "by", "expires_s", "lifted_s"];
+            admin.list(Operation::LockList, &[], &[], &columns).await
+        }
+        LockCommand::Lift { lock, reason, change } => {
+            let body = json!({ "reason": reason });
+            admin.change(Operation::LockLift, &[&lock], body, change).await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let tool: LockedThing = "tool/crm/export".parse().unwrap();
+        assert_eq!(tool.to_json(), json!({ "kind": "tool", "server": "crm", "tool": "export" }));
+        for wrong in ["agent", "agent/", "tool/crm", "person/x"] {
+            assert!(wrong.parse::<LockedThing>().is_err(), "{wrong}");
+        }
+    }
+}

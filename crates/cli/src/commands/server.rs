@@ -1,0 +1,127 @@
+//! `attorn server`: the MCP servers behind the gateway.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::admin::{Admin, Operation};
+use crate::args::Change;
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServerCommand {
+    /// Register an MCP server, by URL or by the command that starts it
+    #[command(after_help = REGISTER_EXAMPLES)]
+    Register(RegisterArgs),
+    /// List servers
+    #[command(after_help = "Example:\n  attorn server list")]
+    List,
+    /// One server
+    #[command(after_help = "Example:\n  attorn server show crm -o json")]
+    Show { server: String },
+    /// The tools of a server, their classes and states
+    #[command(after_help = "Example:\n  attorn server tools crm")]
+    Tools { server: String },
+    /// Stop a server until it is resumed
+    #[command(after_help = "Example:\n  attorn server suspend crm --reason \"under attack\"")]
+    Suspend {
+        server: String,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Let a suspended server be used again
+    #[command(after_help = "Example:\n  attorn server resume crm")]
+    Resume {
+        server: String,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Stop a server for good
+    #[command(after_help = "Example:\n  attorn server retire crm --reason \"replaced by crm-2\"")]
+    Retire {
+        server: String,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegisterArgs {
+    /// Short name; part of its address at the gateway
+    name: String,
+    /// Who answers for it
+    #[arg(long)]
+    owner: String,
+    /// Streamable HTTP address of the server
+    #[arg(long, conflicts_with = "command", required_unless_present = "command")]
+    url: Option<String>,
+    /// A variable for the command, `NAME=VALUE`; it starts with no other
+    #[arg(long = "env", value_name = "NAME=VALUE", requires = "command")]
+    variables: Vec<String>,
+    #[command(flatten)]
+    change: Change,
+    /// The command that speaks MCP on its standard input and output
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+const REGISTER_EXAMPLES: &str = "\
+Examples:
+  attorn server register crm --owner sales --url http://127.0.0.1:3101/mcp
+  attorn server register time --owner it -- uvx mcp-server-time --local-timezone UTC";
+
+pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exit, Failure> {
+    let admin = Admin::open(context).await?;
+    match command {
+        ServerCommand::Register(args) => {
+            let upstream = upstream(args.url.as_deref(), &args.command, &args.variables)?;
+            let body = json!({ "name": args.name, "owner": args.owner, "upstream": upstream });
+            admin.change(Operation::ServerRegister, &[], body, args.change).await
+        }
+        ServerCommand::List => {
+            let columns = ["id", "name", "owner", "state"];
+            admin.list(Operation::ServerList, &[], &[], &columns).await
+        }
+        ServerCommand::Show { server } => admin.show(Operation::ServerShow, &[&server]).await,
+        ServerCommand::Tools { server } => super::tools::list(&admin, &server).await,
+        ServerCommand::Suspend { server, reason, change } => {
+            let body = json!({ "reason": reason });
+            admin.change(Operation::ServerSuspend, &[&server], body, change).await
+        }
+        ServerCommand::Resume { server, change } => {
+            admin.change(Operation::ServerResume, &[&server], json!({}), change).await
+        }
+        ServerCommand::Retire { server, reason, change } => {
+            let body = json!({ "reason": reason });
+            admin.change(Operation::ServerRetire, &[&server], body, change).await
+        }
+    }
+}
+
+/// Where the gateway finds the server, in the registry's form.
+pub(crate) fn upstream(
+    url: Option<&str>,
+    command: &[String],
+    variables: &[String],
+) -> Result<Value, Failure> {
+    if let Some(url) = url {
+        return Ok(json!({ "kind": "http", "url": url }));
+    }
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Failure::usage("neither a command nor `--url` was given"));
+    };
+    let mut env = serde_json::Map::new();
+    for variable in variables {
+        let Some((name, value)) = variable.split_once('=') else {
+            return Err(Failure::usage(format!("`{variable}` is not of the form NAME=VALUE")));
+        };
+        env.insert(name.to_owned(), Value::from(value));
+    }
+    Ok(json!({ "kind": "stdio", "command": program, "args": arguments, "env": env }))
+}

@@ -1,0 +1,134 @@
+//! The folder of an operator or agent: where the authority is, who we are there, and our key.
+//!
+//! ```text
+//! <folder>/operator/identity.toml       address and client id
+//! <folder>/operator/key.pem             private key, 0600, never leaves this folder
+//! <folder>/agents/<name>/identity.toml
+//! <folder>/agents/<name>/key.pem
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use attorn_jose::SigningKey;
+use attorn_registry::Name;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Failure;
+use crate::files;
+
+/// Who we are to one authority.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// The issuer identifier.
+    pub(crate) issuer: String,
+    /// Our `client_id`.
+    pub(crate) client_id: String,
+    /// Our name in the registry.
+    pub(crate) name: String,
+    /// Where the admin API is; operators only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_url: Option<String>,
+    /// PEM file of the certificate authorities to trust instead of the public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) roots: Option<PathBuf>,
+    /// Servers and their addresses, as known at enrolment.
+    #[serde(default)]
+    pub(crate) servers: Vec<KnownServer>,
+}
+
+/// An MCP server by the name people type.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KnownServer {
+    pub(crate) name: String,
+    pub(crate) resource: String,
+}
+
+/// An identity and its key.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    pub(crate) identity: Identity,
+    pub(crate) key: SigningKey,
+}
+
+/// Where a profile stands in the folder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Who<'a> {
+    Agent(&'a str),
+    Operator,
+}
+
+impl Profile {
+    pub(crate) fn load(folder: &Path, who: Who<'_>) -> Result<Self, Failure> {
+        let place = place(folder, who)?;
+        let path = place.join(IDENTITY);
+        if !path.exists() {
+            return Err(not_enrolled(folder, who));
+        }
+        let identity = toml::from_str(&files::read_text(&path)?)
+            .map_err(|e| Failure::usage(format!("`{}`: {}", path.display(), e.message())))?;
+        let pem = files::read_private(&place.join(KEY))?;
+        let key = SigningKey::from_pkcs8_pem(&pem)
+            .map_err(|e| Failure::usage(format!("`{}`: {e}", place.join(KEY).display())))?;
+        Ok(Self { identity, key })
+    }
+
+    /// Writes the key before the identity: an identity without its key would be useless.
+    pub(crate) fn save(&self, folder: &Path, who: Who<'_>) -> Result<PathBuf, Failure> {
+        let place = place(folder, who)?;
+        files::make_private_folder(&place)?;
+        let pem = self.key.to_pkcs8_pem().map_err(|e| Failure::usage(e.to_string()))?;
+        files::write_private(&place.join(KEY), pem.as_bytes())?;
+        let identity =
+            toml::to_string(&self.identity).map_err(|e| Failure::usage(e.to_string()))?;
+        files::write_private(&place.join(IDENTITY), identity.as_bytes())?;
+        Ok(place)
+    }
+}
+
+/// `$XDG_CONFIG_HOME/attorn`, or `~/.config/attorn`.
+pub(crate) fn default_folder() -> Result<PathBuf, Failure> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_CONFIG_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".config")))
+        .map(|base| base.join("attorn"))
+        .ok_or_else(|| Failure::usage("no home folder is known").next("attorn --profile DIR …"))
+}
+
+/// Names of the agents enrolled in this folder, sorted.
+pub(crate) fn agents(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder.join("agents")) else { return Vec::new() };
+    let mut names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn place(folder: &Path, who: Who<'_>) -> Result<PathBuf, Failure> {
+    match who {
+        Who::Operator => Ok(folder.join("operator")),
+        // The form of names leaves no way out of the folder.
+        Who::Agent(name) => match Name::parse(name) {
+            Ok(name) => Ok(folder.join("agents").join(name.to_string())),
+            Err(e) => Err(Failure::usage(format!("`{name}`: {e}"))),
+        },
+    }
+}
+
+fn not_enrolled(folder: &Path, who: Who<'_>) -> Failure {
+    match who {
+        Who::Operator => {
+            Failure::usage(format!("no operator is enrolled in `{}`", folder.display())).next(
+                "attorn enroll --url ISSUER --code @FILE   (or name the folder with --profile DIR)",
+            )
+        }
+        Who::Agent(name) => {
+            Failure::usage(format!("agent `{name}` is not enrolled in `{}`", folder.display()))
+                .next("attorn agent enroll --url ISSUER --code @FILE")
+        }
+    }
+}
+
+const IDENTITY: &str = "identity.toml";
+const KEY: &str = "key.pem";
