@@ -3,3 +3,5 @@
 mod calls;
 mod discovery;
 mod fake;
+mod listen;
+mod stdio;

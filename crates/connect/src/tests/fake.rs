@@ -70,6 +70,8 @@ pub(super) struct Fake {
     pub(super) origin: String,
     script: Arc<Mutex<Script>>,
     pub(super) now_ms: Arc<AtomicU64>,
+    // Shared by all worlds of a test, so that no two draw the same.
+    drawn: Arc<AtomicU64>,
     mcp: Answer,
 }
 
@@ -89,6 +91,7 @@ impl Fake {
                 ..Script::default()
             })),
             now_ms: Arc::new(AtomicU64::new(1_800_000_000_000)),
+            drawn: Arc::new(AtomicU64::new(0)),
             mcp: Arc::new(mcp),
         };
         let served = fake.clone();
@@ -125,7 +128,7 @@ impl Fake {
 
     pub(super) fn world(&self) -> World {
         let now_ms = Arc::clone(&self.now_ms);
-        let counter = AtomicU64::new(1);
+        let counter = Arc::clone(&self.drawn);
         let config = ClientConfig { reach: Reach::LoopbackOnly, ..ClientConfig::default() };
         World {
             client: Client::new(config).unwrap(),
@@ -338,4 +341,34 @@ fn verified(jwt: &str, expected: Option<&SigningKey>) -> Value {
     let public = expected.map_or_else(|| embedded.unwrap(), |key| key.public().clone());
     let verified = compact.verify(&public).unwrap();
     serde_json::from_slice(verified.payload()).unwrap()
+}
+
+/// A connector to `fake`, with a token in hand.
+pub(super) async fn connector(fake: &Fake, era: crate::Era) -> crate::Connector {
+    let identity = Identity { client_id: "agt_test".to_owned(), key: key() };
+    let options = crate::Options {
+        resource: url::Url::parse(&fake.resource()).unwrap(),
+        issuer: None,
+        grant: Grant::ClientCredentials(identity),
+        unbound: UnboundTokens::Refuse,
+        era,
+    };
+    crate::Connector::open(fake.world(), options).await.unwrap()
+}
+
+/// An event stream written by the task given.
+pub(super) fn stream<F>(write: impl FnOnce(attorn_net::BodySender) -> F) -> Response<Body>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, body) = Body::channel(4);
+    tokio::spawn(write(sender));
+    let mut response = Response::new(body);
+    response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+    response
+}
+
+/// One event with a JSON message.
+pub(super) fn event(message: &Value) -> Bytes {
+    Bytes::from(format!("data: {message}\n\n"))
 }
