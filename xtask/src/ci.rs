@@ -1,7 +1,7 @@
 //! The CI job, step by step. Long suites run in their short form here.
 
 use crate::step::{StepFailed, run, run_with};
-use crate::{bench, conformance, crash, fuzz, interop, negative};
+use crate::{bench, conformance, crash, documents, fuzz, interop, negative};
 
 /// Formatting, lints, documentation.
 ///
@@ -34,6 +34,7 @@ pub fn everything() -> Result<(), StepFailed> {
     test()?;
     fuzz::smoke(3)?;
     interop::build_binary()?;
+    documents::run()?;
     negative::run(None)?;
     crash::run(20)?;
     interop::run()?;

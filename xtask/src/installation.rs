@@ -263,7 +263,7 @@ impl Installation {
     /// When it does not verify.
     pub fn verify_journal(&self) -> Result<(), StepFailed> {
         let bundle = self.folder.join("bundle.json").display().to_string();
-        self.cli(&["audit", "export", "--out", &bundle])?;
+        self.cli(&["audit", "export", "--to", &bundle])?;
         self.cli(&["audit", "verify", &bundle]).map(drop)
     }
 

@@ -13,6 +13,7 @@ pub mod bench;
 pub mod ci;
 pub mod conformance;
 pub mod crash;
+pub mod documents;
 pub mod fuzz;
 pub mod generated;
 pub mod installation;

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
-use xtask::{bench, ci, conformance, crash, fuzz, generated, interop, negative, setup, step};
+use xtask::{
+    bench, ci, conformance, crash, documents, fuzz, generated, interop, negative, setup, step,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Checks, tests, benches and generated documents of Attorn")]
@@ -27,6 +29,8 @@ enum Task {
     Setup,
     /// Write the documents that are made from the code
     Docs,
+    /// Run the shell examples of the documents
+    DocsRun,
     /// Bad inputs against the real binary
     Negative {
         /// Only rows whose id starts so
@@ -85,6 +89,10 @@ fn run(task: &Task) -> Result<(), StepFailed> {
         Task::Lint => ci::lint(),
         Task::Setup => setup::everything(),
         Task::Docs => docs(),
+        Task::DocsRun => {
+            interop::build_binary()?;
+            documents::run()
+        }
         Task::Negative { only } => {
             interop::build_binary()?;
             negative::run(only.as_deref())

@@ -50,6 +50,13 @@ const OUTSIDE_WORLD: &[&str] = &[
     "async fn",
 ];
 
+/// Words of the outside world in a pure crate, each with the reason.
+const OUTSIDE_WORLD_EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "crates/jose/src/signing_key.rs",
+    "SystemRandom",
+    "the library's ECDSA signing asks for one; signatures need no randomness of ours",
+)];
+
 /// Files over 500 lines without tests, each with the reason.
 const LONG_FILES: &[(&str, &str)] = &[];
 
@@ -88,8 +95,12 @@ fn rule_2_pure_crates_name_no_outside_world() {
                     continue;
                 }
                 for word in OUTSIDE_WORLD {
+                    let name = shown(&file);
+                    let excepted = OUTSIDE_WORLD_EXCEPTIONS
+                        .iter()
+                        .any(|(path, known, _)| *path == name && known == word);
                     assert!(
-                        !line.contains(word),
+                        excepted || !line.contains(word),
                         "{}:{number} names `{word}`: a pure crate takes it as an argument",
                         shown(&file)
                     );
