@@ -147,7 +147,7 @@ proptest! {
         let mut entry = full(&text, number);
         entry.detail = detail;
         let bytes = entry.to_canonical();
-        prop_assert_eq!(canonical_by_oracle(&bytes), bytes.clone());
+        prop_assert_eq!(&canonical_by_oracle(&bytes), &bytes);
         prop_assert_eq!(Entry::parse(&bytes).unwrap().to_canonical(), bytes);
     }
 

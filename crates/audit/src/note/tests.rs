@@ -67,15 +67,15 @@ fn signed_by_several_is_opened_by_any_of_them() {
     let ours = NoteSigner::from_seed("ours", &[1; 32]).unwrap();
     let theirs = NoteSigner::from_seed("theirs", &[2; 32]).unwrap();
     let note = ours.sign("text\n");
-    let their_line = theirs.sign("text\n")[6..].to_owned();
-    let both = format!("{note}{their_line}");
+    let signature_of = |text| theirs.sign(text).split_once("\n\n").unwrap().1.to_owned();
+    let both = format!("{note}{}", signature_of("text\n"));
     for signer in [&ours, &theirs] {
         let keys = [signer.verifier().clone()];
         let opened = open(&both, &keys);
         assert_eq!(opened, Ok(OpenedNote { text: "text\n", verified_by: &keys[0] }));
     }
     // A wrong signature by a known key refuses the note, even beside a good one.
-    let bad = format!("{note}{}", &theirs.sign("other\n")[7..]);
+    let bad = format!("{note}{}", signature_of("other\n"));
     let keys = [ours.verifier().clone(), theirs.verifier().clone()];
     assert_eq!(open(&bad, &keys), Err(NoteError::SignatureMismatch));
     assert!(open(&bad, &keys[..1]).is_ok());

@@ -23,7 +23,7 @@ impl Tree {
     }
 
     fn node(&self, node: Node) -> Result<Hash, Node> {
-        let start = usize::try_from(node.index << node.level).unwrap();
+        let start = usize::try_from(node.index << node.level).map_err(|_| node)?;
         self.0.get(start..start + (1 << node.level)).map(perfect_root).ok_or(node)
     }
 

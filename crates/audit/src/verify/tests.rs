@@ -27,7 +27,7 @@ fn entries() -> Vec<Vec<u8>> {
 }
 
 fn node(leaves: &[Hash], node: Node) -> Result<Hash, ()> {
-    let start = usize::try_from(node.index << node.level).unwrap();
+    let start = usize::try_from(node.index << node.level).map_err(drop)?;
     leaves.get(start..start + (1 << node.level)).map(perfect_root).ok_or(())
 }
 
@@ -56,7 +56,8 @@ fn bundle(indices: &[u64], earlier: Option<u64>) -> Bundle {
 }
 
 fn check(bundle: &Bundle) -> Result<Report, Broken> {
-    verify(&bundle.to_json().unwrap(), Trust::Pinned(&[signer().verifier().clone()]))
+    let json = bundle.to_json().unwrap_or_default();
+    verify(&json, Trust::Pinned(&[signer().verifier().clone()]))
 }
 
 #[test]
