@@ -97,7 +97,7 @@ mod tests {
             carry = sum >> 8;
         }
         if carry > 0 {
-            shifted.insert(0, carry as u8);
+            shifted.insert(0, u8::try_from(carry).unwrap());
         }
         shifted
     }

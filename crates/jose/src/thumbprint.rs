@@ -81,7 +81,12 @@ mod tests {
 
     #[test]
     fn other_lengths_and_spellings_are_refused() {
-        for text in ["", &EXAMPLE[1..], &format!("{EXAMPLE}="), &EXAMPLE.replace('s', "t")] {
+        for text in [
+            "",
+            EXAMPLE.trim_start_matches('N'),
+            &format!("{EXAMPLE}="),
+            &EXAMPLE.replace('s', "t"),
+        ] {
             assert_eq!(text.parse::<Jkt>(), Err(JktError), "{text}");
         }
     }

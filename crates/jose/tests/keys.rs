@@ -1,5 +1,7 @@
 //! Private keys: the RFC examples, PEM, and what a signature made here looks like elsewhere.
 
+#![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+
 use attorn_jose::{
     Algorithm, Compact, HeaderCache, NewHeader, PublicKey, SignatureError, SigningKey,
     SigningKeyError, from_base64url, sign,

@@ -1,11 +1,14 @@
 //! Wycheproof's ECDSA P-256 (raw signatures) and Ed25519 sets, through our own key parsing.
 
+#![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+
 use attorn_jose::{PublicKey, base64url};
 use wycheproof::TestResult;
 
 /// SEC 1 section 2.3.3: 4, x, y.
 fn p256_jwk(point: &[u8]) -> String {
-    let (x, y) = (base64url(&point[1..33]), base64url(&point[33..65]));
+    let (x, y) = point.split_at(33);
+    let (x, y) = (base64url(x.strip_prefix(&[4]).unwrap()), base64url(y));
     format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#)
 }
 

@@ -220,3 +220,7 @@ pub fn presented(authorization: &str) -> Option<Presented<'_>> {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "challenge_tests.rs"]
+mod tests;

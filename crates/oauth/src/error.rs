@@ -174,6 +174,9 @@ impl TokenError {
     #[must_use]
     pub const fn reason(&self) -> ReasonCode {
         match self {
+            Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full)) => {
+                ReasonCode::PossessionUnavailable
+            }
             Self::ClientAuthentication(_)
             | Self::ClientAuthenticationMissing
             | Self::ClientAuthenticationRepeated => ReasonCode::ClientAuthentication,

@@ -174,3 +174,79 @@ fn algorithm_names(algorithms: &[Algorithm]) -> Vec<String> {
     }
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer() -> IssuerUrl {
+        IssuerUrl::parse("https://auth.example").unwrap()
+    }
+
+    fn resource() -> ResourceIndicator {
+        ResourceIndicator::parse("https://gateway.example/billing/mcp").unwrap()
+    }
+
+    #[test]
+    fn our_own_documents_read_back() {
+        let server = AuthorizationServerMetadata::of(&issuer());
+        let body = serde_json::to_vec(&server).unwrap();
+        assert_eq!(AuthorizationServerMetadata::parse(&body, &issuer()), Ok(server));
+        let document =
+            ProtectedResourceMetadata::of(&resource(), &issuer(), vec!["read:a".to_owned()]);
+        let body = serde_json::to_vec(&document).unwrap();
+        let read = ProtectedResourceMetadata::parse(&body, &resource()).unwrap();
+        assert_eq!(read.issuer(), Ok(issuer()));
+        assert_eq!(read, document);
+    }
+
+    #[test]
+    fn only_what_is_served_is_announced() {
+        let server = serde_json::to_value(AuthorizationServerMetadata::of(&issuer())).unwrap();
+        assert_eq!(server["token_endpoint_auth_methods_supported"][0], "private_key_jwt");
+        assert_eq!(server["response_types_supported"].as_array().map(Vec::len), Some(0));
+        assert_eq!(server["token_endpoint"], "https://auth.example/token");
+        assert!(server.get("authorization_endpoint").is_none());
+        let algorithms = &server["dpop_signing_alg_values_supported"];
+        assert_eq!(*algorithms, serde_json::json!(["EdDSA", "ES256", "PS256", "Ed25519"]));
+        let document = ProtectedResourceMetadata::of(&resource(), &issuer(), Vec::new());
+        let document = serde_json::to_value(document).unwrap();
+        assert_eq!(document["dpop_bound_access_tokens_required"], true);
+        assert_eq!(document["bearer_methods_supported"], serde_json::json!(["header"]));
+        assert!(document.get("scopes_supported").is_none());
+    }
+
+    #[test]
+    fn a_document_about_somebody_else_is_refused() {
+        for found in ["https://auth.example/", "https://AUTH.example", "https://other.example"] {
+            let body = format!(r#"{{"issuer":"{found}","token_endpoint":"https://x.example/t"}}"#);
+            let outcome = AuthorizationServerMetadata::parse(body.as_bytes(), &issuer());
+            assert_eq!(outcome, Err(MetadataRefusal::Identity), "{found}");
+        }
+        let body = br#"{"resource":"https://gateway.example/other/mcp"}"#;
+        let outcome = ProtectedResourceMetadata::parse(body, &resource());
+        assert_eq!(outcome, Err(MetadataRefusal::Identity));
+    }
+
+    #[test]
+    fn malformed_documents_are_refused() {
+        for body in ["", "[]", "{}", r#"{"issuer":1}"#, r#"{"issuer":"a","issuer":"a"}"#] {
+            let outcome = AuthorizationServerMetadata::parse(body.as_bytes(), &issuer());
+            assert_eq!(outcome, Err(MetadataRefusal::Malformed), "{body}");
+            let outcome = ProtectedResourceMetadata::parse(body.as_bytes(), &resource());
+            assert_eq!(outcome, Err(MetadataRefusal::Malformed), "{body}");
+        }
+    }
+
+    #[test]
+    fn urls_in_a_document_are_held_to_the_same_rule() {
+        let body = r#"{"issuer":"https://auth.example","token_endpoint":"http://auth.example/t"}"#;
+        let outcome = AuthorizationServerMetadata::parse(body.as_bytes(), &issuer());
+        assert_eq!(outcome, Err(MetadataRefusal::Url(UrlRefusal::Scheme)));
+        let mut document = ProtectedResourceMetadata::of(&resource(), &issuer(), Vec::new());
+        document.authorization_servers = vec!["http://10.0.0.1".to_owned()];
+        assert_eq!(document.issuer(), Err(MetadataRefusal::Url(UrlRefusal::Scheme)));
+        document.authorization_servers.clear();
+        assert_eq!(document.issuer(), Err(MetadataRefusal::NoAuthorizationServer));
+    }
+}

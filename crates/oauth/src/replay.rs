@@ -141,3 +141,99 @@ impl Part {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(byte: u8) -> [u8; 32] {
+        [byte; 32]
+    }
+
+    #[test]
+    fn a_key_is_burned_once() {
+        let set = ReplaySet::new(64, 0);
+        assert!(set.is_empty());
+        assert_eq!(set.insert(key(1), 165, 100), Ok(()));
+        assert_eq!(set.insert(key(1), 165, 100), Err(ReplayRefusal::Replayed));
+        assert_eq!(set.insert(key(2), 165, 100), Ok(()));
+        assert_eq!(set.len(), 2);
+    }
+
+    #[test]
+    fn a_key_is_held_to_its_last_second_and_not_longer() {
+        let set = ReplaySet::new(64, 0);
+        set.insert(key(1), 165, 100).unwrap();
+        assert_eq!(set.insert(key(1), 230, 165), Err(ReplayRefusal::Replayed));
+        assert_eq!(set.insert(key(1), 231, 166), Ok(()));
+        assert_eq!(set.len(), 1);
+    }
+
+    #[test]
+    fn a_full_set_refuses_and_evicts_nothing() {
+        let set = ReplaySet::new(PARTS, 0);
+        // The same part for all: one entry each.
+        let in_part = |byte| {
+            let mut key = [0; 32];
+            key[31] = byte;
+            key
+        };
+        set.insert(in_part(1), 165, 100).unwrap();
+        assert_eq!(set.insert(in_part(2), 165, 100), Err(ReplayRefusal::Full));
+        assert_eq!(set.insert(in_part(1), 165, 100), Err(ReplayRefusal::Replayed));
+        // Room again when the first has ended.
+        assert_eq!(set.insert(in_part(2), 231, 166), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_set_back_brings_nothing_back() {
+        let set = ReplaySet::new(64, 0);
+        set.insert(key(1), 165, 100).unwrap();
+        // The clock jumps ahead, the key is forgotten, and the clock returns.
+        assert_eq!(set.insert(key(17), 400, 300), Ok(()));
+        assert_eq!(set.insert(key(1), 165, 100), Err(ReplayRefusal::Ended));
+    }
+
+    #[test]
+    fn what_may_be_older_than_the_start_is_refused() {
+        let set = ReplaySet::new(64, 1000);
+        let refusal = Err(ReplayRefusal::StartedAfterIssue);
+        assert_eq!(set.refuse_older_than_start(999), refusal);
+        assert_eq!(set.refuse_older_than_start(1005), refusal);
+        assert_eq!(set.refuse_older_than_start(1006), Ok(()));
+    }
+
+    #[test]
+    fn of_fifty_parallel_uses_one_succeeds() {
+        let set = ReplaySet::new(64, 0);
+        let successes = std::thread::scope(|scope| {
+            let uses: Vec<_> =
+                (0..50).map(|_| scope.spawn(|| set.insert(key(1), 165, 100).is_ok())).collect();
+            uses.into_iter().filter_map(|use_| use_.join().ok()).filter(|burned| *burned).count()
+        });
+        assert_eq!(successes, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_key_is_accepted_twice_before_its_end(
+            uses in proptest::collection::vec((0_u8..20, 0_u64..200), 1..200),
+        ) {
+            // Times only go forward; each use lasts 65 seconds.
+            let set = ReplaySet::new(10_000, 0);
+            let mut uses = uses;
+            uses.sort_by_key(|(_, now_s)| *now_s);
+            let mut ends = std::collections::HashMap::new();
+            for (byte, now_s) in uses {
+                let held = ends.get(&byte).is_some_and(|end_s| *end_s >= now_s);
+                let outcome = set.insert(key(byte), now_s + 65, now_s);
+                prop_assert_eq!(outcome.is_err(), held);
+                if outcome.is_ok() {
+                    ends.insert(byte, now_s + 65);
+                }
+            }
+        }
+    }
+}

@@ -142,3 +142,80 @@ fn insert_well_known(url: &str, name: &str) -> String {
     let path = if path == "/" { "" } else { path };
     format!("{origin}/.well-known/{name}{path}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canonical_url_is_kept_as_it_is() {
+        for text in [
+            "https://gateway.example/billing/mcp",
+            "https://gateway.example:8443/billing/mcp",
+            "https://gateway.example/",
+            "http://127.0.0.1:8080/billing/mcp",
+            "http://[::1]:8080/billing/mcp",
+            "http://localhost/billing/mcp",
+        ] {
+            assert_eq!(ResourceIndicator::parse(text).unwrap().as_str(), text);
+        }
+        for text in ["https://auth.example", "https://auth.example/t/a", "http://127.0.0.1:8080"] {
+            assert_eq!(IssuerUrl::parse(text).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_for_its_reason() {
+        let long = format!("https://gateway.example/{}", "a".repeat(1024));
+        for (text, refusal) in [
+            ("https://gateway.example/mcp#", UrlRefusal::Fragment),
+            ("https://gateway.example/mcp?a", UrlRefusal::Query),
+            ("https://gateway.example/mcp?", UrlRefusal::Query),
+            ("https://a@gateway.example/mcp", UrlRefusal::UserInformation),
+            ("https://:b@gateway.example/mcp", UrlRefusal::UserInformation),
+            ("http://gateway.example/mcp", UrlRefusal::Scheme),
+            ("http://10.0.0.1/mcp", UrlRefusal::Scheme),
+            ("ftp://gateway.example/mcp", UrlRefusal::Scheme),
+            ("urn:example:mcp", UrlRefusal::Scheme),
+            ("gateway.example/mcp", UrlRefusal::NotCanonical),
+            ("https://GATEWAY.example/mcp", UrlRefusal::NotCanonical),
+            ("https://gateway.example:443/mcp", UrlRefusal::NotCanonical),
+            ("https://gateway.example/a/../mcp", UrlRefusal::NotCanonical),
+            ("https://gateway.example\\mcp", UrlRefusal::NotCanonical),
+            ("https:/gateway.example/mcp", UrlRefusal::NotCanonical),
+            (" https://gateway.example/mcp", UrlRefusal::NotCanonical),
+            ("https://gateway.example/m\tcp", UrlRefusal::NotCanonical),
+            ("https://gateway.example", UrlRefusal::NotCanonical),
+            (&long, UrlRefusal::TooLong),
+        ] {
+            assert_eq!(ResourceIndicator::parse(text), Err(refusal), "{text}");
+        }
+        // RFC 8414 section 2: one spelling of an issuer, the one without the slash.
+        assert_eq!(IssuerUrl::parse("https://auth.example/"), Err(UrlRefusal::NotCanonical));
+    }
+
+    #[test]
+    fn metadata_is_found_before_the_path() {
+        // RFC 9728 section 3.1 and RFC 8414 section 3.1, their examples.
+        let resource = ResourceIndicator::parse("https://resource.example.com/resource1").unwrap();
+        assert_eq!(
+            resource.metadata_url(),
+            "https://resource.example.com/.well-known/oauth-protected-resource/resource1"
+        );
+        let issuer = IssuerUrl::parse("https://example.com/issuer1").unwrap();
+        assert_eq!(
+            issuer.metadata_url(),
+            "https://example.com/.well-known/oauth-authorization-server/issuer1"
+        );
+        let issuer = IssuerUrl::parse("https://example.com").unwrap();
+        assert_eq!(
+            issuer.metadata_url(),
+            "https://example.com/.well-known/oauth-authorization-server"
+        );
+        let resource = ResourceIndicator::parse("https://resource.example.com/").unwrap();
+        assert_eq!(
+            resource.metadata_url(),
+            "https://resource.example.com/.well-known/oauth-protected-resource"
+        );
+    }
+}

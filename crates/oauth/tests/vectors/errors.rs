@@ -1,0 +1,139 @@
+//! The table of wire codes, compared row by row with the file that cites the sections.
+
+use std::collections::BTreeMap;
+
+use attorn_oauth::client_assertion::AssertionRefusal;
+use attorn_oauth::dpop::DpopRefusal;
+use attorn_oauth::error::TokenError;
+use attorn_oauth::replay::ReplayRefusal;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    name: String,
+    section: String,
+    input: String,
+    expect: Expect,
+}
+
+#[derive(Deserialize, PartialEq, Debug)]
+#[serde(deny_unknown_fields)]
+struct Expect {
+    code: String,
+    status: u16,
+    reason: String,
+}
+
+const REPLAYS: [ReplayRefusal; 4] = [
+    ReplayRefusal::Ended,
+    ReplayRefusal::Full,
+    ReplayRefusal::Replayed,
+    ReplayRefusal::StartedAfterIssue,
+];
+
+const PROOFS: [DpopRefusal; 16] = [
+    DpopRefusal::Algorithm,
+    DpopRefusal::Claims,
+    DpopRefusal::Clock,
+    DpopRefusal::Jti,
+    DpopRefusal::Key,
+    DpopRefusal::KeyMismatch,
+    DpopRefusal::Malformed,
+    DpopRefusal::Method,
+    DpopRefusal::Missing,
+    DpopRefusal::Nonce,
+    DpopRefusal::NonceMissing,
+    DpopRefusal::Signature,
+    DpopRefusal::TokenHash,
+    DpopRefusal::TooLong,
+    DpopRefusal::Type,
+    DpopRefusal::Url,
+];
+
+/// Every error, each variant listed after the one before it. Exhaustive on purpose: a new variant
+/// does not compile until it stands here, and then fails until the file has its row.
+fn all() -> Vec<TokenError> {
+    let mut all = Vec::new();
+    let mut next = Some(TokenError::AssertionType);
+    while let Some(error) = next {
+        all.push(error);
+        next = match error {
+            TokenError::AssertionType => Some(TokenError::ClientAuthenticationMissing),
+            TokenError::ClientAuthenticationMissing => {
+                Some(TokenError::ClientAuthenticationRepeated)
+            }
+            TokenError::ClientAuthenticationRepeated => Some(TokenError::FormMalformed),
+            TokenError::FormMalformed => Some(TokenError::GrantTypeMissing),
+            TokenError::GrantTypeMissing => Some(TokenError::GrantTypeUnsupported),
+            TokenError::GrantTypeUnsupported => Some(TokenError::ParameterRepeated),
+            TokenError::ParameterRepeated => Some(TokenError::PossessionKeyMismatch),
+            TokenError::PossessionKeyMismatch => Some(TokenError::ResourceMalformed),
+            TokenError::ResourceMalformed => Some(TokenError::ResourceMissing),
+            TokenError::ResourceMissing => Some(TokenError::ResourceRepeated),
+            TokenError::ResourceRepeated => Some(TokenError::ResourceUnknown),
+            TokenError::ResourceUnknown => Some(TokenError::ScopeMalformed),
+            TokenError::ScopeMalformed => Some(TokenError::ScopeNotGranted),
+            // These three hold a refusal of their own; see below.
+            TokenError::ScopeNotGranted
+            | TokenError::ClientAuthentication(_)
+            | TokenError::Possession(_)
+            | TokenError::PossessionReplay(_) => None,
+        };
+    }
+    all.extend(PROOFS.map(TokenError::Possession));
+    all.extend(REPLAYS.map(TokenError::PossessionReplay));
+    all.extend(REPLAYS.map(|r| TokenError::ClientAuthentication(AssertionRefusal::Replay(r))));
+    all.extend(assertions().map(TokenError::ClientAuthentication));
+    all
+}
+
+fn assertions() -> [AssertionRefusal; 9] {
+    [
+        AssertionRefusal::Audience,
+        AssertionRefusal::Claims,
+        AssertionRefusal::ClientMismatch,
+        AssertionRefusal::ClientUnknown,
+        AssertionRefusal::Clock,
+        AssertionRefusal::Jti,
+        AssertionRefusal::Malformed,
+        AssertionRefusal::Signature,
+        AssertionRefusal::Type,
+    ]
+}
+
+#[test]
+fn every_error_has_its_row() {
+    let file = include_str!("../../../../vectors/oauth/error-codes.json");
+    let rows: Vec<Row> = serde_json::from_str(file).unwrap();
+    let mut by_input: BTreeMap<String, Row> = BTreeMap::new();
+    for row in rows {
+        assert!(row.section.starts_with("RFC "), "{}: cites nothing", row.name);
+        assert!(by_input.insert(row.input.clone(), row).is_none(), "a row stands twice");
+    }
+    for error in all() {
+        let row = by_input.remove(&format!("{error:?}"));
+        let row = row.unwrap_or_else(|| panic!("no row for {error:?}"));
+        let found = Expect {
+            code: error.code().as_str().to_owned(),
+            status: error.http_status(),
+            reason: error.reason().to_string(),
+        };
+        assert_eq!(found, row.expect, "{error:?}, {}", row.section);
+    }
+    assert!(by_input.is_empty(), "rows without an error: {:?}", by_input.keys());
+}
+
+#[test]
+fn descriptions_are_fixed_texts_without_an_oracle() {
+    for error in all() {
+        let text = error.description();
+        assert!(!text.is_empty() && text.is_ascii() && !text.contains(['"', '\\', '\n']), "{text}");
+    }
+    // RFC 6749 section 5.2: an unknown client and a wrong key look the same.
+    let texts: std::collections::BTreeSet<_> = assertions()
+        .map(|refusal| TokenError::ClientAuthentication(refusal).description())
+        .into_iter()
+        .collect();
+    assert_eq!(texts.len(), 1);
+}

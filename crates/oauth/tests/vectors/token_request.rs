@@ -1,0 +1,53 @@
+use attorn_oauth::error::TokenError;
+use attorn_oauth::token_request::TokenRequest;
+use serde::Deserialize;
+
+use crate::run;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    form: String,
+    #[serde(default)]
+    authorization: Option<String>,
+}
+
+const REFUSALS: [TokenError; 10] = [
+    TokenError::AssertionType,
+    TokenError::ClientAuthenticationMissing,
+    TokenError::ClientAuthenticationRepeated,
+    TokenError::FormMalformed,
+    TokenError::GrantTypeMissing,
+    TokenError::GrantTypeUnsupported,
+    TokenError::ParameterRepeated,
+    TokenError::ResourceMalformed,
+    TokenError::ResourceRepeated,
+    TokenError::ScopeMalformed,
+];
+
+#[test]
+fn token_requests() {
+    let names = REFUSALS.map(|refusal| format!("{refusal:?}"));
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let file = include_str!("../../../../vectors/oauth/token-request.json");
+    run(file, &names, |input: &Input| {
+        match TokenRequest::parse(input.form.as_bytes(), input.authorization.as_deref()) {
+            Ok(_request) => "accepted".to_owned(),
+            Err(refusal) => format!("{refusal:?}"),
+        }
+    });
+}
+
+#[test]
+fn what_is_parsed_is_what_was_sent() {
+    let form = "grant_type=client_credentials&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A\
+                client-assertion-type%3Ajwt-bearer&client_assertion=a.b.c&scope=read%3Aa&\
+                resource=https%3A%2F%2Fgateway.example%2Fbilling%2Fmcp&client_id=x%2By+z";
+    let TokenRequest::ClientCredentials(request) =
+        TokenRequest::parse(form.as_bytes(), None).unwrap();
+    assert_eq!(request.client.assertion, "a.b.c");
+    assert_eq!(request.client.client_id.as_deref(), Some("x+y z"));
+    assert_eq!(request.scope.unwrap().to_string(), "read:a");
+    assert_eq!(request.resource.unwrap().as_str(), "https://gateway.example/billing/mcp");
+    assert_eq!(format!("{:?}", request.client), "PresentedAssertion([redacted])");
+}
