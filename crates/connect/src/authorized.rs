@@ -123,8 +123,8 @@ impl AuthorizedClient {
         if token.bound {
             let nonce = self.tokens.nonces().of(url);
             let (world, key) = (self.tokens.world(), self.tokens.key());
-            let digest = Some(&token.digest);
-            let proof = dpop_proof(world, key, method.as_str(), url, digest, nonce.as_deref())?;
+            let held = Some(token.text());
+            let proof = dpop_proof(world, key, method.as_str(), url, held, nonce.as_deref())?;
             headers.insert(HeaderName::from_static("dpop"), secret(&proof)?);
         }
         Ok(request)

@@ -1,23 +1,13 @@
 //! What this side signs: DPoP proofs (RFC 9449 section 4.2) and client assertions (RFC 7523).
+//!
+//! Assertions are made here because the client may be registered anywhere, under any name.
 
-use attorn_jose::{NewHeader, SignError, SigningKey, base64url, sign};
+use attorn_jose::{NewHeader, SignError, SigningKey, sign};
+use attorn_oauth::dpop::{NewProof, new_proof};
 use serde::Serialize;
 use url::Url;
 
 use crate::world::World;
-
-/// Claims of a DPoP proof.
-#[derive(Serialize)]
-struct ProofClaims<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ath: Option<String>,
-    htm: &'a str,
-    htu: &'a str,
-    iat: u64,
-    jti: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nonce: Option<&'a str>,
-}
 
 /// Claims of a client assertion.
 #[derive(Serialize)]
@@ -30,29 +20,28 @@ struct AssertionClaims<'a> {
     sub: &'a str,
 }
 
-/// A fresh proof for one request. `token_digest` is the SHA-256 of the access token's text.
+/// A fresh proof for one request.
 pub(crate) fn dpop_proof(
     world: &World,
     key: &SigningKey,
     method: &str,
     url: &Url,
-    token_digest: Option<&[u8; 32]>,
+    access_token: Option<&str>,
     nonce: Option<&str>,
 ) -> Result<String, SignError> {
     let mut target = url.clone();
     // RFC 9449 section 4.2: `htu` has neither query nor fragment.
     target.set_query(None);
     target.set_fragment(None);
-    let claims = ProofClaims {
-        ath: token_digest.map(|digest| base64url(digest)),
+    let proof = NewProof {
         htm: method,
         htu: target.as_str(),
-        iat: world.clock.now_s(),
-        jti: world.unique(),
+        iat_s: world.clock.now_s(),
+        jti: &world.unique(),
+        access_token,
         nonce,
     };
-    let claims = serde_json::to_vec(&claims).map_err(|_| SignError)?;
-    sign(&NewHeader { typ: "dpop+jwt", kid: None, jwk: true }, &claims, key)
+    new_proof(key, &proof)
 }
 
 /// A fresh assertion that `client_id` holds `key`, for the authorization server `issuer`.

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use attorn_jose::{SigningKey, sha256};
+use attorn_jose::SigningKey;
 use tokio::sync::Mutex;
 
 use crate::code::CodeClient;
@@ -70,7 +70,6 @@ struct Flight {
 /// An access token and what its server said about it.
 pub(crate) struct AccessToken {
     text: String,
-    pub(crate) digest: [u8; 32],
     pub(crate) bound: bool,
     pub(crate) scope: Option<String>,
     number: u64,
@@ -239,7 +238,6 @@ impl TokenSource {
         flight.count = flight.count.saturating_add(1);
         let life_ms = answer.expires_in.unwrap_or(LIFETIME_UNSAID_S).saturating_mul(1000);
         let token = Arc::new(AccessToken {
-            digest: sha256(answer.access_token.as_bytes()),
             text: answer.access_token,
             bound,
             // RFC 6749 section 5.1: no `scope` means the scope asked for.
@@ -258,6 +256,11 @@ impl AccessToken {
     /// The value of `Authorization`: RFC 9449 section 7.1 or RFC 6750 section 2.1.
     pub(crate) fn authorization(&self) -> String {
         format!("{} {}", if self.bound { "DPoP" } else { "Bearer" }, self.text)
+    }
+
+    /// The token itself, for the digest in a proof.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether every one of `scopes` is in this token, as far as its server said.
