@@ -27,7 +27,15 @@ pub struct Expected<'a> {
     pub client_id: Option<&'a str>,
 }
 
-/// Proof that a client used its own key, once. Made by [`authenticate`] only.
+/// Proof that a client used its own key, once. Only [`authenticate`] makes one:
+///
+/// ```compile_fail,E0451
+/// use attorn_oauth::client_assertion::AuthenticatedClient;
+///
+/// fn forge(client_id: attorn_registry::AgentId, key: attorn_jose::Jkt) -> AuthenticatedClient {
+///     AuthenticatedClient { client_id, key, assertion_jti: String::new() }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AuthenticatedClient {

@@ -10,7 +10,15 @@ use crate::access_token::{AccessTokenClaims, VerifiedToken};
 use crate::dpop::VerifiedProof;
 use crate::replay::{ReplayRefusal, ReplaySet};
 
-/// Proof that a token was presented by its own key, once. Only [`bind`] makes one.
+/// Proof that a token was presented by its own key, once. Only [`bind`] makes one:
+///
+/// ```compile_fail,E0451
+/// use attorn_oauth::{access_token::VerifiedToken, possession::BoundToken};
+///
+/// fn forge(token: VerifiedToken) -> BoundToken {
+///     BoundToken { token, proof_jti: String::new() }
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct BoundToken {
