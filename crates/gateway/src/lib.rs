@@ -1,1 +1,47 @@
-//! Enforcement in front of MCP servers, over Streamable HTTP and stdio.
+//! Enforcement in front of MCP servers nobody has to change.
+//!
+//! Implemented: Streamable HTTP towards clients in revisions 2026-07-28, 2025-11-25, 2025-06-18
+//! and 2025-03-26; access tokens bound by DPoP with server nonces (RFC 9449); protected resource
+//! metadata (RFC 9728); one decision per tool call, resource and prompt; filtered lists and
+//! streams; intent and outcome of everything forwarded in the journal.
+//!
+//! Not implemented: bearer tokens, certificates, JSON-RPC batches, resumption of streams, tasks,
+//! token exchange towards APIs behind a server.
+//!
+//! Open `tools_call.rs` first: one function is the walk of a call.
+
+mod answer;
+mod arrival;
+mod catalogue;
+mod config;
+mod cursor;
+mod exchange;
+mod forward;
+mod front;
+mod gateway;
+mod http_upstream;
+mod media;
+mod methods;
+mod older;
+mod pending;
+mod possession;
+mod prm;
+mod record;
+mod refusal;
+mod relay;
+mod route;
+mod servers;
+mod service;
+mod sessions;
+mod stdio;
+mod stream;
+mod tokens;
+mod tools_call;
+mod trace;
+mod upstream;
+mod view;
+
+pub use crate::catalogue::{ObservedTool, SeenTools, ToolObserver};
+pub use crate::config::{BodyBytes, Config, PublicUrl, PublicUrlError};
+pub use crate::gateway::{Gateway, ListError, Parts, StartError};
+pub use crate::service::GatewayService;

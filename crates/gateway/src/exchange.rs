@@ -1,0 +1,178 @@
+//! One request on its way through the gateway: what is known about it so far.
+
+use std::sync::Arc;
+
+use attorn_audit::{Entry, Kind};
+use attorn_mcp::{RequestId, Revision};
+use attorn_policy::{Operation, Request as PolicyRequest};
+use attorn_registry::{AgentId, DecisionId, McpServer, ReasonCode, ServerId};
+
+use crate::gateway::Inner;
+use crate::possession::Proven;
+use crate::refusal::DecisionRefusal;
+use crate::sessions::Principal;
+use crate::trace::TraceContext;
+use crate::view::View;
+
+/// What is known about a request. Its entry is the template of every record about it.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) gateway: Arc<Inner>,
+    /// One view for everything that is decided about the request.
+    pub(crate) view: Arc<View>,
+    pub(crate) now_s: u64,
+    /// Name of the server in the path; not yet known to exist.
+    pub(crate) server_name: String,
+    pub(crate) entry: Entry,
+    /// Known once the message is parsed; every answer carries it then.
+    pub(crate) id: Option<RequestId<'static>>,
+    pub(crate) revision: Revision,
+    /// A nonce to send along.
+    pub(crate) nonce: Option<String>,
+}
+
+impl Exchange {
+    pub(crate) fn new(gateway: Arc<Inner>, server_name: &str) -> Self {
+        let view = gateway.views.current();
+        let now_ms = gateway.clock.now_ms();
+        let mut entry = Entry::new(Kind::CallDecided, now_ms);
+        entry.role = Some("gateway".to_owned());
+        entry.decision_id = Some(DecisionId::from_random(&gateway.random.bytes()).to_string());
+        Self {
+            view,
+            now_s: now_ms / 1000,
+            server_name: server_name.to_owned(),
+            entry,
+            id: None,
+            revision: Revision::WITHOUT_HEADER,
+            nonce: None,
+            gateway,
+        }
+    }
+
+    /// Notes who acts, for every record from here on.
+    pub(crate) fn note_caller(&mut self, proven: &Proven) {
+        let claims = proven.token.claims();
+        let entry = &mut self.entry;
+        entry.agent = Some(claims.client_id.to_string());
+        entry.agent_key = Some(claims.cnf.to_string());
+        entry.audience = Some(claims.aud.clone());
+        entry.client_id = Some(claims.client_id.to_string());
+        entry.grant = claims.grt.as_ref().map(ToString::to_string);
+        entry.proof_jti = Some(proven.token.proof_jti().to_owned());
+        entry.proof_key = Some(proven.token.proof_key().to_string());
+        entry.subject = Some(claims.sub.clone());
+        entry.token_jti = Some(claims.jti.clone());
+        let agent = self.view.snapshot.agent(&claims.client_id);
+        entry.owner = agent.and_then(|agent| agent.owner.as_ref()).map(ToString::to_string);
+        self.nonce.clone_from(&proven.nonce);
+    }
+
+    /// Notes what is asked for.
+    pub(crate) fn note_message(&mut self, method: &str, trace: &TraceContext) {
+        self.entry.mcp_version = Some(self.revision.as_str().to_owned());
+        self.entry.method = Some(method.to_owned());
+        self.entry.request_id = self.id.as_ref().map(ToString::to_string);
+        self.entry.trace_id = Some(trace.trace_id().to_owned());
+    }
+
+    pub(crate) fn decision_id(&self) -> &str {
+        self.entry.decision_id.as_deref().unwrap_or_default()
+    }
+
+    /// The server of the path, if it is one a gateway stands in front of.
+    pub(crate) fn server(&self) -> Option<&McpServer> {
+        self.view.server(&self.server_name)
+    }
+}
+
+/// A proven caller at one server: what lists and decisions need to know of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) token: attorn_oauth::access_token::VerifiedToken,
+    pub(crate) server: ServerId,
+}
+
+impl Caller {
+    pub(crate) fn agent(&self) -> &AgentId {
+        &self.token.claims().client_id
+    }
+
+    pub(crate) fn principal(&self) -> Principal {
+        let claims = self.token.claims();
+        Principal {
+            subject: claims.sub.clone(),
+            client_id: claims.client_id.to_string(),
+            key: claims.cnf,
+        }
+    }
+
+    /// The question to the policy about `operation`. `None` when no policy is in force.
+    pub(crate) fn question<'a>(
+        &'a self,
+        view: &'a View,
+        server: &'a McpServer,
+        operation: Operation<'a>,
+        now_s: u64,
+    ) -> Option<PolicyRequest<'a>> {
+        let claims = self.token.claims();
+        Some(PolicyRequest {
+            snapshot: &view.snapshot,
+            policies: view.policies.as_deref()?,
+            server,
+            agent: &claims.client_id,
+            token_scope: &claims.scope,
+            token_jti: &claims.jti,
+            token_key: Some(claims.cnf),
+            token_epoch: claims.epoch,
+            operation,
+            arguments: None,
+            now_s,
+        })
+    }
+
+    /// Whether the caller may use `operation` as far as a list shows it.
+    pub(crate) fn sees(
+        &self,
+        view: &View,
+        server: &McpServer,
+        operation: Operation<'_>,
+        now_s: u64,
+    ) -> bool {
+        self.question(view, server, operation, now_s)
+            .is_some_and(|question| attorn_policy::is_visible(&question))
+    }
+
+    /// Whether the caller may be here at all: what handshakes and lists need instead of a scope.
+    pub(crate) fn verify_standing(
+        &self,
+        view: &View,
+        server: &McpServer,
+        now_s: u64,
+    ) -> Result<Standing, DecisionRefusal> {
+        let claims = self.token.claims();
+        let snapshot = &view.snapshot;
+        snapshot.acting_agent(&claims.client_id).map_err(DecisionRefusal::Told)?;
+        snapshot.verify_server(server).map_err(DecisionRefusal::Told)?;
+        let subject = attorn_registry::LockedSubject {
+            agent: &claims.client_id,
+            server: &server.id,
+            tool: None,
+            token_jti: Some(&claims.jti),
+            key: Some(claims.cnf),
+        };
+        if claims.epoch < snapshot.epoch || snapshot.is_revoked(&claims.jti) {
+            return Err(DecisionRefusal::Told(ReasonCode::TokenRevoked));
+        }
+        match snapshot.lock_on(&subject, now_s) {
+            None => Ok(Standing(())),
+            Some(_) => Err(DecisionRefusal::Told(ReasonCode::LockActive)),
+        }
+    }
+}
+
+/// Proof that caller and server are active and not locked. It permits handshakes, lists and what
+/// belongs to a permitted request; a tool, a resource or a prompt needs a `Permit`.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Standing(());

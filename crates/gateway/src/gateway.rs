@@ -1,0 +1,196 @@
+//! The gateway as a whole: what it is made of, and how it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attorn_audit::digest::PayloadKey;
+use attorn_journal::Journal;
+use attorn_net::{Client, Clock, Random, Shutdown};
+use attorn_oauth::dpop::NonceKey;
+use attorn_oauth::resource::IssuerUrl;
+use attorn_registry::{LifeCycle, Published};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::catalogue::ToolObserver;
+use crate::config::Config;
+use crate::cursor::CursorKey;
+use crate::front::Names;
+use crate::possession::Possession;
+use crate::record::Recorder;
+use crate::servers::{Behind, Servers};
+use crate::service::GatewayService;
+use crate::sessions::Sessions;
+use crate::tokens::Tokens;
+use crate::view::Views;
+
+/// What a gateway is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its part of the configuration.
+    pub config: Config,
+    /// The one issuer whose tokens count.
+    pub issuer: IssuerUrl,
+    /// The registry as it is now.
+    pub published: Arc<Published>,
+    /// Where intents, refusals and outcomes go.
+    pub journal: Journal,
+    /// The key under which arguments and results are recorded as digests.
+    pub payload_key: PayloadKey,
+    /// Wall time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// Reaches the servers.
+    pub client: Client,
+    /// Hears of tools the registry does not know as they are.
+    pub tool_observer: ToolObserver,
+}
+
+/// A running gateway. Clones are the same gateway.
+#[derive(Clone, Debug)]
+pub struct Gateway(Arc<Inner>);
+
+/// The shared parts of a gateway.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) issuer: IssuerUrl,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) names: Names,
+    pub(crate) views: Views,
+    pub(crate) tokens: Tokens,
+    pub(crate) possession: Possession,
+    pub(crate) cursors: CursorKey,
+    pub(crate) sessions: Sessions,
+    pub(crate) servers: Servers,
+    pub(crate) recorder: Recorder,
+    pub(crate) observer: ToolObserver,
+    // Tasks that need the whole gateway find it here.
+    itself: std::sync::Weak<Self>,
+}
+
+/// Why a gateway does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The cryptographic library refused a key of the right length.
+    #[error("the library refuses its keys")]
+    Key,
+}
+
+impl Gateway {
+    /// Starts a gateway. It asks every active server for its tools in the background, again and
+    /// again until `shutdown`; call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] when a key cannot be used.
+    pub fn start(parts: Parts, shutdown: Shutdown) -> Result<Self, StartError> {
+        let Parts { config, issuer, published, journal, payload_key, clock, random, client, .. } =
+            parts;
+        let nonce_key = NonceKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
+        let cursors = CursorKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
+        let possession = Possession::new(nonce_key, clock.now_s(), random.clone());
+        let inner = Arc::new_cyclic(|itself| Inner {
+            names: Names::new(&config),
+            views: Views::new(published),
+            tokens: Tokens::new(issuer.as_str().to_owned()),
+            possession,
+            cursors,
+            sessions: Sessions::new(config.session_idle_s),
+            servers: Servers::new(client, config.clone()),
+            recorder: Recorder::new(journal, clock.clone(), payload_key),
+            observer: parts.tool_observer,
+            config,
+            issuer,
+            clock,
+            random,
+            itself: itself.clone(),
+        });
+        drop(tokio::spawn(keep_house(Arc::clone(&inner), shutdown)));
+        Ok(Self(inner))
+    }
+
+    /// The HTTP service of all servers behind this gateway.
+    pub fn service(&self) -> GatewayService {
+        GatewayService::new(Arc::clone(&self.0))
+    }
+
+    /// Asks the server of this name for its tools now.
+    ///
+    /// # Errors
+    /// [`ListError`] when there is no such server, or it does not answer.
+    pub async fn list_tools(&self, server: &str) -> Result<(), ListError> {
+        let view = self.0.views.current();
+        let server = view.server(server).ok_or(ListError::ServerUnknown)?;
+        let behind = self.0.servers.behind(server).ok_or(ListError::ServerUnknown)?;
+        self.0.learn(&behind, server).await.map_err(|_failure| ListError::Unreachable)?;
+        let _first = behind.first_seen.set(()).is_ok();
+        Ok(())
+    }
+}
+
+/// Why a server's tools could not be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    /// No server of that name is behind this gateway.
+    #[error("no such server")]
+    ServerUnknown,
+    /// It does not answer, or not in MCP.
+    #[error("the server cannot be reached")]
+    Unreachable,
+}
+
+impl Inner {
+    /// Asks a server anew, in the background.
+    pub(crate) fn relist(&self, behind: &Arc<Behind>) {
+        let (Some(gateway), behind) = (self.itself.upgrade(), Arc::clone(behind)) else { return };
+        drop(tokio::spawn(async move {
+            let view = gateway.views.current();
+            if let Some(server) = view.snapshot.server(&behind.id) {
+                let _learned = gateway.learn(&behind, server).await.is_ok();
+            }
+        }));
+    }
+}
+
+/// Lists every active server at once and at intervals, and lets unused sessions go.
+async fn keep_house(gateway: Arc<Inner>, shutdown: Shutdown) {
+    let mut tick = interval(Duration::from_secs(gateway.config.relist_s.max(1)));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.started() => return,
+            _ = tick.tick() => {}
+        }
+        gateway.sessions.close_idle(gateway.clock.now_s());
+        list_all(&gateway).await;
+    }
+}
+
+async fn list_all(gateway: &Arc<Inner>) {
+    let mut listing = JoinSet::new();
+    let view = gateway.views.current();
+    for server in view.snapshot.servers().filter(|server| server.state == LifeCycle::Active) {
+        while listing.len() >= LISTED_AT_ONCE {
+            let _listed = listing.join_next().await;
+        }
+        let (gateway, server) = (Arc::clone(gateway), server.clone());
+        listing.spawn(async move { list_one(&gateway, &server).await });
+    }
+    while listing.join_next().await.is_some() {}
+}
+
+async fn list_one(gateway: &Inner, server: &attorn_registry::McpServer) {
+    let Some(behind) = gateway.servers.behind(server) else { return };
+    let listed = if behind.first_seen.initialized() {
+        gateway.learn(&behind, server).await
+    } else {
+        gateway.seen_server(server).await.map(drop)
+    };
+    if let Err(failure) = listed {
+        tracing::warn!(server = %server.name, %failure, "the tools could not be listed");
+    }
+}
+
+const LISTED_AT_ONCE: usize = 16;

@@ -1,0 +1,216 @@
+//! Intent before effect, outcome after.
+//!
+//! Forwarding takes a [`Recorded`] value, and the only way to one is an append to the journal that
+//! succeeded. What is true if the process dies:
+//! - before the append returns: nothing was forwarded;
+//! - between append and outcome: the journal holds a permit without an outcome, which is a finding;
+//! - after the outcome was handed over, before it is written: the same finding.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use attorn_audit::digest::PayloadKey;
+use attorn_audit::{Decision, Entry, Kind, Outcome};
+use attorn_journal::{Durability, Journal, JournalUnavailable};
+use attorn_net::Clock;
+use attorn_registry::{Class, ReasonCode};
+use tokio::time::Instant;
+
+/// Writes the journal for the gateway. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    journal: Journal,
+    clock: Clock,
+    key: PayloadKey,
+    noise: Mutex<HashMap<ReasonCode, Window>>,
+}
+
+/// A decision whose intent is in the journal. Without one the upstream cannot be called.
+///
+/// Dropped without [`Recorded::end`] it records that the caller gave up.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Recorded<P> {
+    // Invariant: made by `Recorder::intent` after its append succeeded. Held, not read: it is
+    // used up by the request that it permits.
+    _permit: P,
+    open: Open,
+}
+
+/// How a forwarded request ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) outcome: Outcome,
+    pub(crate) reason: Option<ReasonCode>,
+    /// HTTP status of the upstream.
+    pub(crate) status: Option<u16>,
+    /// Digest and size of what was relayed.
+    pub(crate) result: Option<(String, u64)>,
+}
+
+impl Ending {
+    pub(crate) fn new(outcome: Outcome) -> Self {
+        Self { outcome, reason: None, status: None, result: None }
+    }
+
+    /// Whether the upstream answered with a result, be it a tool's own error.
+    pub(crate) fn is_result(&self) -> bool {
+        self.result.is_some()
+    }
+}
+
+impl Recorder {
+    pub(crate) fn new(journal: Journal, clock: Clock, key: PayloadKey) -> Self {
+        Self(Arc::new(Inner { journal, clock, key, noise: Mutex::new(HashMap::new()) }))
+    }
+
+    /// Digest of arguments or results; the key stays with the log.
+    pub(crate) fn digest(&self, payload: &[u8]) -> String {
+        self.0.key.digest(payload)
+    }
+
+    /// Records that `entry` is about to happen. On an error nothing may be forwarded.
+    pub(crate) async fn intent<P>(
+        &self,
+        permit: P,
+        entry: &mut Entry,
+        durability: Durability,
+    ) -> Result<Recorded<P>, JournalUnavailable> {
+        entry.decision = Some(Decision::Permit);
+        entry.time_ms = self.0.clock.now_ms();
+        // Armed before the append: a caller that leaves while it runs may leave an intent behind,
+        // and that intent then gets its outcome.
+        let mut open = Open::new(self.clone(), entry);
+        match self.0.journal.append(entry.to_canonical(), durability).await {
+            Ok(_index) => Ok(Recorded { _permit: permit, open }),
+            Err(unavailable) => {
+                open.disarm();
+                Err(unavailable)
+            }
+        }
+    }
+
+    /// Records a refusal. The refusal stands whether or not this succeeds.
+    pub(crate) async fn refusal(&self, mut entry: Entry, reason: ReasonCode) {
+        entry.decision = Some(Decision::Deny);
+        entry.reason = Some(reason.as_str().to_owned());
+        entry.time_ms = self.0.clock.now_ms();
+        // Before a caller is known anybody can cause entries: beyond a rate they are counted only.
+        if entry.agent.is_none() {
+            match self.admit(reason, entry.time_ms / 1000) {
+                Some(0) => {}
+                Some(suppressed) => {
+                    entry.detail.insert("suppressed".to_owned(), suppressed.to_string());
+                }
+                None => return,
+            }
+        }
+        self.write(entry, Durability::Written).await;
+    }
+
+    /// Records a fact that no caller caused.
+    pub(crate) async fn fact(&self, mut entry: Entry) {
+        entry.time_ms = self.0.clock.now_ms();
+        self.write(entry, Durability::Written).await;
+    }
+
+    async fn write(&self, entry: Entry, durability: Durability) {
+        let (kind, id) = (entry.kind, entry.decision_id.clone());
+        if let Err(error) = self.0.journal.append(entry.to_canonical(), durability).await {
+            tracing::error!(%kind, decision_id = id, %error, "an entry could not be recorded");
+        }
+    }
+
+    /// Whether one more anonymous refusal of this kind is written out, and how many were not.
+    fn admit(&self, reason: ReasonCode, now_s: u64) -> Option<u64> {
+        let mut noise = self.0.noise.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = noise.entry(reason).or_default();
+        if window.second != now_s {
+            *window = Window { second: now_s, written: 0, suppressed: window.suppressed };
+        }
+        if window.written >= ANONYMOUS_PER_SECOND_MAX {
+            window.suppressed += 1;
+            return None;
+        }
+        window.written += 1;
+        Some(std::mem::take(&mut window.suppressed))
+    }
+}
+
+impl<P> Recorded<P> {
+    /// Records how it ended. Does not wait: the answer is not held up by its own record.
+    pub(crate) fn end(mut self, ending: Ending) {
+        self.open.end(ending);
+    }
+}
+
+/// How safe an intent must be before its effect (design: durability by class).
+pub(crate) fn durability(class: Class) -> Durability {
+    match class {
+        Class::Read => Durability::Written,
+        Class::Write | Class::Irreversible => Durability::Fsync,
+    }
+}
+
+/// An intent that has no outcome yet.
+#[derive(Debug)]
+struct Open {
+    recorder: Recorder,
+    // Invariant: `Some` until the outcome was handed over.
+    entry: Option<Box<Entry>>,
+    started: Instant,
+}
+
+impl Open {
+    fn new(recorder: Recorder, intent: &Entry) -> Self {
+        let mut entry = Entry::new(Kind::CallCompleted, intent.time_ms);
+        entry.agent.clone_from(&intent.agent);
+        entry.decision_id.clone_from(&intent.decision_id);
+        entry.method.clone_from(&intent.method);
+        entry.role.clone_from(&intent.role);
+        entry.server.clone_from(&intent.server);
+        entry.tool.clone_from(&intent.tool);
+        entry.trace_id.clone_from(&intent.trace_id);
+        Self { recorder, entry: Some(Box::new(entry)), started: Instant::now() }
+    }
+
+    fn disarm(&mut self) {
+        self.entry = None;
+    }
+
+    fn end(&mut self, ending: Ending) {
+        let Some(mut entry) = self.entry.take() else { return };
+        entry.outcome = Some(ending.outcome);
+        entry.reason = ending.reason.map(|reason| reason.as_str().to_owned());
+        entry.downstream_status = ending.status.map(|status| status.to_string());
+        if let Some((digest, bytes)) = ending.result {
+            entry.result_digest = Some(digest);
+            entry.result_bytes = Some(bytes);
+        }
+        entry.duration_us = u64::try_from(self.started.elapsed().as_micros()).ok();
+        let recorder = self.recorder.clone();
+        // Without a runtime the process is going down, and the missing outcome is the finding.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn(async move { recorder.fact(*entry).await }));
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.end(Ending::new(Outcome::Cancelled));
+    }
+}
+
+/// Anonymous refusals of one reason within one second.
+#[derive(Debug, Default)]
+struct Window {
+    second: u64,
+    written: u32,
+    suppressed: u64,
+}
+
+const ANONYMOUS_PER_SECOND_MAX: u32 = 50;

@@ -1,0 +1,179 @@
+//! The servers behind the gateway, as they were last seen.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use attorn_mcp::tool_definition::ToolDefinition;
+use attorn_mcp::{ParamHeader, Revision};
+use attorn_net::Client;
+use attorn_registry::{McpServer, ServerId, UpstreamSpec};
+use tokio::sync::OnceCell;
+
+use crate::config::Config;
+use crate::http_upstream::HttpUpstream;
+use crate::stdio::StdioUpstream;
+use crate::upstream::{Upstream, UpstreamSession};
+
+/// One server: how it is reached and what it showed of itself.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    pub(crate) id: ServerId,
+    pub(crate) upstream: Upstream,
+    /// Set once the server was asked for its era and tools.
+    pub(crate) first_seen: OnceCell<()>,
+    /// Set once a server of both eras was also asked in the older one.
+    pub(crate) older_seen: OnceCell<()>,
+    /// The gateway's own session with a server of an older revision.
+    pub(crate) own_session: ArcSwapOption<UpstreamSession>,
+    seen: ArcSwap<Seen>,
+    spec: UpstreamSpec,
+    last_id: AtomicU64,
+}
+
+/// What a server showed of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) era: Era,
+    tools: HashMap<String, SeenTool>,
+}
+
+/// Which revisions a server speaks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// Only those with a handshake.
+    #[default]
+    Older,
+    /// 2026-07-28; these are the revisions it names, as far as they are known here.
+    Modern(Vec<Revision>),
+}
+
+/// A tool as the server defines it now.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenTool {
+    pub(crate) digest: [u8; 32],
+    pub(crate) param_headers: Vec<ParamHeader>,
+}
+
+impl Behind {
+    fn new(server: &McpServer, upstream: Upstream) -> Self {
+        Self {
+            id: server.id.clone(),
+            upstream,
+            first_seen: OnceCell::new(),
+            older_seen: OnceCell::new(),
+            own_session: ArcSwapOption::empty(),
+            seen: ArcSwap::from_pointee(Seen::default()),
+            spec: server.upstream.clone(),
+            last_id: AtomicU64::new(0),
+        }
+    }
+
+    /// An identifier for one request; never used again.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn seen(&self) -> Arc<Seen> {
+        self.seen.load_full()
+    }
+
+    /// Takes a whole listing: tools it does not name are gone.
+    pub(crate) fn replace_seen(&self, era: Era, tools: &[ToolDefinition]) {
+        let mut seen = Seen { era, tools: HashMap::new() };
+        seen.add(tools);
+        self.seen.store(Arc::new(seen));
+    }
+
+    /// Takes one page, or a listing in another era: what it does not name stays.
+    pub(crate) fn add_seen(&self, tools: &[ToolDefinition]) {
+        let seen = self.seen();
+        let known = |tool: &ToolDefinition| {
+            seen.tool(&tool.name).is_some_and(|known| known.digest == tool.digest)
+        };
+        if tools.iter().all(known) {
+            return;
+        }
+        self.seen.rcu(|old| {
+            let mut seen = Seen::clone(old);
+            seen.add(tools);
+            seen
+        });
+    }
+}
+
+impl Seen {
+    pub(crate) fn tool(&self, name: &str) -> Option<&SeenTool> {
+        self.tools.get(name)
+    }
+
+    fn add(&mut self, tools: &[ToolDefinition]) {
+        for tool in tools {
+            let param_headers = tool.param_headers.clone();
+            self.tools
+                .insert(tool.name.clone(), SeenTool { digest: tool.digest, param_headers });
+        }
+    }
+}
+
+impl Era {
+    /// The revisions a client may be told about.
+    pub(crate) fn supported(&self) -> Vec<Revision> {
+        match self {
+            Self::Older => Revision::ALL.into_iter().filter(|one| !one.is_modern()).collect(),
+            Self::Modern(revisions) => revisions.clone(),
+        }
+    }
+
+    pub(crate) fn is_modern(&self) -> bool {
+        match self {
+            Self::Older => false,
+            Self::Modern(_) => true,
+        }
+    }
+}
+
+/// The servers by identifier.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    client: Client,
+    config: Config,
+    known: Mutex<HashMap<ServerId, Arc<Behind>>>,
+}
+
+impl Servers {
+    pub(crate) fn new(client: Client, config: Config) -> Self {
+        Self { client, config, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// The server as it is registered now. A changed registration is another server: no session,
+    /// connection or knowledge of the old one is used for it.
+    pub(crate) fn behind(&self, server: &McpServer) -> Option<Arc<Behind>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(behind) = known.get(&server.id)
+            && behind.spec == server.upstream
+        {
+            return Some(Arc::clone(behind));
+        }
+        let behind = Arc::new(Behind::new(server, self.connect(&server.upstream)?));
+        known.insert(server.id.clone(), Arc::clone(&behind));
+        Some(behind)
+    }
+
+    fn connect(&self, spec: &UpstreamSpec) -> Option<Upstream> {
+        match spec {
+            UpstreamSpec::Http { url } => {
+                let (answer, idle) = (self.config.answer_within(), self.config.idle_within());
+                let url = url.parse().ok()?;
+                Some(Upstream::Http(HttpUpstream::new(url, self.client.clone(), answer, idle)))
+            }
+            UpstreamSpec::Stdio { command, args, env } => {
+                let answer = self.config.answer_within();
+                Some(Upstream::Stdio(StdioUpstream::new(command, args, env.clone(), answer)))
+            }
+            // The admin API enforces itself.
+            UpstreamSpec::Builtin => None,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The HTTP service: which of the three things a request is for, and who answers it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use attorn_net::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response, request};
+use http_body::Body as HttpBody;
+use hyper::service::Service;
+
+use crate::exchange::Exchange;
+use crate::front::Verb;
+use crate::gateway::Inner;
+use crate::refusal::{HeadRefusal, Refusal};
+use crate::route::Route;
+use crate::tools_call;
+
+/// Serves the MCP endpoints, their metadata and the health check.
+#[derive(Clone, Debug)]
+pub struct GatewayService(Arc<Inner>);
+
+impl GatewayService {
+    pub(crate) fn new(gateway: Arc<Inner>) -> Self {
+        Self(gateway)
+    }
+}
+
+impl<B> Service<Request<B>> for GatewayService
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        let gateway = Arc::clone(&self.0);
+        Box::pin(async move { Ok(answer(gateway, request).await) })
+    }
+}
+
+async fn answer<B>(gateway: Arc<Inner>, request: Request<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Send,
+{
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    match Route::parse(&path) {
+        // Asked by load balancers under whatever name; it says no more than that we are here.
+        Some(Route::Health) if head.method == Method::GET => Response::new(Body::full("ok\n")),
+        Some(Route::Health) => {
+            Exchange::new(gateway, "").refuse(HeadRefusal::Method.into()).await
+        }
+        Some(Route::Metadata(name)) => metadata(gateway, &head, name).await,
+        Some(Route::Mcp(name)) => endpoint(Exchange::new(gateway, name), &head, body).await,
+        None => Exchange::new(gateway, "").refuse(HeadRefusal::PathUnknown.into()).await,
+    }
+}
+
+async fn metadata(gateway: Arc<Inner>, head: &request::Parts, name: &str) -> Response<Body> {
+    let refusal = if let Err(refusal) = gateway.names.verify(head) {
+        refusal
+    } else if head.method != Method::GET {
+        HeadRefusal::Method
+    } else if let Some(document) = gateway.metadata(name) {
+        return document;
+    } else {
+        HeadRefusal::PathUnknown
+    };
+    Exchange::new(gateway, name).refuse(refusal.into()).await
+}
+
+async fn endpoint<B>(mut exchange: Exchange, head: &request::Parts, body: B) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Send,
+{
+    let answered = match verb(&exchange, head) {
+        Ok(Verb::Post) => tools_call::handle(&mut exchange, head, body).await,
+        Ok(Verb::Get) => exchange.listen(head).await,
+        Ok(Verb::Delete) => exchange.close(head).await,
+        Err(refusal) => Err(refusal),
+    };
+    match answered {
+        Ok(response) => response,
+        Err(refusal) => exchange.refuse(refusal).await,
+    }
+}
+
+fn verb(exchange: &Exchange, head: &request::Parts) -> Result<Verb, Refusal> {
+    exchange.gateway.names.verify(head)?;
+    Ok(Verb::of(head)?)
+}

@@ -1,0 +1,198 @@
+//! Sessions of the revisions before 2026-07-28 (MCP 2025-11-25, Transports, Session Management).
+//!
+//! The identifier a client sees is ours; the upstream's own stays inside. A session belongs to the
+//! subject, the client and the key that opened it: to anyone else it does not exist.
+//!
+//! Not here: sessions of 2026-07-28, which has none, and sessions that survive a restart.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use attorn_jose::{Jkt, base64url};
+use attorn_mcp::Revision;
+use attorn_registry::ServerId;
+
+use crate::pending::Pending;
+use crate::upstream::UpstreamSession;
+
+/// Whom a session belongs to. All three must be the same on every request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Principal {
+    pub(crate) subject: String,
+    pub(crate) client_id: String,
+    pub(crate) key: Jkt,
+}
+
+/// One open session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) principal: Principal,
+    pub(crate) server: ServerId,
+    /// The revision that client and upstream agreed on.
+    pub(crate) revision: Revision,
+    pub(crate) upstream: UpstreamSession,
+    /// What is asked and not answered yet, in both directions.
+    pub(crate) pending: Pending,
+    used_s: AtomicU64,
+}
+
+impl Session {
+    pub(crate) fn new(
+        principal: Principal,
+        server: ServerId,
+        revision: Revision,
+        upstream: UpstreamSession,
+    ) -> Self {
+        let pending = Pending::default();
+        Self { principal, server, revision, upstream, pending, used_s: AtomicU64::new(0) }
+    }
+}
+
+/// The sessions of this gateway.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<String, Arc<Session>>>,
+    idle_s: u64,
+}
+
+/// Why no session was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManySessions;
+
+impl Sessions {
+    pub(crate) fn new(idle_s: u64) -> Self {
+        Self { open: Mutex::new(HashMap::new()), idle_s }
+    }
+
+    /// Whether `principal` may open one more. Asked before the upstream is bothered.
+    pub(crate) fn has_room(&self, principal: &Principal, now_s: u64) -> Result<(), TooManySessions> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= SESSIONS_MAX {
+            open.retain(|_, session| !self.is_idle(session, now_s));
+        }
+        let own = open.values().filter(|session| &session.principal == principal).count();
+        if open.len() >= SESSIONS_MAX || own >= SESSIONS_PER_PRINCIPAL_MAX {
+            return Err(TooManySessions);
+        }
+        Ok(())
+    }
+
+    /// Opens a session and names it. MCP 2025-11-25, Session Management: globally unique,
+    /// cryptographically secure, visible ASCII.
+    pub(crate) fn open(&self, session: Session, random: &[u8; 24], now_s: u64) -> String {
+        let id = base64url(random);
+        session.used_s.store(now_s, Ordering::Relaxed);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(id.clone(), Arc::new(session));
+        id
+    }
+
+    /// The session of this identifier, if it is the caller's and the server's. Somebody else's
+    /// session and no session look alike.
+    pub(crate) fn find(
+        &self,
+        id: &str,
+        principal: &Principal,
+        server: &ServerId,
+        now_s: u64,
+    ) -> Option<Arc<Session>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = open.get(id)?;
+        if self.is_idle(session, now_s) {
+            open.remove(id);
+            return None;
+        }
+        if &session.principal != principal || &session.server != server {
+            return None;
+        }
+        session.used_s.store(now_s, Ordering::Relaxed);
+        Some(Arc::clone(session))
+    }
+
+    /// Forgets a session that the client ended or the upstream no longer knows.
+    pub(crate) fn close_same(&self, session: &Arc<Session>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, other| !Arc::ptr_eq(other, session));
+    }
+
+    /// Forgets every session nobody used for long; the upstream's side ends with it.
+    pub(crate) fn close_idle(&self, now_s: u64) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, session| !self.is_idle(session, now_s));
+    }
+
+    fn is_idle(&self, session: &Session, now_s: u64) -> bool {
+        now_s.saturating_sub(session.used_s.load(Ordering::Relaxed)) > self.idle_s
+    }
+}
+
+const SESSIONS_MAX: usize = 65_536;
+// Each may hold a child process of a stdio upstream.
+const SESSIONS_PER_PRINCIPAL_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use attorn_jose::sha256;
+
+    use super::*;
+
+    fn principal(subject: &str, client_id: &str, key: &str) -> Principal {
+        Principal {
+            subject: subject.to_owned(),
+            client_id: client_id.to_owned(),
+            key: base64url(&sha256(key.as_bytes())).parse().unwrap(),
+        }
+    }
+
+    fn server(byte: u8) -> ServerId {
+        ServerId::from_random(&[byte; 16])
+    }
+
+    fn session(principal: &Principal) -> Session {
+        let upstream = UpstreamSession::Http { id: None };
+        Session::new(principal.clone(), server(1), Revision::V2025_11_25, upstream)
+    }
+
+    #[test]
+    fn a_session_is_bound_to_subject_client_key_and_server() {
+        let sessions = Sessions::new(60);
+        let own = principal("agt_a", "agt_a", "k");
+        let id = sessions.open(session(&own), &[3; 24], 100);
+        assert!(sessions.find(&id, &own, &server(1), 100).is_some());
+        for other in [
+            principal("agt_b", "agt_a", "k"),
+            principal("agt_a", "agt_b", "k"),
+            principal("agt_a", "agt_a", "l"),
+        ] {
+            assert!(sessions.find(&id, &other, &server(1), 100).is_none());
+        }
+        assert!(sessions.find(&id, &own, &server(2), 100).is_none());
+        assert!(sessions.find("AAAA", &own, &server(1), 100).is_none());
+    }
+
+    #[test]
+    fn a_session_ends_when_closed_or_unused() {
+        let sessions = Sessions::new(60);
+        let own = principal("agt_a", "agt_a", "k");
+        let first = sessions.open(session(&own), &[3; 24], 100);
+        let open = sessions.find(&first, &own, &server(1), 100).unwrap();
+        sessions.close_same(&open);
+        assert!(sessions.find(&first, &own, &server(1), 100).is_none());
+        let second = sessions.open(session(&own), &[4; 24], 100);
+        assert!(sessions.find(&second, &own, &server(1), 160).is_some());
+        assert!(sessions.find(&second, &own, &server(1), 221).is_none());
+    }
+
+    #[test]
+    fn one_principal_cannot_take_all_sessions() {
+        let sessions = Sessions::new(60);
+        let (own, other) = (principal("agt_a", "agt_a", "k"), principal("agt_b", "agt_b", "l"));
+        for byte in 0..64 {
+            assert_eq!(sessions.has_room(&own, 100), Ok(()));
+            sessions.open(session(&own), &[byte; 24], 100);
+        }
+        assert_eq!(sessions.has_room(&own, 100), Err(TooManySessions));
+        assert_eq!(sessions.has_room(&other, 100), Ok(()));
+    }
+}

@@ -1,0 +1,178 @@
+//! An MCP server that is a child process, reached over its standard streams (MCP 2026-07-28 and
+//! 2025-11-25, stdio).
+//!
+//! Every session of an older revision has a child of its own, because such a server takes the
+//! process for the session. Requests of 2026-07-28 share one child: they carry all they need.
+//! A child runs without a shell, in its own process group, with nothing of our environment but
+//! what the operator lists; it is started again with growing pauses, and its group dies with it.
+//!
+//! Message identifiers and progress tokens are the gateway's own and occur once, so that answers of
+//! a shared child reach the caller that asked and nobody else.
+//!
+//! Not here: Windows, and a restart of the child of a session, whose state died with it.
+
+mod child;
+mod desk;
+mod lines;
+mod pause;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::record::Recorded;
+use crate::stdio::child::{Child, ChildCommand};
+use crate::stdio::pause::Pause;
+use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure};
+
+/// A server reached over the standard streams of a child process.
+#[derive(Debug)]
+pub(crate) struct StdioUpstream {
+    command: ChildCommand,
+    answer_within: Duration,
+    shared: Mutex<Shared>,
+    sessions: Arc<Semaphore>,
+}
+
+/// The child of all requests that belong to no session.
+#[derive(Debug, Default)]
+struct Shared {
+    child: Option<Arc<Child>>,
+    started: Option<Instant>,
+    pause: Pause,
+}
+
+/// The child that serves one session. Dropping it ends the child.
+#[derive(Debug)]
+pub(crate) struct StdioSession {
+    child: Child,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl StdioSession {
+    /// Ends the child: first its input, then its process group.
+    pub(crate) fn close(&self) {
+        self.child.stop();
+    }
+}
+
+impl StdioUpstream {
+    /// The program, its arguments and its whole environment. Nothing is started before it is
+    /// needed.
+    pub(crate) fn new(
+        program: &str,
+        arguments: &[String],
+        environment: BTreeMap<String, String>,
+        answer_within: Duration,
+    ) -> Self {
+        let command = ChildCommand {
+            program: program.to_owned(),
+            arguments: arguments.to_vec(),
+            environment,
+        };
+        Self {
+            command,
+            answer_within,
+            shared: Mutex::default(),
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+        }
+    }
+
+    /// Sends a message and waits for the first of its answer. Without a session the message is of
+    /// 2026-07-28 and goes to a child that all callers share.
+    pub(crate) async fn call<P>(
+        &self,
+        _recorded: &Recorded<P>,
+        session: Option<&StdioSession>,
+        outgoing: Outgoing,
+    ) -> Result<Reply, UpstreamFailure> {
+        match session {
+            Some(session) => session.child.send(outgoing, self.answer_within).await,
+            None => self.send_shared(outgoing).await,
+        }
+    }
+
+    /// Starts a child for one session of an older revision with its `initialize` request.
+    pub(crate) async fn open<P>(
+        &self,
+        _recorded: &Recorded<P>,
+        outgoing: Outgoing,
+    ) -> Result<(StdioSession, Reply), UpstreamFailure> {
+        self.open_session(outgoing).await
+    }
+
+    /// The messages of a session's child that belong to no call. One listener at a time.
+    pub(crate) async fn listen<P>(
+        &self,
+        _recorded: &Recorded<P>,
+        session: &StdioSession,
+    ) -> Result<Messages, UpstreamFailure> {
+        session.child.listen().map(Messages::Channel)
+    }
+
+    async fn send_shared(&self, outgoing: Outgoing) -> Result<Reply, UpstreamFailure> {
+        let child = self.shared_child()?;
+        child.send(outgoing, self.answer_within).await
+    }
+
+    async fn open_session(
+        &self,
+        outgoing: Outgoing,
+    ) -> Result<(StdioSession, Reply), UpstreamFailure> {
+        let slot = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| {
+            tracing::warn!(program = %self.command.program, "too many children of sessions");
+            UpstreamFailure::Unreachable
+        })?;
+        let now = Instant::now();
+        self.lock().pause.verify_over(now)?;
+        let opened = async {
+            let child = Child::start(&self.command)?;
+            let reply = child.send(outgoing, self.answer_within).await?;
+            Ok((StdioSession { child, _slot: slot }, reply))
+        };
+        let opened = opened.await;
+        // A command that cannot even answer `initialize` must not be forked on every attempt.
+        if opened.is_err() {
+            self.lock().pause.failed(Duration::ZERO, Instant::now());
+        } else {
+            self.lock().pause.reset();
+        }
+        opened
+    }
+
+    /// The shared child, started if it is not there. A call that was under way when it died has
+    /// failed; this is the next one.
+    fn shared_child(&self) -> Result<Arc<Child>, UpstreamFailure> {
+        let mut shared = self.lock();
+        if let Some(child) = shared.child.as_ref().filter(|child| child.is_open()) {
+            return Ok(Arc::clone(child));
+        }
+        let now = Instant::now();
+        if shared.child.take().is_some() {
+            let lived = shared.started.map(|started| now - started).unwrap_or_default();
+            shared.pause.failed(lived, now);
+        }
+        shared.pause.verify_over(now)?;
+        let started = Child::start(&self.command).map(Arc::new);
+        match &started {
+            Ok(child) => {
+                shared.child = Some(Arc::clone(child));
+                shared.started = Some(now);
+            }
+            Err(_) => shared.pause.failed(Duration::ZERO, now),
+        }
+        started
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Children of sessions at one server.
+const SESSIONS_MAX: usize = 64;

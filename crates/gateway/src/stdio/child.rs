@@ -1,0 +1,298 @@
+//! One running child and the task that owns its pipes.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use attorn_json::{Limits, Value};
+use attorn_mcp::emit;
+use bytes::Bytes;
+use http::StatusCode;
+use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessGroup};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::{mpsc, watch};
+
+use crate::stdio::desk::{Desk, First, Ticket};
+use crate::stdio::lines::{LineFault, log, read_line};
+use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure};
+
+/// What is started.
+#[derive(Clone)]
+pub(super) struct ChildCommand {
+    pub(super) program: String,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: BTreeMap<String, String>,
+}
+
+/// Arguments and environment may hold credentials.
+impl std::fmt::Debug for ChildCommand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChildCommand").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+/// A running child. Dropping the last handle ends it.
+#[derive(Debug)]
+pub(super) struct Child {
+    line: Arc<Line>,
+    stop: watch::Sender<bool>,
+}
+
+/// The way to a child, shared with those who wait for it.
+#[derive(Debug)]
+struct Line {
+    desk: Mutex<Desk>,
+    outbox: mpsc::Sender<Bytes>,
+}
+
+impl Child {
+    /// Starts the command: no shell, a process group of its own, only the given environment.
+    pub(super) fn start(command: &ChildCommand) -> Result<Self, UpstreamFailure> {
+        let mut group = spawn(command).map_err(|error| {
+            tracing::warn!(program = %command.program, %error, "the server cannot be started");
+            UpstreamFailure::Unreachable
+        })?;
+        let pipes = group.take_pipes().ok_or(UpstreamFailure::Unreachable)?;
+        let (outbox, letters) = mpsc::channel(OUTBOX_MAX);
+        let (stop, stopped) = watch::channel(false);
+        let line = Arc::new(Line { desk: Mutex::default(), outbox });
+        let program = command.program.clone();
+        tokio::spawn(supervise(group, pipes, Arc::clone(&line), letters, stopped, program));
+        Ok(Self { line, stop })
+    }
+
+    /// Whether the child still answers.
+    pub(super) fn is_open(&self) -> bool {
+        self.line.with_desk(|desk| desk.ending().is_none())
+    }
+
+    /// Ends the child: its input is closed, and after a grace its group is killed.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// The messages that belong to no request.
+    pub(super) fn listen(&self) -> Result<mpsc::Receiver<Bytes>, UpstreamFailure> {
+        self.line.with_desk(Desk::listen)
+    }
+
+    /// Writes one message and waits for the first message that answers it.
+    pub(super) async fn send(
+        &self,
+        outgoing: Outgoing,
+        within: Duration,
+    ) -> Result<Reply, UpstreamFailure> {
+        let Some(id) = outgoing.id else { return self.send_only(outgoing.message, within).await };
+        let line = Arc::clone(&self.line);
+        let ticket = line.with_desk(|desk| desk.register(id, &outgoing.message))?;
+        let Ticket { first, messages, watch, mut over } = ticket;
+        // From here on, whoever leaves cancels.
+        let open = OpenRequest { line, id };
+        let answer = async {
+            self.write(outgoing.message).await?;
+            first.await.map_err(|_| UpstreamFailure::Interrupted)
+        };
+        match tokio::time::timeout(within, answer).await {
+            Err(_late) => Err(UpstreamFailure::Timeout),
+            Ok(Err(failure)) => Err(self.line.with_desk(|desk| desk.ending().unwrap_or(failure))),
+            Ok(Ok(First::Answer(message))) => {
+                Ok(Reply::Message { status: StatusCode::OK, message })
+            }
+            Ok(Ok(First::Stream)) => {
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = watch.closed() => {}
+                        _closed = &mut over => {}
+                    }
+                    drop(open);
+                });
+                Ok(Reply::Stream(Messages::Channel(messages)))
+            }
+        }
+    }
+
+    /// Writes a notification or a response; nothing answers it.
+    async fn send_only(&self, message: Bytes, within: Duration) -> Result<Reply, UpstreamFailure> {
+        // A cancelled request gets no answer: MCP 2025-11-25, Cancellation.
+        if let Some(id) = cancelled_id(&message) {
+            self.line.with_desk(|desk| desk.withdraw(id));
+        }
+        let written = tokio::time::timeout(within, self.write(message)).await;
+        written.map_err(|_late| UpstreamFailure::Timeout)??;
+        Ok(Reply::Accepted)
+    }
+
+    async fn write(&self, message: Bytes) -> Result<(), UpstreamFailure> {
+        self.line.outbox.send(message).await.map_err(|_| UpstreamFailure::Interrupted)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Line {
+    fn with_desk<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> T {
+        work(&mut self.desk.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the child that an answer is no longer wanted: MCP 2026-07-28, stdio, Cancellation.
+    fn cancel(&self, id: u64) {
+        // A full outbox means a child that does not read; it would not read this either.
+        drop(self.outbox.try_send(Bytes::from(emit::cancelled(id))));
+    }
+}
+
+/// A request somebody waits for. Dropped before its answer came, it cancels.
+struct OpenRequest {
+    line: Arc<Line>,
+    id: u64,
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        if self.line.with_desk(|desk| desk.withdraw(self.id)) {
+            self.line.cancel(self.id);
+        }
+    }
+}
+
+/// The process group of a child. Killed when dropped, also when the runtime goes down.
+#[derive(Debug)]
+struct Group {
+    child: Box<dyn ChildWrapper>,
+}
+
+/// The three pipes of a child.
+struct Pipes {
+    input: ChildStdin,
+    output: ChildStdout,
+    errors: ChildStderr,
+}
+
+impl Group {
+    fn take_pipes(&mut self) -> Option<Pipes> {
+        let input = self.child.stdin().take()?;
+        let output = self.child.stdout().take()?;
+        let errors = self.child.stderr().take()?;
+        Some(Pipes { input, output, errors })
+    }
+
+    /// MCP 2026-07-28, stdio, Shutdown: a request to end, then force. The whole group goes, also
+    /// what the child has started.
+    async fn end(mut self) {
+        drop(self.child.signal(SIGTERM));
+        if tokio::time::timeout(TERM_GRACE, self.child.inner_mut().wait()).await.is_err() {
+            tracing::debug!("a child ignored the request to end");
+        }
+        drop(self.child.start_kill());
+        drop(tokio::time::timeout(TERM_GRACE, self.child.wait()).await);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        drop(self.child.start_kill());
+    }
+}
+
+fn spawn(command: &ChildCommand) -> std::io::Result<Group> {
+    let mut wrapped = CommandWrap::with_new(&command.program, |process| {
+        process
+            .args(&command.arguments)
+            .env_clear()
+            .envs(&command.environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+    });
+    wrapped.wrap(ProcessGroup::leader());
+    Ok(Group { child: wrapped.spawn()? })
+}
+
+/// Moves messages until the child ends, breaks a rule, or is no longer wanted. If this task dies,
+/// the group dies with it.
+async fn supervise(
+    group: Group,
+    pipes: Pipes,
+    line: Arc<Line>,
+    letters: mpsc::Receiver<Bytes>,
+    stopped: watch::Receiver<bool>,
+    program: String,
+) {
+    let Pipes { input, output, errors } = pipes;
+    let log_errors = async {
+        log(BufReader::new(errors), &program).await;
+        std::future::pending::<()>().await;
+    };
+    let failure = tokio::select! {
+        failure = read_messages(output, &line) => failure,
+        () = write_messages(input, letters, stopped) => UpstreamFailure::Interrupted,
+        () = log_errors => UpstreamFailure::Interrupted,
+    };
+    line.with_desk(|desk| desk.end(failure));
+    tracing::debug!(%program, %failure, "the server ended");
+    group.end().await;
+}
+
+async fn read_messages(output: ChildStdout, line: &Line) -> UpstreamFailure {
+    let mut output = BufReader::new(output);
+    let mut text = Vec::new();
+    loop {
+        match read_line(&mut output, &mut text, Limits::MESSAGE.bytes_max).await {
+            Ok(()) => {
+                if let Some(id) = line.with_desk(|desk| desk.deliver(&text)) {
+                    line.cancel(id);
+                }
+            }
+            Err(LineFault::End) => return UpstreamFailure::Interrupted,
+            Err(LineFault::TooLong) => return UpstreamFailure::TooLong,
+        }
+    }
+}
+
+/// Writes until nobody sends any more. Then the input is closed, which asks the child to end, and
+/// the child is given a moment to do so.
+async fn write_messages(
+    mut input: ChildStdin,
+    mut letters: mpsc::Receiver<Bytes>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let message = tokio::select! {
+            message = letters.recv() => message,
+            _gone = stopped.wait_for(|stop| *stop) => None,
+        };
+        let Some(message) = message else { break };
+        let mut framed = Vec::with_capacity(message.len() + 1);
+        // MCP 2026-07-28, stdio: one line per message. In JSON a raw line end stands only between
+        // tokens.
+        framed.extend(message.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+        framed.push(b'\n');
+        if input.write_all(&framed).await.is_err() || input.flush().await.is_err() {
+            break;
+        }
+    }
+    drop(input);
+    tokio::time::sleep(INPUT_GRACE).await;
+}
+
+fn cancelled_id(message: &[u8]) -> Option<u64> {
+    let document = attorn_json::parse(message, &Limits::MESSAGE).ok()?;
+    let method = document.value().member("method").and_then(Value::string)?;
+    if method != "notifications/cancelled" {
+        return None;
+    }
+    document.value().member("params")?.member("requestId")?.number()?.parse().ok()
+}
+
+const OUTBOX_MAX: usize = 64;
+const SIGTERM: i32 = 15;
+/// Between the end of its input and the request to end.
+const INPUT_GRACE: Duration = Duration::from_secs(2);
+/// Between the request to end and force.
+const TERM_GRACE: Duration = Duration::from_secs(2);

@@ -1,0 +1,132 @@
+//! Access tokens: verified once, judged against the current snapshot on every call.
+//!
+//! The cache holds only digests of tokens and what their signatures vouched for. A hit is worth as
+//! much as a verification: audience, times, epoch, revocation, agent and key are compared again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use attorn_jose::sha256;
+use attorn_oauth::access_token::{self, Expected, TokenRefusal, VerifiedToken};
+use attorn_oauth::challenge::{Presented, presented};
+use attorn_registry::{ReasonCode, Snapshot};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::refusal::CredentialRefusal;
+use crate::view::View;
+
+/// Verified tokens by the SHA-256 of their text.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    issuer: String,
+    parts: [Mutex<HashMap<[u8; 32], Held>>; PARTS],
+}
+
+#[derive(Debug)]
+struct Held {
+    token: VerifiedToken,
+    keys_generation: u64,
+}
+
+impl Tokens {
+    pub(crate) fn new(issuer: String) -> Self {
+        Self { issuer, parts: std::array::from_fn(|_| Mutex::default()) }
+    }
+
+    /// The token of a request for `audience`.
+    pub(crate) fn verify(
+        &self,
+        headers: &HeaderMap,
+        audience: &str,
+        view: &View,
+        now_s: u64,
+    ) -> Result<VerifiedToken, CredentialRefusal> {
+        let text = token_text(headers)?;
+        let digest = sha256(text.as_bytes());
+        let token = match self.held(&digest, view.keys_generation) {
+            Some(token) => {
+                if token.claims().aud != audience {
+                    return Err(CredentialRefusal::Token(TokenRefusal::Audience));
+                }
+                token.still_valid(now_s).map_err(CredentialRefusal::Token)?;
+                token
+            }
+            None => {
+                let expected = Expected { issuer: &self.issuer, audience, keys: &view.keys };
+                let token = access_token::verify(text, &expected, now_s)
+                    .map_err(CredentialRefusal::Token)?;
+                self.hold(digest, &token, view.keys_generation, now_s);
+                token
+            }
+        };
+        verify_current(&token, &view.snapshot, now_s)?;
+        Ok(token)
+    }
+
+    fn held(&self, digest: &[u8; 32], keys_generation: u64) -> Option<VerifiedToken> {
+        let part = self.part(digest)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = part.get(digest)?;
+        (held.keys_generation == keys_generation).then(|| held.token.clone())
+    }
+
+    fn hold(&self, digest: [u8; 32], token: &VerifiedToken, keys_generation: u64, now_s: u64) {
+        let Some(part) = self.part(&digest) else { return };
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        if part.len() >= PART_ENTRIES_MAX {
+            part.retain(|_, held| held.token.still_valid(now_s).is_ok());
+        }
+        // Only the issuer's signatures get here, so a full part of valid tokens is honest load;
+        // emptying it costs time and nothing else.
+        if part.len() >= PART_ENTRIES_MAX {
+            part.clear();
+        }
+        part.insert(digest, Held { token: token.clone(), keys_generation });
+    }
+
+    fn part(&self, digest: &[u8; 32]) -> Option<&Mutex<HashMap<[u8; 32], Held>>> {
+        let [first, ..] = *digest;
+        self.parts.get(usize::from(first) % PARTS)
+    }
+}
+
+/// The token of the one `Authorization` header. Nothing else carries a token: not the query, not
+/// the body (MCP 2026-07-28, Authorization, Token Requirements).
+fn token_text(headers: &HeaderMap) -> Result<&str, CredentialRefusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(CredentialRefusal::TokenMissing)?;
+    if values.next().is_some() {
+        return Err(CredentialRefusal::TokenMalformed);
+    }
+    let value = value.to_str().map_err(|_| CredentialRefusal::TokenMalformed)?;
+    match presented(value).ok_or(CredentialRefusal::TokenMalformed)? {
+        Presented::Dpop(token) => Ok(token),
+        // RFC 9449 section 7.2: a bound token under `Bearer` is refused.
+        Presented::Bearer(_) => Err(CredentialRefusal::BearerNotAllowed),
+    }
+}
+
+/// What may have changed since the token was issued, or since it was verified.
+fn verify_current(
+    token: &VerifiedToken,
+    snapshot: &Snapshot,
+    now_s: u64,
+) -> Result<(), CredentialRefusal> {
+    let claims = token.claims();
+    if claims.epoch < snapshot.epoch || snapshot.is_revoked(&claims.jti) {
+        return Err(CredentialRefusal::TokenRevoked);
+    }
+    let agent = snapshot
+        .agent(&claims.client_id)
+        .ok_or(CredentialRefusal::Caller(ReasonCode::AgentUnknown))?;
+    // The agent may use other keys for its proofs than it registered, but not one it gave up.
+    let given_up = agent.keys.iter().any(|key| key.jkt == claims.cnf)
+        && agent.accepted_key(&claims.cnf, now_s).is_none();
+    if given_up {
+        return Err(CredentialRefusal::TokenRevoked);
+    }
+    Ok(())
+}
+
+const PARTS: usize = 16;
+const PART_ENTRIES_MAX: usize = 4096;

@@ -1,0 +1,160 @@
+//! The walk of one POST, and of the one that matters: `tools/call`. Read this file first.
+//!
+//! The order is a security property. Nothing of the body is read before the caller proved its key;
+//! nothing outside happens between the decision and its recorded intent; what is unknown and what
+//! is forbidden answer alike.
+
+use std::sync::Arc;
+
+use attorn_json::Limits;
+use attorn_mcp::{ClientMessage, HeaderView, Method, Request, check_param_headers};
+use attorn_net::Body;
+use attorn_policy::{Denial, Operation, Permit, Visibility};
+use attorn_registry::{McpServer, ReasonCode};
+use bytes::Bytes;
+use http::{Response, request};
+use http_body::Body as HttpBody;
+
+use crate::arrival::{Arrived, read_body};
+use crate::exchange::{Caller, Exchange};
+use crate::front::{Verb, verify_post};
+use crate::methods;
+use crate::record::durability;
+use crate::refusal::{DecisionRefusal, HeadRefusal, MessageRefusal, Refusal};
+use crate::servers::{Behind, SeenTool};
+use crate::view::View;
+
+/// Answers one POST to the MCP endpoint of a server.
+pub(crate) async fn handle<B>(
+    exchange: &mut Exchange,
+    head: &request::Parts,
+    body: B,
+) -> Result<Response<Body>, Refusal>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    // 0. The head: media types, sizes, and a server of that name.
+    let (gateway, view) = (Arc::clone(&exchange.gateway), Arc::clone(&exchange.view));
+    let bytes_max = gateway.config.body_bytes_max.get();
+    verify_post(&head.headers, bytes_max)?;
+    let server = view.server(&exchange.server_name).ok_or(HeadRefusal::PathUnknown)?;
+
+    // 1 and 2. A token that counts now, and proof of its key, which is burned.
+    let caller = exchange.enter(head, Verb::Post, &view, server)?;
+
+    // 3. The message, parsed once; its headers say the same.
+    let body = read_body(body, bytes_max).await?;
+    let document = attorn_json::parse(&body, &Limits::MESSAGE).map_err(MessageRefusal::Json)?;
+    let Arrived { message, headers, session, trace } = exchange.arrive(head, &document, &caller)?;
+    let call = match message {
+        ClientMessage::Request(call) if call.method == Method::ToolsCall => call,
+        other => {
+            let arrived = Arrived { message: other, headers, session, trace };
+            return methods::handle(exchange, arrived, &body, (caller, server)).await;
+        }
+    };
+
+    // 4 and 5. Server, tool, definition, scope, policy: a permit or nothing.
+    let behind = gateway.seen_server(server).await?;
+    exchange.verify_era(&call.method, &behind)?;
+    let permit = exchange.decide_call(&view, server, &caller, &call)?;
+    let seen = behind.seen();
+    let tool = verify_definition(&call, server, &seen)?;
+    exchange.verify_params(&headers, &call, tool)?;
+
+    // 6. The intent is recorded before anything leaves.
+    let durability = durability(permit.class());
+    let recorded = exchange.record(permit, durability).await?;
+
+    // 8. A new request, made from what was decided.
+    let relay = exchange.relay(&behind, caller, session.as_ref(), &call);
+    let mut outgoing = relay.outgoing(&call, None, &trace);
+    outgoing.mirror(&call, &tool.param_headers);
+    let upstream_session = session.as_ref().map(|session| &session.upstream);
+    let reply = behind.upstream.call(&recorded, upstream_session, outgoing).await;
+
+    // 9. Only parsed, judged and rewritten messages come back. Never a refusal from here on.
+    Ok(exchange.answer(relay, recorded, reply, (&call, &body, trace)))
+}
+
+impl Exchange {
+    /// Asks the policy about one tool call and notes what it says.
+    fn decide_call(
+        &mut self,
+        view: &View,
+        server: &McpServer,
+        caller: &Caller,
+        call: &Request<'_>,
+    ) -> Result<Permit, Refusal> {
+        let name = call.name().unwrap_or_default();
+        let arguments = call.arguments();
+        self.note_call(server, &name, arguments);
+        let question = caller.question(view, server, Operation::Tool(&name), self.now_s);
+        let question = question.ok_or(DecisionRefusal::Hidden(ReasonCode::PolicyError))?;
+        let arguments = arguments.map(attorn_json::Value::text);
+        let decided =
+            attorn_policy::decide(&attorn_policy::Request { arguments, ..question });
+        let permit = decided.map_err(|denial| self.denied(denial, DecisionRefusal::ToldOfCall))?;
+        self.note_permit(&permit);
+        Ok(permit)
+    }
+
+    /// Turns a denial into what the caller may learn of it.
+    pub(crate) fn denied(
+        &mut self,
+        denial: Denial,
+        told: fn(ReasonCode) -> DecisionRefusal,
+    ) -> DecisionRefusal {
+        self.entry.rule = denial.rule;
+        match denial.visibility {
+            Visibility::Hidden => DecisionRefusal::Hidden(denial.reason),
+            Visibility::StepUp(scope) => DecisionRefusal::StepUp { reason: denial.reason, scope },
+            Visibility::Told => told(denial.reason),
+        }
+    }
+
+    /// MCP 2026-07-28, Streamable HTTP, Server Behavior for Custom Headers: what the client
+    /// mirrored must equal the arguments. What goes on is made from the arguments alone.
+    fn verify_params(
+        &self,
+        headers: &HeaderView<'_>,
+        call: &Request<'_>,
+        tool: &SeenTool,
+    ) -> Result<(), MessageRefusal> {
+        if !self.revision.is_modern() {
+            return Ok(());
+        }
+        check_param_headers(headers, call.arguments(), &tool.param_headers)
+            .map_err(MessageRefusal::Frame)
+    }
+
+    /// A server that speaks only older revisions must look like one, so that clients of both eras
+    /// fall back to its handshake (MCP 2026-07-28, Versioning, Backward Compatibility).
+    pub(crate) fn verify_era(&self, method: &Method, behind: &Behind) -> Result<(), MessageRefusal> {
+        if !self.revision.is_modern() || behind.seen().era.is_modern() {
+            return Ok(());
+        }
+        Err(match method {
+            // The answer on which every known client starts the handshake of the older revisions.
+            Method::ServerDiscover => MessageRefusal::MethodUnknown,
+            _ => self.version_unsupported(self.revision.as_str()),
+        })
+    }
+}
+
+/// A tool is its definition: what the server shows now must be what the owner approved. The
+/// snapshot may not have heard yet of what this process saw.
+fn verify_definition<'s>(
+    call: &Request<'_>,
+    server: &McpServer,
+    seen: &'s crate::servers::Seen,
+) -> Result<&'s SeenTool, DecisionRefusal> {
+    let name = call.name().unwrap_or_default();
+    let approved = server.tools.get(name.as_ref()).and_then(|tool| tool.approved.as_ref());
+    let tool = seen.tool(&name).ok_or(DecisionRefusal::Hidden(ReasonCode::ToolUnknown))?;
+    if approved.is_some_and(|approved| approved.digest == tool.digest) {
+        Ok(tool)
+    } else {
+        Err(DecisionRefusal::Hidden(ReasonCode::ToolDefinitionChanged))
+    }
+}

@@ -1,0 +1,105 @@
+//! The snapshot in force together with what is made from it once: parsed issuer keys and compiled
+//! policies. A request takes one view and decides everything on it.
+//!
+//! Not here: judging the age of a snapshot. In one process it is never older than the last change.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use attorn_jose::PublicKey;
+use attorn_oauth::access_token::IssuerKeys;
+use attorn_policy::PolicySet;
+use attorn_registry::{IssuerKey, KeyState, McpServer, PolicySource, Published, Snapshot};
+
+/// One consistent picture.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) keys: IssuerKeys,
+    /// Counts up whenever `keys` changes: a token verified under other keys is verified again.
+    pub(crate) keys_generation: u64,
+    /// `None` when the text does not compile: then nothing is permitted.
+    pub(crate) policies: Option<Arc<PolicySet>>,
+}
+
+impl View {
+    /// The server of this name, if it is one a gateway stands in front of.
+    pub(crate) fn server(&self, name: &str) -> Option<&McpServer> {
+        // The admin API enforces itself.
+        self.snapshot.server_named(name).filter(|server| !server.is_builtin())
+    }
+}
+
+/// Follows the published snapshot.
+#[derive(Debug)]
+pub(crate) struct Views {
+    published: Arc<Published>,
+    current: ArcSwap<View>,
+    building: Mutex<()>,
+}
+
+impl Views {
+    pub(crate) fn new(published: Arc<Published>) -> Self {
+        let snapshot = published.load();
+        let keys = parse_keys(&snapshot.issuer_keys);
+        let policies = compile(&snapshot.policy);
+        let current = ArcSwap::from_pointee(View { snapshot, keys, keys_generation: 0, policies });
+        Self { published, current, building: Mutex::new(()) }
+    }
+
+    /// The view of the snapshot in force. Builds it if this is the first request that sees it.
+    pub(crate) fn current(&self) -> Arc<View> {
+        let snapshot = self.published.load();
+        let view = self.current.load_full();
+        if Arc::ptr_eq(&view.snapshot, &snapshot) { view } else { self.build() }
+    }
+
+    fn build(&self) -> Arc<View> {
+        let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        // Loaded again under the lock, so that a late builder cannot put an older one in force.
+        let snapshot = self.published.load();
+        let old = self.current.load_full();
+        if Arc::ptr_eq(&old.snapshot, &snapshot) {
+            return old;
+        }
+        let same_keys = old.snapshot.issuer_keys == snapshot.issuer_keys;
+        let same_policy = old.snapshot.policy == snapshot.policy;
+        let view = Arc::new(View {
+            keys: if same_keys { old.keys.clone() } else { parse_keys(&snapshot.issuer_keys) },
+            keys_generation: old.keys_generation + u64::from(!same_keys),
+            policies: if same_policy { old.policies.clone() } else { compile(&snapshot.policy) },
+            snapshot,
+        });
+        self.current.store(Arc::clone(&view));
+        view
+    }
+}
+
+/// The keys that may verify. One that cannot be used verifies nothing, and is an alarm.
+fn parse_keys(keys: &[IssuerKey]) -> IssuerKeys {
+    let usable = keys.iter().filter(|key| match key.state {
+        KeyState::Active | KeyState::Retired => true,
+        KeyState::Prepublished | KeyState::Removed => false,
+    });
+    let parsed = usable.filter_map(|key| match PublicKey::parse_jwk(&key.jwk) {
+        Ok(public) => Some((key.kid.clone(), public)),
+        Err(error) => {
+            tracing::error!(kid = key.kid, %error, "an issuer key cannot be used");
+            None
+        }
+    });
+    IssuerKeys::new(parsed).unwrap_or_else(|error| {
+        tracing::error!(%error, "no issuer key is used");
+        IssuerKeys::default()
+    })
+}
+
+/// The policies in force.
+fn compile(source: &PolicySource) -> Option<Arc<PolicySet>> {
+    PolicySet::compile(source)
+        .inspect_err(|error| {
+            tracing::error!(%error, version = source.version, "the policies do not compile");
+        })
+        .ok()
+        .map(Arc::new)
+}
