@@ -40,7 +40,8 @@ const SMALL_ORDER_Y: [[u8; 32]; 5] = {
 /// Whether the encoded point may be a public key here.
 ///
 /// Under a point of small order anybody can produce signatures, so a registered one would be a
-/// password everybody knows. A second encoding of one point would be a second thumbprint of one key.
+/// password everybody knows. A second encoding of one point would be a second thumbprint of one
+/// key.
 pub(crate) fn is_acceptable(encoded: &[u8; 32]) -> bool {
     let mut y = *encoded;
     // RFC 8032 section 5.1.2: the highest bit is the sign of x.

@@ -1,8 +1,8 @@
 //! Client authentication by `private_key_jwt`, made and checked.
 //!
 //! Implemented: RFC 7521 section 4.2 and RFC 7523 section 3, with the audience rule of
-//! draft-ietf-oauth-rfc7523bis: the issuer alone, as one string. Not implemented: client secrets,
-//! certificates, workload tokens.
+//! draft-ietf-oauth-rfc7523bis-03: the issuer alone, as one string. Not implemented: client
+//! secrets, certificates, workload tokens.
 
 use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha256};
 use attorn_registry::AgentId;
@@ -15,7 +15,7 @@ use crate::replay::{ReplayRefusal, ReplaySet};
 pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The longest time an assertion may still run, in seconds.
 pub const ASSERTION_LIFETIME_MAX_S: u64 = 60;
-/// The type that clients should use: draft-ietf-oauth-rfc7523bis.
+/// The type that clients should use: draft-ietf-oauth-rfc7523bis-03.
 const TYPE: &str = "client-authentication+jwt";
 
 /// What an assertion must say.
@@ -96,7 +96,7 @@ struct Wire<'a> {
     nbf: Option<u64>,
 }
 
-/// RFC 7519 section 4.1.3 allows an array; draft-ietf-oauth-rfc7523bis allows one string here.
+/// RFC 7519 section 4.1.3 allows an array; draft-ietf-oauth-rfc7523bis-03 allows one string here.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum AudienceClaim<'a> {
@@ -184,8 +184,8 @@ fn check_parties(
     if !wire.iss.is(client_id.as_str()) || !wire.sub.is(client_id.as_str()) || !parameter_agrees {
         return Err(AssertionRefusal::ClientMismatch);
     }
-    // RFC 7523 section 3, item 3; draft-ietf-oauth-rfc7523bis: the issuer alone, never the URL of
-    // an endpoint, so that no other server can use what it was given.
+    // RFC 7523 section 3, item 3; draft-ietf-oauth-rfc7523bis-03: the issuer alone, never the URL
+    // of an endpoint, so that no other server can use what it was given.
     match &wire.aud {
         AudienceClaim::One(audience) if audience.is(expected.issuer) => {}
         AudienceClaim::One(_) | AudienceClaim::Other(_) => return Err(AssertionRefusal::Audience),
