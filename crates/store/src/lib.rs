@@ -1,1 +1,41 @@
 //! The registry on SQL: one module per aggregate.
+//!
+//! Every change counts a version up in the transaction that makes it, leaves a row that says what
+//! changed, and returns both with the record. Readers poll the version and load a whole snapshot.
+//!
+//! The SQL is one text for SQLite and PostgreSQL. What is *not* implemented: connecting to
+//! PostgreSQL, people, and approvals.
+//!
+//! What survives a crash: a change is on disk when its method returns (SQLite, write-ahead log,
+//! `synchronous = FULL`); before that, nothing of it is.
+
+mod agent_keys;
+mod agents;
+mod change;
+mod column;
+mod database;
+mod enrolments;
+mod failure;
+mod grants;
+pub mod index;
+mod issuer_keys;
+mod locks;
+mod owners;
+mod policies;
+mod revocations;
+mod servers;
+mod snapshot;
+mod tools;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use agents::NewAgent;
+pub use change::{Act, ChangeKind, ChangeRecord, Changed};
+pub use database::Store;
+pub use enrolments::ENROLMENT_LIFETIME_S;
+pub use failure::{Failure, Refusal, StoreError};
+pub use owners::NewOwner;
+pub use policies::PolicyRecord;
+pub use servers::NewServer;
+pub use tools::{SeenTool, TOOLS_MAX, ToolDefinitions};

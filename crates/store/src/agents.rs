@@ -1,0 +1,224 @@
+//! Agents and operators.
+
+use std::collections::HashMap;
+
+use attorn_registry::{Agent, AgentId, AgentKey, AgentKind, LifeCycle, Name, OwnerId};
+use sqlx::SqliteConnection;
+
+use crate::Store;
+use crate::agent_keys::{all_keys, keys_of};
+use crate::change::{Act, Change, ChangeKind, Changed};
+use crate::column::{Columns, row};
+use crate::failure::{Failure, Refusal, StoreError};
+use crate::owners::active_owner;
+
+const COLUMNS: Columns = Columns("agents");
+
+/// An agent to be. Its owner is not optional.
+#[derive(Clone, Debug)]
+pub struct NewAgent {
+    /// Stable identifier.
+    pub id: AgentId,
+    /// Unique among agents and operators.
+    pub name: Name,
+    /// Who is behind it.
+    pub kind: AgentKind,
+    /// Who answers for it.
+    pub owner: OwnerId,
+}
+
+impl Store {
+    /// Registers an agent. It is pending until it enrols a key.
+    ///
+    /// # Errors
+    /// The owner is unknown or not active, or the name is taken.
+    pub async fn register_agent(
+        &self,
+        act: &Act<'_>,
+        agent: &NewAgent,
+    ) -> Result<Changed<Agent>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        active_owner(change.connection(), &agent.owner).await?;
+        sqlx::query(
+            "INSERT INTO agents (id, name, kind, owner, state, created_s)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(agent.id.as_str())
+        .bind(agent.name.as_str())
+        .bind(agent.kind.as_str())
+        .bind(agent.owner.as_str())
+        .bind(LifeCycle::Pending.as_str())
+        .bind(COLUMNS.number(act.now_s)?)
+        .execute(change.connection())
+        .await
+        .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
+        let record = agent_by_id(change.connection(), &agent.id).await?;
+        change.finish(ChangeKind::AgentRegistered, agent.id.as_str(), record).await
+    }
+
+    /// Changes the state of an agent.
+    ///
+    /// # Errors
+    /// No such agent, or the life cycle does not hold this change.
+    pub async fn set_agent_state(
+        &self,
+        act: &Act<'_>,
+        id: &AgentId,
+        to: LifeCycle,
+    ) -> Result<Changed<Agent>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let agent = agent_by_id(change.connection(), id).await?;
+        let state = agent.state.become_state(to).map_err(Refusal::Transition)?;
+        write_state(change.connection(), id, state).await?;
+        change.finish(ChangeKind::AgentState, id.as_str(), Agent { state, ..agent }).await
+    }
+
+    /// Puts an agent under another owner.
+    ///
+    /// # Errors
+    /// No such agent, or the owner is unknown or not active.
+    pub async fn set_agent_owner(
+        &self,
+        act: &Act<'_>,
+        id: &AgentId,
+        owner: &OwnerId,
+    ) -> Result<Changed<Agent>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let agent = agent_by_id(change.connection(), id).await?;
+        active_owner(change.connection(), owner).await?;
+        sqlx::query("UPDATE agents SET owner = $1 WHERE id = $2")
+            .bind(owner.as_str())
+            .bind(id.as_str())
+            .execute(change.connection())
+            .await?;
+        let record = Agent { owner: Some(owner.clone()), ..agent };
+        change.finish(ChangeKind::AgentOwner, id.as_str(), record).await
+    }
+
+    /// One agent with its keys.
+    ///
+    /// # Errors
+    /// No such agent.
+    pub async fn agent(&self, id: &AgentId) -> Result<Agent, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        agent_by_id(&mut connection, id).await
+    }
+
+    /// Every agent and operator, by name.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn agents(&self) -> Result<Vec<Agent>, Failure> {
+        let mut connection = self.pool.acquire().await?;
+        all_agents(&mut connection).await
+    }
+}
+
+pub(crate) async fn write_state(
+    connection: &mut SqliteConnection,
+    id: &AgentId,
+    state: LifeCycle,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE agents SET state = $1 WHERE id = $2")
+        .bind(state.as_str())
+        .bind(id.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn agent_by_id(
+    connection: &mut SqliteConnection,
+    id: &AgentId,
+) -> Result<Agent, StoreError> {
+    let row: Option<Row> =
+        sqlx::query_as("SELECT id, name, kind, owner, state, created_s FROM agents WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *connection)
+            .await?;
+    let row = row.ok_or(Refusal::AgentUnknown)?;
+    Ok(row.read(keys_of(connection, id).await?)?)
+}
+
+pub(crate) async fn all_agents(connection: &mut SqliteConnection) -> Result<Vec<Agent>, Failure> {
+    let mut keys: HashMap<AgentId, Vec<AgentKey>> = HashMap::new();
+    for (agent, key) in all_keys(connection).await? {
+        keys.entry(agent).or_default().push(key);
+    }
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT id, name, kind, owner, state, created_s FROM agents ORDER BY name")
+            .fetch_all(connection)
+            .await?;
+    let with_keys = |row: Row| {
+        let own = keys.remove(&COLUMNS.parse(&row.id)?).unwrap_or_default();
+        row.read(own)
+    };
+    rows.into_iter().map(with_keys).collect()
+}
+
+row! {
+    id: String,
+    name: String,
+    kind: String,
+    owner: Option<String>,
+    state: String,
+    created_s: i64,
+}
+
+impl Row {
+    fn read(self, keys: Vec<AgentKey>) -> Result<Agent, Failure> {
+        let kinds = [AgentKind::Agent, AgentKind::Operator];
+        let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind);
+        Ok(Agent {
+            id: COLUMNS.parse(&self.id)?,
+            name: COLUMNS.parse(&self.name)?,
+            kind: kind.ok_or(Failure::Record { table: COLUMNS.0 })?,
+            owner: COLUMNS.maybe_parse(self.owner.as_deref())?,
+            state: COLUMNS.state(&self.state)?,
+            keys,
+            created_s: COLUMNS.count(self.created_s)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{World, act, id, name};
+
+    #[tokio::test]
+    async fn an_agent_is_registered_under_an_active_owner() {
+        let world = World::new().await;
+        let new =
+            NewAgent { id: AgentId::from_random(&id(50)), name: name("b"), ..world.new_agent() };
+        let agent = world.store.register_agent(&act(1), &new).await.unwrap().record;
+        assert_eq!((agent.state, agent.owner), (LifeCycle::Pending, Some(world.owner.id.clone())));
+        assert_eq!(world.store.agents().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_registered_without_one() {
+        let world = World::new().await;
+        let stranger = OwnerId::from_random(&id(77));
+        let new = NewAgent { owner: stranger.clone(), ..world.new_agent() };
+        let refused = world.store.register_agent(&act(1), &new).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(Refusal::OwnerUnknown)));
+        let refused = world.store.set_agent_owner(&act(1), &world.agent, &stranger).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::OwnerUnknown))));
+        let suspended = LifeCycle::Suspended;
+        world.store.set_owner_state(&act(1), &world.owner.id, suspended).await.unwrap();
+        let refused = world.store.register_agent(&act(2), &world.new_agent()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(Refusal::OwnerInactive)));
+    }
+
+    #[tokio::test]
+    async fn a_name_stays_taken_after_retirement() {
+        let world = World::new().await;
+        world.store.set_agent_state(&act(1), &world.agent, LifeCycle::Retired).await.unwrap();
+        let twin = NewAgent { id: AgentId::from_random(&id(51)), ..world.new_agent() };
+        let refused = world.store.register_agent(&act(2), &twin).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(Refusal::NameTaken)));
+        let back = world.store.set_agent_state(&act(3), &world.agent, LifeCycle::Active).await;
+        assert!(matches!(back, Err(StoreError::Refused(Refusal::Transition(_)))));
+    }
+}

@@ -1,0 +1,237 @@
+//! One change: its transaction, its version, and the row that says what it was.
+
+use sqlx::{Sqlite, SqliteConnection, Transaction};
+
+use crate::Store;
+use crate::column::Columns;
+use crate::failure::{Failure, StoreError};
+
+const COLUMNS: Columns = Columns("changes");
+
+/// Who makes a change, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Act<'a> {
+    /// Identifier of the caller.
+    pub by: &'a str,
+    /// Now, in Unix seconds.
+    pub now_s: u64,
+}
+
+/// A record as it is after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed<T> {
+    /// The number of the change.
+    pub version: u64,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The record now.
+    pub record: T,
+}
+
+/// One row of the history of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRecord {
+    /// The number of the change. Numbers have no gaps and never go back.
+    pub version: u64,
+    /// What happened, as [`ChangeKind::as_str`] spells it.
+    pub kind: String,
+    /// The identifier of what changed.
+    pub subject: String,
+    /// Who changed it.
+    pub by: String,
+    /// When, in Unix seconds.
+    pub at_s: u64,
+}
+
+/// What can happen to the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// The keys of an agent.
+    AgentKeys,
+    /// The owner of an agent.
+    AgentOwner,
+    /// A new agent.
+    AgentRegistered,
+    /// The state of an agent.
+    AgentState,
+    /// A new enrolment code.
+    EnrolmentCreated,
+    /// An enrolment code was used.
+    EnrolmentRedeemed,
+    /// Tokens of earlier epochs stop to count.
+    EpochRaised,
+    /// A new grant.
+    GrantCreated,
+    /// A grant was taken back.
+    GrantRevoked,
+    /// A new key of the issuer.
+    IssuerKeyAdded,
+    /// The state of an issuer key.
+    IssuerKeyState,
+    /// A new lock.
+    LockCreated,
+    /// A lock was lifted.
+    LockLifted,
+    /// A new owner.
+    OwnerCreated,
+    /// The state of an owner.
+    OwnerState,
+    /// Other policies are in force.
+    PolicyApplied,
+    /// The owner of an MCP server.
+    ServerOwner,
+    /// A new MCP server.
+    ServerRegistered,
+    /// The state of an MCP server.
+    ServerState,
+    /// A token was revoked.
+    TokenRevoked,
+    /// A tool was approved.
+    ToolApproved,
+    /// New or changed definitions of tools were seen.
+    ToolSeen,
+}
+
+impl ChangeKind {
+    /// The kind as the table spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AgentKeys => "agent.keys",
+            Self::AgentOwner => "agent.owner",
+            Self::AgentRegistered => "agent.registered",
+            Self::AgentState => "agent.state",
+            Self::EnrolmentCreated => "enrolment.created",
+            Self::EnrolmentRedeemed => "enrolment.redeemed",
+            Self::EpochRaised => "epoch.raised",
+            Self::GrantCreated => "grant.created",
+            Self::GrantRevoked => "grant.revoked",
+            Self::IssuerKeyAdded => "issuer_key.added",
+            Self::IssuerKeyState => "issuer_key.state",
+            Self::LockCreated => "lock.created",
+            Self::LockLifted => "lock.lifted",
+            Self::OwnerCreated => "owner.created",
+            Self::OwnerState => "owner.state",
+            Self::PolicyApplied => "policy.applied",
+            Self::ServerOwner => "server.owner",
+            Self::ServerRegistered => "server.registered",
+            Self::ServerState => "server.state",
+            Self::TokenRevoked => "token.revoked",
+            Self::ToolApproved => "tool.approved",
+            Self::ToolSeen => "tool.seen",
+        }
+    }
+}
+
+/// A change under way. Dropped without [`Change::finish`], nothing of it remains.
+pub(crate) struct Change<'a> {
+    transaction: Transaction<'static, Sqlite>,
+    version: i64,
+    act: Act<'a>,
+}
+
+impl<'a> Change<'a> {
+    /// The first statement counts the version up. It takes the write lock on either database, so
+    /// that changes happen one after the other and versions become visible in order.
+    pub(crate) async fn begin(store: &Store, act: Act<'a>) -> Result<Self, Failure> {
+        let mut transaction = store.pool.begin().await?;
+        let (version,) = sqlx::query_as(
+            "UPDATE registry SET version = version + 1 WHERE id = 1 RETURNING version",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        Ok(Self { transaction, version, act })
+    }
+
+    /// Where the statements of the change run.
+    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+
+    /// Leaves the row that says what happened, and makes it all durable.
+    pub(crate) async fn finish<T>(
+        mut self,
+        kind: ChangeKind,
+        subject: &str,
+        record: T,
+    ) -> Result<Changed<T>, StoreError> {
+        sqlx::query(
+            "INSERT INTO changes (version, kind, subject, made_by, made_s)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(self.version)
+        .bind(kind.as_str())
+        .bind(subject)
+        .bind(self.act.by)
+        .bind(COLUMNS.number(self.act.now_s)?)
+        .execute(&mut *self.transaction)
+        .await?;
+        // Dies before this line: nothing happened. After it: everything did.
+        self.transaction.commit().await?;
+        Ok(Changed { version: COLUMNS.count(self.version)?, kind, record })
+    }
+}
+
+impl Store {
+    /// The number of the last change.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn version(&self) -> Result<u64, Failure> {
+        let (version,) = sqlx::query_as("SELECT version FROM registry WHERE id = 1")
+            .fetch_one(&self.pool)
+            .await?;
+        COLUMNS.count(version)
+    }
+
+    /// At most `limit` changes after a version, in order.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn changes_after(
+        &self,
+        version: u64,
+        limit: u32,
+    ) -> Result<Vec<ChangeRecord>, Failure> {
+        let rows: Vec<(i64, String, String, String, i64)> = sqlx::query_as(
+            "SELECT version, kind, subject, made_by, made_s FROM changes
+             WHERE version > $1 ORDER BY version LIMIT $2",
+        )
+        .bind(COLUMNS.number(version)?)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await?;
+        let record = |(version, kind, subject, by, at_s)| {
+            let (version, at_s) = (COLUMNS.count(version)?, COLUMNS.count(at_s)?);
+            Ok(ChangeRecord { version, kind, subject, by, at_s })
+        };
+        rows.into_iter().map(record).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixtures::{World, act};
+
+    #[tokio::test]
+    async fn versions_count_up_without_gaps() {
+        let world = World::new().await;
+        let first = world.store.version().await.unwrap();
+        world.store.raise_epoch(&act(5)).await.unwrap();
+        let changed = world.store.raise_epoch(&act(6)).await.unwrap();
+        assert_eq!(changed.version, first + 2);
+        let rows = world.store.changes_after(first, 10).await.unwrap();
+        let seen: Vec<_> = rows.iter().map(|row| (row.version, row.kind.as_str())).collect();
+        assert_eq!(seen, [(first + 1, "epoch.raised"), (first + 2, "epoch.raised")]);
+        assert_eq!((rows[1].by.as_str(), rows[1].at_s), ("own_test", 6));
+    }
+
+    #[tokio::test]
+    async fn a_refused_change_leaves_no_version() {
+        let world = World::new().await;
+        let before = world.store.version().await.unwrap();
+        let again = world.store.create_owner(&act(1), &world.owner).await;
+        assert!(again.is_err());
+        assert_eq!(world.store.version().await.unwrap(), before);
+    }
+}

@@ -1,0 +1,125 @@
+//! What the store refuses, and how it fails. The two are never mixed.
+
+use attorn_registry::{GrantRefusal, LockRefusal, ServerRefusal, TransitionRefused};
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The rules do not allow it.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The database or a record in it is at fault.
+    #[error("{0}")]
+    Failed(#[from] Failure),
+}
+
+/// A change that the rules do not allow. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No agent of this identifier.
+    #[error("no such agent")]
+    AgentUnknown,
+    /// The enrolment code is unknown, used or expired; which one is not told.
+    #[error("the enrolment code is not valid")]
+    CodeInvalid,
+    /// The approval is for a definition that is no longer the current one.
+    #[error("the definition has changed since it was looked at")]
+    DefinitionStale,
+    /// The grant breaks a rule of its own.
+    #[error("{0}")]
+    Grant(GrantRefusal),
+    /// The grant was revoked already.
+    #[error("the grant is revoked already")]
+    GrantRevoked,
+    /// No grant of this identifier.
+    #[error("no such grant")]
+    GrantUnknown,
+    /// The identifier is in use.
+    #[error("the identifier is in use")]
+    IdTaken,
+    /// The key belongs to an agent already, or is an issuer key already.
+    #[error("the key is registered already")]
+    KeyTaken,
+    /// The key is not one of this agent, or no issuer key.
+    #[error("no such key")]
+    KeyUnknown,
+    /// The lock breaks a rule of its own.
+    #[error("{0}")]
+    Lock(LockRefusal),
+    /// The lock was lifted already.
+    #[error("the lock is lifted already")]
+    LockLifted,
+    /// No lock of this identifier.
+    #[error("no such lock")]
+    LockUnknown,
+    /// The name is in use, or was: names are not given twice.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The owner is not active, so nothing can be put under them.
+    #[error("the owner is not active")]
+    OwnerInactive,
+    /// No owner of this identifier.
+    #[error("no such owner")]
+    OwnerUnknown,
+    /// No policy of this version.
+    #[error("no such version of the policies")]
+    PolicyUnknown,
+    /// The server breaks a rule of its own.
+    #[error("{0}")]
+    Server(ServerRefusal),
+    /// No MCP server of this identifier.
+    #[error("no such MCP server")]
+    ServerUnknown,
+    /// A server shows more tools than one may.
+    #[error("the server has too many tools")]
+    ToolLimit,
+    /// The server has no such tool.
+    #[error("no such tool")]
+    ToolUnknown,
+    /// The life cycle does not hold this change.
+    #[error("{0}")]
+    Transition(TransitionRefused),
+}
+
+/// The database or a record in it is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The database.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The file could not be made ready.
+    #[error("the database file cannot be used")]
+    File(#[from] std::io::Error),
+    /// The tables could not be brought up to date.
+    #[error("the database cannot be brought up to date")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A number that the database cannot hold, or that no record can.
+    #[error("a number in `{table}` is out of range")]
+    Range {
+        /// The table.
+        table: &'static str,
+    },
+    /// A record that does not have our form.
+    #[error("a record in `{table}` cannot be read")]
+    Record {
+        /// The table.
+        table: &'static str,
+    },
+    /// A URL of a database that is not supported.
+    #[error("the database is not supported; give a path or a `sqlite:` URL")]
+    Unsupported,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Failed(Failure::Database(error))
+    }
+}
+
+impl StoreError {
+    /// Turns a broken uniqueness into the refusal it stands for.
+    pub(crate) fn unique(error: sqlx::Error, taken: Refusal) -> Self {
+        let unique = error.as_database_error().is_some_and(|e| e.is_unique_violation());
+        if unique { Self::Refused(taken) } else { error.into() }
+    }
+}

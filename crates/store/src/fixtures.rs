@@ -1,0 +1,90 @@
+//! A small registry for the tests of this crate.
+
+use attorn_registry::{
+    AgentId, AgentKind, Grant, GrantId, Jkt, Name, OwnerId, ScopePattern, ServerId, UpstreamSpec,
+};
+
+use crate::{Act, NewAgent, NewOwner, NewServer, Store};
+
+/// An owner, a pending agent and a server.
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) owner: NewOwner,
+    pub(crate) agent: AgentId,
+    pub(crate) server: ServerId,
+}
+
+pub(crate) fn act(now_s: u64) -> Act<'static> {
+    Act { by: "own_test", now_s }
+}
+
+pub(crate) fn id(seed: u8) -> [u8; 16] {
+    [seed; 16]
+}
+
+pub(crate) fn key(seed: u8) -> Jkt {
+    Jkt::from_bytes([seed; 32])
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Store::in_memory().await.unwrap()).await
+    }
+
+    pub(crate) async fn at(path: &str) -> Self {
+        Self::with(Store::open(path).await.unwrap()).await
+    }
+
+    async fn with(store: Store) -> Self {
+        let world = Self {
+            store,
+            owner: NewOwner {
+                id: OwnerId::from_random(&id(1)),
+                name: name("ann"),
+                email: Some("ann@example.org".into()),
+            },
+            agent: AgentId::from_random(&id(2)),
+            server: ServerId::from_random(&id(3)),
+        };
+        world.store.create_owner(&act(0), &world.owner).await.unwrap();
+        world.store.register_agent(&act(0), &world.new_agent()).await.unwrap();
+        world.store.register_server(&act(0), &world.new_server()).await.unwrap();
+        world
+    }
+
+    pub(crate) fn new_agent(&self) -> NewAgent {
+        NewAgent {
+            id: self.agent.clone(),
+            name: name("billing"),
+            kind: AgentKind::Agent,
+            owner: self.owner.id.clone(),
+        }
+    }
+
+    pub(crate) fn new_server(&self) -> NewServer {
+        NewServer {
+            id: self.server.clone(),
+            name: name("crm"),
+            owner: self.owner.id.clone(),
+            upstream: UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp".into() },
+        }
+    }
+
+    pub(crate) fn new_grant(&self) -> Grant {
+        Grant {
+            id: GrantId::from_random(&id(4)),
+            agent: self.agent.clone(),
+            server: self.server.clone(),
+            patterns: vec![ScopePattern::parse("read:*").unwrap()],
+            expires_s: None,
+            revoked_s: None,
+            by: String::new(),
+            reason: "test".into(),
+            created_s: 0,
+        }
+    }
+}

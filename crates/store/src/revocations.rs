@@ -1,0 +1,94 @@
+//! Tokens that stop to count before their end: one by one, or all of an epoch.
+
+use sqlx::SqliteConnection;
+
+use crate::Store;
+use crate::change::{Act, Change, ChangeKind, Changed};
+use crate::column::Columns;
+use crate::failure::{Failure, StoreError};
+
+const COLUMNS: Columns = Columns("revoked_tokens");
+
+impl Store {
+    /// Revokes a token until its end, and forgets tokens that have ended. Revoking twice is not an
+    /// error (RFC 7009 section 2.2).
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn revoke_token(
+        &self,
+        act: &Act<'_>,
+        jti: &str,
+        expires_s: u64,
+    ) -> Result<Changed<String>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        sqlx::query("DELETE FROM revoked_tokens WHERE expires_s <= $1")
+            .bind(COLUMNS.number(act.now_s)?)
+            .execute(change.connection())
+            .await?;
+        sqlx::query(
+            "INSERT INTO revoked_tokens (jti, expires_s) VALUES ($1, $2)
+             ON CONFLICT (jti) DO NOTHING",
+        )
+        .bind(jti)
+        .bind(COLUMNS.number(expires_s)?)
+        .execute(change.connection())
+        .await?;
+        change.finish(ChangeKind::TokenRevoked, jti, jti.to_owned()).await
+    }
+
+    /// Ends every token issued so far. The epoch never goes back.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn raise_epoch(&self, act: &Act<'_>) -> Result<Changed<u64>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let (epoch,): (i64,) =
+            sqlx::query_as("UPDATE registry SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch")
+                .fetch_one(change.connection())
+                .await?;
+        let record = COLUMNS.count(epoch)?;
+        change.finish(ChangeKind::EpochRaised, &epoch.to_string(), record).await
+    }
+}
+
+/// The tokens that are revoked and have not ended at `now_s`.
+pub(crate) async fn revoked_tokens(
+    connection: &mut SqliteConnection,
+    now_s: u64,
+) -> Result<Vec<String>, Failure> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT jti FROM revoked_tokens WHERE expires_s > $1 ORDER BY jti")
+            .bind(COLUMNS.number(now_s)?)
+            .fetch_all(connection)
+            .await?;
+    Ok(rows.into_iter().map(|(jti,)| jti).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{World, act};
+
+    async fn revoked(world: &World, now_s: u64) -> Vec<String> {
+        revoked_tokens(&mut world.store.pool.acquire().await.unwrap(), now_s).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_revoked_token_is_kept_until_its_end() {
+        let world = World::new().await;
+        world.store.revoke_token(&act(1), "a", 50).await.unwrap();
+        world.store.revoke_token(&act(2), "a", 50).await.unwrap();
+        assert_eq!(revoked(&world, 49).await, ["a"]);
+        assert!(revoked(&world, 50).await.is_empty());
+        world.store.revoke_token(&act(60), "b", 70).await.unwrap();
+        assert_eq!(revoked(&world, 0).await, ["b"]);
+    }
+
+    #[tokio::test]
+    async fn the_epoch_counts_up() {
+        let world = World::new().await;
+        assert_eq!(world.store.raise_epoch(&act(1)).await.unwrap().record, 1);
+        assert_eq!(world.store.raise_epoch(&act(2)).await.unwrap().record, 2);
+    }
+}

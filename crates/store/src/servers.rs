@@ -1,0 +1,238 @@
+//! MCP servers.
+
+use std::collections::HashMap;
+
+use attorn_registry::{LifeCycle, McpServer, Name, OwnerId, ServerId, Tool, UpstreamSpec};
+use sqlx::SqliteConnection;
+
+use crate::Store;
+use crate::change::{Act, Change, ChangeKind, Changed};
+use crate::column::{Columns, row};
+use crate::failure::{Failure, Refusal, StoreError};
+use crate::owners::active_owner;
+use crate::tools::{all_tools, tools_of};
+
+const COLUMNS: Columns = Columns("servers");
+
+/// An MCP server to be. Its owner is not optional.
+#[derive(Clone, Debug)]
+pub struct NewServer {
+    /// Stable identifier.
+    pub id: ServerId,
+    /// Unique among servers.
+    pub name: Name,
+    /// Who answers for it.
+    pub owner: OwnerId,
+    /// How to reach it.
+    pub upstream: UpstreamSpec,
+}
+
+impl Store {
+    /// Registers an MCP server. It is active at once, and none of its tools is: each waits for
+    /// its approval.
+    ///
+    /// # Errors
+    /// The owner is unknown or not active, the name is taken or reserved, or the upstream cannot
+    /// be what it says.
+    pub async fn register_server(
+        &self,
+        act: &Act<'_>,
+        server: &NewServer,
+    ) -> Result<Changed<McpServer>, StoreError> {
+        server.upstream.verify_for(&server.name).map_err(Refusal::Server)?;
+        let mut change = Change::begin(self, *act).await?;
+        active_owner(change.connection(), &server.owner).await?;
+        sqlx::query(
+            "INSERT INTO servers (id, name, owner, state, upstream, created_s)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(server.id.as_str())
+        .bind(server.name.as_str())
+        .bind(server.owner.as_str())
+        .bind(LifeCycle::Active.as_str())
+        .bind(COLUMNS.to_json(&server.upstream)?)
+        .bind(COLUMNS.number(act.now_s)?)
+        .execute(change.connection())
+        .await
+        .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
+        let record = server_by_id(change.connection(), &server.id).await?;
+        change.finish(ChangeKind::ServerRegistered, server.id.as_str(), record).await
+    }
+
+    /// Changes the state of a server.
+    ///
+    /// # Errors
+    /// No such server, or the life cycle does not hold this change.
+    pub async fn set_server_state(
+        &self,
+        act: &Act<'_>,
+        id: &ServerId,
+        to: LifeCycle,
+    ) -> Result<Changed<McpServer>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let server = server_by_id(change.connection(), id).await?;
+        let state = server.state.become_state(to).map_err(Refusal::Transition)?;
+        sqlx::query("UPDATE servers SET state = $1 WHERE id = $2")
+            .bind(state.as_str())
+            .bind(id.as_str())
+            .execute(change.connection())
+            .await?;
+        change.finish(ChangeKind::ServerState, id.as_str(), McpServer { state, ..server }).await
+    }
+
+    /// Puts a server under another owner.
+    ///
+    /// # Errors
+    /// No such server, or the owner is unknown or not active.
+    pub async fn set_server_owner(
+        &self,
+        act: &Act<'_>,
+        id: &ServerId,
+        owner: &OwnerId,
+    ) -> Result<Changed<McpServer>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let server = server_by_id(change.connection(), id).await?;
+        active_owner(change.connection(), owner).await?;
+        sqlx::query("UPDATE servers SET owner = $1 WHERE id = $2")
+            .bind(owner.as_str())
+            .bind(id.as_str())
+            .execute(change.connection())
+            .await?;
+        let record = McpServer { owner: Some(owner.clone()), ..server };
+        change.finish(ChangeKind::ServerOwner, id.as_str(), record).await
+    }
+
+    /// One server with its tools.
+    ///
+    /// # Errors
+    /// No such server.
+    pub async fn server(&self, id: &ServerId) -> Result<McpServer, StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        server_by_id(&mut connection, id).await
+    }
+
+    /// Every server with its tools, by name.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn servers(&self) -> Result<Vec<McpServer>, Failure> {
+        let mut connection = self.pool.acquire().await?;
+        all_servers(&mut connection).await
+    }
+}
+
+pub(crate) async fn server_by_id(
+    connection: &mut SqliteConnection,
+    id: &ServerId,
+) -> Result<McpServer, StoreError> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT id, name, owner, state, upstream, created_s FROM servers WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let row = row.ok_or(Refusal::ServerUnknown)?;
+    Ok(row.read(tools_of(connection, id).await?)?)
+}
+
+pub(crate) async fn all_servers(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<McpServer>, Failure> {
+    let mut tools: HashMap<ServerId, Vec<Tool>> = HashMap::new();
+    for (server, tool) in all_tools(connection).await? {
+        tools.entry(server).or_default().push(tool);
+    }
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, name, owner, state, upstream, created_s FROM servers ORDER BY name",
+    )
+    .fetch_all(connection)
+    .await?;
+    let with_tools = |row: Row| {
+        let own = tools.remove(&COLUMNS.parse(&row.id)?).unwrap_or_default();
+        row.read(own)
+    };
+    rows.into_iter().map(with_tools).collect()
+}
+
+row! {
+    id: String,
+    name: String,
+    owner: Option<String>,
+    state: String,
+    upstream: String,
+    created_s: i64,
+}
+
+impl Row {
+    fn read(self, tools: Vec<Tool>) -> Result<McpServer, Failure> {
+        Ok(McpServer {
+            id: COLUMNS.parse(&self.id)?,
+            name: COLUMNS.parse(&self.name)?,
+            owner: COLUMNS.maybe_parse(self.owner.as_deref())?,
+            state: COLUMNS.state(&self.state)?,
+            upstream: COLUMNS.json(&self.upstream)?,
+            tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
+            created_s: COLUMNS.count(self.created_s)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{World, act, id, name};
+
+    #[tokio::test]
+    async fn a_server_is_registered_with_its_upstream() {
+        let world = World::new().await;
+        let upstream = UpstreamSpec::Stdio {
+            command: "npx".into(),
+            args: vec!["-y".into(), "$(id)".into()],
+            env: [("A".to_owned(), "${B}".to_owned())].into(),
+        };
+        let new = NewServer {
+            id: ServerId::from_random(&id(60)),
+            name: name("erp"),
+            upstream,
+            ..world.new_server()
+        };
+        let record = world.store.register_server(&act(1), &new).await.unwrap().record;
+        assert_eq!((record.state, &record.upstream), (LifeCycle::Active, &new.upstream));
+        assert_eq!(world.store.server(&new.id).await.unwrap(), record);
+        assert_eq!(world.store.servers().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn names_are_unique_and_not_reserved() {
+        let world = World::new().await;
+        let twin = NewServer { id: ServerId::from_random(&id(61)), ..world.new_server() };
+        let refused = world.store.register_server(&act(1), &twin).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(Refusal::NameTaken)));
+        let reserved = NewServer { name: name("admin"), ..twin.clone() };
+        let refused = world.store.register_server(&act(1), &reserved).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(Refusal::Server(_))));
+        let builtin = NewServer { upstream: UpstreamSpec::Builtin, ..reserved };
+        assert!(world.store.register_server(&act(1), &builtin).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_owner_is_needed() {
+        let world = World::new().await;
+        let stranger = OwnerId::from_random(&id(77));
+        let new = NewServer { owner: stranger.clone(), name: name("erp"), ..world.new_server() };
+        let refused = world.store.register_server(&act(1), &new).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(Refusal::OwnerUnknown)));
+        let refused = world.store.set_server_owner(&act(1), &world.server, &stranger).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::OwnerUnknown))));
+    }
+
+    #[tokio::test]
+    async fn states_follow_the_life_cycle() {
+        let world = World::new().await;
+        let (store, id) = (&world.store, &world.server);
+        store.set_server_state(&act(1), id, LifeCycle::Suspended).await.unwrap();
+        store.set_server_state(&act(2), id, LifeCycle::Active).await.unwrap();
+        let refused = store.set_server_state(&act(3), id, LifeCycle::Pending).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::Transition(_)))));
+    }
+}

@@ -1,0 +1,297 @@
+//! Tools: every definition that was seen, and what was approved of it.
+
+use attorn_registry::{Approved, Class, McpServer, ServerId, Tool};
+use sqlx::SqliteConnection;
+
+use crate::Store;
+use crate::change::{Act, Change, ChangeKind, Changed};
+use crate::column::{Columns, row};
+use crate::failure::{Failure, Refusal, StoreError};
+use crate::servers::server_by_id;
+
+const COLUMNS: Columns = Columns("tools");
+
+/// Tools one server may have. A hostile server must not fill the disk.
+pub const TOOLS_MAX: usize = 1024;
+
+/// A definition as a server shows it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenTool {
+    /// The exact name.
+    pub name: String,
+    /// The raw tool object as canonical JSON.
+    pub definition: String,
+    /// SHA-256 of the canonical definition.
+    pub digest: [u8; 32],
+    /// What the annotations suggest.
+    pub proposed_class: Class,
+}
+
+/// The two texts to compare before an approval.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolDefinitions {
+    /// What was approved last, if anything.
+    pub approved: Option<String>,
+    /// What the server shows now.
+    pub current: String,
+}
+
+impl Store {
+    /// Records what a server shows. New tools wait for approval, and changed ones wait again.
+    /// Nothing happens, and nothing is returned, when every definition is known.
+    ///
+    /// # Errors
+    /// No such server, or it has more than [`TOOLS_MAX`] tools.
+    pub async fn record_seen_tools(
+        &self,
+        act: &Act<'_>,
+        id: &ServerId,
+        seen: &[SeenTool],
+    ) -> Result<Option<Changed<Vec<Tool>>>, StoreError> {
+        // Looked at without a transaction first: most listings bring nothing new.
+        if new_among(&self.server(id).await?, seen).is_empty() {
+            return Ok(None);
+        }
+        let mut change = Change::begin(self, *act).await?;
+        let server = server_by_id(change.connection(), id).await?;
+        let new = new_among(&server, seen);
+        let added = new.iter().filter(|tool| !server.tools.contains_key(&tool.name)).count();
+        if server.tools.len() + added > TOOLS_MAX {
+            return Err(Refusal::ToolLimit.into());
+        }
+        let seen_s = COLUMNS.number(act.now_s)?;
+        for tool in &new {
+            write_seen(change.connection(), id, tool, seen_s).await?;
+        }
+        let all = tools_of(change.connection(), id).await?;
+        let is_new = |tool: &Tool| new.iter().any(|new| new.name == tool.name);
+        let record = all.into_iter().filter(is_new).collect();
+        Ok(Some(change.finish(ChangeKind::ToolSeen, id.as_str(), record).await?))
+    }
+
+    /// Approves one definition of a tool, and confirms its class. Also how a class is changed.
+    ///
+    /// # Errors
+    /// No such server or tool, or `digest` is not the current one: nobody approves what they have
+    /// not seen.
+    pub async fn approve_tool(
+        &self,
+        act: &Act<'_>,
+        id: &ServerId,
+        name: &str,
+        (digest, class): ([u8; 32], Class),
+    ) -> Result<Changed<Tool>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let mut server = server_by_id(change.connection(), id).await?;
+        let tool = server.tools.remove(name).ok_or(Refusal::ToolUnknown)?;
+        if tool.digest != digest {
+            return Err(Refusal::DefinitionStale.into());
+        }
+        sqlx::query(
+            "UPDATE tools SET approved_definition = definition, approved_digest = digest,
+             approved_class = $1, approved_by = $2, approved_s = $3
+             WHERE server = $4 AND name = $5",
+        )
+        .bind(class.as_str())
+        .bind(act.by)
+        .bind(COLUMNS.number(act.now_s)?)
+        .bind(id.as_str())
+        .bind(name)
+        .execute(change.connection())
+        .await?;
+        let approved = Approved { digest, class, by: act.by.to_owned(), at_s: act.now_s };
+        let record = Tool { approved: Some(approved), ..tool };
+        change.finish(ChangeKind::ToolApproved, id.as_str(), record).await
+    }
+
+    /// The approved and the current definition of a tool.
+    ///
+    /// # Errors
+    /// No such tool.
+    pub async fn tool_definitions(
+        &self,
+        id: &ServerId,
+        name: &str,
+    ) -> Result<ToolDefinitions, StoreError> {
+        let row: Option<(Option<String>, String)> = sqlx::query_as(
+            "SELECT approved_definition, definition FROM tools WHERE server = $1 AND name = $2",
+        )
+        .bind(id.as_str())
+        .bind(name)
+        .fetch_optional(&self.pool)
+        .await?;
+        let (approved, current) = row.ok_or(Refusal::ToolUnknown)?;
+        Ok(ToolDefinitions { approved, current })
+    }
+}
+
+fn new_among<'a>(server: &McpServer, seen: &'a [SeenTool]) -> Vec<&'a SeenTool> {
+    let is_known = |tool: &SeenTool| {
+        server.tools.get(&tool.name).is_some_and(|known| known.digest == tool.digest)
+    };
+    seen.iter().filter(|tool| !is_known(tool)).collect()
+}
+
+async fn write_seen(
+    connection: &mut SqliteConnection,
+    id: &ServerId,
+    tool: &SeenTool,
+    seen_s: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO tools (server, name, definition, digest, proposed_class, seen_s)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (server, name) DO UPDATE SET definition = excluded.definition,
+         digest = excluded.digest, proposed_class = excluded.proposed_class,
+         seen_s = excluded.seen_s",
+    )
+    .bind(id.as_str())
+    .bind(&tool.name)
+    .bind(&tool.definition)
+    .bind(attorn_jose::base64url(&tool.digest))
+    .bind(tool.proposed_class.as_str())
+    .bind(seen_s)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn tools_of(
+    connection: &mut SqliteConnection,
+    id: &ServerId,
+) -> Result<Vec<Tool>, Failure> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT server, name, definition, digest, proposed_class, seen_s, approved_digest,
+         approved_class, approved_by, approved_s FROM tools WHERE server = $1 ORDER BY name",
+    )
+    .bind(id.as_str())
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(|row| row.read().map(|(_, tool)| tool)).collect()
+}
+
+pub(crate) async fn all_tools(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(ServerId, Tool)>, Failure> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT server, name, definition, digest, proposed_class, seen_s, approved_digest,
+         approved_class, approved_by, approved_s FROM tools ORDER BY server, name",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+row! {
+    server: String,
+    name: String,
+    definition: String,
+    digest: String,
+    proposed_class: String,
+    seen_s: i64,
+    approved_digest: Option<String>,
+    approved_class: Option<String>,
+    approved_by: Option<String>,
+    approved_s: Option<i64>,
+}
+
+impl Row {
+    fn read(self) -> Result<(ServerId, Tool), Failure> {
+        let parts = (self.approved_digest, self.approved_class, self.approved_by, self.approved_s);
+        let approved = match parts {
+            (None, None, None, None) => None,
+            (Some(digest), Some(class), Some(by), Some(at_s)) => Some(Approved {
+                digest: COLUMNS.digest(&digest)?,
+                class: COLUMNS.class(&class)?,
+                by,
+                at_s: COLUMNS.count(at_s)?,
+            }),
+            // Half an approval is none, and a sign that somebody wrote past us.
+            (..) => return Err(Failure::Record { table: COLUMNS.0 }),
+        };
+        let tool = Tool {
+            name: self.name,
+            definition: self.definition,
+            digest: COLUMNS.digest(&self.digest)?,
+            approved,
+            proposed_class: COLUMNS.class(&self.proposed_class)?,
+            seen_s: COLUMNS.count(self.seen_s)?,
+        };
+        Ok((COLUMNS.parse(&self.server)?, tool))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use attorn_registry::ToolState;
+
+    use super::*;
+    use crate::fixtures::{World, act};
+
+    fn seen(name: &str, digest: u8) -> SeenTool {
+        SeenTool {
+            name: name.into(),
+            definition: format!("{{\"n\":{digest}}}"),
+            digest: [digest; 32],
+            proposed_class: Class::Write,
+        }
+    }
+
+    async fn state(world: &World, name: &str) -> ToolState {
+        world.store.server(&world.server).await.unwrap().tools[name].state()
+    }
+
+    #[tokio::test]
+    async fn only_news_is_recorded() {
+        let world = World::new().await;
+        let (store, id) = (&world.store, &world.server);
+        let tools = [seen("a", 1), seen("b", 1)];
+        let first = store.record_seen_tools(&act(1), id, &tools).await.unwrap().unwrap();
+        assert_eq!(first.record.len(), 2);
+        let version = store.version().await.unwrap();
+        assert_eq!(store.record_seen_tools(&act(2), id, &tools).await.unwrap(), None);
+        assert_eq!(store.version().await.unwrap(), version);
+        let tools = [seen("a", 2), seen("b", 1)];
+        let next = store.record_seen_tools(&act(3), id, &tools).await.unwrap().unwrap();
+        assert_eq!(next.record.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn a_changed_definition_waits_again() {
+        let world = World::new().await;
+        let (store, id) = (&world.store, &world.server);
+        store.record_seen_tools(&act(1), id, &[seen("a", 1)]).await.unwrap();
+        assert_eq!(state(&world, "a").await, ToolState::Unconfirmed);
+        store.approve_tool(&act(2), id, "a", ([1; 32], Class::Read)).await.unwrap();
+        assert_eq!(state(&world, "a").await, ToolState::Approved(Class::Read));
+        store.record_seen_tools(&act(3), id, &[seen("a", 2)]).await.unwrap();
+        assert_eq!(state(&world, "a").await, ToolState::Changed);
+        let texts = store.tool_definitions(id, "a").await.unwrap();
+        assert_eq!(texts.approved.as_deref(), Some("{\"n\":1}"));
+        assert_eq!(texts.current, "{\"n\":2}");
+        store.approve_tool(&act(4), id, "a", ([2; 32], Class::Write)).await.unwrap();
+        assert_eq!(state(&world, "a").await, ToolState::Approved(Class::Write));
+    }
+
+    #[tokio::test]
+    async fn nobody_approves_what_they_have_not_seen() {
+        let world = World::new().await;
+        let (store, id) = (&world.store, &world.server);
+        store.record_seen_tools(&act(1), id, &[seen("a", 1)]).await.unwrap();
+        let stale = store.approve_tool(&act(2), id, "a", ([9; 32], Class::Read)).await;
+        assert!(matches!(stale, Err(StoreError::Refused(Refusal::DefinitionStale))));
+        let unknown = store.approve_tool(&act(2), id, "A", ([1; 32], Class::Read)).await;
+        assert!(matches!(unknown, Err(StoreError::Refused(Refusal::ToolUnknown))));
+        assert_eq!(state(&world, "a").await, ToolState::Unconfirmed);
+    }
+
+    #[tokio::test]
+    async fn a_server_has_a_bounded_number_of_tools() {
+        let world = World::new().await;
+        let (store, id) = (&world.store, &world.server);
+        let many: Vec<_> = (0..=TOOLS_MAX).map(|n| seen(&format!("t{n}"), 1)).collect();
+        let refused = store.record_seen_tools(&act(1), id, &many).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::ToolLimit))));
+        assert!(store.record_seen_tools(&act(1), id, &many[..TOOLS_MAX]).await.is_ok());
+    }
+}
