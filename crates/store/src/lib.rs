@@ -3,8 +3,8 @@
 //! Every change counts a version up in the transaction that makes it, leaves a row that says what
 //! changed, and returns both with the record. Readers poll the version and load a whole snapshot.
 //!
-//! The SQL is one text for SQLite and PostgreSQL. What is *not* implemented: connecting to
-//! PostgreSQL, people, and approvals.
+//! The SQL is one text for SQLite and `PostgreSQL`. What is *not* implemented: connecting to
+//! `PostgreSQL`, people, and approvals.
 //!
 //! What survives a crash: a change is on disk when its method returns (SQLite, write-ahead log,
 //! `synchronous = FULL`); before that, nothing of it is.

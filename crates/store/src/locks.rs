@@ -148,7 +148,7 @@ mod tests {
         let target = LockTarget::Tool { server: world.server.clone(), tool: "a/b".into() };
         let lock = store.create_lock(&act(10), &new_lock(target.clone())).await.unwrap().record;
         assert_eq!((&lock.target, lock.by.as_str(), lock.created_s), (&target, "own_test", 10));
-        assert_eq!(store.locks().await.unwrap(), [lock.clone()]);
+        assert_eq!(store.locks().await.unwrap(), std::slice::from_ref(&lock));
         let lifted = store.lift_lock(&act(11), &lock.id).await.unwrap().record;
         assert_eq!(lifted.lifted_s, Some(11));
         let again = store.lift_lock(&act(12), &lock.id).await;
