@@ -191,6 +191,7 @@ impl Desk {
 }
 
 /// Whom a message belongs to.
+#[derive(Clone, Copy)]
 enum Owner {
     /// Nobody: it speaks of something that is over, or never was.
     Nobody,
