@@ -143,6 +143,11 @@ pub fn authenticate(
     let wire: Wire<'_> = document.to().map_err(|_| AssertionRefusal::Claims)?;
     check_parties(&wire, &client_id, expected)?;
     let expires_s = check_times(&wire, now_s)?;
+    // An assertion may come with any proof key, so a nonce does not show that it is new. One from
+    // before our start may have been used then. No margin: a client that starts with us would wait.
+    // What remains is an assertion by a clock ahead of ours, within those seconds.
+    let issued_s = wire.iat.unwrap_or_else(|| wire.exp.saturating_sub(ASSERTION_LIFETIME_MAX_S));
+    replays.refuse_older_than_start(issued_s, 0).map_err(AssertionRefusal::Replay)?;
     // RFC 7523 section 3, item 7, and our own rule: an assertion is used once. Burned last.
     let replay_key =
         sha256(&[client_id.as_str().as_bytes(), b"\n", wire.jti.0.as_bytes()].concat());
@@ -215,8 +220,8 @@ impl AuthenticatedClient {
         &self.client_id
     }
 
-    /// The key it used. A token is bound to this key only, so that a stolen assertion is worth
-    /// nothing without it.
+    /// The registered key it used. The key a token is bound to may be another one: clients make a
+    /// new pair per session (RFC 9449 section 3).
     #[must_use]
     pub const fn key(&self) -> Jkt {
         self.key

@@ -84,9 +84,6 @@ pub enum TokenError {
     /// The proof of possession is not acceptable.
     #[error("{0}")]
     Possession(DpopRefusal),
-    /// The proof is by another key than the client assertion.
-    #[error("the proof is by another key than the client assertion")]
-    PossessionKeyMismatch,
     /// The proof cannot be burned.
     #[error("{0}")]
     PossessionReplay(ReplayRefusal),
@@ -132,8 +129,6 @@ impl TokenError {
             Self::GrantTypeUnsupported => ErrorCode::UnsupportedGrantType,
             // RFC 9449 sections 5 and 8.
             Self::Possession(refusal) => refusal.code(),
-            // RFC 9449 section 5: not the key this client may bind a token to.
-            Self::PossessionKeyMismatch => ErrorCode::InvalidDpopProof,
             // RFC 9449 section 8: a proof from before our start may be new; a nonce shows it.
             Self::PossessionReplay(ReplayRefusal::StartedAfterIssue) => ErrorCode::UseDpopNonce,
             // RFC 9449 section 11.1.
@@ -186,7 +181,6 @@ impl TokenError {
             | Self::GrantTypeUnsupported
             | Self::ParameterRepeated => ReasonCode::RequestMalformed,
             Self::Possession(refusal) => refusal.reason(),
-            Self::PossessionKeyMismatch => ReasonCode::PossessionKeyMismatch,
             Self::PossessionReplay(refusal) => refusal.reason(),
             Self::ResourceMalformed
             | Self::ResourceMissing
@@ -218,7 +212,6 @@ impl TokenError {
             }
             Self::Possession(DpopRefusal::Missing) => "a DPoP proof is required",
             Self::Possession(_) => "the DPoP proof is not acceptable",
-            Self::PossessionKeyMismatch => "the DPoP proof must be by the key of the client",
             Self::PossessionReplay(ReplayRefusal::Ended | ReplayRefusal::Replayed) => {
                 "the DPoP proof was used before"
             }

@@ -7,6 +7,7 @@ use attorn_jose::Jkt;
 use attorn_registry::ReasonCode;
 
 use crate::access_token::{AccessTokenClaims, VerifiedToken};
+use crate::claim::CLOCK_AHEAD_S;
 use crate::dpop::VerifiedProof;
 use crate::replay::{ReplayRefusal, ReplaySet};
 
@@ -84,7 +85,9 @@ impl VerifiedProof {
     pub fn burn(self, replays: &ReplaySet, now_s: u64) -> Result<ProvenKey, ReplayRefusal> {
         // A nonce of this process is younger than the process, so the proof is too.
         if self.nonce_age_s().is_none() {
-            replays.refuse_older_than_start(self.issued_s())?;
+            // A proof may be dated ahead of our clock, so one dated just after the start may still
+            // have been used just before it, in the same second.
+            replays.refuse_older_than_start(self.issued_s(), CLOCK_AHEAD_S + 1)?;
         }
         replays.insert(self.replay_key(), self.expires_s(), now_s)?;
         Ok(ProvenKey { jkt: self.jkt(), proof_jti: self.jti().to_owned() })

@@ -10,8 +10,6 @@ use std::sync::{Mutex, PoisonError};
 
 use attorn_registry::ReasonCode;
 
-use crate::claim::CLOCK_AHEAD_S;
-
 const PARTS: usize = 16;
 
 /// The set. Shared by reference; each part has its own lock.
@@ -98,14 +96,17 @@ impl ReplaySet {
         Ok(())
     }
 
-    /// Refuses what may have been used before this process started.
+    /// Refuses what may have been used before this process started: everything dated before the
+    /// start plus `margin_s`, which covers the clocks of others that run ahead of ours.
     ///
     /// # Errors
     /// [`ReplayRefusal::StartedAfterIssue`].
-    pub fn refuse_older_than_start(&self, issued_s: u64) -> Result<(), ReplayRefusal> {
-        // A proof may be dated ahead of our clock, so one dated just after the start may still
-        // have been used just before it.
-        if issued_s <= self.started_s.saturating_add(CLOCK_AHEAD_S) {
+    pub fn refuse_older_than_start(
+        &self,
+        issued_s: u64,
+        margin_s: u64,
+    ) -> Result<(), ReplayRefusal> {
+        if issued_s < self.started_s.saturating_add(margin_s) {
             return Err(ReplayRefusal::StartedAfterIssue);
         }
         Ok(())
@@ -200,9 +201,10 @@ mod tests {
     fn what_may_be_older_than_the_start_is_refused() {
         let set = ReplaySet::new(64, 1000);
         let refusal = Err(ReplayRefusal::StartedAfterIssue);
-        assert_eq!(set.refuse_older_than_start(999), refusal);
-        assert_eq!(set.refuse_older_than_start(1005), refusal);
-        assert_eq!(set.refuse_older_than_start(1006), Ok(()));
+        assert_eq!(set.refuse_older_than_start(999, 0), refusal);
+        assert_eq!(set.refuse_older_than_start(1000, 0), Ok(()));
+        assert_eq!(set.refuse_older_than_start(1005, 6), refusal);
+        assert_eq!(set.refuse_older_than_start(1006, 6), Ok(()));
     }
 
     #[test]

@@ -186,21 +186,24 @@ fn after_a_restart_only_a_fresh_nonce_helps() {
 }
 
 #[test]
-fn a_stolen_assertion_names_the_key_it_was_made_with() {
-    // The token endpoint binds to this key alone, so a thief with a key of their own gets nothing.
+fn a_stolen_assertion_is_worth_nothing_a_second_time_nor_after_a_restart() {
     let holder = key(2);
     let client_id = agent();
     let assertion = NewAssertion { client_id: &client_id, issuer: ISSUER, now_s: NOW_S, jti: "a1" };
     let assertion = client_assertion::new_assertion(&holder, &assertion).unwrap();
     let expected = client_assertion::Expected { issuer: ISSUER, client_id: None };
-    let replays = ReplaySet::new(1024, 0);
-    let present = || {
+    let present = |replays: &ReplaySet, now_s| {
         let keys = |_: &AgentId| vec![holder.public().clone()];
-        client_assertion::authenticate(&assertion, &expected, keys, &replays, NOW_S)
+        client_assertion::authenticate(&assertion, &expected, keys, replays, now_s)
     };
-    assert_ne!(present().unwrap().key(), key(4).public().thumbprint());
+    let replays = ReplaySet::new(1024, NOW_S);
+    assert!(present(&replays, NOW_S).is_ok());
     let replayed = AssertionRefusal::Replay(ReplayRefusal::Replayed);
-    assert_eq!(present().unwrap_err(), replayed);
+    assert_eq!(present(&replays, NOW_S).unwrap_err(), replayed);
+    let restarted = ReplaySet::new(1024, NOW_S + 1);
+    let older = AssertionRefusal::Replay(ReplayRefusal::StartedAfterIssue);
+    assert_eq!(present(&restarted, NOW_S + 2).unwrap_err(), older);
+    assert!(restarted.is_empty());
 }
 
 #[test]
