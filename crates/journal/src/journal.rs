@@ -1,7 +1,8 @@
 //! The handle that everybody holds.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -81,7 +82,8 @@ impl Journal {
             return Err(OpenError::OriginMismatch);
         }
         let wal_dir = config.dir.join(WAL_DIR);
-        fs::create_dir_all(&wal_dir)?;
+        // What agents did is for the owner of the process to read, not for the whole machine.
+        DirBuilder::new().recursive(true).mode(0o700).create(&wal_dir)?;
         // Before anything is read: what another writer does meanwhile must not look like damage.
         let lock = lock(&config.dir)?;
         let found = recover(&config.dir, &verifier, disk.as_ref())?;

@@ -26,6 +26,8 @@
 mod config;
 mod disk;
 mod error;
+#[cfg(test)]
+mod faults;
 mod folder;
 mod integrator;
 mod journal;

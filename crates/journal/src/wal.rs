@@ -206,3 +206,6 @@ impl BatchHeader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,10 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 
 use attorn_audit::verify::{Trust, verify};
-use attorn_journal::{Durability, Journal, JournalUnavailable, OpenError, check, read_all};
+use attorn_journal::{Config, Durability, Journal, JournalUnavailable, OpenError, check, read_all};
 use tokio::task::JoinSet;
 
 use self::common::{Folder, ORIGIN, entry, signer};
@@ -119,4 +120,14 @@ fn key_of_another_log_is_refused() {
     let mut config = folder.config();
     config.origin = "test/gateway/2".into();
     assert!(matches!(Journal::open(config, signer()), Err(OpenError::OriginMismatch)));
+}
+
+#[tokio::test]
+async fn folder_is_for_its_owner_only() {
+    let parent = Folder::new();
+    let folder = parent.path().join("journal");
+    let (journal, _) = Journal::open(Config::new(&folder, ORIGIN), signer()).unwrap();
+    journal.close().await;
+    let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
 }
