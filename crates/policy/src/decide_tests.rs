@@ -1,5 +1,6 @@
 use attorn_registry::{Agent, AgentKind, Grant, LifeCycle, LockTarget, Owner, ServerId};
-use attorn_registry::{KeyState, Tool};
+use attorn_registry::{KeyState, ScopePattern, Tool};
+use proptest::prelude::*;
 
 use super::*;
 use crate::fixtures::{KEY, NOW_S, World, agent, lock, owner};
@@ -278,4 +279,71 @@ fn a_hidden_tool_and_an_unknown_one_are_denied_alike() {
     let world = World::with_policy("forbid (principal, action, resource);");
     let hidden = denial(&world, GET).unwrap().visibility;
     assert_eq!(denial(&world, Operation::Tool("gone")).unwrap().visibility, hidden);
+}
+
+const PATTERNS: [&str; 6] =
+    ["read:*", "write:*", "irreversible:*", "read:get", "write:pay", "write:get"];
+const SCOPES: [&str; 5] = ["read:get", "write:pay", "irreversible:drop", "write:get", "read:new"];
+const TOOLS: [&str; 5] = ["get", "pay", "drop", "new", "gone"];
+
+fn subset<const N: usize>(all: [&'static str; N]) -> impl Strategy<Value = Vec<&'static str>> {
+    proptest::sample::subsequence(all.to_vec(), 0..=N)
+}
+
+fn world_of(patterns: &[&str], scopes: &[&str]) -> World {
+    let mut world = World::new();
+    world.parts.grants[0].patterns =
+        patterns.iter().map(|text| ScopePattern::parse(text).unwrap()).collect();
+    world.token_scope = ScopeSet::parse(&scopes.join(" ")).unwrap();
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_permit_is_covered_by_every_factor(
+        patterns in subset(PATTERNS),
+        scopes in subset(SCOPES),
+        tool in proptest::sample::select(&TOOLS[..]),
+    ) {
+        world_of(&patterns, &scopes).ask(Operation::Tool(tool), |request| {
+            let Ok(permit) = decide(request) else { return Ok(()) };
+            let granted = request.snapshot.effective_scopes(request.agent, &request.server.id, NOW_S);
+            prop_assert!(granted.contains(permit.scope()));
+            prop_assert!(request.token_scope.contains(permit.scope()));
+            prop_assert!(is_visible(request));
+            let approved = request.server.approved_tool(tool).unwrap().approved_class();
+            prop_assert_eq!(approved, Some(permit.class()));
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn taking_away_never_gives(
+        patterns in subset(PATTERNS),
+        scopes in subset(SCOPES),
+        tool in proptest::sample::select(&TOOLS[..]),
+        kept in 0..6_usize,
+    ) {
+        let before = denial(&world_of(&patterns, &scopes), Operation::Tool(tool));
+        let fewer: Vec<_> = patterns.into_iter().take(kept).collect();
+        let narrower: Vec<_> = scopes.into_iter().take(kept).collect();
+        let after = denial(&world_of(&fewer, &narrower), Operation::Tool(tool));
+        prop_assert!(before.is_none() || after.is_some());
+    }
+
+    #[test]
+    fn step_up_offers_only_what_would_help(
+        patterns in subset(PATTERNS),
+        scopes in subset(SCOPES),
+        tool in proptest::sample::select(&TOOLS[..]),
+    ) {
+        let mut world = world_of(&patterns, &scopes);
+        let Some(denied) = denial(&world, Operation::Tool(tool)) else { return Ok(()) };
+        let Visibility::StepUp(offered) = denied.visibility else { return Ok(()) };
+        world.token_scope = offered;
+        let next = denial(&world, Operation::Tool(tool)).map(|denied| denied.reason);
+        prop_assert!(matches!(next, None | Some(ReasonCode::ApprovalRequired)), "{:?}", next);
+    }
 }
