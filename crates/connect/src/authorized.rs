@@ -6,6 +6,8 @@
 //!
 //! A request is sent again only after the resource refused it, so nothing is done twice.
 
+use std::time::Duration;
+
 use attorn_jose::SignError;
 use attorn_net::{ResponseBody, SendError};
 use bytes::Bytes;
@@ -89,6 +91,21 @@ impl AuthorizedClient {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, CallError> {
+        self.send_within(method, url, headers, body, ANSWER_TIMEOUT).await
+    }
+
+    /// As [`AuthorizedClient::send`], with its own limit for the response head.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn send_within(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Response<ResponseBody>, CallError> {
         if url.origin().ascii_serialization() != self.origin {
             return Err(CallError::OriginRefused);
         }
@@ -96,7 +113,7 @@ impl AuthorizedClient {
         let mut tries = Tries::default();
         loop {
             let request = self.request(&method, url, headers, body.clone(), &token)?;
-            let response = self.tokens.world().client.send(request).await?;
+            let response = self.tokens.world().client.send_within(request, limit).await?;
             let learned = self.tokens.nonces().learn(url, response.headers());
             match self.next(&response, token, &mut tries, learned).await? {
                 Next::Answer => return Ok(response),
@@ -192,3 +209,4 @@ fn secret(text: &str) -> Result<HeaderValue, CallError> {
 /// MCP 2026-07-28, Step-Up Authorization Flow: limit retries.
 const STEP_UPS_MAX: u32 = 2;
 const SCOPE_BYTES_MAX: usize = 8 * 1024;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,5 +1,7 @@
 //! Opening the way to one MCP server.
 
+use std::time::Duration;
+
 use attorn_net::ResponseBody;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
@@ -89,6 +91,9 @@ impl Connector {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response<ResponseBody>, CallError> {
-        self.calls.send(method, &self.url, headers, body).await
+        self.calls.send_within(method, &self.url, headers, body, ANSWER_TIMEOUT).await
     }
 }
+
+/// A tool may take its time; a client that no longer waits cancels.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30 * 60);

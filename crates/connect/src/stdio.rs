@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use attorn_json::Limits;
 use attorn_mcp::RequestId;
+use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -215,6 +216,13 @@ async fn listen(upstream: &Upstream, lines: &Lines) {
                 let ended = relay_events(Events::new(response.into_body()), lines).await;
                 last_id = ended.last_id().map(str::to_owned).or(last_id);
                 ended.pause()
+            }
+            // A session the server forgot is opened again by the next request.
+            Ok(response)
+                if response.status() == StatusCode::NOT_FOUND
+                    && upstream.session().is_some_and(|session| session.id.is_some()) =>
+            {
+                LISTEN_PAUSE
             }
             // MCP 2025-11-25, Transports, Listening for Messages: 405 means that there is none.
             Ok(response) if response.status().is_client_error() => return,

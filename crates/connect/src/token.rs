@@ -189,8 +189,8 @@ impl TokenSource {
         let held = asked_before.clone().or_else(|| narrow.scope.clone()).unwrap_or_default();
         flight.scope = Some(union(&held, scopes));
         let landed = self.request(&mut flight).await;
-        if landed.is_err() {
-            // The wider set is not to be had; renewals must not fail because of it.
+        if !landed.as_ref().is_ok_and(|token| token.has(scopes)) {
+            // The wider set is not to be had; renewals must not ask for it for ever.
             flight.scope = asked_before;
         }
         landed

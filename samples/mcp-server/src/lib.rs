@@ -5,6 +5,8 @@
 
 mod api;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
