@@ -1,1 +1,41 @@
 //! HTTP of the authorization server and of the admin API.
+//!
+//! File to open first: `token.rs`, the walk of one token request; then `admin/handle.rs`, the walk
+//! of one administrative request.
+//!
+//! Implemented: metadata (RFC 8414 and the OpenID discovery path), keys, `/token` with
+//! `client_credentials`, `/revoke` (RFC 7009), `/introspect` (RFC 7662), enrolment of keys with
+//! one-time codes, rotation of the signing keys, the admin API with one scope per operation, the
+//! search index over the journal.
+//!
+//! Not implemented: people, `/authorize`, PAR, token exchange, dynamic registration, mTLS, several
+//! authorities on one registry.
+
+mod admin;
+mod authority;
+mod bootstrap;
+mod client;
+mod code;
+mod config;
+mod enroll;
+mod http;
+mod indexer;
+mod introspect;
+mod keys;
+mod proof;
+mod public;
+mod refresh;
+mod refused;
+mod revoke;
+mod rotation;
+mod shared;
+mod standing;
+mod token;
+
+pub use admin::{AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME};
+pub use authority::{Authority, Parts, StartError};
+pub use code::EnrolmentCode;
+pub use config::{Config, ConfigRefusal};
+pub use keys::KeyError;
+pub use public::{Answering, PublicService};
+pub use shared::PublishError;

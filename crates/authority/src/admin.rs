@@ -1,0 +1,33 @@
+//! The admin API: every operation behind one guard, with one scope each.
+//!
+//! The table of operations makes the routes, the scopes and the `OpenAPI` document. A request is
+//! admitted by the same decision as any tool call; a change is recorded before it happens, put in
+//! force, and recorded again before it is answered.
+//!
+//! Not implemented: paging of lists, people with consoles, approvals by a second person.
+
+mod about;
+mod access;
+mod agents;
+mod audit;
+mod context;
+mod grants;
+mod guard;
+mod handle;
+mod issuer_keys;
+mod list;
+mod locks;
+mod openapi;
+mod operation;
+mod owners;
+mod policies;
+mod reason;
+mod refusal;
+mod route;
+mod routes;
+mod servers;
+mod service;
+mod tools;
+
+pub use operation::{BASE_PATH, Method, Operation, Row, SERVER_NAME};
+pub use service::{AdminService, Administering};

@@ -1,0 +1,228 @@
+//! Agents and operators: registered with a one-time code, stopped and resumed, retired for good.
+
+use attorn_audit::{Entry, Kind};
+use attorn_registry::{Agent, AgentId, AgentKey, AgentKind, LifeCycle, Name};
+use attorn_store::NewAgent;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::context::{Context, Effect};
+use super::list::List;
+use super::reason::{Reason, ReasonWished};
+use super::refusal::Refusal;
+use crate::code::EnrolmentCode;
+
+/// An agent or an operator.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AgentView {
+    /// Also its OAuth `client_id`.
+    id: String,
+    name: String,
+    /// `agent` or `operator`.
+    kind: &'static str,
+    owner: Option<String>,
+    state: &'static str,
+    keys: Vec<AgentKeyView>,
+    created_s: u64,
+}
+
+/// A public key of an agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AgentKeyView {
+    /// RFC 7638 thumbprint.
+    jkt: String,
+    state: &'static str,
+    not_before_s: u64,
+    not_after_s: Option<u64>,
+}
+
+/// A new agent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentNew {
+    /// `[a-z0-9][a-z0-9-]{0,62}`
+    name: String,
+    /// Name or identifier of who answers for it.
+    owner: String,
+    #[serde(default)]
+    kind: AgentKindWire,
+}
+
+/// What is behind an identity.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AgentKindWire {
+    /// Software that acts on its own.
+    #[default]
+    Agent,
+    /// A person's command line.
+    Operator,
+}
+
+/// An agent and the code that enrols its key.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AgentCode {
+    id: String,
+    name: String,
+    kind: &'static str,
+    owner: Option<String>,
+    state: &'static str,
+    /// Shown this once. Good for one enrolment.
+    code: String,
+    code_expires_s: u64,
+}
+
+/// Another owner.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OwnerWanted {
+    /// Name or identifier.
+    owner: String,
+}
+
+pub(crate) async fn list(context: Context) -> Result<List<AgentView>, Refusal> {
+    let mut agents: Vec<_> = context.snapshot.agents().collect();
+    agents.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(agents.into_iter().map(|agent| AgentView::of(&context, agent)).collect())
+}
+
+pub(crate) async fn show(context: Context) -> Result<AgentView, Refusal> {
+    Ok(AgentView::of(&context, context.agent(context.segment("agent"))?))
+}
+
+pub(crate) async fn keys(context: Context) -> Result<List<AgentKeyView>, Refusal> {
+    Ok(context.agent(context.segment("agent"))?.keys.iter().map(AgentKeyView::of).collect())
+}
+
+pub(crate) async fn register(
+    context: Context,
+    new: AgentNew,
+) -> Result<Effect<AgentCode>, Refusal> {
+    let new = NewAgent {
+        id: AgentId::from_random(&context.shared.random.bytes()),
+        name: Name::parse(&new.name)?,
+        kind: new.kind.into(),
+        owner: context.owner(&new.owner)?.id.clone(),
+    };
+    let store = &context.shared.store;
+    let agent = store.register_agent(&context.act(), &new).await?.record;
+    let code = EnrolmentCode::new(&context.shared.random, context.now_s());
+    store.create_enrolment(&context.act(), &agent.id, code.hash()).await?;
+    let fact = about(&context, Kind::IdentityRegistered, &agent);
+    Ok(Effect::new(AgentCode::of(&context, &agent, code), fact))
+}
+
+pub(crate) async fn code(context: Context, _: ReasonWished) -> Result<Effect<AgentCode>, Refusal> {
+    let agent = context.agent(context.segment("agent"))?;
+    let code = EnrolmentCode::new(&context.shared.random, context.now_s());
+    let store = &context.shared.store;
+    store.create_enrolment(&context.act(), &agent.id, code.hash()).await?;
+    let fact = about(&context, Kind::IdentityCodeIssued, agent);
+    Ok(Effect::new(AgentCode::of(&context, agent, code), fact))
+}
+
+pub(crate) async fn owner(
+    context: Context,
+    wanted: OwnerWanted,
+) -> Result<Effect<AgentView>, Refusal> {
+    let agent = &context.agent(context.segment("agent"))?.id;
+    let owner = &context.owner(&wanted.owner)?.id;
+    let agent = context.shared.store.set_agent_owner(&context.act(), agent, owner).await?.record;
+    let fact = about(&context, Kind::IdentityOwnerChanged, &agent);
+    Ok(Effect::new(AgentView::of(&context, &agent), fact))
+}
+
+pub(crate) async fn suspend(
+    context: Context,
+    reason: Reason,
+) -> Result<Effect<AgentView>, Refusal> {
+    let reason = Some(reason.text()?);
+    become_state(context, LifeCycle::Suspended, Kind::IdentitySuspended, reason).await
+}
+
+pub(crate) async fn resume(
+    context: Context,
+    reason: ReasonWished,
+) -> Result<Effect<AgentView>, Refusal> {
+    become_state(context, LifeCycle::Active, Kind::IdentityResumed, reason.text()).await
+}
+
+pub(crate) async fn retire(context: Context, reason: Reason) -> Result<Effect<AgentView>, Refusal> {
+    let reason = Some(reason.text()?);
+    become_state(context, LifeCycle::Retired, Kind::IdentityRetired, reason).await
+}
+
+async fn become_state(
+    context: Context,
+    to: LifeCycle,
+    kind: Kind,
+    reason: Option<String>,
+) -> Result<Effect<AgentView>, Refusal> {
+    let agent = context.agent(context.segment("agent"))?;
+    // Only a proven key makes a pending agent active.
+    if agent.state == LifeCycle::Pending && to == LifeCycle::Active {
+        return Err(Refusal::NotEnrolled);
+    }
+    let store = &context.shared.store;
+    let agent = store.set_agent_state(&context.act(), &agent.id, to).await?.record;
+    let mut fact = about(&context, kind, &agent);
+    fact.detail.extend(reason.map(|reason| ("reason".to_owned(), reason)));
+    Ok(Effect::new(AgentView::of(&context, &agent), fact))
+}
+
+fn about(context: &Context, kind: Kind, agent: &Agent) -> Entry {
+    let mut fact = context.fact(kind);
+    fact.agent = Some(agent.id.to_string());
+    fact.owner = agent.owner.as_ref().map(ToString::to_string);
+    fact.detail.insert("name".to_owned(), agent.name.to_string());
+    fact.detail.insert("kind".to_owned(), agent.kind.as_str().to_owned());
+    fact
+}
+
+impl AgentView {
+    fn of(context: &Context, agent: &Agent) -> Self {
+        Self {
+            id: agent.id.to_string(),
+            name: agent.name.to_string(),
+            kind: agent.kind.as_str(),
+            owner: context.owner_name(agent.owner.as_ref()),
+            state: agent.state.as_str(),
+            keys: agent.keys.iter().map(AgentKeyView::of).collect(),
+            created_s: agent.created_s,
+        }
+    }
+}
+
+impl AgentKeyView {
+    fn of(key: &AgentKey) -> Self {
+        Self {
+            jkt: key.jkt.to_string(),
+            state: key.state.as_str(),
+            not_before_s: key.not_before_s,
+            not_after_s: key.not_after_s,
+        }
+    }
+}
+
+impl AgentCode {
+    fn of(context: &Context, agent: &Agent, code: EnrolmentCode) -> Self {
+        Self {
+            id: agent.id.to_string(),
+            name: agent.name.to_string(),
+            kind: agent.kind.as_str(),
+            owner: context.owner_name(agent.owner.as_ref()),
+            state: agent.state.as_str(),
+            code_expires_s: code.expires_s,
+            code: code.into_text(),
+        }
+    }
+}
+
+impl From<AgentKindWire> for AgentKind {
+    fn from(kind: AgentKindWire) -> Self {
+        match kind {
+            AgentKindWire::Agent => Self::Agent,
+            AgentKindWire::Operator => Self::Operator,
+        }
+    }
+}

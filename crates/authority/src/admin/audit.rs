@@ -1,0 +1,230 @@
+//! The journal, searched by its index and proven by itself.
+
+use attorn_audit::Entry;
+use attorn_store::index::{Filter, HITS_MAX, Hit};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::context::Context;
+use super::list::List;
+use super::refusal::{Missing, Refusal};
+use crate::indexer::catch_up;
+
+/// One entry with its place in the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EntryView {
+    /// Place in the log.
+    index: u64,
+    /// The members of the entry.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    entry: Map<String, Value>,
+}
+
+/// Which entries. Every part that is given must hold.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EntryFilter {
+    /// Name or identifier.
+    agent: Option<String>,
+    /// Name of the server.
+    server: Option<String>,
+    tool: Option<String>,
+    /// Such as `call.decided`.
+    kind: Option<String>,
+    /// `permit` or `deny`.
+    decision: Option<String>,
+    /// A reason code.
+    reason: Option<String>,
+    decision_id: Option<String>,
+    trace_id: Option<String>,
+    token_jti: Option<String>,
+    /// Only entries from this place on.
+    #[schema(value_type = Option<u64>)]
+    from_index: Option<Count>,
+    /// Only entries before this place.
+    #[schema(value_type = Option<u64>)]
+    before_index: Option<Count>,
+    /// At most so many, newest first.
+    #[schema(value_type = Option<u64>)]
+    limit: Option<Count>,
+}
+
+/// A number, in a query as text.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Count {
+    Number(u64),
+    Text(#[serde(deserialize_with = "number")] u64),
+}
+
+/// A bundle that anyone can verify offline.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Bundle(Box<RawValue>);
+
+// By hand: its form belongs to the log, not to this API.
+impl PartialSchema for Bundle {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().into()
+    }
+}
+
+impl ToSchema for Bundle {}
+
+/// The newest signed checkpoint.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CheckpointView {
+    size: u64,
+    /// The signed note: C2SP tlog-checkpoint.
+    note: String,
+    /// The key that signs it: C2SP signed-note.
+    key: String,
+}
+
+pub(crate) async fn search(
+    context: Context,
+    filter: EntryFilter,
+) -> Result<List<EntryView>, Refusal> {
+    Ok(find(&context, filter).await?.into_iter().map(EntryView::of).collect())
+}
+
+pub(crate) async fn show(context: Context) -> Result<EntryView, Refusal> {
+    let index = place(&context)?;
+    catch_up(&context.shared).await?;
+    let hit = context.shared.index.entry(index).await?;
+    Ok(EntryView::of(hit.ok_or(Refusal::Missing(Missing::Entry))?))
+}
+
+/// The proof of one entry is a bundle of one entry: it needs nothing else to be verified.
+pub(crate) async fn proof(context: Context) -> Result<Bundle, Refusal> {
+    let index = place(&context)?;
+    bundle(&context, &[index]).await
+}
+
+pub(crate) async fn export(context: Context, filter: EntryFilter) -> Result<Bundle, Refusal> {
+    let mut indices: Vec<_> =
+        find(&context, filter).await?.into_iter().map(|hit| hit.index).collect();
+    indices.sort_unstable();
+    bundle(&context, &indices).await
+}
+
+pub(crate) async fn checkpoint(context: Context) -> Result<CheckpointView, Refusal> {
+    let signed = context.shared.journal.checkpoint();
+    Ok(CheckpointView {
+        size: signed.checkpoint.size,
+        note: signed.note.to_string(),
+        key: context.shared.journal.verifier().to_vkey(),
+    })
+}
+
+/// Everything of one trace, or of one decision, oldest first.
+pub(crate) async fn trace(context: Context) -> Result<List<EntryView>, Refusal> {
+    let id = context.segment("trace").to_owned();
+    let mut hits = if id.starts_with("dec_") {
+        hits_of_decision(&context, &id).await?
+    } else {
+        let filter = EntryFilter { trace_id: Some(id), ..EntryFilter::default() };
+        find(&context, filter).await?
+    };
+    hits.sort_by_key(|hit| hit.index);
+    Ok(hits.into_iter().map(EntryView::of).collect())
+}
+
+/// The entries of one decision, oldest first.
+pub(crate) async fn entries_of_decision(
+    context: &Context,
+    decision: &str,
+) -> Result<Vec<Entry>, Refusal> {
+    let mut hits = hits_of_decision(context, decision).await?;
+    hits.sort_by_key(|hit| hit.index);
+    Ok(hits.into_iter().map(|hit| hit.entry).collect())
+}
+
+/// With the trace and the token that the decision's entries name, from issuance to outcome.
+async fn hits_of_decision(context: &Context, decision: &str) -> Result<Vec<Hit>, Refusal> {
+    let by_decision =
+        EntryFilter { decision_id: Some(decision.to_owned()), ..EntryFilter::default() };
+    let mut hits = find(context, by_decision).await?;
+    let token = hits.iter().find_map(|hit| hit.entry.token_jti.clone());
+    if let Some(token_jti) = token {
+        let issued = EntryFilter {
+            token_jti: Some(token_jti),
+            kind: Some(attorn_audit::Kind::TokenIssued.as_str().to_owned()),
+            ..EntryFilter::default()
+        };
+        hits.extend(find(context, issued).await?);
+    }
+    Ok(hits)
+}
+
+async fn find(context: &Context, filter: EntryFilter) -> Result<Vec<Hit>, Refusal> {
+    catch_up(&context.shared).await?;
+    let from = filter.from_index.map(Count::value);
+    let hits = context.shared.index.search(&filter.resolve(context)).await?;
+    Ok(hits.into_iter().filter(|hit| from.is_none_or(|from| hit.index >= from)).collect())
+}
+
+async fn bundle(context: &Context, indices: &[u64]) -> Result<Bundle, Refusal> {
+    let bytes = context.shared.journal.export(indices).await?;
+    let text = String::from_utf8(bytes).map_err(|_| Refusal::JournalUnavailable)?;
+    Ok(Bundle(RawValue::from_string(text).map_err(|_| Refusal::JournalUnavailable)?))
+}
+
+fn place(context: &Context) -> Result<u64, Refusal> {
+    context.segment("index").parse().map_err(|_| Refusal::Missing(Missing::Entry))
+}
+
+impl EntryFilter {
+    fn resolve(self, context: &Context) -> Filter {
+        let limit = self.limit.map_or(LIMIT, Count::value);
+        Filter {
+            // Entries hold identifiers of agents and names of servers.
+            agent: self.agent.map(|text| match context.agent(&text) {
+                Ok(agent) => agent.id.to_string(),
+                Err(_) => text,
+            }),
+            server: self.server.map(|text| match context.server(&text) {
+                Ok(server) => server.name.to_string(),
+                Err(_) => text,
+            }),
+            tool: self.tool,
+            kind: self.kind,
+            decision: self.decision,
+            reason: self.reason,
+            trace_id: self.trace_id,
+            decision_id: self.decision_id,
+            token_jti: self.token_jti,
+            from_ms: None,
+            until_ms: None,
+            before: self.before_index.map(Count::value),
+            limit: Some(u32::try_from(limit).unwrap_or(HITS_MAX)),
+        }
+    }
+}
+
+impl Count {
+    const fn value(self) -> u64 {
+        match self {
+            Self::Number(value) | Self::Text(value) => value,
+        }
+    }
+}
+
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+impl EntryView {
+    fn of(hit: Hit) -> Self {
+        // Canonical bytes of an entry are a JSON object.
+        let entry = serde_json::from_slice(&hit.entry.to_canonical()).unwrap_or_default();
+        Self { index: hit.index, entry }
+    }
+}
+
+/// How many entries an answer has when nothing is said.
+const LIMIT: u64 = 200;

@@ -1,0 +1,95 @@
+//! What an operation is given: who asks, what for, and the picture it decides on.
+
+use std::sync::Arc;
+
+use attorn_audit::{Entry, Kind};
+use attorn_registry::{Agent, AgentId, McpServer, Owner, OwnerId, ServerId, Snapshot};
+use attorn_store::Act;
+
+use super::guard::Operator;
+use super::refusal::{Missing, Refusal};
+use crate::shared::Shared;
+
+/// One admitted request.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) shared: Arc<Shared>,
+    /// The registry as it was when the request was admitted.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) operator: Operator,
+    pub(crate) decision_id: String,
+    pub(crate) now_ms: u64,
+    /// The `{…}` parts of the path, decoded.
+    pub(crate) segments: Vec<(String, String)>,
+}
+
+/// The result of a change: what to answer, and the facts to record before that.
+#[derive(Debug)]
+pub(crate) struct Effect<T> {
+    pub(crate) output: T,
+    pub(crate) facts: Vec<Entry>,
+}
+
+impl<T> Effect<T> {
+    pub(crate) fn new(output: T, fact: Entry) -> Self {
+        Self { output, facts: vec![fact] }
+    }
+}
+
+impl Context {
+    pub(crate) const fn now_s(&self) -> u64 {
+        self.now_ms / 1000
+    }
+
+    /// Who changes something, for the registry's own history.
+    pub(crate) fn act(&self) -> Act<'_> {
+        Act { by: self.operator.id.as_str(), now_s: self.now_s() }
+    }
+
+    /// The text of one `{…}` part; a part the route does not have is the empty text.
+    pub(crate) fn segment(&self, name: &str) -> &str {
+        self.segments.iter().find(|(key, _)| key == name).map_or("", |(_, text)| text)
+    }
+
+    /// An entry about a change this operator makes.
+    pub(crate) fn fact(&self, kind: Kind) -> Entry {
+        Entry {
+            by: Some(self.operator.name.clone()),
+            client_id: Some(self.operator.id.to_string()),
+            decision_id: Some(self.decision_id.clone()),
+            ..self.shared.entry(kind, self.now_ms)
+        }
+    }
+
+    /// An agent by name or identifier.
+    pub(crate) fn agent(&self, text: &str) -> Result<&Agent, Refusal> {
+        let by_id = || self.snapshot.agent(&AgentId::parse(text).ok()?);
+        let found = self.snapshot.agent_named(text).or_else(by_id);
+        found.ok_or(Refusal::Missing(Missing::Agent))
+    }
+
+    /// An MCP server by name or identifier.
+    pub(crate) fn server(&self, text: &str) -> Result<&McpServer, Refusal> {
+        let by_id = || self.snapshot.server(&ServerId::parse(text).ok()?);
+        let found = self.snapshot.server_named(text).or_else(by_id);
+        found.ok_or(Refusal::Missing(Missing::Server))
+    }
+
+    /// An owner by name or identifier.
+    pub(crate) fn owner(&self, text: &str) -> Result<&Owner, Refusal> {
+        let by_id = || self.snapshot.owner(&OwnerId::parse(text).ok()?);
+        let found = self.snapshot.owners().find(|owner| owner.name.as_str() == text).or_else(by_id);
+        found.ok_or(Refusal::Missing(Missing::Owner))
+    }
+
+    /// The name behind an identifier of who did something, for answers.
+    pub(crate) fn name_of(&self, by: &str) -> String {
+        let agent = AgentId::parse(by).ok().and_then(|id| self.snapshot.agent(&id));
+        agent.map_or_else(|| by.to_owned(), |agent| agent.name.to_string())
+    }
+
+    /// The name of an owner, for answers.
+    pub(crate) fn owner_name(&self, id: Option<&OwnerId>) -> Option<String> {
+        Some(self.snapshot.owner(id?)?.name.to_string())
+    }
+}

@@ -1,0 +1,235 @@
+//! Who may run an operation. Every route passes here and nowhere else.
+//!
+//! Order: token, proof, replay, then the same decision as for any tool call. The body is not
+//! looked at.
+
+use attorn_audit::{Entry, Kind};
+use attorn_net::Body;
+use attorn_oauth::access_token::{self, TokenRefusal};
+use attorn_oauth::challenge::NewChallenge;
+use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
+use attorn_oauth::error::ErrorCode;
+use attorn_oauth::possession::{self, BoundToken, PossessionRefusal};
+use attorn_oauth::replay::ReplayRefusal;
+use attorn_policy::{Denial, Permit, Visibility};
+use attorn_registry::{AgentId, ReasonCode, ScopeSet, Snapshot};
+use http::header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use super::operation::{Operation, SERVER_NAME};
+use crate::http::{json, set};
+use crate::proof::{ALGORITHMS, proof_of};
+use crate::shared::Shared;
+
+/// A caller who may run the operation asked for. Only [`admit`] makes one.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    pub(crate) id: AgentId,
+    pub(crate) name: String,
+    pub(crate) scope: ScopeSet,
+    bound: BoundToken,
+    // Invariant: the permit for this very request; it is not given away.
+    permit: Permit,
+}
+
+/// Why a request is not admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unadmitted {
+    /// The decision went against it.
+    Denied(Denial),
+    /// The registry holds no keys to verify with, or not the admin server.
+    NotReady,
+    /// Token and proof do not belong together, or the proof was used.
+    Possession(PossessionRefusal),
+    /// The proof does not hold.
+    Proof(DpopRefusal),
+    /// The token came under another scheme than `DPoP`.
+    Scheme,
+    /// The token does not hold.
+    Token(TokenRefusal),
+    /// No token came.
+    TokenMissing,
+}
+
+/// Admits a request, or says why not.
+pub(crate) fn admit(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    operation: Operation,
+    head: &Parts,
+    now_s: u64,
+) -> Result<Operator, Unadmitted> {
+    let bound = prove_possession(shared, head, now_s)?;
+    let claims = bound.claims();
+    let server = snapshot.server_named(SERVER_NAME).ok_or(Unadmitted::NotReady)?;
+    let policies = shared.policies.load();
+    let request = attorn_policy::Request {
+        snapshot,
+        policies: &policies,
+        server,
+        agent: &claims.client_id,
+        token_scope: &claims.scope,
+        token_jti: &claims.jti,
+        token_key: Some(claims.cnf),
+        token_epoch: claims.epoch,
+        operation: attorn_policy::Operation::Tool(operation.row().id),
+        arguments: None,
+        now_s,
+    };
+    let permit = attorn_policy::decide(&request).map_err(Unadmitted::Denied)?;
+    // An agent that may act has a record, so the name is never really missing.
+    let name = snapshot.agent(&claims.client_id).map(|agent| agent.name.to_string());
+    Ok(Operator {
+        id: claims.client_id.clone(),
+        name: name.unwrap_or_default(),
+        scope: claims.scope.clone(),
+        bound,
+        permit,
+    })
+}
+
+fn prove_possession(shared: &Shared, head: &Parts, now_s: u64) -> Result<BoundToken, Unadmitted> {
+    let token = token_of(&head.headers)?;
+    let keys = shared.keys.in_use().map_err(|_| Unadmitted::NotReady)?;
+    let audience = shared.config.admin_resource();
+    let expected = access_token::Expected {
+        issuer: &shared.config.issuer,
+        audience: &audience,
+        keys: &keys.verifying,
+    };
+    let token = access_token::verify(token, &expected, now_s).map_err(Unadmitted::Token)?;
+    let proof = proof_of(&head.headers).map_err(Unadmitted::Proof)?;
+    // RFC 9449 section 4.3: from the configured address, never from `Host`.
+    let htu = format!("{}{}", shared.config.admin_url, head.uri.path());
+    let expected = ProofExpectation {
+        algorithms: &ALGORITHMS,
+        htm: head.method.as_str(),
+        htu: &htu,
+        access_token: Some((token.digest(), token.jkt())),
+        nonce: NoncePolicy::Required(&shared.nonces),
+        header_cache: Some(&shared.header_cache),
+    };
+    let proof = dpop::verify(proof, &expected, now_s).map_err(Unadmitted::Proof)?;
+    possession::bind(token, proof, &shared.replays, now_s).map_err(Unadmitted::Possession)
+}
+
+/// RFC 9449 section 7.1: one `Authorization` header, one space, one token.
+fn token_of(headers: &HeaderMap) -> Result<&str, Unadmitted> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Unadmitted::TokenMissing)?;
+    if values.next().is_some() {
+        return Err(Unadmitted::Scheme);
+    }
+    let value = value.to_str().map_err(|_| Unadmitted::Scheme)?;
+    let (scheme, token) = value.split_once(' ').ok_or(Unadmitted::Scheme)?;
+    // RFC 9110 section 11.1: schemes are case-insensitive.
+    // RFC 9449 section 7.2: a bound token under `Bearer` is refused.
+    let spaced = token.contains([' ', '\t', ',']);
+    if !scheme.eq_ignore_ascii_case("DPoP") || token.is_empty() || spaced {
+        return Err(Unadmitted::Scheme);
+    }
+    Ok(token)
+}
+
+impl Operator {
+    /// Adds who asks, with which credentials, and what allows it.
+    pub(crate) fn describe(&self, entry: Entry) -> Entry {
+        Entry {
+            by: Some(self.name.clone()),
+            class: Some(self.permit.class().as_str().to_owned()),
+            client_id: Some(self.id.to_string()),
+            grant: self.permit.grant().map(ToString::to_string),
+            policy_version: Some(self.permit.policy_version().to_string()),
+            proof_jti: Some(self.bound.proof_jti().to_owned()),
+            proof_key: Some(self.bound.proof_key().to_string()),
+            rule: Some(self.permit.rule().to_owned()),
+            scope: Some(self.permit.scope().to_string()),
+            token_jti: Some(self.bound.claims().jti.clone()),
+            ..entry
+        }
+    }
+
+    /// First second at which the token does not count any more.
+    pub(crate) fn token_ends_s(&self) -> u64 {
+        self.bound.claims().exp
+    }
+}
+
+impl Unadmitted {
+    /// The stable code of the journal.
+    pub(crate) fn reason(&self) -> ReasonCode {
+        match self {
+            Self::Denied(denial) => denial.reason,
+            Self::NotReady => ReasonCode::AuthorityStale,
+            Self::Possession(refusal) => refusal.reason(),
+            Self::Proof(refusal) => refusal.reason(),
+            Self::Scheme => ReasonCode::TokenBearerNotAllowed,
+            Self::Token(refusal) => refusal.reason(),
+            Self::TokenMissing => ReasonCode::TokenMissing,
+        }
+    }
+
+    /// What the refusal is recorded as.
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Denied(_) | Self::NotReady => Kind::AdminRefused,
+            Self::Possession(_) | Self::Proof(_) | Self::Scheme => Kind::PossessionFailed,
+            Self::Token(_) | Self::TokenMissing => Kind::TokenRefused,
+        }
+    }
+
+    /// What goes on the wire: RFC 9449 section 7.1 and RFC 6750 section 3.1.
+    fn code(&self) -> (StatusCode, Option<ErrorCode>) {
+        match self {
+            Self::Denied(denial) => match (&denial.visibility, denial.reason) {
+                // A token that ended must be renewed, and a new one may help.
+                (_, ReasonCode::TokenRevoked) => {
+                    (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidToken))
+                }
+                (Visibility::StepUp(_) | Visibility::Hidden | Visibility::Told, _) => {
+                    (StatusCode::FORBIDDEN, Some(ErrorCode::InsufficientScope))
+                }
+            },
+            // Ours, not the caller's: a used proof that cannot be remembered is not a wrong one.
+            Self::NotReady | Self::Possession(PossessionRefusal::Replay(ReplayRefusal::Full)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some(ErrorCode::TemporarilyUnavailable))
+            }
+            Self::Possession(_) => (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidDpopProof)),
+            Self::Proof(refusal) => (StatusCode::UNAUTHORIZED, Some(refusal.code())),
+            Self::Scheme | Self::Token(_) => {
+                (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidToken))
+            }
+            // RFC 6750 section 3.1: no error code where no token was presented.
+            Self::TokenMissing => (StatusCode::UNAUTHORIZED, None),
+        }
+    }
+
+    /// The answer. The caller may not be an operator, so it says no more than the code.
+    pub(crate) fn answer(
+        &self,
+        shared: &Shared,
+        operation: Operation,
+        decision_id: &str,
+    ) -> Response<Body> {
+        let (status, error) = self.code();
+        let body = serde_json::json!({
+            "error": error.map_or("unauthorized", ErrorCode::as_str),
+            "message": "the request is not admitted",
+            "decision_id": decision_id,
+        });
+        let mut answer = json(status, body.to_string());
+        if status != StatusCode::SERVICE_UNAVAILABLE {
+            // RFC 6750 section 3.1: the scope that is necessary.
+            let scope = ScopeSet::from_iter([operation.scope()]);
+            let challenge = NewChallenge {
+                error,
+                resource_metadata: &shared.config.admin_metadata_url(),
+                scope: Some(&scope),
+                algorithms: &ALGORITHMS.map(attorn_jose::Algorithm::name),
+            };
+            set(&mut answer, WWW_AUTHENTICATE, &challenge.to_header());
+        }
+        answer
+    }
+}

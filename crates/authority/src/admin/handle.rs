@@ -1,0 +1,146 @@
+//! The walk of one admin request: admit, read, record, run, publish, record, answer.
+
+use std::sync::Arc;
+
+use attorn_audit::{Decision, Entry, Kind};
+use attorn_journal::JournalUnavailable;
+use attorn_net::Body;
+use axum::extract::{RawPathParams, Request};
+use http::{Response, StatusCode};
+
+use super::context::Context;
+use super::guard::{self, Unadmitted};
+use super::operation::Operation;
+use super::refusal::Refusal;
+use super::route::{Done, Input, Route};
+use crate::http::{BodyRefusal, DPOP_NONCE, json, read_body, set};
+use crate::shared::{Recorded, Shared};
+
+/// Answers one request to `operation`.
+pub(crate) async fn handle(
+    shared: Arc<Shared>,
+    operation: Operation,
+    route: &Route,
+    segments: RawPathParams,
+    request: Request,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let (now_ms, snapshot) = (shared.clock.now_ms(), shared.published.load());
+    let decision_id = shared.new_decision_id().to_string();
+    let about = Entry {
+        decision_id: Some(decision_id.clone()),
+        method: Some(operation.row().id.to_owned()),
+        server: Some(super::SERVER_NAME.to_owned()),
+        ..shared.entry(Kind::AdminRefused, now_ms)
+    };
+    let admitted = guard::admit(&shared, &snapshot, operation, &head, now_ms / 1000);
+    let operator = match admitted {
+        Ok(operator) => operator,
+        Err(refusal) => return unadmitted(&shared, operation, about, &refusal).await,
+    };
+    let about = operator.describe(about);
+    let context = Context {
+        shared: Arc::clone(&shared),
+        snapshot,
+        operator,
+        decision_id,
+        now_ms,
+        segments: segments.iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect(),
+    };
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    let ran = match read_body(body, BODY_BYTES_MAX).await {
+        Ok(body) => run(context, operation, route, Input { query, body }, &about).await,
+        Err(BodyRefusal::TooLong) => Err(Refusal::BodyTooLong),
+        Err(BodyRefusal::Broken) => Err(Refusal::Form),
+    };
+    match ran {
+        Ok(done) => fresh_nonce(&shared, json(StatusCode::OK, done.body)),
+        Err(refusal) => refused(&shared, about, &refusal).await,
+    }
+}
+
+async fn run(
+    context: Context,
+    operation: Operation,
+    route: &Route,
+    input: Input,
+    about: &Entry,
+) -> Result<Done, Refusal> {
+    let shared = Arc::clone(&context.shared);
+    let intent = Entry {
+        decision: Some(Decision::Permit),
+        kind: if route.is_change { Kind::AdminChanged } else { Kind::AdminRead },
+        ..about.clone()
+    };
+    if !route.is_change {
+        let _read = shared.note(&intent).await?;
+        return route.run(context, input).await;
+    }
+    // What the operation checks against the registry must still hold when it writes.
+    let _alone = shared.changing.lock().await;
+    let context = Context { snapshot: shared.published.load(), ..context };
+    // If the process dies after this line, the journal shows a change that may not have happened.
+    // What takes rights away must work while the journal refuses all else.
+    let takes_away = matches!(operation, Operation::LockCreate | Operation::GrantRevoke);
+    let _intended = record(&shared, &intent, takes_away).await?;
+    let mut done = route.run(context, input).await?;
+    // In force before it is told; a lock does not wait for its own entry.
+    shared.publish().await.map_err(|error| {
+        tracing::error!(%error, "a change is stored but not in force");
+        Refusal::StoreUnavailable
+    })?;
+    for fact in done.facts.take().unwrap_or_default() {
+        let _told = record(&shared, &fact, takes_away).await?;
+    }
+    Ok(done)
+}
+
+async fn record(
+    shared: &Shared,
+    entry: &Entry,
+    takes_away: bool,
+) -> Result<Recorded, JournalUnavailable> {
+    if takes_away { shared.record_emergency(entry).await } else { shared.record(entry).await }
+}
+
+/// Tells why a request was not admitted. No refusal leaves unrecorded.
+async fn unadmitted(
+    shared: &Shared,
+    operation: Operation,
+    about: Entry,
+    refusal: &Unadmitted,
+) -> Response<Body> {
+    let entry = Entry {
+        decision: Some(Decision::Deny),
+        kind: refusal.kind(),
+        reason: Some(refusal.reason().as_str().to_owned()),
+        ..about
+    };
+    let decision_id = entry.decision_id.clone().unwrap_or_default();
+    if shared.note(&entry).await.is_err() {
+        return Refusal::JournalUnavailable.answer(&decision_id);
+    }
+    fresh_nonce(shared, refusal.answer(shared, operation, &decision_id))
+}
+
+async fn refused(shared: &Shared, about: Entry, refusal: &Refusal) -> Response<Body> {
+    let decision_id = about.decision_id.clone().unwrap_or_default();
+    let entry = Entry {
+        decision: Some(Decision::Deny),
+        reason: Some(refusal.reason().as_str().to_owned()),
+        ..about
+    };
+    if shared.note(&entry).await.is_err() {
+        return Refusal::JournalUnavailable.answer(&decision_id);
+    }
+    fresh_nonce(shared, refusal.answer(&decision_id))
+}
+
+/// RFC 9449 section 8.2: every answer brings the nonce of the next proof.
+fn fresh_nonce(shared: &Shared, mut answer: Response<Body>) -> Response<Body> {
+    set(&mut answer, DPOP_NONCE, &shared.new_nonce());
+    answer
+}
+
+/// Policies and tests are the longest inputs.
+const BODY_BYTES_MAX: usize = 1024 * 1024;

@@ -1,0 +1,196 @@
+//! Locks: the fast way to stop something. They hold from the moment they are answered.
+
+use attorn_audit::{Entry, Kind};
+use attorn_registry::{GrantId, LOCK_LIFETIME_MAX_S, Lock, LockId, LockTarget};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::context::{Context, Effect};
+use super::list::List;
+use super::reason::Reason;
+use super::refusal::{Missing, Refusal};
+
+/// A lock.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LockView {
+    id: String,
+    target: Target,
+    reason: String,
+    by: String,
+    created_s: u64,
+    expires_s: u64,
+    lifted_s: Option<u64>,
+    /// Whether it stops anything now.
+    holds: bool,
+}
+
+/// A new lock.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LockNew {
+    target: Target,
+    /// Why; recorded.
+    reason: String,
+    /// First second at which it does not hold any more; 30 days from now if absent.
+    expires_s: Option<u64>,
+}
+
+/// What a lock stops. Agents, owners and servers by name or identifier.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Target {
+    /// Everything an agent does.
+    Agent {
+        /// The agent.
+        agent: String,
+    },
+    /// What one grant gives.
+    Grant {
+        /// The grant.
+        grant: String,
+    },
+    /// Everything bound to one key.
+    Key {
+        /// RFC 7638 thumbprint.
+        jkt: String,
+    },
+    /// Everything of every identity an owner answers for.
+    Owner {
+        /// The owner.
+        owner: String,
+    },
+    /// Everything at a server.
+    Server {
+        /// The server.
+        server: String,
+    },
+    /// One access token.
+    Token {
+        /// Its `jti`.
+        jti: String,
+    },
+    /// One tool.
+    Tool {
+        /// The server.
+        server: String,
+        /// The exact name of the tool.
+        tool: String,
+    },
+}
+
+pub(crate) async fn list(context: Context) -> Result<List<LockView>, Refusal> {
+    // From the store, which also remembers what ended.
+    let locks = context.shared.store.locks().await?;
+    Ok(locks.iter().map(|lock| LockView::of(&context, lock)).collect())
+}
+
+pub(crate) async fn create(context: Context, new: LockNew) -> Result<Effect<LockView>, Refusal> {
+    let latest_s = context.now_s().saturating_add(LOCK_LIFETIME_MAX_S);
+    let lock = Lock {
+        id: LockId::from_random(&context.shared.random.bytes()),
+        target: new.target.resolve(&context)?,
+        reason: new.reason,
+        by: context.operator.id.to_string(),
+        created_s: context.now_s(),
+        expires_s: new.expires_s.unwrap_or(latest_s),
+        lifted_s: None,
+    };
+    let lock = context.shared.store.create_lock(&context.act(), &lock).await?.record;
+    let fact = about(&context, Kind::LockCreated, &lock, &lock.reason);
+    Ok(Effect::new(LockView::of(&context, &lock), fact))
+}
+
+pub(crate) async fn lift(context: Context, reason: Reason) -> Result<Effect<LockView>, Refusal> {
+    let reason = reason.text()?;
+    let id = LockId::parse(context.segment("lock"));
+    let id = id.map_err(|_| Refusal::Missing(Missing::Lock))?;
+    let lock = context.shared.store.lift_lock(&context.act(), &id).await?.record;
+    let fact = about(&context, Kind::LockLifted, &lock, &reason);
+    Ok(Effect::new(LockView::of(&context, &lock), fact))
+}
+
+fn about(context: &Context, kind: Kind, lock: &Lock, reason: &str) -> Entry {
+    let mut fact = context.fact(kind);
+    match &lock.target {
+        LockTarget::Agent { agent } => fact.agent = Some(agent.to_string()),
+        LockTarget::Grant { grant } => fact.grant = Some(grant.to_string()),
+        LockTarget::Key { jkt } => fact.proof_key = Some(jkt.to_string()),
+        LockTarget::Owner { owner } => fact.owner = Some(owner.to_string()),
+        LockTarget::Server { server } => fact.server = Some(server.to_string()),
+        LockTarget::Token { jti } => fact.token_jti = Some(jti.clone()),
+        LockTarget::Tool { server, tool } => {
+            fact.server = Some(server.to_string());
+            fact.tool = Some(tool.clone());
+        }
+    }
+    fact.detail.insert("lock".to_owned(), lock.id.to_string());
+    fact.detail.insert("reason".to_owned(), reason.to_owned());
+    fact.detail.insert("expires_s".to_owned(), lock.expires_s.to_string());
+    fact
+}
+
+impl Target {
+    fn resolve(self, context: &Context) -> Result<LockTarget, Refusal> {
+        Ok(match self {
+            Self::Agent { agent } => LockTarget::Agent { agent: context.agent(&agent)?.id.clone() },
+            Self::Grant { grant } => LockTarget::Grant {
+                grant: GrantId::parse(&grant).map_err(|_| Refusal::Missing(Missing::Grant))?,
+            },
+            Self::Key { jkt } => LockTarget::Key { jkt: jkt.parse().map_err(|_| Refusal::Form)? },
+            Self::Owner { owner } => LockTarget::Owner { owner: context.owner(&owner)?.id.clone() },
+            Self::Server { server } => {
+                let server = context.server(&server)?;
+                if server.is_builtin() {
+                    // Nobody could lift it: the API that would is the one it stops.
+                    return Err(Refusal::Builtin);
+                }
+                LockTarget::Server { server: server.id.clone() }
+            }
+            Self::Token { jti } => LockTarget::Token { jti },
+            Self::Tool { server, tool } => {
+                LockTarget::Tool { server: context.server(&server)?.id.clone(), tool }
+            }
+        })
+    }
+
+    fn shown(context: &Context, target: &LockTarget) -> Self {
+        let snapshot = &context.snapshot;
+        let server_name = |id: &_| {
+            snapshot.server(id).map_or_else(|| id.to_string(), |server| server.name.to_string())
+        };
+        match target {
+            LockTarget::Agent { agent: id } => Self::Agent {
+                agent: snapshot
+                    .agent(id)
+                    .map_or_else(|| id.to_string(), |one| one.name.to_string()),
+            },
+            LockTarget::Grant { grant } => Self::Grant { grant: grant.to_string() },
+            LockTarget::Key { jkt } => Self::Key { jkt: jkt.to_string() },
+            LockTarget::Owner { owner: id } => Self::Owner {
+                owner: snapshot
+                    .owner(id)
+                    .map_or_else(|| id.to_string(), |one| one.name.to_string()),
+            },
+            LockTarget::Server { server } => Self::Server { server: server_name(server) },
+            LockTarget::Token { jti } => Self::Token { jti: jti.clone() },
+            LockTarget::Tool { server, tool } => {
+                Self::Tool { server: server_name(server), tool: tool.clone() }
+            }
+        }
+    }
+}
+
+impl LockView {
+    fn of(context: &Context, lock: &Lock) -> Self {
+        Self {
+            id: lock.id.to_string(),
+            target: Target::shown(context, &lock.target),
+            reason: lock.reason.clone(),
+            by: context.name_of(&lock.by),
+            created_s: lock.created_s,
+            expires_s: lock.expires_s,
+            lifted_s: lock.lifted_s,
+            holds: lock.holds(context.now_s()),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The table of administrative operations: what exists, where it is, and which scope it needs.
+//!
+//! The one list that routes, scopes, the `OpenAPI` document and clients are made from. An operation
+//! without a row here has no route; a row without a class does not compile.
+
+use attorn_registry::{Class, Scope};
+
+/// The HTTP methods of the admin API: one to look, one to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// No body, changes nothing.
+    Get,
+    /// A JSON body; see the class for whether it changes something.
+    Post,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The name in scopes and in the `OpenAPI` document.
+    pub id: &'static str,
+    /// GET or POST.
+    pub method: Method,
+    /// Below [`BASE_PATH`]; `{name}` stands for one percent-encoded segment.
+    pub path: &'static str,
+    /// What it can do; also the class of its scope.
+    pub class: Class,
+    /// One line for the documentation.
+    pub summary: &'static str,
+}
+
+// A macro, so that an operation and its row cannot drift apart.
+macro_rules! operations {
+    ($($variant:ident = $id:literal, $method:ident $path:literal, $class:ident, $summary:literal;)*) => {
+        /// An administrative operation. Exhaustive on purpose: a new one must not compile until
+        /// it is routed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Operation {
+            $(#[doc = $summary] $variant,)*
+        }
+
+        impl Operation {
+            /// Every operation, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its row of the table.
+            #[must_use]
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Self::$variant => Row {
+                        id: $id,
+                        method: Method::$method,
+                        path: $path,
+                        class: Class::$class,
+                        summary: $summary,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+operations! {
+    OwnerList = "owner.list", Get "/owners", Read, "List owners";
+    OwnerCreate = "owner.create", Post "/owners", Write, "Record an owner";
+    AgentList = "agent.list", Get "/agents", Read, "List agents and operators";
+    AgentShow = "agent.show", Get "/agents/{agent}", Read, "One agent with its keys";
+    AgentRegister = "agent.register", Post "/agents", Write, "Register an agent and make its one-time code";
+    AgentOwner = "agent.owner", Post "/agents/{agent}/owner", Write, "Give an agent another owner";
+    AgentKeys = "agent.keys", Get "/agents/{agent}/keys", Read, "The keys of an agent";
+    AgentSuspend = "agent.suspend", Post "/agents/{agent}/suspend", Write, "Stop an agent until it is resumed";
+    AgentResume = "agent.resume", Post "/agents/{agent}/resume", Write, "Let a suspended agent act again";
+    AgentRetire = "agent.retire", Post "/agents/{agent}/retire", Irreversible, "Stop an agent for good";
+    AgentCode = "agent.code", Post "/agents/{agent}/code", Write, "Make a new one-time code";
+    ServerList = "server.list", Get "/servers", Read, "List MCP servers";
+    ServerShow = "server.show", Get "/servers/{server}", Read, "One MCP server";
+    ServerRegister = "server.register", Post "/servers", Write, "Register an MCP server";
+    ServerSuspend = "server.suspend", Post "/servers/{server}/suspend", Write, "Stop a server until it is resumed";
+    ServerResume = "server.resume", Post "/servers/{server}/resume", Write, "Let a suspended server be used again";
+    ServerRetire = "server.retire", Post "/servers/{server}/retire", Irreversible, "Stop a server for good";
+    ToolList = "tool.list", Get "/servers/{server}/tools", Read, "The tools of a server";
+    ToolDiff = "tool.diff", Get "/servers/{server}/diff", Read, "The tools of a server that wait for their owner, and what changed";
+    ToolApprove = "tool.approve", Post "/servers/{server}/tools/{tool}/approve", Write, "Accept a tool as last seen";
+    ToolClassify = "tool.classify", Post "/servers/{server}/tools/{tool}/classify", Write, "Change the class of an approved tool";
+    GrantList = "grant.list", Get "/grants", Read, "List grants";
+    GrantCreate = "grant.create", Post "/grants", Write, "Give an agent scopes at a server";
+    GrantShow = "grant.show", Get "/grants/{grant}", Read, "One grant";
+    GrantRevoke = "grant.revoke", Post "/grants/{grant}/revoke", Write, "Take a grant back";
+    LockList = "lock.list", Get "/locks", Read, "List locks";
+    LockCreate = "lock.create", Post "/locks", Write, "Stop something at once";
+    LockLift = "lock.lift", Post "/locks/{lock}/lift", Write, "Lift a lock";
+    PolicyShow = "policy.show", Get "/policy", Read, "The policies in force";
+    PolicyValidate = "policy.validate", Post "/policy/validate", Read, "Check policies without applying them";
+    PolicyApply = "policy.apply", Post "/policy", Write, "Put policies in force";
+    PolicyHistory = "policy.history", Get "/policy/history", Read, "Earlier versions of the policies";
+    PolicyRollback = "policy.rollback", Post "/policy/rollback", Write, "Put an earlier version in force again";
+    PolicyTest = "policy.test", Post "/policy/test", Read, "Run tests against policies";
+    AuditSearch = "audit.search", Get "/audit/entries", Read, "Search the journal";
+    AuditShow = "audit.show", Get "/audit/entries/{index}", Read, "One entry of the journal";
+    AuditProof = "audit.proof", Get "/audit/entries/{index}/proof", Read, "The inclusion proof of one entry";
+    AuditExport = "audit.export", Post "/audit/export", Read, "A bundle of entries anyone can verify offline";
+    AuditCheckpoint = "audit.checkpoint", Get "/audit/checkpoint", Read, "The newest signed checkpoint";
+    AuditTrace = "audit.trace", Get "/audit/traces/{trace}", Read, "All entries of one trace";
+    DecisionExplain = "decision.explain", Get "/decisions/{decision}", Read, "Why a call was decided as it was";
+    AccessCanI = "access.can_i", Post "/access/can_i", Read, "Whether a call would pass now";
+    KeyList = "key.list", Get "/keys", Read, "The signing keys and their states";
+    KeyRotate = "key.rotate", Post "/keys/rotate", Write, "Sign with the pre-published key from now on";
+    KeyEmergencyRotate = "key.emergency_rotate", Post "/keys/emergency_rotate", Irreversible, "Replace all keys; every older token ends";
+    TokenInspect = "token.inspect", Post "/token/inspect", Read, "What a token says and whether it still stands";
+    Whoami = "whoami", Get "/whoami", Read, "Who the caller is";
+    Status = "status", Get "/status", Read, "What runs, and how it is";
+}
+
+impl Operation {
+    /// The scope a token needs for it, at the built-in server [`SERVER_NAME`].
+    #[must_use]
+    pub fn scope(self) -> Scope {
+        let row = self.row();
+        Scope::of_tool(row.class, row.id)
+    }
+
+    /// Its path below the admin address, with `segments` in the place of the `{…}`, in order.
+    ///
+    /// A missing segment stays as the table writes it, which no authority answers.
+    #[must_use]
+    pub fn path_of(self, segments: &[&str]) -> String {
+        let mut given = segments.iter();
+        let path = self.row().path.split('/').map(|part| match part.strip_prefix('{') {
+            Some(_) => given.next().map_or_else(|| part.to_owned(), |text| encoded(text)),
+            None => part.to_owned(),
+        });
+        format!("{BASE_PATH}{}", path.collect::<Vec<_>>().join("/"))
+    }
+}
+
+/// RFC 3986 section 2.3: everything but unreserved characters is percent-encoded.
+fn encoded(segment: &str) -> String {
+    let mut text = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// Where the operations live at the admin address.
+pub const BASE_PATH: &str = "/admin/v1";
+/// The name of the built-in server whose tools the operations are.
+pub const SERVER_NAME: &str = "admin";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_and_routes_are_distinct() {
+        let ids: BTreeSet<_> = Operation::ALL.iter().map(|one| one.row().id).collect();
+        let routes: BTreeSet<_> = Operation::ALL
+            .iter()
+            .map(|one| (one.row().path, one.row().method == Method::Get))
+            .collect();
+        assert_eq!(ids.len(), Operation::ALL.len());
+        assert_eq!(routes.len(), Operation::ALL.len());
+    }
+
+    #[test]
+    fn a_get_changes_nothing() {
+        for operation in Operation::ALL {
+            let row = operation.row();
+            assert!(row.method == Method::Post || row.class == Class::Read, "{}", row.id);
+        }
+    }
+
+    #[test]
+    fn every_scope_reads_back() {
+        for operation in Operation::ALL {
+            let scope = operation.scope();
+            assert_eq!(Scope::parse(&scope.to_string()), Ok(scope));
+        }
+    }
+
+    #[test]
+    fn segments_are_encoded_in_order() {
+        let path = Operation::ToolApprove.path_of(&["crm", "a/b c"]);
+        assert_eq!(path, "/admin/v1/servers/crm/tools/a%2Fb%20c/approve");
+        assert_eq!(Operation::Whoami.path_of(&[]), "/admin/v1/whoami");
+    }
+}

@@ -1,0 +1,215 @@
+//! Why an admin request is not done, and how that is told.
+
+use attorn_journal::{JournalUnavailable, ReadError};
+use attorn_net::Body;
+use attorn_registry::{NameError, ReasonCode, ScopeError};
+use attorn_store::{self as store, Failure, StoreError};
+use http::{Response, StatusCode};
+
+use crate::http::json;
+use crate::indexer::IndexError;
+use crate::rotation::RotationError;
+
+/// Something that a request names and that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Agent,
+    Decision,
+    Entry,
+    Grant,
+    Lock,
+    Owner,
+    PolicyVersion,
+    Server,
+    Tool,
+}
+
+/// Why an operation is not done. Exhaustive on purpose: a new reason must not compile until
+/// [`Refusal::status`] and [`Refusal::reason`] map it.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The body is too long.
+    BodyTooLong,
+    /// The built-in server is not changed through its own API.
+    Builtin,
+    /// The body is not strict JSON of the form the operation asks for.
+    Form,
+    /// The journal cannot take or give an entry.
+    JournalUnavailable,
+    /// What is named does not exist.
+    Missing(Missing),
+    /// The name does not have the form of names.
+    Name(NameError),
+    /// Only enrolment makes a registered agent an active one.
+    NotEnrolled,
+    /// The policies or their tests do not compile; the text says where.
+    Policy(String),
+    /// A change that must say why does not.
+    ReasonMissing,
+    /// A scope pattern cannot be read.
+    Scope(ScopeError),
+    /// The registry's rules do not allow the change.
+    Store(store::Refusal),
+    /// The registry cannot be read or written.
+    StoreUnavailable,
+    /// The tool changed since it was looked at.
+    ToolChanged,
+    /// The tool is not approved as last seen.
+    ToolNotApproved,
+}
+
+impl Refusal {
+    /// RFC 9110 section 15.
+    pub(crate) const fn status(&self) -> StatusCode {
+        match self {
+            Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Form | Self::Name(_) | Self::Policy(_) | Self::ReasonMissing | Self::Scope(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::JournalUnavailable | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Missing(_) => StatusCode::NOT_FOUND,
+            // The registry as it is does not allow it; another time it might.
+            Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
+            Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
+        }
+    }
+
+    /// The stable code of the journal and of the answer.
+    pub(crate) const fn reason(&self) -> ReasonCode {
+        match self {
+            Self::BodyTooLong => ReasonCode::FrameSize,
+            Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
+            Self::Missing(missing) => missing.reason(),
+            Self::NotEnrolled => ReasonCode::AgentPending,
+            Self::Policy(_) => ReasonCode::PolicyError,
+            Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
+            Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
+            Self::Builtin | Self::Form | Self::Name(_) => ReasonCode::RequestMalformed,
+            Self::ReasonMissing | Self::Scope(_) | Self::Store(_) => ReasonCode::RequestMalformed,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::BodyTooLong => "the body is too long".to_owned(),
+            Self::Builtin => "the built-in server is not changed this way".to_owned(),
+            Self::Form => "the input does not have the form this operation asks for".to_owned(),
+            Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
+            Self::Missing(missing) => missing.message().to_owned(),
+            Self::Name(refusal) => refusal.to_string(),
+            Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),
+            Self::Policy(errors) => errors.clone(),
+            Self::ReasonMissing => "a reason is required".to_owned(),
+            Self::Scope(refusal) => refusal.to_string(),
+            Self::Store(refusal) => refusal.to_string(),
+            Self::StoreUnavailable => "the registry cannot be read or written".to_owned(),
+            Self::ToolChanged => "the tool changed since it was looked at".to_owned(),
+            Self::ToolNotApproved => "the tool is not approved as last seen".to_owned(),
+        }
+    }
+
+    /// The answer. The operator was authorised, so it may say what is wrong.
+    pub(crate) fn answer(&self, decision_id: &str) -> Response<Body> {
+        let body = serde_json::json!({
+            "error": self.reason().as_str(),
+            "message": self.message(),
+            "decision_id": decision_id,
+        });
+        json(self.status(), body.to_string())
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
+}
+
+impl From<ScopeError> for Refusal {
+    fn from(error: ScopeError) -> Self {
+        Self::Scope(error)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Refused(refusal) => Self::Store(refusal),
+            StoreError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(error: Failure) -> Self {
+        tracing::error!(%error, "the registry failed");
+        Self::StoreUnavailable
+    }
+}
+
+impl From<IndexError> for Refusal {
+    fn from(error: IndexError) -> Self {
+        tracing::error!(%error, "the search index failed");
+        Self::StoreUnavailable
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Missing { .. } => Self::Missing(Missing::Entry),
+            ReadError::Checkpoint
+            | ReadError::EntryNotJson { .. }
+            | ReadError::Io(_)
+            | ReadError::RecordBroken { .. }
+            | ReadError::TileBroken { .. } => {
+                tracing::error!(%error, "the journal cannot be read");
+                Self::JournalUnavailable
+            }
+        }
+    }
+}
+
+impl From<RotationError> for Refusal {
+    fn from(error: RotationError) -> Self {
+        match error {
+            RotationError::Store(error) => error.into(),
+            RotationError::Keys(error) => {
+                tracing::error!(%error, "the signing keys cannot be changed");
+                Self::StoreUnavailable
+            }
+        }
+    }
+}
+
+impl From<JournalUnavailable> for Refusal {
+    fn from(_: JournalUnavailable) -> Self {
+        Self::JournalUnavailable
+    }
+}
+
+impl Missing {
+    const fn reason(self) -> ReasonCode {
+        match self {
+            Self::Agent => ReasonCode::AgentUnknown,
+            Self::Server => ReasonCode::ServerUnknown,
+            Self::Tool => ReasonCode::ToolUnknown,
+            Self::Decision | Self::Entry | Self::Grant | Self::Lock => ReasonCode::RequestMalformed,
+            Self::Owner | Self::PolicyVersion => ReasonCode::RequestMalformed,
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::Agent => "no such agent",
+            Self::Decision => "no such decision",
+            Self::Entry => "no such journal entry",
+            Self::Grant => "no such grant",
+            Self::Lock => "no such lock",
+            Self::Owner => "no such owner",
+            Self::PolicyVersion => "no such version of the policies",
+            Self::Server => "no such server",
+            Self::Tool => "no such tool",
+        }
+    }
+}

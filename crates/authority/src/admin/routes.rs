@@ -1,0 +1,79 @@
+//! Which function is behind which operation.
+
+use super::operation::Operation;
+use super::route::{InputPlace, Route};
+use super::{
+    about, access, agents, audit, grants, issuer_keys, locks, owners, policies, servers, tools,
+};
+
+/// The route of an operation. Exhaustive on purpose.
+pub(crate) fn route(operation: Operation) -> Route {
+    match operation {
+        Operation::OwnerList => Route::read(owners::list),
+        Operation::OwnerCreate => Route::change(owners::create),
+        Operation::AgentList => Route::read(agents::list),
+        Operation::AgentShow => Route::read(agents::show),
+        Operation::AgentRegister => Route::change(agents::register),
+        Operation::AgentOwner => Route::change(agents::owner),
+        Operation::AgentKeys => Route::read(agents::keys),
+        Operation::AgentSuspend => Route::change(agents::suspend),
+        Operation::AgentResume => Route::change(agents::resume),
+        Operation::AgentRetire => Route::change(agents::retire),
+        Operation::AgentCode => Route::change(agents::code),
+        Operation::ServerList => Route::read(servers::list),
+        Operation::ServerShow => Route::read(servers::show),
+        Operation::ServerRegister => Route::change(servers::register),
+        Operation::ServerSuspend => Route::change(servers::suspend),
+        Operation::ServerResume => Route::change(servers::resume),
+        Operation::ServerRetire => Route::change(servers::retire),
+        Operation::ToolList => Route::read(tools::list),
+        Operation::ToolDiff => Route::read(tools::diff),
+        Operation::ToolApprove => Route::change(tools::approve),
+        Operation::ToolClassify => Route::change(tools::classify),
+        Operation::GrantList => Route::query(InputPlace::Query, grants::list),
+        Operation::GrantCreate => Route::change(grants::create),
+        Operation::GrantShow => Route::read(grants::show),
+        Operation::GrantRevoke => Route::change(grants::revoke),
+        Operation::LockList => Route::read(locks::list),
+        Operation::LockCreate => Route::change(locks::create),
+        Operation::LockLift => Route::change(locks::lift),
+        Operation::PolicyShow => Route::read(policies::show),
+        Operation::PolicyValidate => Route::query(InputPlace::Body, policies::validate),
+        Operation::PolicyApply => Route::change(policies::apply),
+        Operation::PolicyHistory => Route::read(policies::history),
+        Operation::PolicyRollback => Route::change(policies::rollback),
+        Operation::PolicyTest => Route::query(InputPlace::Body, policies::test),
+        Operation::AuditSearch => Route::query(InputPlace::Query, audit::search),
+        Operation::AuditShow => Route::read(audit::show),
+        Operation::AuditProof => Route::read(audit::proof),
+        Operation::AuditExport => Route::query(InputPlace::Body, audit::export),
+        Operation::AuditCheckpoint => Route::read(audit::checkpoint),
+        Operation::AuditTrace => Route::read(audit::trace),
+        Operation::DecisionExplain => Route::read(access::explain_decision),
+        Operation::AccessCanI => Route::query(InputPlace::Body, access::can_i),
+        Operation::KeyList => Route::read(issuer_keys::list),
+        Operation::KeyRotate => Route::change(issuer_keys::rotate),
+        Operation::KeyEmergencyRotate => Route::change(issuer_keys::emergency_rotate),
+        Operation::TokenInspect => Route::query(InputPlace::Body, about::inspect),
+        Operation::Whoami => Route::read(about::whoami),
+        Operation::Status => Route::read(about::status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use attorn_registry::Class;
+
+    use super::*;
+    use crate::Method;
+
+    #[test]
+    fn what_is_recorded_as_a_change_has_the_class_of_one() {
+        for operation in Operation::ALL {
+            let (row, route) = (operation.row(), route(*operation));
+            assert_eq!(route.is_change, row.class != Class::Read, "{}", row.id);
+            let reads_body = route.place == InputPlace::Body;
+            assert_eq!(reads_body, row.method == Method::Post, "{}", row.id);
+        }
+    }
+}

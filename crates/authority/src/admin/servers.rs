@@ -1,0 +1,188 @@
+//! MCP servers: registered by address or command, stopped and resumed, retired for good.
+
+use std::collections::BTreeMap;
+
+use attorn_audit::{Entry, Kind};
+use attorn_registry::{LifeCycle, McpServer, Name, ServerId, UpstreamSpec};
+use attorn_store::NewServer;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::context::{Context, Effect};
+use super::list::List;
+use super::reason::{Reason, ReasonWished};
+use super::refusal::Refusal;
+
+/// An MCP server.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ServerView {
+    id: String,
+    name: String,
+    owner: Option<String>,
+    state: &'static str,
+    /// The resource identifier its tokens are for.
+    resource: String,
+    upstream: Upstream,
+    tools: usize,
+    created_s: u64,
+}
+
+/// A new server.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerNew {
+    /// `[a-z0-9][a-z0-9-]{0,62}`; part of its address at the gateway.
+    name: String,
+    /// Name or identifier of who answers for it.
+    owner: String,
+    upstream: Upstream,
+}
+
+/// How a server is reached. Every text is taken literally.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Upstream {
+    /// Attorn's own administration API; cannot be registered.
+    Builtin,
+    /// Streamable HTTP.
+    Http {
+        /// The endpoint.
+        url: String,
+    },
+    /// A supervised child process, started without a shell.
+    Stdio {
+        /// The program.
+        command: String,
+        /// Its arguments.
+        #[serde(default)]
+        args: Vec<String>,
+        /// Its whole environment.
+        #[serde(default)]
+        env: BTreeMap<String, String>,
+    },
+}
+
+pub(crate) async fn list(context: Context) -> Result<List<ServerView>, Refusal> {
+    let mut servers: Vec<_> = context.snapshot.servers().collect();
+    servers.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(servers.into_iter().map(|server| ServerView::of(&context, server)).collect())
+}
+
+pub(crate) async fn show(context: Context) -> Result<ServerView, Refusal> {
+    Ok(ServerView::of(&context, context.server(context.segment("server"))?))
+}
+
+pub(crate) async fn register(
+    context: Context,
+    new: ServerNew,
+) -> Result<Effect<ServerView>, Refusal> {
+    let new = NewServer {
+        id: ServerId::from_random(&context.shared.random.bytes()),
+        name: Name::parse(&new.name)?,
+        owner: context.owner(&new.owner)?.id.clone(),
+        upstream: new.upstream.into(),
+    };
+    if matches!(new.upstream, UpstreamSpec::Builtin) {
+        return Err(Refusal::Builtin);
+    }
+    let server = context.shared.store.register_server(&context.act(), &new).await?.record;
+    let mut fact = about(&context, Kind::IdentityRegistered, &server);
+    fact.detail.insert("upstream".to_owned(), summary(&server.upstream));
+    Ok(Effect::new(ServerView::of(&context, &server), fact))
+}
+
+pub(crate) async fn suspend(
+    context: Context,
+    reason: Reason,
+) -> Result<Effect<ServerView>, Refusal> {
+    let reason = Some(reason.text()?);
+    become_state(context, LifeCycle::Suspended, Kind::IdentitySuspended, reason).await
+}
+
+pub(crate) async fn resume(
+    context: Context,
+    reason: ReasonWished,
+) -> Result<Effect<ServerView>, Refusal> {
+    become_state(context, LifeCycle::Active, Kind::IdentityResumed, reason.text()).await
+}
+
+pub(crate) async fn retire(
+    context: Context,
+    reason: Reason,
+) -> Result<Effect<ServerView>, Refusal> {
+    let reason = Some(reason.text()?);
+    become_state(context, LifeCycle::Retired, Kind::IdentityRetired, reason).await
+}
+
+async fn become_state(
+    context: Context,
+    to: LifeCycle,
+    kind: Kind,
+    reason: Option<String>,
+) -> Result<Effect<ServerView>, Refusal> {
+    let server = context.server(context.segment("server"))?;
+    if server.is_builtin() {
+        // Nobody could undo it: the API that would is the one that stopped.
+        return Err(Refusal::Builtin);
+    }
+    let store = &context.shared.store;
+    let server = store.set_server_state(&context.act(), &server.id, to).await?.record;
+    let mut fact = about(&context, kind, &server);
+    fact.detail.extend(reason.map(|reason| ("reason".to_owned(), reason)));
+    Ok(Effect::new(ServerView::of(&context, &server), fact))
+}
+
+fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
+    let mut fact = context.fact(kind);
+    fact.server = Some(server.name.to_string());
+    fact.owner = server.owner.as_ref().map(ToString::to_string);
+    fact
+}
+
+/// What the journal says of an upstream: never its environment, which may hold secrets.
+fn summary(upstream: &UpstreamSpec) -> String {
+    match upstream {
+        UpstreamSpec::Builtin => "builtin".to_owned(),
+        UpstreamSpec::Http { url } => url.clone(),
+        UpstreamSpec::Stdio { command, .. } => command.clone(),
+    }
+}
+
+impl ServerView {
+    fn of(context: &Context, server: &McpServer) -> Self {
+        Self {
+            id: server.id.to_string(),
+            name: server.name.to_string(),
+            owner: context.owner_name(server.owner.as_ref()),
+            state: server.state.as_str(),
+            resource: context.shared.config.resource_of(server.name.as_str()),
+            upstream: Upstream::shown(&server.upstream),
+            tools: server.tools.len(),
+            created_s: server.created_s,
+        }
+    }
+}
+
+impl Upstream {
+    /// The values of environment variables are not told: they may be secrets.
+    fn shown(upstream: &UpstreamSpec) -> Self {
+        match upstream.clone() {
+            UpstreamSpec::Builtin => Self::Builtin,
+            UpstreamSpec::Http { url } => Self::Http { url },
+            UpstreamSpec::Stdio { command, args, env } => {
+                let env = env.into_keys().map(|name| (name, "[redacted]".to_owned())).collect();
+                Self::Stdio { command, args, env }
+            }
+        }
+    }
+}
+
+impl From<Upstream> for UpstreamSpec {
+    fn from(upstream: Upstream) -> Self {
+        match upstream {
+            Upstream::Builtin => Self::Builtin,
+            Upstream::Http { url } => Self::Http { url },
+            Upstream::Stdio { command, args, env } => Self::Stdio { command, args, env },
+        }
+    }
+}

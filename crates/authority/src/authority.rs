@@ -1,0 +1,177 @@
+//! The running authority: its parts, its start, its services.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use attorn_jose::HeaderCache;
+use attorn_journal::Journal;
+use attorn_net::{Clock, Random, Shutdown};
+use attorn_oauth::nonce::NonceKey;
+use attorn_oauth::replay::ReplaySet;
+use attorn_oauth::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
+use attorn_policy::PolicySet;
+use attorn_registry::{PolicySource, Published};
+use attorn_store::index::AuditIndex;
+use attorn_store::{Failure, Store, StoreError};
+
+use crate::admin::AdminService;
+use crate::client::ClientKeys;
+use crate::code::EnrolmentCode;
+use crate::config::{Config, ConfigRefusal};
+use crate::keys::{KeyError, KeyRing};
+use crate::public::PublicService;
+use crate::rotation::RotationError;
+use crate::shared::{PublishError, Shared};
+use crate::{bootstrap, indexer, refresh};
+
+/// What an authority is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The authority's part of the configuration.
+    pub config: Config,
+    /// The registry.
+    pub store: Store,
+    /// The search index over the journal; rebuilt from it when lost.
+    pub index: AuditIndex,
+    /// Where everything is recorded.
+    pub journal: Journal,
+    /// Where snapshots are put in force.
+    pub published: Arc<Published>,
+    /// Wall time.
+    pub clock: Clock,
+    /// Random bytes.
+    pub random: Random,
+    /// The folder of the signing keys.
+    pub keys_folder: PathBuf,
+    /// Ends the tasks of the authority.
+    pub shutdown: Shutdown,
+}
+
+/// A running authority.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    shared: Arc<Shared>,
+    issuer: IssuerUrl,
+    admin_resource: ResourceIndicator,
+}
+
+/// Why an authority does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is not one to start with.
+    #[error(transparent)]
+    Config(#[from] ConfigRefusal),
+    /// The journal cannot take an entry.
+    #[error("the journal cannot take an entry")]
+    Journal(#[from] attorn_journal::JournalUnavailable),
+    /// The signing keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// A name of our own is not one; never happens.
+    #[error("a built-in name is not a name")]
+    Name(attorn_registry::NameError),
+    /// The random source gave no usable key.
+    #[error("the key for nonces cannot be made")]
+    NonceKey,
+    /// The registry cannot be put in force.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The registry cannot be read or written.
+    #[error("the registry cannot be read or written")]
+    Store(#[from] StoreError),
+    /// A URL of the configuration is not canonical.
+    #[error("a url of the configuration is not canonical")]
+    Url(#[from] UrlRefusal),
+}
+
+impl Authority {
+    /// Starts the authority: seeds an empty registry, puts it in force, and follows its changes.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(parts: Parts) -> Result<Self, StartError> {
+        parts.config.verify()?;
+        let issuer = IssuerUrl::parse(&parts.config.issuer)?;
+        let admin_resource = ResourceIndicator::parse(&parts.config.admin_resource())?;
+        let nonces = NonceKey::new(&parts.random.bytes()).map_err(|_| StartError::NonceKey)?;
+        let shared = Arc::new(Shared {
+            keys: KeyRing::open(parts.keys_folder)?,
+            replays: ReplaySet::new(REPLAYS_MAX, parts.clock.now_s()),
+            header_cache: HeaderCache::new(HEADERS_MAX),
+            policies: ArcSwap::from_pointee(no_policies()?),
+            client_keys: ClientKeys::default(),
+            changing: tokio::sync::Mutex::default(),
+            indexing: tokio::sync::Mutex::default(),
+            nonces,
+            config: parts.config,
+            store: parts.store,
+            index: parts.index,
+            journal: parts.journal,
+            published: parts.published,
+            clock: parts.clock,
+            random: parts.random,
+        });
+        bootstrap::seed(&shared).await?;
+        shared.publish().await?;
+        tokio::spawn(indexer::run(Arc::clone(&shared), parts.shutdown.clone()));
+        tokio::spawn(refresh::run(Arc::clone(&shared), parts.shutdown));
+        Ok(Self { shared, issuer, admin_resource })
+    }
+
+    /// The token endpoint and its company, for the public listener.
+    #[must_use]
+    pub fn public_service(&self) -> PublicService {
+        PublicService::new(Arc::clone(&self.shared), &self.issuer)
+    }
+
+    /// The admin API, for a listener of its own.
+    #[must_use]
+    pub fn admin_service(&self) -> AdminService {
+        AdminService::new(&self.shared, &self.issuer, &self.admin_resource)
+    }
+
+    /// A one-time code for the first operator; `None` once one is enrolled.
+    ///
+    /// Nothing else gives a first right, and no secret stays behind: the code ends after ten
+    /// minutes, or with the enrolment, whichever is first. Asking again replaces it.
+    ///
+    /// # Errors
+    /// When the registry or the journal cannot be written.
+    pub async fn first_operator_code(&self) -> Result<Option<EnrolmentCode>, StartError> {
+        bootstrap::first_operator_code(&self.shared).await
+    }
+
+    /// Puts the registry as it is now in force, after somebody else changed it.
+    ///
+    /// # Errors
+    /// When the registry cannot be read or does not fit the signing keys.
+    pub async fn publish(&self) -> Result<(), PublishError> {
+        self.shared.publish().await
+    }
+}
+
+impl From<Failure> for StartError {
+    fn from(failure: Failure) -> Self {
+        Self::Store(failure.into())
+    }
+}
+
+impl From<RotationError> for StartError {
+    fn from(error: RotationError) -> Self {
+        match error {
+            RotationError::Keys(error) => Self::Keys(error),
+            RotationError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// The empty set, which permits nothing; replaced before anything is served.
+fn no_policies() -> Result<PolicySet, StartError> {
+    let empty = PolicySource { version: u64::MAX, text: String::new() };
+    PolicySet::compile(&empty).map_err(|errors| PublishError::Policies(errors).into())
+}
+
+/// Each entry is some 100 bytes and lives a minute: enough for 16,000 requests a second.
+const REPLAYS_MAX: usize = 1 << 20;
+const HEADERS_MAX: usize = 4096;

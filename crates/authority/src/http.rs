@@ -1,0 +1,108 @@
+//! Bodies in, answers out.
+
+use attorn_net::Body;
+use bytes::{Bytes, BytesMut};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+
+/// A request body that is not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyRefusal {
+    /// The connection broke, or the framing is wrong.
+    Broken,
+    /// It is longer than its endpoint takes.
+    TooLong,
+}
+
+/// Reads a whole body of at most `bytes_max`.
+pub(crate) async fn read_body<B>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyRefusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_broken| BodyRefusal::Broken)?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if whole.len() + piece.len() > bytes_max {
+            return Err(BodyRefusal::TooLong);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// A JSON answer nobody may keep: RFC 6749 section 5.1 asks for `no-store` wherever tokens are.
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    answer(status, HeaderValue::from_static("application/json"), Body::full(body))
+}
+
+/// A JSON answer that may be kept for a short time: metadata and public keys.
+pub(crate) fn public_json(body: impl Into<Bytes>) -> Response<Body> {
+    let mut answer = json(StatusCode::OK, body);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    answer
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// RFC 9110 section 15.5.6: says which method it would be.
+pub(crate) fn method_not_allowed(allowed: &'static str) -> Response<Body> {
+    let mut answer = empty(StatusCode::METHOD_NOT_ALLOWED);
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+/// Sets a header whose value we made; a value that HTTP cannot carry is left out.
+pub(crate) fn set(answer: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        answer.headers_mut().append(name, value);
+    }
+}
+
+fn answer(status: StatusCode, media_type: HeaderValue, body: Body) -> Response<Body> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, media_type);
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// RFC 9449 section 8: where a server sends its nonce.
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+/// RFC 9449 section 4.1: where a client sends its proof.
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit() {
+        let read = |bytes_max| read_body(Body::full("abcd"), bytes_max);
+        assert_eq!(read(4).await.unwrap(), "abcd");
+        assert_eq!(read(3).await, Err(BodyRefusal::TooLong));
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_is_no_body() {
+        let (sender, body) = Body::channel(2);
+        sender.send(Bytes::from_static(b"a")).await.unwrap();
+        sender.abort().await;
+        assert_eq!(read_body(body, 10).await, Err(BodyRefusal::Broken));
+    }
+
+    #[test]
+    fn answers_are_not_kept_unless_public() {
+        assert_eq!(json(StatusCode::OK, "{}").headers()[CACHE_CONTROL], "no-store");
+        assert_eq!(empty(StatusCode::OK).headers()[CACHE_CONTROL], "no-store");
+        assert_eq!(public_json("{}").headers()[CACHE_CONTROL], "public, max-age=60");
+        assert_eq!(method_not_allowed("POST").headers()[ALLOW], "POST");
+    }
+}

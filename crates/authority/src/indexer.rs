@@ -1,0 +1,57 @@
+//! Feeds the search index from the journal. The journal is the record; the index can be lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attorn_journal::ReadError;
+use attorn_net::Shutdown;
+use attorn_store::Failure;
+
+use crate::shared::Shared;
+
+/// Why a batch is not indexed; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IndexError {
+    #[error("the journal cannot be read")]
+    Journal(#[from] ReadError),
+    #[error("the index cannot be written")]
+    Index(#[from] Failure),
+}
+
+/// Follows the journal until the shutdown.
+pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
+    let mut size = shared.journal.subscribe();
+    loop {
+        if let Err(error) = catch_up(&shared).await {
+            tracing::error!(%error, "the search index is behind");
+            tokio::select! {
+                () = shutdown.started() => return,
+                () = tokio::time::sleep(PAUSE) => continue,
+            }
+        }
+        tokio::select! {
+            () = shutdown.started() => return,
+            grown = size.changed() => if grown.is_err() { return },
+        }
+    }
+}
+
+/// Indexes what the journal holds by now. Also called before a search, so that an operator finds
+/// what was done a moment ago.
+pub(crate) async fn catch_up(shared: &Shared) -> Result<(), IndexError> {
+    let _alone = shared.indexing.lock().await;
+    loop {
+        let next = shared.index.next_index().await?;
+        let end = shared.journal.size().min(next.saturating_add(BATCH));
+        if next >= end {
+            return Ok(());
+        }
+        let entries = shared.journal.read(next..end).await?;
+        let batch: Vec<_> = (next..).zip(entries.iter().map(|entry| entry.to_vec())).collect();
+        shared.index.insert(&batch).await?;
+    }
+}
+
+/// Entries of one transaction.
+const BATCH: u64 = 512;
+const PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,168 @@
+//! The issuer's signing keys: private parts in files, public parts and states in the registry.
+//!
+//! Implemented: one file per key, readable by its owner alone; the active key signs, active and
+//! retired keys verify, the pre-published one is shown before it signs. Not implemented: PKCS#11,
+//! keys in a vault, encrypted files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use arc_swap::ArcSwapOption;
+use attorn_jose::{Algorithm, PublicKey, SigningKey};
+use attorn_net::Random;
+use attorn_oauth::access_token::IssuerKeys;
+use attorn_registry::{IssuerKey, KeyState};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Why the signing keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The registry names no active key.
+    #[error("no signing key is active")]
+    ActiveMissing,
+    /// A file does not hold the key the registry names.
+    #[error("the key file of `{kid}` holds another key or none")]
+    File {
+        /// Which key.
+        kid: String,
+    },
+    /// The folder or a file cannot be used.
+    #[error("cannot use the key file `{}`", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A key cannot be made or encoded.
+    #[error("a signing key cannot be made")]
+    Make,
+    /// A public key in the registry does not parse, or two have one name.
+    #[error("a public key in the registry is broken")]
+    Public,
+}
+
+/// The keys in use. Swapped as a whole.
+#[derive(Debug)]
+pub(crate) struct KeyRing {
+    folder: PathBuf,
+    in_use: ArcSwapOption<KeysInUse>,
+}
+
+/// One consistent set of keys.
+#[derive(Debug)]
+pub(crate) struct KeysInUse {
+    pub(crate) kid: String,
+    pub(crate) signer: SigningKey,
+    pub(crate) verifying: IssuerKeys,
+    /// The JWK set document: RFC 7517 section 5.
+    pub(crate) jwks: Bytes,
+    source: Vec<IssuerKey>,
+}
+
+impl KeyRing {
+    /// Opens the folder, making it if it is missing. Blocks for a moment.
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, KeyError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|source| KeyError::Io { path: folder.clone(), source })?;
+        Ok(Self { folder, in_use: ArcSwapOption::empty() })
+    }
+
+    /// Makes a key and writes its private part. What the registry is told is only the public part,
+    /// afterwards: a crash in between leaves a file that nothing refers to.
+    pub(crate) fn make(&self, random: &Random, state: KeyState) -> Result<IssuerKey, KeyError> {
+        let key =
+            SigningKey::from_seed(Algorithm::EdDsa, &random.bytes()).map_err(|_| KeyError::Make)?;
+        let kid = key.public().thumbprint().to_string();
+        let pem = key.to_pkcs8_pem().map_err(|_| KeyError::Make)?;
+        let path = self.path(&kid);
+        write_private(&path, pem.as_bytes()).map_err(|source| KeyError::Io { path, source })?;
+        Ok(IssuerKey { jwk: key.public().to_jwk(Some(&kid)), kid, state })
+    }
+
+    /// Takes the keys of a registry into use.
+    pub(crate) fn load(&self, keys: &[IssuerKey]) -> Result<(), KeyError> {
+        if self.in_use.load().as_ref().is_some_and(|now| now.source == keys) {
+            return Ok(());
+        }
+        let active = keys.iter().find(|key| key.state == KeyState::Active);
+        let kid = active.ok_or(KeyError::ActiveMissing)?.kid.clone();
+        let signer = self.read(&kid)?;
+        let in_use = KeysInUse {
+            verifying: verifying(keys)?,
+            jwks: jwks(keys).into(),
+            source: keys.to_vec(),
+            signer,
+            kid,
+        };
+        self.in_use.store(Some(Arc::new(in_use)));
+        Ok(())
+    }
+
+    /// The keys in use now.
+    pub(crate) fn in_use(&self) -> Result<Arc<KeysInUse>, KeyError> {
+        self.in_use.load_full().ok_or(KeyError::ActiveMissing)
+    }
+
+    /// Destroys the private part of a key that must not sign again.
+    pub(crate) fn destroy(&self, kid: &str) -> Result<(), KeyError> {
+        let path = self.path(kid);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(KeyError::Io { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn read(&self, kid: &str) -> Result<SigningKey, KeyError> {
+        let path = self.path(kid);
+        let text = fs::read_to_string(&path).map_err(|source| KeyError::Io { path, source })?;
+        let wrong = || KeyError::File { kid: kid.to_owned() };
+        let key = SigningKey::from_pkcs8_pem(&text).map_err(|_| wrong())?;
+        if key.public().thumbprint().to_string() == kid { Ok(key) } else { Err(wrong()) }
+    }
+
+    /// A `kid` of ours is a thumbprint: base64url, so no separator can occur in it.
+    fn path(&self, kid: &str) -> PathBuf {
+        let safe: String =
+            kid.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+        self.folder.join(format!("{safe}.pem"))
+    }
+}
+
+/// Pre-published keys do not verify: nothing may be signed with them yet.
+fn verifying(keys: &[IssuerKey]) -> Result<IssuerKeys, KeyError> {
+    let mut parsed = Vec::new();
+    for key in keys {
+        match key.state {
+            KeyState::Active | KeyState::Retired => {
+                let public = PublicKey::parse_jwk(&key.jwk).map_err(|_| KeyError::Public)?;
+                parsed.push((key.kid.clone(), public));
+            }
+            KeyState::Prepublished | KeyState::Removed => {}
+        }
+    }
+    IssuerKeys::new(parsed).map_err(|_| KeyError::Public)
+}
+
+/// RFC 7517 section 5: everything a verifier may need soon, and nothing that is gone.
+fn jwks(keys: &[IssuerKey]) -> String {
+    let shown = keys.iter().filter(|key| key.state != KeyState::Removed);
+    let keys: Vec<_> = shown.map(|key| key.jwk.as_str()).collect();
+    format!(r#"{{"keys":[{}]}}"#, keys.join(","))
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    // The name must survive a crash as well: the registry will refer to it.
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,190 @@
+//! The public endpoints: which path is which, and what each takes.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use attorn_net::Body;
+use attorn_oauth::error::{ErrorCode, TokenError};
+use attorn_oauth::form::FORM_BYTES_MAX;
+use attorn_oauth::metadata::AuthorizationServerMetadata;
+use attorn_oauth::resource::IssuerUrl;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use hyper::service::Service;
+
+use crate::http::{BodyRefusal, empty, json, method_not_allowed, public_json, read_body};
+use crate::shared::Shared;
+use crate::{enroll, introspect, refused, revoke, token};
+
+/// The public endpoints as a hyper service.
+#[derive(Clone, Debug)]
+pub struct PublicService {
+    shared: Arc<Shared>,
+    metadata: Bytes,
+}
+
+/// What a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Enroll,
+    Health,
+    Introspect,
+    Jwks,
+    Metadata,
+    Revoke,
+    Token,
+}
+
+impl PublicService {
+    pub(crate) fn new(shared: Arc<Shared>, issuer: &IssuerUrl) -> Self {
+        let metadata = AuthorizationServerMetadata::of(issuer);
+        // Strings and lists of strings: serializing cannot fail.
+        let metadata = serde_json::to_vec(&metadata).unwrap_or_default().into();
+        Self { shared, metadata }
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let (head, body) = request.into_parts();
+        let Some(endpoint) = endpoint(head.uri.path(), self.shared.config.issuer_path()) else {
+            return empty(StatusCode::NOT_FOUND);
+        };
+        let is_get = head.method == Method::GET;
+        match endpoint {
+            Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata if !is_get => {
+                method_not_allowed("GET")
+            }
+            Endpoint::Health => json(StatusCode::OK, r#"{"status":"ok"}"#),
+            Endpoint::Jwks => match self.shared.keys.in_use() {
+                Ok(keys) => public_json(keys.jwks.clone()),
+                Err(_) => refused::unavailable(),
+            },
+            Endpoint::Metadata => public_json(self.metadata.clone()),
+            Endpoint::Enroll | Endpoint::Introspect | Endpoint::Revoke | Endpoint::Token => {
+                self.post(endpoint, &head, body).await
+            }
+        }
+    }
+
+    async fn post<B>(&self, endpoint: Endpoint, head: &Parts, body: B) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        // RFC 6749 section 3.2: the token endpoint is used with POST; ours all are.
+        if head.method != Method::POST {
+            return method_not_allowed("POST");
+        }
+        let media_type = match endpoint {
+            Endpoint::Enroll => "application/json",
+            Endpoint::Introspect | Endpoint::Revoke | Endpoint::Token => {
+                "application/x-www-form-urlencoded"
+            }
+            Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => "",
+        };
+        if !is_media_type(head, media_type) {
+            return malformed(StatusCode::BAD_REQUEST);
+        }
+        let body = match read_body(body, FORM_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(BodyRefusal::TooLong) => return malformed(StatusCode::PAYLOAD_TOO_LARGE),
+            Err(BodyRefusal::Broken) => return malformed(StatusCode::BAD_REQUEST),
+        };
+        match endpoint {
+            Endpoint::Enroll => enroll::handle(&self.shared, &body).await,
+            Endpoint::Introspect => introspect::handle(&self.shared, head, &body).await,
+            Endpoint::Revoke => revoke::handle(&self.shared, head, &body).await,
+            Endpoint::Token => token::handle(&self.shared, head, &body).await,
+            Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => empty(StatusCode::NOT_FOUND),
+        }
+    }
+}
+
+/// RFC 8414 section 3.1 puts the well-known part before the path of the issuer, OpenID Connect
+/// Discovery 1.0 section 4 behind it, and MCP 2026-07-28 asks clients to try both.
+fn endpoint(path: &str, issuer_path: &str) -> Option<Endpoint> {
+    let inserted = |name: &str| {
+        path.strip_prefix("/.well-known/").and_then(|rest| rest.strip_prefix(name))
+            == Some(issuer_path)
+    };
+    if inserted("oauth-authorization-server") || inserted("openid-configuration") {
+        return Some(Endpoint::Metadata);
+    }
+    match path.strip_prefix(issuer_path)? {
+        "/.well-known/openid-configuration" => Some(Endpoint::Metadata),
+        "/enroll" => Some(Endpoint::Enroll),
+        "/healthz" => Some(Endpoint::Health),
+        "/introspect" => Some(Endpoint::Introspect),
+        "/jwks" => Some(Endpoint::Jwks),
+        "/revoke" => Some(Endpoint::Revoke),
+        "/token" => Some(Endpoint::Token),
+        _ => None,
+    }
+}
+
+fn is_media_type(head: &Parts, expected: &str) -> bool {
+    let value = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(expected)
+}
+
+fn malformed(status: StatusCode) -> Response<Body> {
+    refused::error(status, ErrorCode::InvalidRequest, TokenError::FormMalformed.description())
+}
+
+/// One public request under way.
+#[expect(missing_debug_implementations, reason = "a future has nothing to show")]
+pub struct Answering(Pin<Box<dyn Future<Output = Response<Body>> + Send>>);
+
+impl Future for Answering {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(Ok)
+    }
+}
+
+impl<B> Service<Request<B>> for PublicService
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<B>) -> Answering {
+        Answering(Box::pin(self.clone().answer(request)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_found_where_clients_look() {
+        let check =
+            |path, issuer_path| assert_eq!(endpoint(path, issuer_path), Some(Endpoint::Metadata));
+        check("/.well-known/oauth-authorization-server", "");
+        check("/.well-known/openid-configuration", "");
+        check("/.well-known/oauth-authorization-server/t/a", "/t/a");
+        check("/.well-known/openid-configuration/t/a", "/t/a");
+        check("/t/a/.well-known/openid-configuration", "/t/a");
+    }
+
+    #[test]
+    fn other_tenants_and_odd_spellings_are_not_found() {
+        assert_eq!(endpoint("/t/a/token", "/t/a"), Some(Endpoint::Token));
+        for path in ["/t/b/token", "/token", "/t/a/token/", "/t/a//token", "/T/a/token"] {
+            assert_eq!(endpoint(path, "/t/a"), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Puts in force what others changed in the registry, and keeps the snapshot's time fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attorn_net::Shutdown;
+
+use crate::shared::Shared;
+
+/// Polls the number of the last change. Works on every database, and misses nothing: what counts
+/// is the number, not a notification.
+pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.started() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        match shared.store.version().await {
+            Ok(version) if version > shared.published.load().version => {
+                if let Err(error) = shared.publish().await {
+                    tracing::error!(%error, "a change cannot be put in force");
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "the registry cannot be read"),
+        }
+    }
+}
+
+/// Changes through the admin API do not wait for this; only those of other processes do.
+const INTERVAL: Duration = Duration::from_millis(500);

@@ -1,0 +1,109 @@
+//! How a public endpoint refuses: one journal entry, one answer.
+
+use attorn_audit::{Decision, Entry};
+use attorn_journal::JournalUnavailable;
+use attorn_net::Body;
+use attorn_oauth::error::{ErrorCode, TokenError};
+use attorn_registry::ReasonCode;
+use http::header::WWW_AUTHENTICATE;
+use http::{Response, StatusCode};
+
+use crate::http::{DPOP_NONCE, json, set};
+use crate::keys::KeyError;
+use crate::shared::Shared;
+
+/// Why a client gets nothing, with what only the journal is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// What the client is told.
+    pub(crate) error: TokenError,
+    /// The full reason.
+    pub(crate) reason: ReasonCode,
+    /// Who the client claims to be; proven or not.
+    pub(crate) client_id: Option<String>,
+}
+
+/// Why an endpoint does not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unserved {
+    /// The client's fault, or the registry's verdict.
+    Refused(Refused),
+    /// Ours: the journal or the keys are not there.
+    Unavailable,
+}
+
+impl Refused {
+    pub(crate) fn of(error: TokenError, client_id: Option<&str>) -> Self {
+        Self { reason: error.reason(), error, client_id: client_id.map(str::to_owned) }
+    }
+}
+
+impl From<Refused> for Unserved {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl<E: Into<TokenError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self::of(error.into(), None)
+    }
+}
+
+impl From<TokenError> for Unserved {
+    fn from(error: TokenError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<JournalUnavailable> for Unserved {
+    fn from(_: JournalUnavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl From<KeyError> for Unserved {
+    fn from(_: KeyError) -> Self {
+        Self::Unavailable
+    }
+}
+
+/// Records a refusal and answers it. `about` says what was asked; a refusal that cannot be recorded
+/// is answered with 503 and tells nothing.
+pub(crate) async fn answer(shared: &Shared, about: Entry, unserved: Unserved) -> Response<Body> {
+    let Unserved::Refused(refused) = unserved else { return unavailable() };
+    let entry = Entry {
+        client_id: refused.client_id,
+        decision: Some(Decision::Deny),
+        reason: Some(refused.reason.as_str().to_owned()),
+        ..about
+    };
+    if shared.note(&entry).await.is_err() {
+        return unavailable();
+    }
+    let code = refused.error.code();
+    let status = StatusCode::from_u16(refused.error.http_status());
+    let mut answer =
+        error(status.unwrap_or(StatusCode::BAD_REQUEST), code, refused.error.description());
+    if answer.status() == StatusCode::UNAUTHORIZED {
+        // RFC 9110 section 15.5.2: a 401 names a scheme.
+        set(&mut answer, WWW_AUTHENTICATE, "DPoP");
+    }
+    if code == ErrorCode::UseDpopNonce {
+        // RFC 9449 section 8: one nonce, for the next attempt.
+        set(&mut answer, DPOP_NONCE, &shared.new_nonce());
+    }
+    answer
+}
+
+/// RFC 6749 section 5.2: the form of an error.
+pub(crate) fn error(status: StatusCode, code: ErrorCode, description: &str) -> Response<Body> {
+    let body = serde_json::json!({ "error": code.as_str(), "error_description": description });
+    json(status, body.to_string())
+}
+
+/// Ours to mend: nothing was issued, changed or told.
+pub(crate) fn unavailable() -> Response<Body> {
+    let code = ErrorCode::TemporarilyUnavailable;
+    error(StatusCode::SERVICE_UNAVAILABLE, code, "try again in a moment")
+}

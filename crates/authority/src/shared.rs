@@ -1,0 +1,138 @@
+//! What every endpoint of the authority works with, and the two effects they share: recording and
+//! publishing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use attorn_audit::{Entry, Kind};
+use attorn_jose::HeaderCache;
+use attorn_journal::{Durability, Journal, JournalUnavailable};
+use attorn_net::{Clock, Random};
+use attorn_oauth::nonce::NonceKey;
+use attorn_oauth::replay::ReplaySet;
+use attorn_policy::{PolicyErrors, PolicySet};
+use attorn_registry::{DecisionId, Published};
+use attorn_store::index::AuditIndex;
+use attorn_store::{Act, Failure, Store, StoreError};
+
+use crate::Config;
+use crate::client::ClientKeys;
+use crate::keys::{KeyError, KeyRing};
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) index: AuditIndex,
+    pub(crate) journal: Journal,
+    pub(crate) published: Arc<Published>,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) keys: KeyRing,
+    pub(crate) nonces: NonceKey,
+    /// The policies in force, compiled.
+    pub(crate) policies: ArcSwap<PolicySet>,
+    pub(crate) client_keys: ClientKeys,
+    /// Proofs and assertions that were used.
+    pub(crate) replays: ReplaySet,
+    pub(crate) header_cache: HeaderCache,
+    /// One change at a time: what is checked against a snapshot must still hold when it is stored.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// One indexer at a time.
+    pub(crate) indexing: tokio::sync::Mutex<()>,
+}
+
+/// Proof that an entry is in the journal. Only [`Shared::record`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Recorded(());
+
+/// A picture of the registry that cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The signing keys do not fit the registry.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The policies in the registry do not compile.
+    #[error("the policies in the registry do not compile")]
+    Policies(#[from] PolicyErrors),
+    /// The registry cannot be read.
+    #[error("the registry cannot be read")]
+    Store(#[from] StoreError),
+}
+
+impl From<Failure> for PublishError {
+    fn from(failure: Failure) -> Self {
+        Self::Store(failure.into())
+    }
+}
+
+impl Shared {
+    /// An entry of this role.
+    pub(crate) fn entry(&self, kind: Kind, now_ms: u64) -> Entry {
+        Entry { role: Some(ROLE.to_owned()), ..Entry::new(kind, now_ms) }
+    }
+
+    /// Records an entry on the disk. What it announces may happen only afterwards.
+    pub(crate) async fn record(&self, entry: &Entry) -> Result<Recorded, JournalUnavailable> {
+        self.journal.append(entry.to_canonical(), Durability::Fsync).await?;
+        Ok(Recorded(()))
+    }
+
+    /// Records an entry that nothing depends on but the trail: a refusal, or something looked at.
+    /// It has left the process when this returns.
+    pub(crate) async fn note(&self, entry: &Entry) -> Result<Recorded, JournalUnavailable> {
+        self.journal.append(entry.to_canonical(), Durability::Written).await?;
+        Ok(Recorded(()))
+    }
+
+    /// Records an entry that takes rights away; works while the journal refuses all else.
+    pub(crate) async fn record_emergency(
+        &self,
+        entry: &Entry,
+    ) -> Result<Recorded, JournalUnavailable> {
+        self.journal.append_emergency(entry.to_canonical()).await?;
+        Ok(Recorded(()))
+    }
+
+    /// Puts the registry as it is now in force.
+    pub(crate) async fn publish(&self) -> Result<(), PublishError> {
+        let snapshot = self.store.load_snapshot(self.clock.now_ms()).await?;
+        self.keys.load(&snapshot.issuer_keys)?;
+        if self.policies.load().version() != snapshot.policy.version {
+            self.policies.store(Arc::new(PolicySet::compile(&snapshot.policy)?));
+        }
+        self.published.publish(snapshot);
+        Ok(())
+    }
+
+    /// Ends one token before its time, everywhere at once.
+    pub(crate) async fn revoke_token(
+        &self,
+        act: &Act<'_>,
+        jti: &str,
+        expires_s: u64,
+    ) -> Result<(), PublishError> {
+        let _alone = self.changing.lock().await;
+        self.store.revoke_token(act, jti, expires_s).await?;
+        self.publish().await
+    }
+
+    pub(crate) fn new_decision_id(&self) -> DecisionId {
+        DecisionId::from_random(&self.random.bytes())
+    }
+
+    /// A nonce for the next proof of a client: RFC 9449 section 8.
+    pub(crate) fn new_nonce(&self) -> String {
+        self.nonces.mint(self.clock.now_s(), &self.random.bytes())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The role of this process in its entries.
+const ROLE: &str = "authority";

@@ -1,0 +1,212 @@
+//! `/token`: the walk of one token request, from a form to a bound access token.
+//!
+//! Implemented: RFC 6749 section 4.4 with RFC 7523 client assertions, RFC 9449 proofs with our
+//! nonces, RFC 8707 resources, RFC 9068 tokens. Not implemented: every other grant.
+
+use attorn_audit::{Decision, Entry, Kind};
+use attorn_jose::Jkt;
+use attorn_net::Body;
+use attorn_oauth::access_token::{self, AccessTokenClaims};
+use attorn_oauth::client_assertion::AuthenticatedClient;
+use attorn_oauth::error::TokenError;
+use attorn_oauth::possession::ProvenKey;
+use attorn_oauth::resource::ResourceIndicator;
+use attorn_oauth::scope::narrow;
+use attorn_oauth::token_request::TokenRequest;
+use attorn_registry::{
+    AgentId, Class, GrantId, LockTarget, LockedSubject, McpServer, ScopeSet, Snapshot,
+};
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use crate::http::{DPOP_NONCE, json, set};
+use crate::proof::{authorization, verify_proof};
+use crate::refused::{self, Refused, Unserved};
+use crate::shared::{Recorded, Shared};
+use crate::{Config, client};
+
+/// Answers one token request.
+pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
+    let now_ms = shared.clock.now_ms();
+    match redeem(shared, head, body, now_ms).await {
+        Ok(answer) => answer,
+        Err(unserved) => {
+            let about = shared.entry(Kind::TokenRefused, now_ms);
+            refused::answer(shared, about, unserved).await
+        }
+    }
+}
+
+/// The steps of the walk. Nothing is burned before everything that can be verified was.
+async fn redeem(
+    shared: &Shared,
+    head: &Parts,
+    body: &[u8],
+    now_ms: u64,
+) -> Result<Response<Body>, Unserved> {
+    let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
+    let request = TokenRequest::parse(body, authorization(head))?;
+    let TokenRequest::ClientCredentials(asked) = request;
+    // Before the client: a proof that only lacks our nonce must not cost the client its assertion.
+    let proof = verify_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
+    let client = client::authenticate(shared, &snapshot, &asked.client, now_s)?;
+    let refused = |error| Refused::of(error, Some(client.client_id().as_str()));
+    let key = proof.burn(&shared.replays, now_s).map_err(|error| refused(error.into()))?;
+    let server = target(shared, &snapshot, client.client_id(), asked.resource.as_ref(), now_s)
+        .map_err(refused)?;
+    verify_unlocked(&snapshot, &client, &key, server, now_s).map_err(refused)?;
+    let granted = snapshot.effective_scopes(client.client_id(), &server.id, now_s);
+    let scope = narrow(asked.scope.as_ref(), &granted).map_err(refused)?;
+    let subject = Subject { client: &client, key: key.jkt(), server, scope, now_s };
+    let claims = subject.claims(shared, &snapshot);
+    let keys = shared.keys.in_use()?;
+    let token =
+        access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
+    let entry = issued(shared, &claims, &client, &key, now_ms);
+    // If the process dies after this line, a token is on record that nobody holds.
+    let recorded = shared.record(&entry).await?;
+    Ok(answer(shared, &token, &claims, &recorded))
+}
+
+/// What a token is made from.
+struct Subject<'a> {
+    client: &'a AuthenticatedClient,
+    key: Jkt,
+    server: &'a McpServer,
+    scope: ScopeSet,
+    now_s: u64,
+}
+
+impl Subject<'_> {
+    /// RFC 9068 section 2.2, and `cnf` of RFC 9449 section 6.1.
+    fn claims(self, shared: &Shared, snapshot: &Snapshot) -> AccessTokenClaims {
+        let client_id = self.client.client_id();
+        AccessTokenClaims {
+            act: None,
+            aud: shared.config.resource_of(self.server.name.as_str()),
+            client_id: client_id.clone(),
+            cnf: self.key,
+            epoch: snapshot.epoch,
+            exp: self.now_s.saturating_add(lifetime_s(&shared.config, &self.scope)),
+            grt: sole_grant(snapshot, client_id, self.server, &self.scope, self.now_s),
+            iat: self.now_s,
+            iss: shared.config.issuer.clone(),
+            jti: attorn_jose::base64url(&shared.random.bytes::<16>()),
+            nbf: self.now_s,
+            sub: client_id.to_string(),
+            scope: self.scope,
+        }
+    }
+}
+
+/// RFC 8707 section 2: the one server the token is for. Unknown, stopped and not granted look alike.
+fn target<'s>(
+    shared: &Shared,
+    snapshot: &'s Snapshot,
+    client: &AgentId,
+    resource: Option<&ResourceIndicator>,
+    now_s: u64,
+) -> Result<&'s McpServer, TokenError> {
+    let is_granted =
+        |server: &&McpServer| snapshot.counting_grants(client, &server.id, now_s).next().is_some();
+    let Some(resource) = resource else {
+        let mut granted = snapshot.servers().filter(is_granted);
+        // Only where there is nothing to choose from.
+        return match (granted.next(), granted.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) | (None, _) => Err(TokenError::ResourceMissing),
+        };
+    };
+    let name = shared.config.server_of(resource.as_str()).ok_or(TokenError::ResourceUnknown)?;
+    snapshot
+        .server_named(name)
+        .filter(|server| snapshot.verify_server(server).is_ok())
+        .filter(is_granted)
+        .ok_or(TokenError::ResourceUnknown)
+}
+
+fn verify_unlocked(
+    snapshot: &Snapshot,
+    client: &AuthenticatedClient,
+    key: &ProvenKey,
+    server: &McpServer,
+    now_s: u64,
+) -> Result<(), TokenError> {
+    let subject = LockedSubject {
+        agent: client.client_id(),
+        server: &server.id,
+        tool: None,
+        token_jti: None,
+        key: Some(key.jkt()),
+    };
+    // The client's own key was looked at when it was used; the proof's may be another one.
+    let key_locked = snapshot.active_lock(&LockTarget::Key { jkt: client.key() }, now_s).is_some();
+    if key_locked || snapshot.lock_on(&subject, now_s).is_some() {
+        return Err(TokenError::ResourceUnknown);
+    }
+    Ok(())
+}
+
+/// A token that can do what cannot be undone lives shorter.
+fn lifetime_s(config: &Config, scope: &ScopeSet) -> u64 {
+    let irreversible = scope.iter().any(|scope| scope.class == Class::Irreversible);
+    if irreversible { config.irreversible_token_lifetime_s } else { config.token_lifetime_s }
+}
+
+/// The grant that covers the whole scope, where one does.
+fn sole_grant(
+    snapshot: &Snapshot,
+    client: &AgentId,
+    server: &McpServer,
+    scope: &ScopeSet,
+    now_s: u64,
+) -> Option<GrantId> {
+    let covers_all =
+        |grant: &&_| scope.iter().all(|one| attorn_registry::Grant::covers(grant, one));
+    let grant = snapshot.counting_grants(client, &server.id, now_s).find(covers_all)?;
+    Some(grant.id.clone())
+}
+
+fn issued(
+    shared: &Shared,
+    claims: &AccessTokenClaims,
+    client: &AuthenticatedClient,
+    key: &ProvenKey,
+    now_ms: u64,
+) -> Entry {
+    Entry {
+        agent: Some(claims.client_id.to_string()),
+        agent_key: Some(client.key().to_string()),
+        audience: Some(claims.aud.clone()),
+        client_id: Some(claims.client_id.to_string()),
+        decision: Some(Decision::Permit),
+        grant: claims.grt.as_ref().map(ToString::to_string),
+        proof_jti: Some(key.proof_jti().to_owned()),
+        proof_key: Some(key.jkt().to_string()),
+        scope: Some(claims.scope.to_string()),
+        subject: Some(claims.sub.clone()),
+        token_jti: Some(claims.jti.clone()),
+        ..shared.entry(Kind::TokenIssued, now_ms)
+    }
+}
+
+/// RFC 6749 section 5.1. Needs the proof that the token is on record.
+fn answer(
+    shared: &Shared,
+    token: &str,
+    claims: &AccessTokenClaims,
+    _recorded: &Recorded,
+) -> Response<Body> {
+    let body = serde_json::json!({
+        "access_token": token,
+        // RFC 9449 section 5.
+        "token_type": "DPoP",
+        "expires_in": claims.exp.saturating_sub(claims.iat),
+        // RFC 6749 section 3.3: told always, since it may be less than was asked for.
+        "scope": claims.scope.to_string(),
+    });
+    let mut answer = json(StatusCode::OK, body.to_string());
+    // RFC 9449 section 8.2: the nonce of the next request, so that it needs no second attempt.
+    set(&mut answer, DPOP_NONCE, &shared.new_nonce());
+    answer
+}

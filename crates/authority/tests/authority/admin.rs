@@ -1,0 +1,241 @@
+//! The guard of the admin API, for every operation.
+
+use attorn_authority::Operation;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::world::{ADMIN, CRM, Client, World, method_of};
+
+fn some_segments(operation: Operation) -> Vec<&'static str> {
+    vec!["x"; operation.row().path.matches('{').count()]
+}
+
+#[tokio::test]
+async fn no_operation_is_open_to_strangers() {
+    let world = World::new().await;
+    for operation in Operation::ALL {
+        let path = operation.path_of(&some_segments(*operation));
+        let request = Request::builder().method(method_of(*operation)).uri(path);
+        let answer = world.admin(request.body(Full::default()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", operation.row().id);
+        let challenge = answer.headers["www-authenticate"].to_str().unwrap();
+        assert!(challenge.contains(&format!("scope=\"{}\"", operation.scope())), "{challenge}");
+        assert!(challenge.contains(&format!("{ADMIN}/.well-known/oauth-protected-resource/admin")));
+        assert!(!challenge.contains("error="), "{challenge}");
+    }
+    assert_eq!(world.newest("token.refused").await["reason"], "token.missing");
+}
+
+#[tokio::test]
+async fn no_operation_runs_without_its_own_scope() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let resource = format!("{ADMIN}/admin");
+    for operation in Operation::ALL {
+        let own = operation.scope();
+        let others = Operation::ALL.iter().map(|other| other.scope()).filter(|scope| *scope != own);
+        let others: Vec<_> = others.map(|scope| scope.to_string()).collect();
+        let answer = world.ask_token(&operator, Some(&resource), Some(&others.join(" "))).await;
+        let token = answer.text("access_token").to_owned();
+        let segments = some_segments(*operation);
+        let call = (segments.as_slice(), json!({}));
+        let answer = world.run_with(&operator, &token, *operation, call).await;
+        assert_eq!(answer.refusal(), (403, "insufficient_scope"), "{}", operation.row().id);
+        let challenge = answer.headers["www-authenticate"].to_str().unwrap();
+        assert!(challenge.contains(&format!("scope=\"{own}\"")), "{challenge}");
+    }
+    let refused = world.newest("admin.refused").await;
+    assert_eq!(
+        (&refused["reason"], &refused["decision"]),
+        (&json!("scope.missing"), &json!("deny"))
+    );
+}
+
+async fn try_status(
+    world: &World,
+    client: &Client,
+    authorization: &str,
+    proof: Option<String>,
+) -> (u16, String) {
+    let mut request = Request::get("/admin/v1/status").header("authorization", authorization);
+    if let Some(proof) = proof {
+        request = request.header("dpop", proof);
+    }
+    let answer = world.admin(request.body(Full::default()).unwrap()).await;
+    let _ = client;
+    let (status, error) = answer.refusal();
+    (status, error.to_owned())
+}
+
+#[tokio::test]
+async fn a_stolen_token_is_worth_nothing() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let thief = Client { id: operator.id.clone(), key: crate::world::new_key() };
+    let token = world.token(&operator, &format!("{ADMIN}/admin")).await;
+    let nonce = world.nonce(&operator).await;
+    let place = ("GET", "https://admin.example/admin/v1/status");
+    let proof = |client: &Client, place, nonce: Option<&str>| {
+        Some(world.proof_for(client, place, Some(&token), nonce))
+    };
+    let dpop = format!("DPoP {token}");
+    let bearer = format!("Bearer {token}");
+    let check = async |authorization: &str, proof, expected: (u16, &str)| {
+        let seen = try_status(&world, &operator, authorization, proof).await;
+        assert_eq!((seen.0, seen.1.as_str()), expected);
+    };
+    check(&bearer, None, (401, "invalid_token")).await;
+    check(&dpop, None, (401, "invalid_dpop_proof")).await;
+    check(&dpop, proof(&thief, place, Some(&nonce)), (401, "invalid_dpop_proof")).await;
+    check(&dpop, proof(&operator, place, None), (401, "use_dpop_nonce")).await;
+    let elsewhere = ("GET", "https://evil.example/admin/v1/status");
+    check(&dpop, proof(&operator, elsewhere, Some(&nonce)), (401, "invalid_dpop_proof")).await;
+    let once = proof(&operator, place, Some(&nonce));
+    check(&dpop, once.clone(), (200, "")).await;
+    check(&dpop, once, (401, "invalid_dpop_proof")).await;
+    assert_eq!(world.newest("possession.failed").await["reason"], "possession.replayed");
+}
+
+#[tokio::test]
+async fn tokens_for_servers_and_for_administration_are_not_exchangeable() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let agent = world.agent(&operator, "billing", &["read:get"]).await;
+    let token = world.token(&agent, CRM).await;
+    let answer = world.run_with(&agent, &token, Operation::Status, (&[], Value::Null)).await;
+    assert_eq!(answer.refusal(), (401, "invalid_token"));
+}
+
+#[tokio::test]
+async fn an_agent_does_not_administer_even_with_a_grant() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let agent = world.agent(&operator, "billing", &[]).await;
+    let grant = json!({ "agent": "billing", "server": "admin", "patterns": ["read:status"] });
+    world.done(&operator, Operation::GrantCreate, &[], grant).await;
+    let answer = world.run(&agent, Operation::Status, &[], Value::Null).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(world.newest("admin.refused").await["reason"], "policy.no_permit");
+}
+
+#[tokio::test]
+async fn a_change_is_recorded_before_and_after() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let owner = json!({ "name": "sales", "email": "sales@example.com" });
+    let made = world.done(&operator, Operation::OwnerCreate, &[], owner).await;
+    assert_eq!(made["state"], "active");
+    let entries = world.entries().await;
+    let at = |kind: &str| {
+        let found =
+            entries.iter().rposition(|one| one["kind"] == kind && one["by"] == "first-operator");
+        found.unwrap()
+    };
+    let (intent, fact) = (at("admin.changed"), at("identity.registered"));
+    assert!(intent < fact);
+    assert_eq!(entries[intent]["method"], "owner.create");
+    assert_eq!(entries[intent]["scope"], "write:owner.create");
+    assert_eq!(entries[intent]["decision_id"], entries[fact]["decision_id"]);
+    assert_eq!(entries[fact]["owner"], made["id"]);
+}
+
+#[tokio::test]
+async fn refusals_of_the_registry_are_told_and_recorded() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let check = async |operation, segments: &[&str], body: Value, expected: u16| {
+        let answer = world.run(&operator, operation, segments, body).await;
+        assert_eq!(answer.status.as_u16(), expected, "{answer:?}");
+        let entry = world.newest("admin.refused").await;
+        assert_eq!(answer.body["error"], entry["reason"]);
+        assert!(answer.body["message"].is_string());
+    };
+    check(Operation::OwnerCreate, &[], json!({ "name": "administrators" }), 409).await;
+    check(Operation::OwnerCreate, &[], json!({ "name": "No Name" }), 400).await;
+    check(Operation::OwnerCreate, &[], json!({ "nme": "sales" }), 400).await;
+    check(Operation::OwnerCreate, &[], json!([]), 400).await;
+    check(Operation::AgentShow, &["nobody"], Value::Null, 404).await;
+    check(Operation::AgentSuspend, &["nobody"], json!({ "reason": "x" }), 404).await;
+    check(Operation::AgentSuspend, &["first-operator"], json!({ "reason": "" }), 400).await;
+    check(Operation::ServerSuspend, &["admin"], json!({ "reason": "x" }), 409).await;
+    let policies = json!({ "text": "permit (principal, action" });
+    check(Operation::PolicyApply, &[], policies, 400).await;
+    let target = json!({ "kind": "server", "server": "admin" });
+    check(Operation::LockCreate, &[], json!({ "target": target, "reason": "x" }), 409).await;
+}
+
+#[tokio::test]
+async fn nothing_changes_without_a_journal() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let token = world.token(&operator, &format!("{ADMIN}/admin")).await;
+    let nonce = world.nonce(&operator).await;
+    let before = world.store.version().await.unwrap();
+    world.journal.clone().close().await;
+    let place = ("POST", "https://admin.example/admin/v1/owners");
+    let proof = world.proof_for(&operator, place, Some(&token), Some(&nonce));
+    let request = Request::post("/admin/v1/owners")
+        .header("authorization", format!("DPoP {token}"))
+        .header("dpop", proof)
+        .body(Full::from(r#"{"name":"sales"}"#))
+        .unwrap();
+    let answer = world.admin(request).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.store.version().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn policies_are_tested_applied_and_rolled_back() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let starter = world.done(&operator, Operation::PolicyShow, &[], Value::Null).await;
+    assert_eq!(starter["version"], 1);
+    let text = "@id(\"none\") forbid (principal, action, resource);";
+    let asked = json!({ "text": text });
+    let valid = world.done(&operator, Operation::PolicyValidate, &[], asked).await;
+    assert_eq!(valid, json!({ "valid": true, "rules": ["none"] }));
+    let change = json!({ "text": text, "reason": "stop" });
+    let applied = world.done(&operator, Operation::PolicyApply, &[], change).await;
+    assert_eq!(applied["version"], 2);
+    // A rule for MCP servers does not lock operators out.
+    let back = json!({ "version": 1, "reason": "refused too much" });
+    let rolled = world.done(&operator, Operation::PolicyRollback, &[], back).await;
+    assert_eq!(rolled["version"], 3);
+    assert_eq!(rolled["text"], starter["text"]);
+    let history = world.done(&operator, Operation::PolicyHistory, &[], Value::Null).await;
+    let versions = history["items"].as_array().unwrap();
+    assert_eq!(versions.len(), 3);
+    assert_eq!((&versions[0]["version"], &versions[0]["active"]), (&json!(3), &json!(true)));
+    assert_eq!(versions[0]["by"], "first-operator");
+}
+
+#[tokio::test]
+async fn a_changed_tool_waits_for_its_owner() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let server = world.published.load().server_named("crm").unwrap().id.clone();
+    let act = attorn_store::Act { by: "gateway", now_s: world.now_s() };
+    let changed = attorn_store::SeenTool {
+        name: "get".to_owned(),
+        definition: r#"{"description":"now with more","name":"get"}"#.to_owned(),
+        digest: [9; 32],
+        proposed_class: attorn_registry::Class::Irreversible,
+    };
+    world.store.record_seen_tools(&act, &server, &[changed]).await.unwrap();
+    world.authority.publish().await.unwrap();
+    let diff = world.done(&operator, Operation::ToolDiff, &["crm"], Value::Null).await;
+    let waiting = &diff["items"][0];
+    assert_eq!((&waiting["name"], &waiting["state"]), (&json!("get"), &json!("changed")));
+    assert_eq!(waiting["approved_definition"], json!({ "name": "get" }));
+    assert_eq!(waiting["definition"]["description"], "now with more");
+    let stale = json!({ "class": "read", "digest": "00" });
+    let answer = world.run(&operator, Operation::ToolApprove, &["crm", "get"], stale).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    let looked_at = json!({ "class": "read", "digest": waiting["digest"] });
+    let approved = world.done(&operator, Operation::ToolApprove, &["crm", "get"], looked_at).await;
+    assert_eq!((&approved["state"], &approved["class"]), (&json!("approved"), &json!("read")));
+}

@@ -1,0 +1,76 @@
+//! Enrolment: one code, one key, once.
+
+use attorn_authority::Operation;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+
+use crate::world::{ADMIN, CRM, ISSUER, World, new_key};
+
+#[tokio::test]
+async fn a_code_enrols_one_key_once() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let new = json!({ "name": "billing", "owner": "sales" });
+    let made = world.done(&operator, Operation::AgentRegister, &[], new).await;
+    assert_eq!(made["state"], "pending");
+    let grant = json!({ "agent": "billing", "server": "crm", "patterns": ["read:*"] });
+    world.done(&operator, Operation::GrantCreate, &[], grant).await;
+    let code = made["code"].as_str().unwrap();
+    let (client, answer) = world.enroll(code).await;
+    assert_eq!(answer.body["client_id"], made["id"]);
+    assert_eq!(answer.body["kind"], "agent");
+    assert_eq!(answer.body["issuer"], ISSUER);
+    assert_eq!(answer.body["servers"], json!([{ "name": "crm", "resource": CRM }]));
+    assert!(answer.body.get("admin_url").is_none());
+    world.token(&client, CRM).await;
+
+    let again = world.enroll_key(code, &new_key()).await;
+    assert_eq!(again.refusal(), (400, "invalid_request"));
+    assert_eq!(world.newest("identity.enrolment_refused").await["reason"], "enrolment.refused");
+}
+
+#[tokio::test]
+async fn a_code_ends_after_ten_minutes() {
+    let world = World::new().await;
+    let code = world.authority.first_operator_code().await.unwrap().unwrap().into_text();
+    world.pass_s(600);
+    assert_eq!(world.enroll_key(&code, &new_key()).await.refusal(), (400, "invalid_request"));
+    let code = world.authority.first_operator_code().await.unwrap().unwrap().into_text();
+    world.enroll(&code).await;
+}
+
+#[tokio::test]
+async fn the_first_operator_is_the_last_to_get_a_code_for_nothing() {
+    let world = World::new().await;
+    let first = world.authority.first_operator_code().await.unwrap().unwrap().into_text();
+    let second = world.authority.first_operator_code().await.unwrap().unwrap().into_text();
+    // Asking again replaces the code.
+    assert_eq!(world.enroll_key(&first, &new_key()).await.refusal(), (400, "invalid_request"));
+    let (operator, answer) = world.enroll(&second).await;
+    assert_eq!(answer.body["admin_url"], ADMIN);
+    assert!(world.authority.first_operator_code().await.unwrap().is_none());
+    let me = world.done(&operator, Operation::Whoami, &[], json!({})).await;
+    assert_eq!(me["name"], "first-operator");
+}
+
+#[tokio::test]
+async fn odd_enrolments_look_alike() {
+    let world = World::new().await;
+    let code = world.authority.first_operator_code().await.unwrap().unwrap().into_text();
+    let unknown = world.enroll_key("no-such-code", &new_key()).await;
+    for body in [
+        json!({ "code": code }).to_string(),
+        json!({ "code": code, "proof": "x.y.z" }).to_string(),
+        format!(r#"{{"code":"{code}","code":"{code}","proof":"x"}}"#),
+        "[]".to_owned(),
+    ] {
+        let request = Request::post("/enroll").header("content-type", "application/json");
+        let answer = world.public(request.body(Full::from(body)).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.body, unknown.body);
+    }
+    // None of them used the code up.
+    world.enroll(&code).await;
+}

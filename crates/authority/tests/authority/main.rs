@@ -1,0 +1,11 @@
+//! The authority driven in-process: real services, store, journal and keys, a scripted clock.
+#![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+
+mod admin;
+mod audit;
+mod enrolment;
+mod keys;
+mod metadata;
+mod revocation;
+mod token;
+mod world;
