@@ -172,7 +172,7 @@ impl Admin {
 
 /// The objects of a list answer, bare or under `items`.
 pub(crate) fn items(answer: &Value) -> &[Value] {
-    let list = answer.as_array().or_else(|| member(&answer, "items").as_array());
+    let list = answer.as_array().or_else(|| member(answer, "items").as_array());
     list.map_or(&[], Vec::as_slice)
 }
 

@@ -126,7 +126,7 @@ fn last_response(body: &[u8]) -> Option<Value> {
     let mut found = None;
     while let Ok(Some(event)) = parser.next_event() {
         let message: Option<Value> = serde_json::from_str(&event.data).ok();
-        found = message.filter(|message| member(&message, "id") == 1).or(found);
+        found = message.filter(|message| member(message, "id") == 1).or(found);
     }
     found
 }

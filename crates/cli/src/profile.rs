@@ -9,12 +9,14 @@
 
 use std::path::{Path, PathBuf};
 
+use attorn_connect::key_file;
 use attorn_jose::SigningKey;
 use attorn_registry::Name;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
 use crate::files;
+use crate::outside::causes;
 
 /// Who we are to one authority.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,9 +70,7 @@ impl Profile {
         }
         let identity = toml::from_str(&files::read_text(&path)?)
             .map_err(|e| Failure::usage(format!("`{}`: {}", path.display(), e.message())))?;
-        let pem = files::read_private(&place.join(KEY))?;
-        let key = SigningKey::from_pkcs8_pem(&pem)
-            .map_err(|e| Failure::usage(format!("`{}`: {e}", place.join(KEY).display())))?;
+        let key = key_file::load(&place, KEY).map_err(|e| Failure::usage(causes(&e)))?;
         Ok(Self { identity, key })
     }
 
@@ -79,7 +79,7 @@ impl Profile {
         let place = place(folder, who)?;
         files::make_private_folder(&place)?;
         let pem = self.key.to_pkcs8_pem().map_err(|e| Failure::usage(e.to_string()))?;
-        files::write_private(&place.join(KEY), pem.as_bytes())?;
+        files::write_private(&key_file::path(&place, KEY), pem.as_bytes())?;
         let identity =
             toml::to_string(&self.identity).map_err(|e| Failure::usage(e.to_string()))?;
         files::write_private(&place.join(IDENTITY), identity.as_bytes())?;
@@ -131,4 +131,4 @@ fn not_enrolled(folder: &Path, who: Who<'_>) -> Failure {
 }
 
 const IDENTITY: &str = "identity.toml";
-const KEY: &str = "key.pem";
+const KEY: &str = "key";

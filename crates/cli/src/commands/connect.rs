@@ -3,16 +3,19 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use attorn_connect::code::CodeClient;
 use attorn_connect::token::{Grant, Identity as TokenIdentity, UnboundTokens};
-use attorn_connect::{Connector, Era, OpenError, Options, TokenFailure};
-use attorn_jose::SigningKey;
+use attorn_connect::{Connector, Era, LocalPort, OpenError, Options, TokenFailure};
+use attorn_jose::{Algorithm, SigningKey};
+use attorn_net::Shutdown;
 use clap::Args;
 use url::Url;
 
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::files;
-use crate::outside::{causes, connect_world};
+use crate::output::write_error;
+use crate::outside::{causes, connect_world, system_random};
 use crate::profile::{self, Identity, Profile, Who};
 use crate::signals::Signals;
 
@@ -34,6 +37,12 @@ pub(crate) struct ConnectArgs {
     /// Private key file (PKCS#8 PEM, 0600) of that client
     #[arg(long, requires = "client_id", value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Take bearer tokens from an authorization server that knows no DPoP
+    #[arg(long)]
+    accept_bearer: bool,
+    /// Register at a foreign authorization server that approves without a person
+    #[arg(long, conflicts_with_all = ["agent", "client_id"])]
+    unattended_code: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -43,29 +52,15 @@ Examples:
   attorn connect https://gateway.example.com/crm/mcp --client-id agt_… --key key.pem";
 
 pub(crate) async fn run(context: &Context, args: ConnectArgs) -> Result<Exit, Failure> {
-    let (who, issuer, resource, roots) =
-        if let (Some(client_id), Some(key)) = (&args.client_id, &args.key) {
-            let key = SigningKey::from_pkcs8_pem(&files::read_private(key)?)
-                .map_err(|e| Failure::usage(e.to_string()))?;
-            if !args.server.contains("://") {
-                return Err(Failure::usage("with `--key`, name the server by its full address"));
-            }
-            (TokenIdentity { client_id: client_id.clone(), key }, None, args.server.clone(), None)
-        } else {
-            let Profile { identity, key } = load(context, args.agent.as_deref())?;
-            let resource = resource_of(&identity, &args.server)?;
-            let who = TokenIdentity { client_id: identity.client_id, key };
-            (who, Some(identity.issuer), resource, identity.roots)
-        };
+    let Way { grant, issuer, resource, roots } = way(context, &args)?;
     let resource = Url::parse(&resource)
         .map_err(|_| Failure::usage(format!("`{resource}` is not an address")))?;
-    let options = Options {
-        resource,
-        issuer,
-        grant: Grant::ClientCredentials(who),
-        unbound: UnboundTokens::Refuse,
-        era: Era::Unknown,
+    let unbound = if args.accept_bearer {
+        UnboundTokens::AcceptWithoutDpopSupport
+    } else {
+        UnboundTokens::Refuse
     };
+    let options = Options { resource, issuer, grant, unbound, era: Era::Unknown };
     let world = connect_world(roots.as_deref())?;
     let fix = || format!("attorn doctor {}", args.server);
     let connector = Connector::open(world, options).await.map_err(|e| not_open(&e).next(fix()))?;
@@ -81,6 +76,72 @@ pub(crate) async fn run(context: &Context, args: ConnectArgs) -> Result<Exit, Fa
         Some(address) => listen(context, connector, address, &mut signals).await?,
     }
     Ok(Exit::Yes)
+}
+
+/// Where to go and as whom.
+struct Way {
+    grant: Grant,
+    issuer: Option<String>,
+    resource: String,
+    roots: Option<PathBuf>,
+}
+
+fn way(context: &Context, args: &ConnectArgs) -> Result<Way, Failure> {
+    let foreign = args.unattended_code || args.key.is_some();
+    if foreign && !args.server.contains("://") {
+        return Err(Failure::usage("without an enrolled agent, name the server by its address"));
+    }
+    if args.unattended_code {
+        let seed = system_random().bytes::<32>();
+        let key = SigningKey::from_seed(Algorithm::Es256, &seed)
+            .map_err(|e| Failure::usage(e.to_string()))?;
+        let grant = Grant::UnattendedCode(CodeClient { client_id: None, key });
+        return Ok(Way { grant, issuer: None, resource: args.server.clone(), roots: None });
+    }
+    if let (Some(client_id), Some(key)) = (&args.client_id, &args.key) {
+        let key = SigningKey::from_pkcs8_pem(&files::read_private(key)?)
+            .map_err(|e| Failure::usage(e.to_string()))?;
+        let grant = Grant::ClientCredentials(TokenIdentity { client_id: client_id.clone(), key });
+        return Ok(Way { grant, issuer: None, resource: args.server.clone(), roots: None });
+    }
+    let Profile { identity, key } = load(context, args.agent.as_deref())?;
+    let resource = resource_of(&identity, &args.server)?;
+    let grant = Grant::ClientCredentials(TokenIdentity { client_id: identity.client_id, key });
+    Ok(Way { grant, issuer: Some(identity.issuer), resource, roots: identity.roots })
+}
+
+/// Serves one loopback port. Its address holds this start's secret: it goes to standard output,
+/// for the client's configuration, and nowhere else.
+async fn listen(
+    context: &Context,
+    connector: Connector,
+    address: SocketAddr,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    if !address.ip().is_loopback() {
+        return Err(Failure::usage("`--listen` takes a loopback address")
+            .next("attorn connect SERVER --listen 127.0.0.1:0"));
+    }
+    let port =
+        LocalPort::bind(connector, address.port()).await.map_err(|e| Failure::usage(causes(&e)))?;
+    let url = port.url();
+    if context.output.is_machine() {
+        context.output.object(&serde_json::json!({ "url": url }));
+    } else {
+        context.output.text(&url);
+        write_error("give this address to the client; it is new at each start and a secret");
+    }
+    let shutdown = Shutdown::new();
+    let served = port.serve(shutdown.clone());
+    tokio::pin!(served);
+    tokio::select! {
+        () = &mut served => {}
+        () = signals.stop_asked() => {
+            shutdown.start();
+            served.await;
+        }
+    }
+    Ok(())
 }
 
 fn not_open(error: &OpenError) -> Failure {
@@ -154,12 +215,4 @@ mod tests {
         let empty = Identity { servers: Vec::new(), ..identity };
         assert!(resource_of(&empty, "crm").is_err());
     }
-}
-async fn listen(
-    _c: &Context,
-    _x: Connector,
-    _a: SocketAddr,
-    _s: &mut Signals,
-) -> Result<(), Failure> {
-    Ok(())
 }

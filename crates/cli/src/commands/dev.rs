@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<Exit, Failur
     let output = context.output;
     let (world, scene) = {
         let _progress = Progress::start("starting authority, gateway and samples");
-        let world = World::start_embedded(&folder.path).await?;
+        let world = World::start_embedded(&folder.path, None).await?;
         let scene = Scene::set_up(&world, &folder.path, output).await?;
         (world, scene)
     };
@@ -49,7 +49,7 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<Exit, Failur
     output.say(&format!("gateway    {}\nsample API {}\n", world.gateway_url(), scene.api_url()));
     let exit = tokio::select! {
         () = signals.stop_asked() => Exit::Yes,
-        played = acts::play(&world, &scene, output) => {
+        played = acts::play(&scene, output) => {
             let exit = played?;
             if !args.once {
                 next_commands(output, &scene);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use attorn_connect::discovery;
-use attorn_jose::{Algorithm, SigningKey};
+use attorn_jose::{Algorithm, SigningKey, SigningKeyError};
 use attorn_oauth::enrolment::{NewEnrolment, new_enrolment};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
@@ -135,8 +135,15 @@ fn new_key(key_type: KeyType) -> Result<SigningKey, Failure> {
         KeyType::Ed25519 => Algorithm::EdDsa,
         KeyType::Es256 => Algorithm::Es256,
     };
-    let seed = Zeroizing::new(clock::random::<32>());
-    SigningKey::from_seed(algorithm, &seed).map_err(|e| Failure::no(e.to_string()))
+    loop {
+        let seed = Zeroizing::new(clock::random::<32>());
+        match SigningKey::from_seed(algorithm, &seed) {
+            Ok(key) => return Ok(key),
+            // FIPS 186-5 appendix A.2.2: a seed outside the group is drawn again.
+            Err(SigningKeyError::Seed) => {}
+            Err(error) => return Err(Failure::no(error.to_string())),
+        }
+    }
 }
 
 async fn redeem(

@@ -37,7 +37,7 @@ async fn last_refused(admin: &Admin) -> Result<String, Failure> {
         ("limit", Some("1".to_owned())),
     ];
     let answer = admin.read(Operation::AuditSearch, &[], &query).await?;
-    let newest = items(&answer).first().and_then(|entry| text(&entry, "decision_id"));
+    let newest = items(&answer).first().and_then(|entry| text(entry, "decision_id"));
     newest
         .map(str::to_owned)
         .ok_or_else(|| Failure::no("no call was refused yet").next("attorn audit search"))
@@ -45,7 +45,11 @@ async fn last_refused(admin: &Admin) -> Result<String, Failure> {
 
 /// Prints the funnel; yes only if every step passed.
 pub(crate) fn show_steps(context: &Context, headline: &str, answer: &Value) -> Exit {
-    let permitted = member(&answer, "decision") == "permit" || member(&answer, "allowed") == true;
+    // What was decided then counts; for a call that was never made, what would be decided now.
+    let permitted = match text(answer, "decision") {
+        Some(decision) => decision == "permit",
+        None => member(answer, "allowed") == true,
+    };
     let exit = if permitted { Exit::Yes } else { Exit::No };
     if context.output.is_machine() {
         context.output.object(answer);
@@ -53,16 +57,16 @@ pub(crate) fn show_steps(context: &Context, headline: &str, answer: &Value) -> E
     }
     let verdict = if permitted { "PERMITTED" } else { "DENIED" };
     context.output.say(&format!("{verdict}  {}", cell(&Value::from(headline))));
-    for step in member(&answer, "steps").as_array().into_iter().flatten() {
+    for step in member(answer, "steps").as_array().into_iter().flatten() {
         context.output.say(&format!(
             "{:>2} {:<13} {:<14} {}",
-            cell(member(&step, "number")),
-            cell(member(&step, "name")),
-            outcome(member(&step, "outcome")),
-            cell(member(&step, "detail")),
+            cell(member(step, "number")),
+            cell(member(step, "name")),
+            outcome(member(step, "outcome")),
+            cell(member(step, "detail")),
         ));
     }
-    if let Some(reason) = text(&answer, "reason") {
+    if let Some(reason) = text(answer, "reason") {
         context.output.say(&format!("reason: {reason}"));
     }
     exit

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Exit, Failure};
+use crate::logging;
 use crate::output::Output;
 use crate::profile;
 
@@ -40,6 +41,7 @@ pub(crate) struct Context {
 
 /// Runs one command to its end on a runtime of its own.
 pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
+    logging::start();
     let context = Context::new(&cli.global)?;
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|e| Failure::usage(format!("cannot start the runtime: {e}")))?;

@@ -51,7 +51,7 @@ pub(crate) enum PolicyCommand {
     /// Put an earlier version in force again
     #[command(after_help = "Example:\n  attorn policy rollback 3 --reason \"refused too much\"")]
     Rollback {
-        version: String,
+        version: u64,
         /// Why; recorded
         #[arg(long)]
         reason: String,
@@ -88,7 +88,7 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
             Admin::open(context).await?.list(Operation::PolicyHistory, &[], &[], &columns).await
         }
         PolicyCommand::Rollback { version, reason, change } => {
-            let body = json!({ "version": version.parse::<u64>().ok(), "reason": reason });
+            let body = json!({ "version": version, "reason": reason });
             Admin::open(context).await?.change(Operation::PolicyRollback, &[], body, change).await
         }
     }

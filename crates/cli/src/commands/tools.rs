@@ -3,7 +3,7 @@
 use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
-use crate::admin::{Admin, Operation};
+use crate::admin::{Admin, Operation, items};
 use crate::args::Change;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
@@ -95,7 +95,7 @@ pub(crate) async fn list(admin: &Admin, server: &str) -> Result<Exit, Failure> {
 
 async fn diff(admin: &Admin, target: &ServerOrTool) -> Result<Exit, Failure> {
     let answer = admin.read(Operation::ToolDiff, &[&target.server], &[]).await?;
-    let waiting: Vec<_> = crate::admin::items(&answer)
+    let waiting: Vec<_> = items(&answer)
         .iter()
         .filter(|tool| {
             target.tool.as_ref().is_none_or(|name| member(tool, "name") == name.as_str())
@@ -121,8 +121,8 @@ async fn approve(
     class: Option<ToolClass>,
     change: Change,
 ) -> Result<Exit, Failure> {
-    let body = json!({ "class": class.map(ToolClass::name) });
     if let Some(tool) = &target.tool {
+        let body = json!({ "class": class.map(ToolClass::name) });
         let place = [target.server.as_str(), tool.as_str()];
         return admin.change(Operation::ToolApprove, &place, body, change).await;
     }
@@ -130,11 +130,22 @@ async fn approve(
         return Err(Failure::usage("`--class` needs one tool")
             .next(format!("attorn tools diff {}", target.server)));
     }
-    let answer = admin.read(Operation::ToolDiff, &[&target.server], &[]).await?;
-    for tool in crate::admin::items(&answer) {
+    approve_as_proposed(admin, &target.server, change).await?;
+    list(admin, &target.server).await
+}
+
+/// Approves every waiting tool with its proposed class.
+pub(crate) async fn approve_as_proposed(
+    admin: &Admin,
+    server: &str,
+    change: Change,
+) -> Result<(), Failure> {
+    let answer = admin.read(Operation::ToolDiff, &[server], &[]).await?;
+    for tool in items(&answer) {
         let Some(name) = text(tool, "name") else { continue };
-        let place = [target.server.as_str(), name];
-        admin.change(Operation::ToolApprove, &place, body.clone(), change).await?;
+        // What is approved is what was looked at, even if it changes in between.
+        let body = json!({ "digest": member(tool, "digest") });
+        admin.send_change(Operation::ToolApprove, &[server, name], body, change).await?;
     }
-    Ok(Exit::Yes)
+    Ok(())
 }

@@ -50,11 +50,8 @@ pub(crate) fn tree(entries: &[Value]) -> String {
 }
 
 fn facts(entry: &Value, names: &[&str]) -> String {
-    let known = names.iter().filter(|name| !member(entry, **name).is_null());
-    known
-        .map(|name| format!("{name} {}", cell(member(entry, *name))))
-        .collect::<Vec<_>>()
-        .join("  ")
+    let known = names.iter().filter(|name| !member(entry, name).is_null());
+    known.map(|name| format!("{name} {}", cell(member(entry, name)))).collect::<Vec<_>>().join("  ")
 }
 
 /// One line each: who, with what, what for, why.

@@ -10,19 +10,18 @@ use crate::exit::{Exit, Failure};
 use crate::json::{at, member, text};
 use crate::output::{Output, cell};
 use crate::outside::connect_world;
-use crate::world::World;
 
 use super::scene::Scene;
 use super::stolen::StolenToken;
 
 /// Plays all acts; [`Exit::No`] if one did not go as it must.
-pub(super) async fn play(world: &World, scene: &Scene, output: Output) -> Result<Exit, Failure> {
+pub(super) async fn play(scene: &Scene, output: Output) -> Result<Exit, Failure> {
     let mut acts = Acts { output, number: 0, wrong: 0 };
     allowed_call(&mut acts, scene).await?;
     hidden_tool(&mut acts, scene).await?;
     irreversible_call(&mut acts, scene).await?;
     stolen_token(&mut acts, scene).await?;
-    export(&mut acts, world, scene).await?;
+    export(&mut acts, scene).await?;
     if acts.wrong == 0 {
         output.say("\nEverything went as it must.");
         return Ok(Exit::Yes);
@@ -79,7 +78,7 @@ async fn hidden_tool(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|tool| cell(member(&tool, "name")))
+        .map(|tool| cell(member(tool, "name")))
         .collect();
     acts.check(&format!("it sees: {}", names.join(" ")), names == ["search_invoices"]);
     let arguments = json!({ "id": "inv-1001", "note": "hello" });
@@ -117,9 +116,8 @@ async fn stolen_token(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn export(acts: &mut Acts, world: &World, scene: &Scene) -> Result<(), Failure> {
+async fn export(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     acts.title("an auditor exports the journal and verifies it offline");
-    world.checkpointed().await;
     let bundle = scene.admin.post_bytes(Operation::AuditExport, &json!({})).await?;
     match verify(&bundle, Trust::Embedded) {
         Ok(report) => acts.check(

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{Admin, Operation, items};
 use crate::args::Change;
 use crate::commands::enroll::{Enrolment, KeyType, enroll};
+use crate::commands::wrap::wait_for_tools;
 use crate::exit::Failure;
 use crate::json::{member, text};
 use crate::output::Output;
@@ -37,7 +38,7 @@ impl Scene {
         let profile_folder = folder.join("profile");
         let admin = world.enroll_administrator(&profile_folder, output).await?;
         let known = admin.read(Operation::ServerList, &[], &[]).await?;
-        if !items(&known).iter().any(|server| member(&server, "name") == SERVER) {
+        if !items(&known).iter().any(|server| member(server, "name") == SERVER) {
             register(&admin, world, &api_url, &profile_folder).await?;
         }
         Ok(Self {
@@ -91,7 +92,7 @@ async fn register(
     });
     let server = json!({ "name": SERVER, "owner": OWNER, "upstream": upstream });
     send(admin, Operation::ServerRegister, &[], server).await?;
-    world.list_tools_of(SERVER).await?;
+    wait_for_tools(admin, SERVER).await?;
     for (tool, class) in CLASSES {
         let body = json!({ "class": class });
         send(admin, Operation::ToolApprove, &[SERVER, tool], body).await?;

@@ -1,0 +1,105 @@
+//! From what the gateway sees to what the registry knows: tools that are new or changed.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use attorn_audit::{Entry, Kind};
+use attorn_authority::Authority;
+use attorn_gateway::{Gateway, ObservedTool, SeenTools, ToolObserver};
+use attorn_journal::{Durability, Journal};
+use attorn_net::Shutdown;
+use attorn_registry::{LifeCycle, Published};
+use attorn_store::{Act, SeenTool, Store};
+
+use crate::clock;
+use crate::outside::causes;
+
+use super::state::State;
+
+/// Writes seen tools into the registry, where they wait for their owner, and into the journal.
+pub(super) fn observer(state: &State, authority: &Authority) -> ToolObserver {
+    let (store, journal) = (state.store.clone(), state.journal.clone());
+    let authority = authority.clone();
+    ToolObserver::new(move |seen| {
+        let (store, journal, authority) = (store.clone(), journal.clone(), authority.clone());
+        // Called from request handlers: they do not wait for the database.
+        tokio::spawn(async move {
+            if let Err(error) = record(&store, &journal, seen).await {
+                tracing::error!(error = causes(error.as_ref()), "seen tools are not recorded");
+            }
+            if let Err(error) = authority.publish().await {
+                tracing::error!(error = causes(&error), "seen tools are not in force");
+            }
+        });
+    })
+}
+
+async fn record(
+    store: &Store,
+    journal: &Journal,
+    seen: SeenTools,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let now_ms = clock::now_ms();
+    let tools: Vec<_> = seen.tools.into_iter().map(seen_tool).collect();
+    let act = Act { by: ROLE, now_s: now_ms / 1000 };
+    let Some(changed) = store.record_seen_tools(&act, &seen.server, &tools).await? else {
+        return Ok(());
+    };
+    // Entries name servers as people do.
+    let server = store.server(&seen.server).await?.name.to_string();
+    for tool in changed.record {
+        let kind = if tool.approved.is_some() { Kind::ToolChanged } else { Kind::ToolSeen };
+        let entry = Entry {
+            role: Some(ROLE.to_owned()),
+            server: Some(server.clone()),
+            tool_digest: Some(hex(&tool.digest)),
+            tool: Some(tool.name),
+            ..Entry::new(kind, now_ms)
+        };
+        journal.append(entry.to_canonical(), Durability::Written).await?;
+    }
+    Ok(())
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn seen_tool(tool: ObservedTool) -> SeenTool {
+    let ObservedTool { name, definition, digest, proposed_class } = tool;
+    SeenTool { name, definition, digest, proposed_class }
+}
+
+/// Has the gateway list a server as soon as it is registered: its owner should not have to wait
+/// for the next round to see what it offers.
+pub(super) async fn list_new_servers(
+    published: Arc<Published>,
+    gateway: Gateway,
+    shutdown: Shutdown,
+) {
+    let mut asked = HashSet::new();
+    loop {
+        let snapshot = published.load();
+        let active = snapshot.servers().filter(|server| server.state == LifeCycle::Active);
+        for server in active.filter(|server| !server.is_builtin()) {
+            if asked.insert(server.id.clone()) && server.tools.is_empty() {
+                let (gateway, name) = (gateway.clone(), server.name.to_string());
+                tokio::spawn(async move {
+                    if let Err(error) = gateway.list_tools(&name).await {
+                        tracing::warn!(server = name, error = causes(&error), "no tools listed");
+                    }
+                });
+            }
+        }
+        tokio::select! {
+            () = shutdown.started() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// Who saw it, in registry and journal.
+const ROLE: &str = "gateway";
+const PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,106 @@
+//! What survives a restart: registry, journal, search index and keys, in one private folder.
+
+use std::path::Path;
+
+use attorn_audit::digest::PayloadKey;
+use attorn_audit::note::NoteSigner;
+use attorn_journal::{Config as JournalConfig, Journal, OpenError};
+use attorn_store::Store;
+use attorn_store::index::AuditIndex;
+use zeroize::Zeroizing;
+
+use crate::clock;
+use crate::exit::Failure;
+use crate::files;
+use crate::outside::causes;
+
+/// The open state of one node.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) store: Store,
+    pub(super) index: AuditIndex,
+    pub(super) journal: Journal,
+    /// Turns arguments and results into digests that cannot be guessed back.
+    pub(super) payload_key: PayloadKey,
+}
+
+impl State {
+    /// Opens the folder and makes what is missing.
+    pub(super) async fn open(folder: &Path, issuer: &str) -> Result<Self, Failure> {
+        files::make_private_folder(folder)?;
+        // The journal first: its lock keeps a second process away from the rest.
+        let signer = log_signer(&folder.join("journal.key"), issuer)?;
+        let origin = signer.verifier().name().to_owned();
+        let config = JournalConfig::new(folder.join("journal"), origin);
+        let opened = tokio::task::spawn_blocking(move || Journal::open(config, signer)).await;
+        let (journal, recovered) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(unopened(folder, &error)),
+            Err(_) => return Err(Failure::usage("opening the journal was cut off")),
+        };
+        tracing::info!(size = recovered.size, cut_bytes = recovered.cut_bytes, "journal open");
+        let store = Store::open(&folder.join("registry.db").display().to_string())
+            .await
+            .map_err(|e| Failure::usage(format!("cannot open the registry: {}", causes(&e))))?;
+        let index = AuditIndex::open(&folder.join("index.db"))
+            .await
+            .map_err(|e| Failure::usage(format!("cannot open the index: {}", causes(&e))))?;
+        let payload_key = payload_key(&folder.join("payload.key"))?;
+        Ok(Self { store, index, journal, payload_key })
+    }
+
+    /// Writes the last checkpoint and closes the files.
+    pub(super) async fn close(self) {
+        self.journal.close().await;
+        self.store.close().await;
+    }
+}
+
+/// The key that signs checkpoints. Its name is the log's origin and never changes, also when the
+/// issuer does: an auditor knows the log by it.
+fn log_signer(path: &Path, issuer: &str) -> Result<NoteSigner, Failure> {
+    if path.exists() {
+        let text = Zeroizing::new(files::read_private(path)?);
+        return NoteSigner::from_skey(text.trim_end())
+            .map_err(|e| Failure::broken(format!("`{}`: {e}", path.display())));
+    }
+    let deployment = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
+    let name = format!("{}/node/1", deployment.replace(['+', ' '], "-"));
+    let seed = Zeroizing::new(clock::random::<32>());
+    let signer = NoteSigner::from_seed(&name, &seed).map_err(|e| Failure::usage(e.to_string()))?;
+    files::write_private(path, Zeroizing::new(signer.to_skey()).as_bytes())?;
+    Ok(signer)
+}
+
+/// The key of digests. An auditor who is given it can check a digest.
+fn payload_key(path: &Path) -> Result<PayloadKey, Failure> {
+    if !path.exists() {
+        let secret = Zeroizing::new(clock::random::<32>());
+        let text = Zeroizing::new(attorn_jose::base64url(&*secret));
+        files::write_private(path, text.as_bytes())?;
+    }
+    let text = Zeroizing::new(files::read_private(path)?);
+    let secret = attorn_jose::from_base64url(text.trim_end()).map(Zeroizing::new).ok();
+    secret
+        .and_then(|secret| Some(PayloadKey::new(secret.as_slice().try_into().ok()?)))
+        .ok_or_else(|| Failure::broken(format!("`{}` holds no key", path.display())))
+}
+
+fn unopened(folder: &Path, error: &OpenError) -> Failure {
+    let what = format!("cannot open the journal in `{}`: {}", folder.display(), causes(error));
+    match error {
+        OpenError::Locked => {
+            Failure::usage(what).next("stop the other attorn of this folder first")
+        }
+        OpenError::Io(_) => Failure::usage(what),
+        OpenError::AcknowledgedLost { .. }
+        | OpenError::CheckpointMismatch { .. }
+        | OpenError::CheckpointMissing
+        | OpenError::CheckpointRefused(_)
+        | OpenError::OriginMismatch
+        | OpenError::RecordBroken { .. }
+        | OpenError::TileBroken { .. } => {
+            Failure::broken(what).next("keep the folder as it is, and start from a copy")
+        }
+    }
+}
