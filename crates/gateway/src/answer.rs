@@ -1,7 +1,7 @@
 //! Responses of the gateway: results it relays and refusals it renders.
 
-use attorn_mcp::error::{body, tool_refusal};
 use attorn_mcp::ErrorData;
+use attorn_mcp::error::{body, tool_refusal};
 use attorn_net::Body;
 use attorn_oauth::challenge::NewChallenge;
 use attorn_oauth::error::ErrorCode as OAuthCode;
@@ -11,9 +11,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::exchange::Exchange;
-use crate::refusal::{
-    Challenge, DecisionRefusal, MessageRefusal, Refusal, RefusalBody, Row,
-};
+use crate::refusal::{Challenge, DecisionRefusal, MessageRefusal, Refusal, RefusalBody, Row};
 
 impl Exchange {
     /// A JSON answer. Responses carry only headers made here; none of an upstream's.

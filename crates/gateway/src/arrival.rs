@@ -48,8 +48,7 @@ impl Exchange {
         let gateway = Arc::clone(&self.gateway);
         let token = gateway.tokens.verify(&head.headers, &url, view, self.now_s)?;
         let verified = token.clone();
-        let proven =
-            gateway.possession.prove(&head.headers, verb, &url, token, self.now_s)?;
+        let proven = gateway.possession.prove(&head.headers, verb, &url, token, self.now_s)?;
         self.note_caller(&proven);
         Ok(Caller { token: verified, server: server.id.clone() })
     }
@@ -141,9 +140,7 @@ impl Exchange {
         let random = self.gateway.random.bytes();
         match parent {
             Some(_) => TraceContext::continued(parent, state, &random),
-            None => {
-                TraceContext::continued(header(TRACEPARENT), header(TRACESTATE), &random)
-            }
+            None => TraceContext::continued(header(TRACEPARENT), header(TRACESTATE), &random),
         }
     }
 }
@@ -156,9 +153,9 @@ fn verify_older(message: &ClientMessage<'_>) -> Result<(), MessageRefusal> {
     };
     match version {
         None => Ok(()),
-        Some(_) => Err(MessageRefusal::Frame(FrameRefusal::HeaderMissing(
-            MirrorHeader::ProtocolVersion,
-        ))),
+        Some(_) => {
+            Err(MessageRefusal::Frame(FrameRefusal::HeaderMissing(MirrorHeader::ProtocolVersion)))
+        }
     }
 }
 
@@ -183,9 +180,7 @@ where
     B: HttpBody<Data = Bytes>,
 {
     let whole = collect(body, bytes_max);
-    tokio::time::timeout(BODY_WITHIN, whole)
-        .await
-        .unwrap_or(Err(MessageRefusal::BodyIncomplete))
+    tokio::time::timeout(BODY_WITHIN, whole).await.unwrap_or(Err(MessageRefusal::BodyIncomplete))
 }
 
 async fn collect<B>(body: B, bytes_max: usize) -> Result<Bytes, MessageRefusal>

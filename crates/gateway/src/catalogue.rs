@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_audit::{Entry, Kind, Outcome};
-use attorn_json::Limits;
 use attorn_journal::Durability;
+use attorn_json::Limits;
 use attorn_mcp::emit::{Asker, BareNotification, bare_notification};
 use attorn_mcp::list::{ListKind, ListPage};
 use attorn_mcp::tool_definition::{ClassHint, ToolDefinition};
@@ -135,12 +135,20 @@ impl Inner {
     }
 
     async fn ask(&self, behind: &Behind) -> Result<(Era, Vec<ToolDefinition>), UpstreamFailure> {
+        // The era is the server's and asked for once: MCP 2026-07-28, Versioning, Backward
+        // Compatibility.
+        if !behind.seen().era.is_modern() && behind.own_session.load().is_some() {
+            return Ok((Era::Older, self.list_older(behind).await?));
+        }
         match self.discover(behind).await? {
             Era::Modern(revisions) => {
                 let tools = self.list(behind, None, Revision::V2026_07_28).await?;
                 Ok((Era::Modern(revisions), tools))
             }
-            Era::Older => Ok((Era::Older, self.list_older(behind).await?)),
+            Era::Older => {
+                behind.upstream.release_shared();
+                Ok((Era::Older, self.list_older(behind).await?))
+            }
         }
     }
 
@@ -148,11 +156,17 @@ impl Inner {
     async fn discover(&self, behind: &Behind) -> Result<Era, UpstreamFailure> {
         let asker = asker(Revision::V2026_07_28);
         let id = behind.next_id();
-        let answered =
-            self.keep_house(behind, None, asker.revision, ("server/discover", id, asker.discover(id)));
+        let answered = self.keep_house(
+            behind,
+            None,
+            asker.revision,
+            ("server/discover", id, asker.discover(id)),
+        );
         let message = match tokio::time::timeout(DISCOVER_WITHIN, answered).await {
             Ok(Ok(message)) => message,
-            Ok(Err(failure @ (UpstreamFailure::Unreachable | UpstreamFailure::ContentEncoding))) => {
+            Ok(Err(
+                failure @ (UpstreamFailure::Unreachable | UpstreamFailure::ContentEncoding),
+            )) => {
                 return Err(failure);
             }
             Ok(Err(_)) | Err(_) => return Ok(Era::Older),
@@ -224,8 +238,8 @@ impl Inner {
                 .map_err(|_| UpstreamFailure::Protocol)?;
             // A server without tools answers with an error, and that is a list of none.
             let Some(result) = document.value().member("result") else { return Ok(tools) };
-            let page = ListPage::parse(result, ListKind::Tools)
-                .map_err(|_| UpstreamFailure::Protocol)?;
+            let page =
+                ListPage::parse(result, ListKind::Tools).map_err(|_| UpstreamFailure::Protocol)?;
             tools.extend(definitions(&page));
             match page.next_cursor {
                 Some(next) => cursor = Some(next.into_owned()),
@@ -260,7 +274,11 @@ impl Inner {
         }
     }
 
-    fn failed(&self, recorded: Recorded<Housekeeping>, failure: UpstreamFailure) -> UpstreamFailure {
+    fn failed(
+        &self,
+        recorded: Recorded<Housekeeping>,
+        failure: UpstreamFailure,
+    ) -> UpstreamFailure {
         recorded.end(Ending::new(Outcome::UpstreamError));
         failure
     }

@@ -86,7 +86,8 @@ impl PublicUrl {
     pub fn parse(text: &str) -> Result<Self, PublicUrlError> {
         let text = text.strip_suffix('/').unwrap_or(text);
         let url = Url::parse(text).map_err(|_| PublicUrlError::NotAUrl)?;
-        let Some(authority) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))
+        let Some(authority) =
+            text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))
         else {
             return Err(PublicUrlError::Scheme);
         };

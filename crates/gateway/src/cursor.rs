@@ -90,8 +90,12 @@ mod tests {
         assert!(!sealed.contains("page"));
         assert_eq!(key.open(&sealed, of), Ok("page-2".to_owned()));
         assert_eq!(key.open(&sealed, CursorOf { agent: &other, ..of }), Err(ForeignCursor));
-        assert_eq!(key.open(&sealed, CursorOf { kind: ListKind::Prompts, ..of }), Err(ForeignCursor));
-        for forged in ["", "page-2", "AAAA", &sealed[1..]] {
+        assert_eq!(
+            key.open(&sealed, CursorOf { kind: ListKind::Prompts, ..of }),
+            Err(ForeignCursor)
+        );
+        let longer = format!("{sealed}AA");
+        for forged in ["", "page-2", "AAAA", longer.as_str()] {
             assert_eq!(key.open(forged, of), Err(ForeignCursor), "{forged}");
         }
     }

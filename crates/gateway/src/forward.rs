@@ -109,8 +109,8 @@ impl Exchange {
                 return self.stream(stream.start());
             }
             Ok(Reply::Message { status, message }) => (status, message),
-            Ok(Reply::Accepted) => return self.failed(relay, recorded, UpstreamFailure::Protocol),
-            Err(failure) => return self.failed(relay, recorded, failure),
+            Ok(Reply::Accepted) => return self.failed(&relay, recorded, UpstreamFailure::Protocol),
+            Err(failure) => return self.failed(&relay, recorded, failure),
         };
         let is_success = status.is_success();
         match relay.judge(&message, Some(request)) {
@@ -122,16 +122,16 @@ impl Exchange {
                 self.json(status, message)
             }
             Ok(Step::Final { .. } | Step::Drop | Step::Send(_) | Step::Decline(_)) => {
-                self.failed(relay, recorded, UpstreamFailure::Protocol)
+                self.failed(&relay, recorded, UpstreamFailure::Protocol)
             }
-            Err(failure) => self.failed(relay, recorded, failure),
+            Err(failure) => self.failed(&relay, recorded, failure),
         }
     }
 
     /// The answer when the upstream failed after the request was forwarded.
     pub(crate) fn failed<P>(
         &mut self,
-        relay: Relay,
+        relay: &Relay,
         recorded: Recorded<P>,
         failure: UpstreamFailure,
     ) -> Response<Body> {

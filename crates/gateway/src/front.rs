@@ -97,7 +97,8 @@ impl Verb {
 pub(crate) fn verify_post(headers: &HeaderMap, body_bytes_max: usize) -> Result<(), HeadRefusal> {
     verify_names(headers)?;
     // RFC 9110 section 10.1.1: an expectation we do not know is answered before the body comes.
-    if headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(CONTINUE)) {
+    if headers.get_all(EXPECT).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(CONTINUE))
+    {
         return Err(HeadRefusal::Expectation);
     }
     if media::is_encoded(headers) {
@@ -162,13 +163,16 @@ mod tests {
         check("/a/mcp", &[("host", "LOCALHOST:8701")], Ok(()));
         check("/a/mcp", &[("host", "127.0.0.1:8701"), ("origin", "http://127.0.0.1:8701")], Ok(()));
         check("/a/mcp", &[("host", "[::1]:8701"), ("origin", "https://console.example")], Ok(()));
-        for host in ["evil.example", "127.0.0.1:8701.evil.example", "127.0.0.1", "127.0.0.1:80", ""] {
+        for host in ["evil.example", "127.0.0.1:8701.evil.example", "127.0.0.1", "127.0.0.1:80", ""]
+        {
             check("/a/mcp", &[("host", host)], Err(HeadRefusal::Host));
         }
         check("/a/mcp", &[], Err(HeadRefusal::Host));
         check("/a/mcp", &[("host", "127.0.0.1:8701"), ("host", "evil")], Err(HeadRefusal::Host));
         check("http://evil/a/mcp", &[("host", "127.0.0.1:8701")], Err(HeadRefusal::Host));
-        for origin in ["null", "https://evil.example", "http://127.0.0.1:8701.evil", "http://127.0.0.1"] {
+        for origin in
+            ["null", "https://evil.example", "http://127.0.0.1:8701.evil", "http://127.0.0.1"]
+        {
             check(
                 "/a/mcp",
                 &[("host", "127.0.0.1:8701"), ("origin", origin)],

@@ -86,8 +86,9 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] when a key cannot be used.
     pub fn start(parts: Parts, shutdown: Shutdown) -> Result<Self, StartError> {
-        let Parts { config, issuer, published, journal, payload_key, clock, random, client, .. } =
-            parts;
+        let Parts {
+            config, issuer, published, journal, payload_key, clock, random, client, ..
+        } = parts;
         let nonce_key = NonceKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
         let cursors = CursorKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
         let possession = Possession::new(nonce_key, clock.now_s(), random.clone());

@@ -191,7 +191,10 @@ impl HttpUpstream {
                 Ok(Reply::Stream(Messages::Sse(Box::new(messages))))
             }
             // MCP 2026-07-28, Streamable HTTP: errors come with 400 and 404.
-            (StatusCode::OK | StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, Some(Media::Json)) => {
+            (
+                StatusCode::OK | StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND,
+                Some(Media::Json),
+            ) => {
                 let body = response.into_body().bytes(MESSAGE_BYTES_MAX);
                 let message = tokio::time::timeout(self.idle_within, body)
                     .await

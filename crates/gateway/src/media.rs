@@ -63,7 +63,8 @@ fn range_takes(range: &str, media: Media) -> bool {
     let named = parts.next().is_some_and(|essence| {
         essence == "*/*" || essence.eq_ignore_ascii_case(kind) || essence.eq_ignore_ascii_case(full)
     });
-    let excluded = parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+    let excluded =
+        parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
     named && !excluded
 }
 
@@ -84,10 +85,10 @@ mod tests {
 
     use super::{Media, accepts, declared, is_encoded};
 
-    fn with(name: HeaderName, values: &[&str]) -> HeaderMap {
+    fn with(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(&name, HeaderValue::from_str(value).unwrap());
+            headers.append(name, HeaderValue::from_str(value).unwrap());
         }
         headers
     }
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn a_media_type_is_one_known_type_in_utf_8() {
         let check = |values: &[&str], expected| {
-            assert_eq!(declared(&with(CONTENT_TYPE, values)), expected, "{values:?}");
+            assert_eq!(declared(&with(&CONTENT_TYPE, values)), expected, "{values:?}");
         };
         check(&["application/json"], Some(Media::Json));
         check(&["Application/JSON; charset=UTF-8"], Some(Media::Json));
@@ -110,21 +111,21 @@ mod tests {
 
     #[test]
     fn a_client_must_take_what_it_may_be_sent() {
-        let both = with(ACCEPT, &["application/json, text/event-stream"]);
+        let both = with(&ACCEPT, &["application/json, text/event-stream"]);
         assert!(accepts(&both, Media::Json) && accepts(&both, Media::EventStream));
-        let any = with(ACCEPT, &["*/*"]);
+        let any = with(&ACCEPT, &["*/*"]);
         assert!(accepts(&any, Media::Json) && accepts(&any, Media::EventStream));
-        let one = with(ACCEPT, &["application/json;q=0.9"]);
+        let one = with(&ACCEPT, &["application/json;q=0.9"]);
         assert!(accepts(&one, Media::Json) && !accepts(&one, Media::EventStream));
-        assert!(!accepts(&with(ACCEPT, &["application/json;q=0"]), Media::Json));
+        assert!(!accepts(&with(&ACCEPT, &["application/json;q=0"]), Media::Json));
         assert!(!accepts(&HeaderMap::new(), Media::Json));
     }
 
     #[test]
     fn any_coding_but_identity_counts() {
         assert!(!is_encoded(&HeaderMap::new()));
-        assert!(!is_encoded(&with(CONTENT_ENCODING, &["identity"])));
-        assert!(is_encoded(&with(CONTENT_ENCODING, &["gzip"])));
-        assert!(is_encoded(&with(CONTENT_ENCODING, &["identity", "br"])));
+        assert!(!is_encoded(&with(&CONTENT_ENCODING, &["identity"])));
+        assert!(is_encoded(&with(&CONTENT_ENCODING, &["gzip"])));
+        assert!(is_encoded(&with(&CONTENT_ENCODING, &["identity", "br"])));
     }
 }

@@ -60,17 +60,16 @@ pub(crate) async fn handle<'a>(
     };
     let asked = Asked { request, arrived, body, caller, server };
     match asked.request.method.class() {
-        MethodClass::Handshake => match asked.request.method {
-            Method::Ping => {
-                Ok(exchange.json(StatusCode::OK, emit::empty_response(&asked.request.id)))
-            }
-            Method::Initialize => {
-                exchange
-                    .initialize(&asked.request, &asked.arrived.trace, asked.caller, server, standing)
-                    .await
-            }
-            _ => exchange.forward(asked, standing, None, Durability::Written).await,
-        },
+        MethodClass::Handshake if asked.request.method == Method::Ping => {
+            Ok(exchange.json(StatusCode::OK, emit::empty_response(&asked.request.id)))
+        }
+        MethodClass::Handshake if asked.request.method == Method::Initialize => {
+            let Asked { request, arrived, caller, .. } = asked;
+            exchange.initialize(&request, &arrived.trace, caller, server, standing).await
+        }
+        MethodClass::Handshake => {
+            exchange.forward(asked, standing, None, Durability::Written).await
+        }
         MethodClass::List(kind) => {
             let cursor = exchange.open_cursor(&asked, kind)?;
             exchange.forward(asked, standing, cursor, Durability::Written).await
@@ -107,11 +106,7 @@ impl Exchange {
         self.forward(asked, permit, None, durability).await
     }
 
-    fn decide(
-        &mut self,
-        asked: &Asked<'_>,
-        operation: Operation<'_>,
-    ) -> Result<Permit, Refusal> {
+    fn decide(&mut self, asked: &Asked<'_>, operation: Operation<'_>) -> Result<Permit, Refusal> {
         self.entry.kind = attorn_audit::Kind::ResourceAccessed;
         let view = Arc::clone(&self.view);
         let question = asked.caller.question(&view, asked.server, operation, self.now_s);
@@ -195,14 +190,9 @@ fn watches_resources(request: &Request<'_>) -> bool {
 }
 
 /// The notification for the upstream; what has no meaning there is taken and dropped.
-fn notification_for(
-    notification: &Notification<'_>,
-    session: Option<&Session>,
-) -> Option<Vec<u8>> {
+fn notification_for(notification: &Notification<'_>, session: Option<&Session>) -> Option<Vec<u8>> {
     match notification {
-        Notification::Initialized => {
-            Some(emit::bare_notification(BareNotification::Initialized))
-        }
+        Notification::Initialized => Some(emit::bare_notification(BareNotification::Initialized)),
         Notification::RootsListChanged => {
             Some(emit::bare_notification(BareNotification::RootsListChanged))
         }

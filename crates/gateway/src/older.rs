@@ -58,11 +58,10 @@ impl Exchange {
                     return Ok(self.json(StatusCode::OK, agreed.message));
                 }
                 self.gateway.seen_older(&behind).await;
-                let session =
-                    Session::new(principal, server.id.clone(), agreed.revision, upstream);
+                let session = Session::new(principal, server.id.clone(), agreed.revision, upstream);
                 Ok(self.named(session, agreed.message))
             }
-            Err(failure) => Ok(self.failed(relay, recorded, failure)),
+            Err(failure) => Ok(self.failed(&relay, recorded, failure)),
         }
     }
 
@@ -101,12 +100,11 @@ impl Exchange {
         };
         match upstream.listen(&recorded, &session.upstream, self.revision).await {
             Ok(messages) => {
-                let trace =
-                    TraceContext::continued(None, None, &self.gateway.random.bytes());
+                let trace = TraceContext::continued(None, None, &self.gateway.random.bytes());
                 let stream = Stream { relay, recorded, body: Bytes::new(), messages, trace };
                 Ok(self.stream(stream.start()))
             }
-            Err(failure) => Ok(self.failed(relay, recorded, failure)),
+            Err(failure) => Ok(self.failed(&relay, recorded, failure)),
         }
     }
 

@@ -5,7 +5,9 @@
 use attorn_jose::{Algorithm, HeaderCache};
 use attorn_net::Random;
 use attorn_oauth::access_token::VerifiedToken;
-use attorn_oauth::dpop::{self, DpopRefusal, NONCE_RENEW_S, NonceKey, NoncePolicy, ProofExpectation};
+use attorn_oauth::dpop::{
+    self, DpopRefusal, NONCE_RENEW_S, NonceKey, NoncePolicy, ProofExpectation,
+};
 use attorn_oauth::possession::{BoundToken, bind};
 use attorn_oauth::replay::ReplaySet;
 use http::{HeaderMap, HeaderName};
@@ -57,11 +59,12 @@ impl Possession {
             nonce: NoncePolicy::Required(&self.nonce_key),
             header_cache: Some(&self.headers),
         };
-        let proof =
-            dpop::verify(proof_text(headers)?, &expected, now_s).map_err(CredentialRefusal::Proof)?;
+        let proof = dpop::verify(proof_text(headers)?, &expected, now_s)
+            .map_err(CredentialRefusal::Proof)?;
         let old = proof.nonce_age_s().is_none_or(|age_s| age_s >= NONCE_RENEW_S);
         // RFC 9449 section 11.1: burned last, when nothing else can refuse the credential.
-        let token = bind(token, proof, &self.replays, now_s).map_err(CredentialRefusal::Possession)?;
+        let token =
+            bind(token, proof, &self.replays, now_s).map_err(CredentialRefusal::Possession)?;
         // RFC 9449 section 8.2: a new nonce on any response, before the old one ends.
         Ok(Proven { token, nonce: old.then(|| self.nonce(now_s)) })
     }

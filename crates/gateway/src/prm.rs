@@ -23,7 +23,8 @@ impl Inner {
         let resource = ResourceIndicator::parse(&self.config.public_url.resource(name)).ok()?;
         let mut document = ProtectedResourceMetadata::of(&resource, &self.issuer, scopes(server));
         document.resource_name = Some(name.to_owned());
-        let mut response = Response::new(Body::full(Bytes::from(serde_json::to_vec(&document).ok()?)));
+        let mut response =
+            Response::new(Body::full(Bytes::from(serde_json::to_vec(&document).ok()?)));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60"));

@@ -209,11 +209,7 @@ impl CredentialRefusal {
             Self::Proof(refusal) => challenged(Challenge::Proof, refusal.reason()),
             // Ours to answer for: the client did nothing wrong.
             Self::Possession(PossessionRefusal::Replay(full @ ReplayRefusal::Full)) => {
-                Row::error(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    ErrorCode::InternalError,
-                    full.reason(),
-                )
+                Row::error(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::InternalError, full.reason())
             }
             // The proof may be honest but older than this process: a fresh nonce settles it.
             Self::Possession(PossessionRefusal::Replay(
@@ -241,11 +237,9 @@ impl MessageRefusal {
                 bad(ErrorCode::UnsupportedProtocolVersion, ReasonCode::FrameVersion)
             }
             // MCP 2026-07-28, Streamable HTTP, Protocol Version Header.
-            Self::MethodUnknown => Row::bare(
-                StatusCode::NOT_FOUND,
-                ErrorCode::MethodNotFound,
-                ReasonCode::FrameMethod,
-            ),
+            Self::MethodUnknown => {
+                Row::bare(StatusCode::NOT_FOUND, ErrorCode::MethodNotFound, ReasonCode::FrameMethod)
+            }
             Self::NotificationUnknown | Self::AnswerToNothing => {
                 bad(ErrorCode::InvalidRequest, ReasonCode::FrameMethod)
             }
@@ -405,3 +399,6 @@ impl From<UpstreamFailure> for Refusal {
         Self::Upstream(failure)
     }
 }
+
+#[cfg(test)]
+mod tests;

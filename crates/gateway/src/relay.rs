@@ -49,7 +49,10 @@ pub(crate) struct Relay {
 pub(crate) enum Step {
     Drop,
     /// The last message, which answers the request.
-    Final { message: Vec<u8>, ending: Ending },
+    Final {
+        message: Vec<u8>,
+        ending: Ending,
+    },
     Send(Vec<u8>),
     /// A question of the upstream that cannot be put to the client: what to answer it.
     Decline(Vec<u8>),
@@ -62,8 +65,8 @@ impl Relay {
         message: &[u8],
         request: Option<&Request<'_>>,
     ) -> Result<Step, UpstreamFailure> {
-        let document = attorn_json::parse(message, &Limits::MESSAGE)
-            .map_err(|_| UpstreamFailure::Protocol)?;
+        let document =
+            attorn_json::parse(message, &Limits::MESSAGE).map_err(|_| UpstreamFailure::Protocol)?;
         let parsed = parse_server_message(&document, self.revision)
             .map_err(|_| UpstreamFailure::Protocol)?;
         match (parsed, request) {
@@ -73,7 +76,7 @@ impl Relay {
             (ServerMessage::Notification(notification), _) => {
                 Ok(self.notification(&notification, request).map_or(Step::Drop, Step::Send))
             }
-            (ServerMessage::Request(question), _) => Ok(self.question(question)),
+            (ServerMessage::Request(question), _) => Ok(self.question(&question)),
         }
     }
 
@@ -120,8 +123,8 @@ impl Relay {
         result: Value<'_>,
         request: &Request<'_>,
     ) -> Result<Step, UpstreamFailure> {
-        let kind = result_kind(result, request, self.revision)
-            .map_err(|_| UpstreamFailure::Protocol)?;
+        let kind =
+            result_kind(result, request, self.revision).map_err(|_| UpstreamFailure::Protocol)?;
         let message = match request.method.class() {
             MethodClass::Call | MethodClass::Complete | MethodClass::Prompt => {
                 emit::response(client_id, result)
@@ -130,9 +133,7 @@ impl Relay {
                 emit::written_response(client_id, &make_private(result, TTL_MS_MAX))
             }
             MethodClass::Resource => emit::response(client_id, result),
-            MethodClass::List(list) => {
-                emit::written_response(client_id, &self.list(result, list)?)
-            }
+            MethodClass::List(list) => emit::written_response(client_id, &self.list(result, list)?),
             MethodClass::Listen => emit::listen_response(client_id, result),
             MethodClass::Handshake => emit::written_response(client_id, &self.handshake(result)),
             MethodClass::Unknown => return Err(UpstreamFailure::Protocol),
@@ -158,8 +159,7 @@ impl Relay {
         let random = self.gateway.random.bytes();
         let cursor = page.next_cursor.as_deref();
         let cursor = cursor.and_then(|cursor| self.gateway.cursors.seal(cursor, of, &random));
-        let sees =
-            |operation: Operation<'_>| self.caller.sees(&view, server, operation, now_s);
+        let sees = |operation: Operation<'_>| self.caller.sees(&view, server, operation, now_s);
         let write = |keep: &dyn Fn(&str) -> bool| {
             page.write(self.revision, TTL_MS_MAX, cursor.as_deref(), |item| keep(&item.key))
         };
@@ -254,7 +254,7 @@ impl Relay {
     }
 
     /// A question of a server of an older revision, under an identifier of ours.
-    fn question(&self, question: ServerRequest<'_>) -> Step {
+    fn question(&self, question: &ServerRequest<'_>) -> Step {
         let declined = |id: &RequestId<'_>| {
             let data = attorn_mcp::ErrorData::default();
             Step::Decline(attorn_mcp::error::body(
@@ -267,13 +267,11 @@ impl Relay {
         let Ok(id) = session.pending.ask(question.id.clone().into_owned()) else {
             return declined(&question.id);
         };
-        match emit::server_request(&question, id) {
-            Some(message) => Step::Send(message),
-            None => {
-                session.pending.answer(id);
-                declined(&question.id)
-            }
-        }
+        let Some(message) = emit::server_request(question, id) else {
+            session.pending.answer(id);
+            return declined(&question.id);
+        };
+        Step::Send(message)
     }
 
     /// The error that ends a request whose upstream failed, in the middle of a stream.
@@ -321,9 +319,9 @@ fn rewrite_handshake(result: &str, supported: &[Revision]) -> String {
                 supported.iter().map(|one| format!("\"{}\"", one.as_str())).collect();
             Some(format!("[{}]", names.join(",")))
         }
-        "capabilities" => Some(rewrite(value, |name, value| {
-            (name != "tasks").then(|| value.text().to_owned())
-        })),
+        "capabilities" => {
+            Some(rewrite(value, |name, value| (name != "tasks").then(|| value.text().to_owned())))
+        }
         _ => Some(value.text().to_owned()),
     })
 }

@@ -49,9 +49,24 @@ mod tests {
             Some(Route::Metadata("crm"))
         );
         for other in [
-            "", "/", "/mcp", "//mcp", "/crm/mcp/", "/CRM/mcp", "/crm/mcp/..;/admin", "/crm%2fmcp",
-            "//crm/mcp", "/-crm/mcp", "/crm/mcp.", "/healthz/", "/healthz/x", "/crm/mcp;a=1",
-            "/a/b/mcp", "/.well-known/oauth-protected-resource", "/.well-known/mcp", "/crm/MCP",
+            "",
+            "/",
+            "/mcp",
+            "//mcp",
+            "/crm/mcp/",
+            "/CRM/mcp",
+            "/crm/mcp/..;/admin",
+            "/crm%2fmcp",
+            "//crm/mcp",
+            "/-crm/mcp",
+            "/crm/mcp.",
+            "/healthz/",
+            "/healthz/x",
+            "/crm/mcp;a=1",
+            "/a/b/mcp",
+            "/.well-known/oauth-protected-resource",
+            "/.well-known/mcp",
+            "/crm/MCP",
         ] {
             assert_eq!(Route::parse(other), None, "{other}");
         }

@@ -111,8 +111,7 @@ impl Seen {
     fn add(&mut self, tools: &[ToolDefinition]) {
         for tool in tools {
             let param_headers = tool.param_headers.clone();
-            self.tools
-                .insert(tool.name.clone(), SeenTool { digest: tool.digest, param_headers });
+            self.tools.insert(tool.name.clone(), SeenTool { digest: tool.digest, param_headers });
         }
     }
 }
@@ -169,8 +168,10 @@ impl Servers {
                 Some(Upstream::Http(HttpUpstream::new(url, self.client.clone(), answer, idle)))
             }
             UpstreamSpec::Stdio { command, args, env } => {
+                let mut environment = self.config.child_environment.clone();
+                environment.extend(env.clone());
                 let answer = self.config.answer_within();
-                Some(Upstream::Stdio(StdioUpstream::new(command, args, env.clone(), answer)))
+                Some(Upstream::Stdio(StdioUpstream::new(command, args, environment, answer)))
             }
             // The admin API enforces itself.
             UpstreamSpec::Builtin => None,

@@ -53,9 +53,7 @@ where
     match Route::parse(&path) {
         // Asked by load balancers under whatever name; it says no more than that we are here.
         Some(Route::Health) if head.method == Method::GET => Response::new(Body::full("ok\n")),
-        Some(Route::Health) => {
-            Exchange::new(gateway, "").refuse(HeadRefusal::Method.into()).await
-        }
+        Some(Route::Health) => Exchange::new(gateway, "").refuse(HeadRefusal::Method.into()).await,
         Some(Route::Metadata(name)) => metadata(gateway, &head, name).await,
         Some(Route::Mcp(name)) => endpoint(Exchange::new(gateway, name), &head, body).await,
         None => Exchange::new(gateway, "").refuse(HeadRefusal::PathUnknown.into()).await,

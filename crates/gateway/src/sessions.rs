@@ -66,7 +66,11 @@ impl Sessions {
     }
 
     /// Whether `principal` may open one more. Asked before the upstream is bothered.
-    pub(crate) fn has_room(&self, principal: &Principal, now_s: u64) -> Result<(), TooManySessions> {
+    pub(crate) fn has_room(
+        &self,
+        principal: &Principal,
+        now_s: u64,
+    ) -> Result<(), TooManySessions> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= SESSIONS_MAX {
             open.retain(|_, session| !self.is_idle(session, now_s));

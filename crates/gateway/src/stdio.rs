@@ -115,6 +115,11 @@ impl StdioUpstream {
         session.child.listen().map(Messages::Channel)
     }
 
+    /// Ends the shared child: the server turned out to serve sessions only.
+    pub(crate) fn release_shared(&self) {
+        self.lock().child = None;
+    }
+
     async fn send_shared(&self, outgoing: Outgoing) -> Result<Reply, UpstreamFailure> {
         let child = self.shared_child()?;
         child.send(outgoing, self.answer_within).await
@@ -149,14 +154,19 @@ impl StdioUpstream {
     /// failed; this is the next one.
     fn shared_child(&self) -> Result<Arc<Child>, UpstreamFailure> {
         let mut shared = self.lock();
-        if let Some(child) = shared.child.as_ref().filter(|child| child.is_open()) {
-            return Ok(Arc::clone(child));
+        if let Some(child) = shared.child.take() {
+            match child.ending() {
+                None => {
+                    shared.child = Some(Arc::clone(&child));
+                    return Ok(child);
+                }
+                Some(ending) => {
+                    let lived = shared.started.map(|started| ending.at - started);
+                    shared.pause.failed(lived.unwrap_or_default(), ending.at);
+                }
+            }
         }
         let now = Instant::now();
-        if shared.child.take().is_some() {
-            let lived = shared.started.map(|started| now - started).unwrap_or_default();
-            shared.pause.failed(lived, now);
-        }
         shared.pause.verify_over(now)?;
         let started = Child::start(&self.command).map(Arc::new);
         match &started {

@@ -68,7 +68,7 @@ impl<P: Send + Sync + 'static> Stream<P> {
                                 return cut(reason);
                             }
                             ticks = ticks.wrapping_add(1);
-                            if ticks % KEEP_ALIVE_TICKS == 0
+                            if ticks.is_multiple_of(KEEP_ALIVE_TICKS)
                                 && !send(sender, Bytes::from_static(KEEP_ALIVE)).await
                             {
                                 return Ending::new(Outcome::Cancelled);

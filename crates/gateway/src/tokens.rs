@@ -44,21 +44,18 @@ impl Tokens {
     ) -> Result<VerifiedToken, CredentialRefusal> {
         let text = token_text(headers)?;
         let digest = sha256(text.as_bytes());
-        let token = match self.held(&digest, view.keys_generation) {
-            Some(token) => {
-                if token.claims().aud != audience {
-                    return Err(CredentialRefusal::Token(TokenRefusal::Audience));
-                }
-                token.still_valid(now_s).map_err(CredentialRefusal::Token)?;
-                token
+        let token = if let Some(token) = self.held(&digest, view.keys_generation) {
+            if token.claims().aud != audience {
+                return Err(CredentialRefusal::Token(TokenRefusal::Audience));
             }
-            None => {
-                let expected = Expected { issuer: &self.issuer, audience, keys: &view.keys };
-                let token = access_token::verify(text, &expected, now_s)
-                    .map_err(CredentialRefusal::Token)?;
-                self.hold(digest, &token, view.keys_generation, now_s);
-                token
-            }
+            token.still_valid(now_s).map_err(CredentialRefusal::Token)?;
+            token
+        } else {
+            let expected = Expected { issuer: &self.issuer, audience, keys: &view.keys };
+            let token =
+                access_token::verify(text, &expected, now_s).map_err(CredentialRefusal::Token)?;
+            self.hold(digest, &token, view.keys_generation, now_s);
+            token
         };
         verify_current(&token, &view.snapshot, now_s)?;
         Ok(token)

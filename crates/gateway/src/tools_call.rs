@@ -48,8 +48,10 @@ where
     let Arrived { message, headers, session, trace } = exchange.arrive(head, &document, &caller)?;
     let call = match message {
         ClientMessage::Request(call) if call.method == Method::ToolsCall => call,
-        other => {
-            let arrived = Arrived { message: other, headers, session, trace };
+        message @ (ClientMessage::Request(_)
+        | ClientMessage::Notification(_)
+        | ClientMessage::Response(_)) => {
+            let arrived = Arrived { message, headers, session, trace };
             return methods::handle(exchange, arrived, &body, (caller, server)).await;
         }
     };
@@ -92,8 +94,7 @@ impl Exchange {
         let question = caller.question(view, server, Operation::Tool(&name), self.now_s);
         let question = question.ok_or(DecisionRefusal::Hidden(ReasonCode::PolicyError))?;
         let arguments = arguments.map(attorn_json::Value::text);
-        let decided =
-            attorn_policy::decide(&attorn_policy::Request { arguments, ..question });
+        let decided = attorn_policy::decide(&attorn_policy::Request { arguments, ..question });
         let permit = decided.map_err(|denial| self.denied(denial, DecisionRefusal::ToldOfCall))?;
         self.note_permit(&permit);
         Ok(permit)
@@ -130,15 +131,19 @@ impl Exchange {
 
     /// A server that speaks only older revisions must look like one, so that clients of both eras
     /// fall back to its handshake (MCP 2026-07-28, Versioning, Backward Compatibility).
-    pub(crate) fn verify_era(&self, method: &Method, behind: &Behind) -> Result<(), MessageRefusal> {
+    pub(crate) fn verify_era(
+        &self,
+        method: &Method,
+        behind: &Behind,
+    ) -> Result<(), MessageRefusal> {
         if !self.revision.is_modern() || behind.seen().era.is_modern() {
             return Ok(());
         }
-        Err(match method {
+        if *method == Method::ServerDiscover {
             // The answer on which every known client starts the handshake of the older revisions.
-            Method::ServerDiscover => MessageRefusal::MethodUnknown,
-            _ => self.version_unsupported(self.revision.as_str()),
-        })
+            return Err(MessageRefusal::MethodUnknown);
+        }
+        Err(self.version_unsupported(self.revision.as_str()))
     }
 }
 

@@ -58,7 +58,8 @@ fn parse_parent(value: &str) -> Option<(&str, &str)> {
     let (version, trace_id) = (fields.next()?, fields.next()?);
     let (span_id, flags) = (fields.next()?, fields.next()?);
     let whole = fields.next().is_none() && version == "00";
-    let usable = |id: &str, digits: usize| is_hex(id, digits) && id.bytes().any(|digit| digit != b'0');
+    let usable =
+        |id: &str, digits: usize| is_hex(id, digits) && id.bytes().any(|digit| digit != b'0');
     (whole && usable(trace_id, 32) && usable(span_id, 16) && is_hex(flags, 2))
         .then_some((trace_id, flags))
 }
@@ -70,7 +71,9 @@ fn is_hex(text: &str, digits: usize) -> bool {
 /// W3C Trace Context section 3.3.1.5: 512 characters are to be propagated at least; more is cut
 /// off here by dropping the value.
 fn is_state(state: &str) -> bool {
-    !state.is_empty() && state.len() <= 512 && state.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+    !state.is_empty()
+        && state.len() <= 512
+        && state.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -4,7 +4,6 @@
 //! that is made from the decided message. The caller's token, proof, cookies and forwarding headers
 //! have no type in this module or below it.
 
-
 use attorn_mcp::{ParamHeader, Request, Revision, emit};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -175,6 +174,14 @@ impl Upstream {
             }
             (Self::Http(_), UpstreamSession::Stdio(_))
             | (Self::Stdio(_), UpstreamSession::Http { .. }) => Err(UpstreamFailure::SessionGone),
+        }
+    }
+
+    /// Lets go of what was only needed to learn that a server speaks older revisions.
+    pub(crate) fn release_shared(&self) {
+        match self {
+            Self::Http(_) => {}
+            Self::Stdio(stdio) => stdio.release_shared(),
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, watch};
 
-use crate::stdio::desk::{Desk, First, Ticket};
+use crate::stdio::desk::{Desk, Ending, First, Ticket};
 use crate::stdio::lines::{LineFault, log, read_line};
 use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure};
 
@@ -63,9 +63,9 @@ impl Child {
         Ok(Self { line, stop })
     }
 
-    /// Whether the child still answers.
-    pub(super) fn is_open(&self) -> bool {
-        self.line.with_desk(|desk| desk.ending().is_none())
+    /// Why and since when the child no longer answers, if it does not.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.line.with_desk(|desk| desk.ending())
     }
 
     /// Ends the child: its input is closed, and after a grace its group is killed.
@@ -96,7 +96,7 @@ impl Child {
         };
         match tokio::time::timeout(within, answer).await {
             Err(_late) => Err(UpstreamFailure::Timeout),
-            Ok(Err(failure)) => Err(self.line.with_desk(|desk| desk.ending().unwrap_or(failure))),
+            Ok(Err(failure)) => Err(self.ending().map_or(failure, |ending| ending.failure)),
             Ok(Ok(First::Answer(message))) => {
                 Ok(Reply::Message { status: StatusCode::OK, message })
             }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use attorn_json::{Document, Limits, Value};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::upstream::UpstreamFailure;
 
@@ -18,7 +19,14 @@ pub(super) struct Desk {
     waiting: HashMap<u64, Waiting>,
     /// Takes what belongs to no request.
     listener: Option<mpsc::Sender<Bytes>>,
-    ended: Option<UpstreamFailure>,
+    ended: Option<Ending>,
+}
+
+/// Why and when a child stopped answering.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    pub(super) failure: UpstreamFailure,
+    pub(super) at: Instant,
 }
 
 #[derive(Debug)]
@@ -56,7 +64,7 @@ impl Desk {
     /// Opens a request before it is sent.
     pub(super) fn register(&mut self, id: u64, message: &[u8]) -> Result<Ticket, UpstreamFailure> {
         if let Some(ended) = self.ended {
-            return Err(ended);
+            return Err(ended.failure);
         }
         // Invariant of the caller: an identifier is never used twice. An answer to either would be
         // taken for the other's.
@@ -93,13 +101,13 @@ impl Desk {
 
     /// Ends every open request: no answer will come.
     pub(super) fn end(&mut self, failure: UpstreamFailure) {
-        self.ended.get_or_insert(failure);
+        self.ended.get_or_insert(Ending { failure, at: Instant::now() });
         self.waiting.clear();
         self.listener = None;
     }
 
-    /// Why the child no longer answers.
-    pub(super) fn ending(&self) -> Option<UpstreamFailure> {
+    /// Why the child no longer answers, if it does not.
+    pub(super) fn ending(&self) -> Option<Ending> {
         self.ended
     }
 

@@ -161,6 +161,17 @@ async fn a_child_that_ends_fails_its_calls_and_the_next_start_waits() {
     assert!(answer(&upstream, 3, "echo", "{}").await.contains("\"id\": 3"));
 }
 
+/// A server of an older revision is asked for its era once; nothing of that may stay.
+#[tokio::test]
+async fn a_released_child_ends_without_a_pause() {
+    let upstream = upstream(SERVER);
+    answer(&upstream, 1, "echo", "{}").await;
+    upstream.release_shared();
+    let (session, _) = upstream.open_session(outgoing(Some(2), "echo", "{}")).await.unwrap();
+    session.close();
+    assert!(answer(&upstream, 3, "echo", "{}").await.contains("\"id\": 3"));
+}
+
 #[tokio::test]
 async fn a_line_over_the_limit_ends_the_child() {
     let upstream = upstream(SERVER);

@@ -1,0 +1,141 @@
+//! Tokens and proofs: missing, stolen, replayed, revoked.
+
+use attorn_registry::KeyState;
+use http::StatusCode;
+use serde_json::json;
+
+use crate::world::{URL, World, call, encoded, modern, thief};
+
+#[tokio::test]
+async fn without_a_token_the_caller_learns_where_to_get_one() {
+    let world = World::new("no-token");
+    let answer = world.send(call("get", &json!({}))).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let challenge = answer.header("www-authenticate");
+    assert!(challenge.starts_with("DPoP "), "{challenge}");
+    assert!(!challenge.contains("error="), "{challenge}");
+    let url = "http://127.0.0.1:8701/.well-known/oauth-protected-resource/crm/mcp";
+    assert!(challenge.contains(&format!("resource_metadata=\"{url}\"")), "{challenge}");
+    assert!(challenge.contains("scope=\""), "{challenge}");
+    assert!(world.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_nonce_is_required_and_given() {
+    let world = World::new("nonce");
+    let token = world.token("read:get");
+    let mut ask = call("get", &json!({}));
+    ask.headers.extend(world.credentials("POST", &token, &world.agent_key, None));
+    let answer = world.send(ask).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert!(answer.header("www-authenticate").contains("error=\"use_dpop_nonce\""));
+    let nonce = answer.header("dpop-nonce").to_owned();
+    assert!(!nonce.is_empty());
+
+    let mut ask = call("get", &json!({}));
+    ask.headers.extend(world.credentials("POST", &token, &world.agent_key, Some(&nonce)));
+    let answer = world.send(ask).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.header("dpop-nonce"), "", "a young nonce is not replaced");
+
+    world.now_s.fetch_add(40, std::sync::atomic::Ordering::SeqCst);
+    let mut ask = call("get", &json!({}));
+    ask.headers.extend(world.credentials("POST", &token, &world.agent_key, Some(&nonce)));
+    let answer = world.send(ask).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_ne!(answer.header("dpop-nonce"), "", "an old one is, before it ends");
+}
+
+#[tokio::test]
+async fn a_stolen_token_is_worth_nothing_without_its_key() {
+    let world = World::new("stolen");
+    let token = world.token("read:get");
+    let nonce = world.nonce(&token).await;
+    let refused = |headers: Vec<(String, String)>| {
+        let mut ask = call("get", &json!({}));
+        ask.headers.extend(headers);
+        world.send(ask)
+    };
+    let by_another_key = world.credentials("POST", &token, &thief(), Some(&nonce));
+    let answer = refused(by_another_key).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert!(answer.header("www-authenticate").contains("invalid_dpop_proof"));
+
+    let as_bearer = vec![("authorization".to_owned(), format!("Bearer {token}"))];
+    assert_eq!(refused(as_bearer).await.status, StatusCode::UNAUTHORIZED);
+
+    let without_proof = vec![("authorization".to_owned(), format!("DPoP {token}"))];
+    let answer = refused(without_proof).await;
+    assert!(answer.header("www-authenticate").contains("invalid_dpop_proof"));
+    assert!(world.calls().is_empty());
+    let reasons = ["possession.key_mismatch", "token.bearer_not_allowed", "possession.missing"];
+    world
+        .entries(|all| {
+            reasons.iter().all(|reason| all.iter().any(|one| one.reason.as_deref() == Some(reason)))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_proof_is_used_once() {
+    let world = World::new("replay");
+    let token = world.token("read:get");
+    let nonce = world.nonce(&token).await;
+    let credentials = world.credentials("POST", &token, &world.agent_key, Some(&nonce));
+    let send = || {
+        let mut ask = call("get", &json!({}));
+        ask.headers.extend(credentials.clone());
+        world.send(ask)
+    };
+    assert_eq!(send().await.status, StatusCode::OK);
+    assert_eq!(send().await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_counts_as_the_registry_is_now() {
+    let world = World::new("current");
+    let token = world.token("read:get");
+    let ask = || world.ask_with(&token, call("get", &json!({})));
+    assert_eq!(ask().await.status, StatusCode::OK);
+
+    // Verified before, and dead all the same.
+    world.change(|parts| parts.epoch = 1);
+    let mut refused = call("get", &json!({}));
+    refused.headers.extend(world.credentials("POST", &token, &world.agent_key, None));
+    let answer = world.send(refused).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert!(answer.header("www-authenticate").contains("invalid_token"));
+
+    world.change(|parts| parts.epoch = 0);
+    assert_eq!(ask().await.status, StatusCode::OK);
+    world.change(|parts| parts.issuer_keys[0].state = KeyState::Removed);
+    let mut refused = call("get", &json!({}));
+    refused.headers.extend(world.credentials("POST", &token, &world.agent_key, None));
+    assert!(world.send(refused).await.header("www-authenticate").contains("invalid_token"));
+    assert_eq!(world.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn a_token_is_for_one_server() {
+    let world = World::new("audience");
+    for audience in ["http://127.0.0.1:8701/other/mcp", "http://127.0.0.1:8700", &format!("{URL}/")]
+    {
+        let mut claims = world.claims("read:get");
+        claims.aud = audience.to_owned();
+        let token = world.issue(&claims);
+        let mut ask = call("get", &json!({}));
+        ask.headers.extend(world.credentials("POST", &token, &world.agent_key, None));
+        let answer = world.send(ask).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{audience}");
+        assert!(answer.header("www-authenticate").contains("invalid_token"), "{audience}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_not_looked_at_before_its_sender_is_known() {
+    let world = World::new("order");
+    let mut ask = modern("tools/call", json!({}), None);
+    ask.body = encoded("not json").into();
+    assert_eq!(world.send(ask).await.status, StatusCode::UNAUTHORIZED);
+}

@@ -1,0 +1,15 @@
+//! The gateway in front of a canary: what reaches the canary, what the caller sees, and what the
+//! journal holds afterwards.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper fails its test by panicking"
+)]
+
+mod calls;
+mod credentials;
+mod lists;
+mod older;
+mod responses;
+mod world;
