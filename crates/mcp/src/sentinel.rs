@@ -29,8 +29,7 @@ pub(crate) fn decode(value: &str) -> Option<Cow<'_, str>> {
 pub(crate) fn encode(value: &str) -> String {
     let padded = value.starts_with([' ', '\t']) || value.ends_with([' ', '\t']);
     let like_sentinel = value.starts_with(PREFIX) && value.ends_with(SUFFIX);
-    let plain =
-        visible(value.as_bytes()).is_some() && !value.is_empty() && !padded && !like_sentinel;
+    let plain = visible(value.as_bytes()).is_some() && !padded && !like_sentinel;
     if plain { value.to_owned() } else { format!("{PREFIX}{}{SUFFIX}", STANDARD.encode(value)) }
 }
 
@@ -43,6 +42,7 @@ mod tests {
     fn follows_the_table_of_the_specification() {
         for (value, header) in [
             ("us-west1", "us-west1"),
+            ("", ""),
             ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),
             (" padded ", "=?base64?IHBhZGRlZCA=?="),
             ("line1\nline2", "=?base64?bGluZTEKbGluZTI=?="),

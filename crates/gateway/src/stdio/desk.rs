@@ -101,7 +101,7 @@ impl Desk {
 
     /// Ends every open request: no answer will come.
     pub(super) fn end(&mut self, failure: UpstreamFailure) {
-        self.ended.get_or_insert(Ending { failure, at: Instant::now() });
+        self.ended.get_or_insert_with(|| Ending { failure, at: Instant::now() });
         self.waiting.clear();
         self.listener = None;
     }
