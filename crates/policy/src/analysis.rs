@@ -12,6 +12,8 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Input {
     ArgumentsIncomplete,
+    /// What a resource is in.
+    Hierarchy,
     NowS,
     PrincipalName,
     PrincipalOwner,
@@ -96,6 +98,19 @@ impl Reads {
         named || self.inputs.contains(&Input::ArgumentsIncomplete)
     }
 
+    /// Whether anything is read that only an entity can tell.
+    pub(crate) fn any_entity(&self) -> bool {
+        self.inputs.iter().any(|input| match input {
+            Input::ArgumentsIncomplete | Input::NowS | Input::Scope => false,
+            Input::Hierarchy
+            | Input::PrincipalName
+            | Input::PrincipalOwner
+            | Input::ResourceName
+            | Input::ResourceOwner
+            | Input::ResourceServer => true,
+        })
+    }
+
     /// Whether one of these arguments is read.
     pub(crate) fn any_of(&self, arguments: &BTreeSet<String>) -> bool {
         match &self.arguments {
@@ -141,6 +156,11 @@ impl Analysis {
         }
         let Some(object) = node.as_object() else { return };
         self.note_entity(node);
+        // `in` stands as an operator, as the kind of a scope, and beside `is` in a scope.
+        let is_in = node.get("op").and_then(Value::as_str) == Some("in");
+        if is_in || object.contains_key("in") {
+            self.reads.inputs.insert(Input::Hierarchy);
+        }
         if node.get("Var").and_then(Value::as_str) == Some("context") {
             // The context as a whole: everything in it counts as read.
             self.reads.arguments = ArgumentReads::All;

@@ -62,6 +62,26 @@ fn inputs_are_found() {
 }
 
 #[test]
+fn entities_are_built_only_where_they_matter() {
+    for (rule, expected) in [
+        ("permit (principal, action, resource);", false),
+        ("permit (principal == Agent::\"a\", action, resource == Tool::\"crm/get\");", false),
+        ("permit (principal is Agent, action, resource) when { context.now_s > 5 };", false),
+        ("permit (principal, action, resource in Server::\"crm\");", true),
+        ("permit (principal, action, resource is Tool in Server::\"crm\");", true),
+        ("permit (principal, action, resource) when { resource in Server::\"crm\" };", true),
+        (
+            "permit (principal, action, resource) when { resource is Tool in Server::\"crm\" };",
+            true,
+        ),
+        ("permit (principal, action, resource) when { principal.name == \"a\" };", true),
+        ("permit (principal, action, resource) unless { resource has owner };", true),
+    ] {
+        assert_eq!(analysed(rule).0.any_entity(), expected, "{rule}");
+    }
+}
+
+#[test]
 fn what_exists_is_no_problem() {
     for rule in [
         "permit (principal == Agent::\"billing\", action == Action::\"read\", resource);",

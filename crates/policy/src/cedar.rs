@@ -142,24 +142,38 @@ impl PolicySet {
             Operation::Resources => words.uid("Resources", question.server)?,
             Operation::Prompts => words.uid("Prompts", question.server)?,
         };
-        let wanted = |input: Input| slice.reads.inputs.contains(&input);
-        let of_principal = [
-            (Input::PrincipalName, "name", question.agent),
-            (Input::PrincipalOwner, "owner", question.agent_owner),
-        ];
-        let of_resource = [
-            (Input::ResourceName, "name", question.operation.name()),
-            (Input::ResourceOwner, "owner", question.server_owner),
-            (Input::ResourceServer, "server", question.server),
-        ];
-        let entities = [
-            entity(&principal, &of_principal, HashSet::new(), wanted)?,
-            entity(&resource, &of_resource, HashSet::from([server]), wanted)?,
-        ];
-        let entities = Entities::from_entities(entities, None).ok()?;
-        let context = context(question, projection, wanted)?;
+        let entities = if slice.reads.any_entity() {
+            entities(slice, question, (&principal, &resource), server)?
+        } else {
+            // Most of the cost of a request lies in its entities.
+            Entities::empty()
+        };
+        let context = context(slice, question, projection)?;
         Some((Request::new(principal, action, resource, context, None).ok()?, entities))
     }
+}
+
+fn entities(
+    slice: &Slice,
+    question: &Question<'_>,
+    (principal, resource): (&EntityUid, &EntityUid),
+    server: EntityUid,
+) -> Option<Entities> {
+    let wanted = |input: Input| slice.reads.inputs.contains(&input);
+    let of_principal = [
+        (Input::PrincipalName, "name", question.agent),
+        (Input::PrincipalOwner, "owner", question.agent_owner),
+    ];
+    let of_resource = [
+        (Input::ResourceName, "name", question.operation.name()),
+        (Input::ResourceOwner, "owner", question.server_owner),
+        (Input::ResourceServer, "server", question.server),
+    ];
+    let entities = [
+        entity(principal, &of_principal, HashSet::new(), wanted)?,
+        entity(resource, &of_resource, HashSet::from([server]), wanted)?,
+    ];
+    Entities::from_entities(entities, None).ok()
 }
 
 fn entity(
@@ -182,10 +196,11 @@ fn entity(
 }
 
 fn context(
+    slice: &Slice,
     question: &Question<'_>,
     projection: Option<Projection>,
-    wanted: impl Fn(Input) -> bool,
 ) -> Option<Context> {
+    let wanted = |input: Input| slice.reads.inputs.contains(&input);
     let mut pairs = Vec::new();
     if wanted(Input::NowS) {
         let now_s = i64::try_from(question.now_s).ok()?;
