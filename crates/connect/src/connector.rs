@@ -90,10 +90,11 @@ impl Connector {
         method: Method,
         headers: &HeaderMap,
         body: Bytes,
+        limit: Duration,
     ) -> Result<Response<ResponseBody>, CallError> {
-        self.calls.send_within(method, &self.url, headers, body, ANSWER_TIMEOUT).await
+        self.calls.send_within(method, &self.url, headers, body, limit).await
     }
 }
 
 /// A tool may take its time; a client that no longer waits cancels.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30 * 60);

@@ -7,6 +7,7 @@
 //! Not implemented: TLS (the port is loopback), a second server behind one port.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,13 +21,12 @@ use http_body_util::{BodyExt, Either, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 
-use crate::connector::{Connector, Era};
+use crate::connector::{ANSWER_TIMEOUT, Connector, Era};
 use crate::fault::Fault;
 use crate::guard::Guard;
 use crate::message;
 
 /// A bound port that is not served yet.
-#[derive(Debug)]
 pub struct LocalPort {
     listener: Listener,
     path: String,
@@ -67,6 +67,13 @@ impl LocalPort {
     }
 }
 
+impl fmt::Debug for LocalPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The path is a secret.
+        f.debug_struct("LocalPort").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
 struct Port {
     guard: Guard,
     connector: Connector,
@@ -87,7 +94,7 @@ impl Port {
         };
         let body = body.to_bytes();
         let headers = kept(&head.headers, &REQUEST_HEADERS);
-        let sent = self.connector.send(head.method, &headers, body.clone()).await;
+        let sent = self.connector.send(head.method, &headers, body.clone(), ANSWER_TIMEOUT).await;
         match sent {
             Ok(response) => self.pass(&body, response).await,
             Err(error) => fault(StatusCode::BAD_GATEWAY, &Fault::Call(error), &body),

@@ -16,8 +16,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response};
 
 use crate::authorized::CallError;
-use crate::connector::{Connector, Era};
-use crate::message::Outgoing;
+use crate::connector::{ANSWER_TIMEOUT, Connector, Era};
+use crate::message::{Kind, Outgoing};
 use crate::mirror::Declarations;
 
 /// One server as one client uses it.
@@ -69,7 +69,7 @@ impl Upstream {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let both = HeaderValue::from_static("application/json, text/event-stream");
         headers.insert(ACCEPT, both);
-        self.send(Method::POST, &headers, message.body.clone()).await
+        self.send(Method::POST, &headers, message.body.clone(), limit(message)).await
     }
 
     /// Opens the stream of an older revision on which the server speaks by itself, or the rest of
@@ -83,16 +83,15 @@ impl Upstream {
         if let Some(id) = last_event_id.and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert("last-event-id", id);
         }
-        self.send(Method::GET, &headers, Bytes::new()).await
+        self.send(Method::GET, &headers, Bytes::new(), ANSWER_TIMEOUT).await
     }
 
     /// MCP 2025-11-25, Transports, Session Management: a client that leaves should say so.
     pub(crate) async fn close(&self) {
         if self.session().is_some_and(|session| session.id.is_some()) {
             let headers = self.session_headers();
-            let told = self.send(Method::DELETE, &headers, Bytes::new());
             // The server may not answer, or not allow it: either way the client is gone.
-            drop(tokio::time::timeout(CLOSE_TIMEOUT, told).await);
+            drop(self.send(Method::DELETE, &headers, Bytes::new(), CLOSE_TIMEOUT).await);
         }
     }
 
@@ -124,7 +123,7 @@ impl Upstream {
         let both = HeaderValue::from_static("application/json, text/event-stream");
         headers.insert(ACCEPT, both);
         let body = forgotten.initialize.clone();
-        let response = self.send(Method::POST, &headers, body.clone()).await?;
+        let response = self.send(Method::POST, &headers, body.clone(), HANDSHAKE_TIMEOUT).await?;
         if !response.status().is_success() {
             return Ok(false);
         }
@@ -140,7 +139,7 @@ impl Upstream {
         let mut headers = headers;
         headers.extend(self.session_headers());
         let initialized = Bytes::from_static(INITIALIZED);
-        let accepted = self.send(Method::POST, &headers, initialized).await?;
+        let accepted = self.send(Method::POST, &headers, initialized, HANDSHAKE_TIMEOUT).await?;
         Ok(accepted.status().is_success())
     }
 
@@ -174,10 +173,11 @@ impl Upstream {
         method: Method,
         headers: &HeaderMap,
         body: Bytes,
+        limit: Duration,
     ) -> Result<Response<ResponseBody>, CallError> {
         let mut pauses = CONNECT_PAUSES.iter();
         loop {
-            let sent = self.connector.send(method.clone(), headers, body.clone()).await;
+            let sent = self.connector.send(method.clone(), headers, body.clone(), limit).await;
             match sent {
                 // Without a connection nothing was sent, so nothing can be done twice.
                 Err(CallError::Send(SendError::Connect(error))) => match pauses.next() {
@@ -190,7 +190,16 @@ impl Upstream {
     }
 }
 
+/// Only requests take long; whatever the client has to wait for before it goes on does not.
+fn limit(message: &Outgoing) -> Duration {
+    match &message.kind {
+        Kind::Request { method, .. } if method != "initialize" => ANSWER_TIMEOUT,
+        Kind::Notification { .. } | Kind::Request { .. } | Kind::Response => HANDSHAKE_TIMEOUT,
+    }
+}
+
 const INITIALIZED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_PAUSES: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(1)];
