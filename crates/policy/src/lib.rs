@@ -19,6 +19,12 @@
 //! | `resource` | `Tool::"server/tool"`, `Resources::"server"`, `Prompts::"server"`, each in `Server::"server"` | `name`, `server`, `owner` |
 //! | `context` | | `arguments`, `arguments_incomplete`, `now_s`, `scope` |
 //!
+//! `null`, fractions and numbers beyond 2^53 cannot be shown to a policy. They are left out, and
+//! `context.arguments_incomplete` is true. A rule that applies to the call and reads an argument of
+//! which something was left out is an error, and an error denies.
+//!
+//! A policy whose scope names no server speaks of every server but Attorn's own administration.
+//!
 //! Nobody but this crate makes a [`Permit`]:
 //!
 //! ```compile_fail,E0451
