@@ -12,4 +12,5 @@ mod credentials;
 mod lists;
 mod older;
 mod responses;
+mod stdio;
 mod world;
