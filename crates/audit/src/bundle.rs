@@ -10,6 +10,10 @@
 //!
 //! `entry` is the logged JSON itself, so a person can read the bundle. `consistency` is there when
 //! the auditor named an earlier checkpoint. Entries stand in ascending order of their index.
+//!
+//! `proof` is the audit path of RFC 6962 section 2.1.1, from the leaf up. Paths of neighbours meet:
+//! the hashes with which the path of the entry before it ends as well may be left out at the end.
+//! How many are missing follows from index and size. For entries in a row this leaves two of twenty.
 
 use crate::encode::push_string;
 use crate::note::NoteVerifier;
@@ -66,6 +70,7 @@ impl Bundle {
             out.push(b'}');
         }
         out.extend_from_slice(b",\"entries\":[");
+        let mut before: &[Hash] = &[];
         for (position, proven) in self.entries.iter().enumerate() {
             if position > 0 {
                 out.push(b',');
@@ -79,7 +84,9 @@ impl Bundle {
             out.extend_from_slice(&proven.entry);
             out.extend_from_slice(b",\"index\":");
             out.extend_from_slice(proven.index.to_string().as_bytes());
-            push_proof(&mut out, &proven.proof);
+            let met = met(before, &proven.proof);
+            push_proof(&mut out, proven.proof.get(..met).unwrap_or_default());
+            before = &proven.proof;
             out.push(b'}');
         }
         out.extend_from_slice(b"],\"keys\":[");
@@ -102,6 +109,12 @@ impl Bundle {
 pub struct EntryNotJson {
     /// Position in the log.
     pub index: u64,
+}
+
+/// How many hashes of `path` come before the end that it has in common with `before`.
+fn met(before: &[Hash], path: &[Hash]) -> usize {
+    let pairs = before.iter().rev().zip(path.iter().rev());
+    path.len() - pairs.take_while(|(a, b)| a == b).count()
 }
 
 fn push_proof(out: &mut Vec<u8>, proof: &[Hash]) {

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use crate::bundle::VERSION;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::note::{KeyError, NoteVerifier};
-use crate::tree::{Hash, InclusionVerifier, leaf_hash, verify_consistency};
+use crate::tree::{Hash, InclusionVerifier, leaf_hash, path_len, verify_consistency};
 
 /// Whose signature counts.
 #[derive(Clone, Copy, Debug)]
@@ -142,14 +142,17 @@ fn verify_entries(entries: &[EntryShape<'_>], checkpoint: &Checkpoint) -> Result
     }
     let mut verifier = InclusionVerifier::new(checkpoint.size, checkpoint.root);
     let mut indices = Vec::with_capacity(entries.len());
-    let mut proof = Vec::new();
+    let mut proof: Vec<Hash> = Vec::new();
     for EntryShape { entry, index, proof: shapes } in entries {
         let index = *index;
         if indices.last().is_some_and(|last| *last >= index) {
             return Err(Broken::Order { index });
         }
-        proof.clear();
-        proof.extend(shapes.iter().map(|hash| hash.0));
+        // What is left out at the end stands in the path before. If that is too short, so is this
+        // path, and it does not lead to the root.
+        let left_out = path_len(index, checkpoint.size).saturating_sub(shapes.len());
+        let own = proof.len().saturating_sub(left_out);
+        proof.splice(..own, shapes.iter().map(|hash| hash.0));
         let leaf = leaf_hash(entry.get().as_bytes());
         if !verifier.verify(&leaf, index, &proof) {
             // A tool may have reformatted the document: what was logged is the canonical form.

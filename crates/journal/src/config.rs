@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use attorn_audit::note::NoteVerifier;
+
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -19,6 +21,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// Names the log: `<deployment>/<role>/<node>`. Must be the name of the signing key.
     pub origin: String,
+    /// Keys that signed this log before: their last checkpoint is accepted once more.
+    pub retired_keys: Vec<NoteVerifier>,
     /// The longest time, in milliseconds, between a `Written` acknowledgement and the fsync.
     pub fsync_read_ms: u64,
     /// The longest time, in milliseconds, between an fsync and the checkpoint that covers it.
@@ -40,6 +44,7 @@ impl Config {
         Self {
             dir: dir.into(),
             origin: origin.into(),
+            retired_keys: Vec::new(),
             fsync_read_ms: 20,
             // Leaves room for the tiles within the promised second.
             integrate_ms: 500,

@@ -39,6 +39,8 @@ pub struct Journal {
 struct Core {
     shared: Arc<Shared>,
     verifier: NoteVerifier,
+    // Invariant: the first one is `verifier`.
+    keys: Vec<NoteVerifier>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -77,8 +79,10 @@ impl Journal {
         signer: NoteSigner,
     ) -> Result<(Self, Recovered), OpenError> {
         let verifier = signer.verifier().clone();
+        let mut keys = vec![verifier.clone()];
+        keys.extend(config.retired_keys.iter().cloned());
         // C2SP tlog-checkpoint: the key is named as the log is.
-        if verifier.name() != config.origin {
+        if keys.iter().any(|key| key.name() != config.origin) {
             return Err(OpenError::OriginMismatch);
         }
         let wal_dir = config.dir.join(WAL_DIR);
@@ -86,7 +90,7 @@ impl Journal {
         DirBuilder::new().recursive(true).mode(0o700).create(&wal_dir)?;
         // Before anything is read: what another writer does meanwhile must not look like damage.
         let lock = lock(&config.dir)?;
-        let found = recover(&config.dir, &verifier, disk.as_ref())?;
+        let found = recover(&config, &keys, disk.as_ref())?;
         let Found { tiles, tail, mut segments, replayed, cut_bytes } = found;
         let size = tiles.size();
         let checkpoint = sign(&config.origin, &tiles, &signer);
@@ -112,7 +116,7 @@ impl Journal {
         let writer = Writer::new(Arc::clone(&shared), log, segment, size);
         let integrator = Integrator { shared: Arc::clone(&shared), tiles, signer, lock };
         let threads = Mutex::new(start_threads(&shared, writer, integrator, mark)?);
-        let journal = Self { core: Arc::new(Core { shared, verifier, threads }) };
+        let journal = Self { core: Arc::new(Core { shared, verifier, keys, threads }) };
         Ok((journal, Recovered { cut_bytes, replayed, size }))
     }
 
@@ -161,6 +165,12 @@ impl Journal {
         &self.core.verifier
     }
 
+    /// The keys that verify the checkpoints: the one that signs now, then the retired ones.
+    #[must_use]
+    pub fn keys(&self) -> &[NoteVerifier] {
+        &self.core.keys
+    }
+
     /// Whether a write or fsync failed: then every append is refused until a restart.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -197,8 +207,8 @@ impl Journal {
         let size = indices.iter().max().map_or(0, |last| last.saturating_add(1));
         let signed = self.covering(size).await?;
         let folder = Folder::new(&self.core.shared.config.dir);
-        let (indices, key) = (indices.to_vec(), self.core.verifier.clone());
-        blocking(move || Prover::new(folder, signed).export(&indices, earlier.as_deref(), &key))
+        let (indices, keys) = (indices.to_vec(), self.core.keys.clone());
+        blocking(move || Prover::new(folder, signed).export(&indices, earlier.as_deref(), &keys))
             .await
     }
 

@@ -109,12 +109,12 @@ pub fn check(dir: &Path, keys: &[NoteVerifier]) -> Result<SignedCheckpoint, Chec
 /// As [`read_checkpoint`], and fails if an index is not covered or a tile cannot be read.
 pub fn export(
     dir: &Path,
-    key: &NoteVerifier,
+    keys: &[NoteVerifier],
     indices: &[u64],
     earlier: Option<&str>,
 ) -> Result<Vec<u8>, CheckError> {
-    let signed = read_checkpoint(dir, std::slice::from_ref(key))?;
-    Ok(Prover::new(Folder::new(dir), signed).export(indices, earlier, key)?)
+    let signed = read_checkpoint(dir, keys)?;
+    Ok(Prover::new(Folder::new(dir), signed).export(indices, earlier, keys)?)
 }
 
 /// Why a folder does not hold the log that its checkpoint signs.

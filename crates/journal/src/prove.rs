@@ -33,7 +33,7 @@ impl Prover {
         mut self,
         indices: &[u64],
         earlier: Option<&str>,
-        key: &NoteVerifier,
+        keys: &[NoteVerifier],
     ) -> Result<Vec<u8>, ReadError> {
         let mut sorted = indices.to_vec();
         sorted.sort_unstable();
@@ -45,11 +45,11 @@ impl Prover {
             entries.push(ProvenEntry { index, entry, proof });
         }
         let consistency = match earlier {
-            Some(note) => Some(self.consistency(note, key)?),
+            Some(note) => Some(self.consistency(note, keys)?),
             None => None,
         };
         let checkpoint = self.signed.note.to_string();
-        let bundle = Bundle { checkpoint, consistency, entries, keys: vec![key.clone()] };
+        let bundle = Bundle { checkpoint, consistency, entries, keys: keys.to_vec() };
         bundle.to_json().map_err(|error| ReadError::EntryNotJson { index: error.index })
     }
 
@@ -61,9 +61,12 @@ impl Prover {
     }
 
     /// RFC 6962 section 2.1.2.
-    fn consistency(&mut self, earlier: &str, key: &NoteVerifier) -> Result<Consistency, ReadError> {
-        let old = Checkpoint::open(earlier, std::slice::from_ref(key))
-            .map_err(|_| ReadError::Checkpoint)?;
+    fn consistency(
+        &mut self,
+        earlier: &str,
+        keys: &[NoteVerifier],
+    ) -> Result<Consistency, ReadError> {
+        let old = Checkpoint::open(earlier, keys).map_err(|_| ReadError::Checkpoint)?;
         let size = self.signed.checkpoint.size;
         let proof = prove_consistency(old.size, size, &mut |node| self.hash_of(node))?
             .ok_or(ReadError::Checkpoint)?;

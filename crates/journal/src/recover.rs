@@ -20,7 +20,7 @@ use crate::mark;
 use crate::shared::{MARK_FILE, WAL_DIR};
 use crate::tiles::TileWriter;
 use crate::wal::{Rest, log_mark, scan};
-use crate::{OpenError, ReadError};
+use crate::{Config, OpenError, ReadError};
 
 /// What was left behind.
 #[derive(Debug)]
@@ -35,19 +35,20 @@ pub(crate) struct Found {
 
 /// Reads the log back, verifies it, and cuts what was never acknowledged.
 pub(crate) fn recover(
-    dir: &Path,
-    verifier: &NoteVerifier,
+    config: &Config,
+    keys: &[NoteVerifier],
     disk: &dyn Disk,
 ) -> Result<Found, OpenError> {
+    let dir = config.dir.as_path();
     let folder = Folder::new(dir);
-    let checkpoint = read_checkpoint(&folder, verifier)?;
+    let checkpoint = read_checkpoint(&folder, keys)?;
     let segments = folder.segments()?;
     let mut replay = Replay::begin(dir, &folder, checkpoint, segments.first().copied())?;
     let last = segments.last().copied();
     let mut cut = None;
     for first in &segments {
         let bytes = folder.segment(*first)?;
-        let good_bytes = replay.segment(*first, &bytes, verifier.name(), last == Some(*first))?;
+        let good_bytes = replay.segment(*first, &bytes, &config.origin, last == Some(*first))?;
         if good_bytes < bytes.len() {
             cut = Some((*first, good_bytes, bytes.len() - good_bytes));
         }
@@ -184,11 +185,11 @@ impl Replay {
 
 fn read_checkpoint(
     folder: &Folder,
-    verifier: &NoteVerifier,
+    keys: &[NoteVerifier],
 ) -> Result<Option<Checkpoint>, OpenError> {
     folder
         .checkpoint()?
-        .map(|note| Checkpoint::open(&note, std::slice::from_ref(verifier)))
+        .map(|note| Checkpoint::open(&note, keys))
         .transpose()
         .map_err(OpenError::CheckpointRefused)
 }

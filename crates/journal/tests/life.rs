@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 
+use attorn_audit::note::NoteSigner;
 use attorn_audit::verify::{Trust, verify};
 use attorn_journal::{Config, Durability, Journal, JournalUnavailable, OpenError, check, read_all};
 use tokio::task::JoinSet;
@@ -130,4 +131,26 @@ async fn folder_is_for_its_owner_only() {
     journal.close().await;
     let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
+#[tokio::test]
+async fn new_key_takes_over_only_from_a_known_one() {
+    let folder = Folder::new();
+    let (journal, _) = Journal::open(folder.config(), signer()).unwrap();
+    journal.append(entry(0), Durability::Fsync).await.unwrap();
+    journal.close().await;
+    let old = signer().verifier().clone();
+    let next = || NoteSigner::from_seed(ORIGIN, &[8; 32]).unwrap();
+
+    let refusal = Journal::open(folder.config(), next());
+    assert!(matches!(refusal, Err(OpenError::CheckpointRefused(_))), "{refusal:?}");
+    let mut config = folder.config();
+    config.retired_keys.push(old.clone());
+    let (journal, _) = Journal::open(config, next()).unwrap();
+    journal.append(entry(1), Durability::Fsync).await.unwrap();
+    assert_eq!(journal.keys(), [next().verifier().clone(), old]);
+    journal.close().await;
+    let (journal, recovered) = Journal::open(folder.config(), next()).unwrap();
+    assert_eq!(recovered.size, 2);
+    journal.close().await;
 }

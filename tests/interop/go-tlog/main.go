@@ -16,6 +16,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -223,11 +224,18 @@ func checkBundle(path string, verifier note.Verifier) error {
 	if b.Version != "attorn-audit-bundle/1" || len(b.Entries) == 0 {
 		return fmt.Errorf("not a bundle, or an empty one")
 	}
+	var proof []tlog.Hash
 	for _, e := range b.Entries {
-		proof, err := parseHashes(e.Proof)
+		own, err := parseHashes(e.Proof)
 		if err != nil {
 			return err
 		}
+		// The end of a path may be left out if it is that of the path before.
+		missing := pathLength(e.Index, tree.N) - len(own)
+		if missing < 0 || missing > len(proof) {
+			return fmt.Errorf("entry %d: the proof has the wrong length", e.Index)
+		}
+		proof = append(own, proof[len(proof)-missing:]...)
 		leaf := tlog.RecordHash(e.Entry)
 		if err := tlog.CheckRecord(proof, tree.N, tree.Hash, e.Index, leaf); err != nil {
 			return fmt.Errorf("entry %d: %w", e.Index, err)
@@ -247,6 +255,12 @@ func checkBundle(path string, verifier note.Verifier) error {
 		}
 	}
 	return nil
+}
+
+// pathLength is the length of the audit path of a leaf.
+func pathLength(index, size int64) int {
+	inner := bits.Len64(uint64(index ^ (size - 1)))
+	return inner + bits.OnesCount64(uint64(index)>>inner)
 }
 
 func parseHashes(texts []string) ([]tlog.Hash, error) {

@@ -39,6 +39,17 @@ pub fn verify_inclusion(leaf: &Hash, index: u64, path: &[Hash], size: u64, root:
     InclusionVerifier::new(size, *root).verify(leaf, index, path)
 }
 
+/// How many hashes the audit path of the leaf at `index` has in the tree of `size` leaves.
+#[must_use]
+pub fn path_len(index: u64, size: u64) -> usize {
+    let Some(last) = size.checked_sub(1).filter(|last| index <= *last) else { return 0 };
+    // Below the height at which the leaf parts from the last one every level has a sibling; above
+    // it only those to the left.
+    let inner = u64::BITS - (index ^ last).leading_zeros();
+    let left = index.checked_shr(inner).unwrap_or(0).count_ones();
+    usize::try_from(inner + left).unwrap_or(usize::MAX)
+}
+
 /// Verifies many proofs against one root. Neighbours share most of their path, so each proof is
 /// climbed only until it meets the previous one; the rest is compared, not hashed.
 #[derive(Debug)]

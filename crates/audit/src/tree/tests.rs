@@ -4,8 +4,8 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use super::{
-    Hash, InclusionVerifier, Node, hex, leaf_hash, node_hash, perfect_root, prove_consistency,
-    prove_inclusion, range_hash, verify_consistency, verify_inclusion,
+    Hash, InclusionVerifier, Node, hex, leaf_hash, node_hash, path_len, perfect_root,
+    prove_consistency, prove_inclusion, range_hash, verify_consistency, verify_inclusion,
 };
 
 type Oracle = MemoryBackedTree<Sha256, Vec<u8>>;
@@ -99,6 +99,7 @@ fn every_proof_of_every_small_tree_is_that_of_the_oracle() {
         let mut verifier = InclusionVerifier::new(size, root);
         for index in 0..size {
             let proof = tree.inclusion(index, size);
+            assert_eq!(path_len(index, size), proof.len());
             let place = usize::try_from(index).unwrap();
             assert_eq!(flat(&proof), oracle.prove_inclusion(place).as_bytes());
             assert!(verify_inclusion(tree.leaf(index), index, &proof, size, &root));
@@ -126,6 +127,7 @@ fn edges_of_consistency() {
     assert!(!verify_consistency((3, &tree.root_of(3)), (5, &root), &[]));
     assert!(!verify_consistency((5, &root), (3, &tree.root_of(3)), &tree.consistency(3, 5)));
     assert_eq!(prove_consistency(6, 5, &mut |node| tree.node(node)), Ok(None));
+    assert_eq!((path_len(5, 5), path_len(0, 0), path_len(0, u64::MAX)), (0, 0, 64));
     assert_eq!(prove_inclusion(5, 5, &mut |node| tree.node(node)), Ok(None));
 }
 

@@ -93,9 +93,34 @@ fn changed_entry_is_named() {
         swapped.entries[place].entry.clone_from(&good.entries[(place + 1) % 4].entry);
         assert_eq!(check(&swapped), Err(Broken::Entry { index }));
         let mut cut = good.clone();
-        cut.entries[place].proof.pop();
+        cut.entries[place].proof.remove(0);
         assert_eq!(check(&cut), Err(Broken::Entry { index }));
     }
+}
+
+#[test]
+fn paths_may_be_written_out_or_left_to_the_one_before() {
+    let all: Vec<u64> = (0..SIZE).collect();
+    let short = bundle(&all, None).to_json().unwrap();
+    let hashes = String::from_utf8(short.clone()).unwrap().matches("=\"").count();
+    assert!(hashes < 3 * all.len(), "{hashes}");
+    assert!(verify(&short, Trust::Embedded).is_ok());
+    // Written out in full it is the same bundle.
+    let good = bundle(&all, None);
+    let mut value: serde_json::Value = serde_json::from_slice(&short).unwrap();
+    for (shape, proven) in value["entries"].as_array_mut().unwrap().iter_mut().zip(&good.entries) {
+        shape["proof"] = proven.proof.iter().map(Hash::to_base64).collect();
+    }
+    assert!(verify(&serde_json::to_vec(&value).unwrap(), Trust::Embedded).is_ok());
+    // The first path has none before it, and a path that is too long has one hash too many.
+    let mut headless = value.clone();
+    headless["entries"][0]["proof"].as_array_mut().unwrap().pop();
+    let headless = verify(&serde_json::to_vec(&headless).unwrap(), Trust::Embedded);
+    assert_eq!(headless, Err(Broken::Entry { index: 0 }));
+    let extra = good.entries[0].proof[0].to_base64().into();
+    value["entries"][7]["proof"].as_array_mut().unwrap().push(extra);
+    let long = verify(&serde_json::to_vec(&value).unwrap(), Trust::Embedded);
+    assert_eq!(long, Err(Broken::Entry { index: 7 }));
 }
 
 #[test]
