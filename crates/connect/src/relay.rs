@@ -139,7 +139,7 @@ async fn finish(
     lines: &Lines,
 ) {
     let modern = asked.message.modern.is_some();
-    if modern {
+    if modern && only_modern(document.value()) {
         upstream.saw_modern();
     }
     let mut rewritten = None;
@@ -176,8 +176,24 @@ async fn refused(
         }
         return Err(Fault::Status(status));
     };
-    lines.send(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, asked.id_text)).await;
+    let line = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, asked.id_text);
+    if attorn_json::parse(line.as_bytes(), &Limits::MESSAGE)
+        .is_ok_and(|document| only_modern(document.value()))
+    {
+        upstream.saw_modern();
+    }
+    lines.send(line).await;
     Ok(())
+}
+
+/// Whether only a modern server answers like this. An older one may well answer a modern request,
+/// with an error or under its own rules: MCP 2026-07-28, Versioning, Compatibility Matrix.
+fn only_modern(response: Value<'_>) -> bool {
+    let result = response.member("result");
+    let marked = result.is_some_and(|result| result.member("resultType").is_some());
+    let error = response.member("error").and_then(|error| error.member("code"));
+    let code = error.and_then(Value::number);
+    marked || code.is_some_and(|code| MODERN_CODES.contains(&code))
 }
 
 /// The JSON-RPC error in a response body: its code and its text in one line.
@@ -225,5 +241,7 @@ pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
 
 /// MCP 2026-07-28, Streamable HTTP, Server Validation.
 const HEADER_MISMATCH: i64 = -32020;
+/// MCP 2026-07-28, Base Protocol, Error Codes: header mismatch, capability, version.
+const MODERN_CODES: [&str; 3] = ["-32020", "-32021", "-32022"];
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 const RESUMPTIONS_MAX: u32 = 20;

@@ -336,6 +336,28 @@ async fn a_bare_400_does_not_talk_a_modern_server_down() {
 }
 
 #[tokio::test]
+async fn what_a_server_shows_of_its_era_decides_about_the_handshake() {
+    let fake = Fake::start(|seen, _| {
+        let request = asked(seen);
+        match request["method"].as_str() {
+            Some("older") => {
+                let error = json!({ "code": -32601, "message": "Method not found" });
+                reply(200, &json!({ "jsonrpc": "2.0", "id": request["id"], "error": error }))
+            }
+            Some("modern") => result(seen, &json!({ "resultType": "complete" })),
+            _ => result(seen, &json!({ "protocolVersion": "2025-06-18" })),
+        }
+    })
+    .await;
+    let mut pipes = Pipes::to(&fake, Era::Unknown).await;
+    assert_eq!(pipes.ask(&modern(1, "older", json!({}))).await["error"]["code"], -32601);
+    assert!(pipes.ask(&legacy(2, "initialize")).await.get("result").is_some());
+    assert!(pipes.ask(&modern(3, "modern", json!({}))).await.get("result").is_some());
+    assert_eq!(pipes.ask(&legacy(4, "initialize")).await["error"]["code"], -32022);
+    pipes.close().await;
+}
+
+#[tokio::test]
 async fn lines_that_are_no_messages_are_answered_and_survived() {
     let fake = Fake::start(|seen, _| result(seen, &json!({}))).await;
     let mut pipes = Pipes::to(&fake, Era::Unknown).await;
