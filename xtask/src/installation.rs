@@ -59,6 +59,7 @@ impl Installation {
         let addresses = Addresses { issuer: format!("http://{authority}"), authority, gateway };
         let config = config_text(&folder, authority, admin, gateway);
         write(&folder.join("attorn.toml"), &config)?;
+        output_of(&folder, &binary().display().to_string(), &["init"])?;
         let child = spawn(&folder)?;
         let installation = Self { folder, addresses, admin, child };
         installation.wait_until_ready()?;

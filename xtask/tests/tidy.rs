@@ -229,11 +229,13 @@ fn collect_reasons(value: &serde_json::Value, into: &mut BTreeSet<String>) {
     match value {
         serde_json::Value::Object(members) => {
             for (key, member) in members {
-                match member.as_str() {
-                    Some(reason) if key == "reason" => {
-                        into.insert(reason.to_owned());
-                    }
-                    _ => collect_reasons(member, into),
+                if key == "reason" {
+                    let one = member.as_str().into_iter();
+                    let many = member.as_array().into_iter().flatten();
+                    let many = many.filter_map(serde_json::Value::as_str);
+                    into.extend(one.chain(many).map(str::to_owned));
+                } else {
+                    collect_reasons(member, into);
                 }
             }
         }

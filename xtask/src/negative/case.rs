@@ -123,16 +123,26 @@ fn access_token(
     if forged.omit {
         return Ok(None);
     }
-    let header =
-        json!({"alg": world.issuer_algorithm(), "typ": "at+jwt", "kid": world.issuer_kid()});
+    // What the authority really issued, with the agent's own names in it.
+    let (header, mut claims) = decoded(&world.token(world.identity("alpha")?)?)?;
     let now = world.now_s();
-    let claims = json!({
-        "iss": world.issuer(), "sub": agent.client_id, "client_id": agent.client_id,
-        "aud": world.resource(), "scope": "read:echo", "cnf": {"jkt": agent.key.public().thumbprint().to_string()},
-        "jti": world.unique(), "iat": now, "nbf": now, "exp": now + 120, "grt": world.grant(),
-        "epoch": world.epoch()
+    let own = json!({
+        "sub": agent.client_id, "client_id": agent.client_id, "jti": world.unique(), "iat": now,
+        "nbf": now, "exp": now + 120, "cnf": {"jkt": agent.key.public().thumbprint().to_string()}
     });
+    forge::merge(&mut claims, &own);
     forged_jwt(world, forged, header, claims, world.issuer_key()).map(Some)
+}
+
+/// Header and claims of a compact JWS.
+fn decoded(token: &str) -> Result<(Value, Value), StepFailed> {
+    let part = |index: usize| {
+        let text = token.split('.').nth(index).unwrap_or_default();
+        let bytes = attorn_jose::from_base64url(text)
+            .map_err(|error| StepFailed::Check(format!("a token cannot be read: {error}")))?;
+        parsed(&String::from_utf8_lossy(&bytes))
+    };
+    Ok((part(0)?, part(1)?))
 }
 
 fn proof(

@@ -61,6 +61,9 @@ pub(super) struct Expect {
     /// before there is anything to decide, and the journal stays as it is.
     #[serde(default, deserialize_with = "one_or_many")]
     pub(super) reason: Vec<String>,
+    /// The HTTP library refuses it by itself: its 400 has no body and there is nothing to record.
+    #[serde(default)]
+    pub(super) refused_by_http: bool,
     /// Header name to text that its value must contain.
     #[serde(default)]
     pub(super) header_has: BTreeMap<String, String>,

@@ -29,13 +29,12 @@ pub(super) struct World {
     tokens: RefCell<BTreeMap<String, (String, u64)>>,
     nonces: RefCell<[String; 2]>,
     issuer_key: SigningKey,
-    issuer_kid: String,
     stranger: SigningKey,
 }
 
 impl World {
     pub(super) fn start() -> Result<Self, StepFailed> {
-        let canary = Canary::start(tools())
+        let canary = Canary::start(tools_before())
             .map_err(|error| StepFailed::Check(format!("the canary does not start: {error}")))?;
         let installation = Installation::start()?;
         installation.register_server("canary", &["--url", &canary.url()])?;
@@ -50,7 +49,7 @@ impl World {
         }
         installation.cli(&["agent", "suspend", "suspended", "--reason", "a fixture"])?;
         installation.cli(&["agent", "retire", "retired", "--reason", "a fixture"])?;
-        let (issuer_key, issuer_kid) = issuer_key(&installation)?;
+        let issuer_key = issuer_key(&installation)?;
         let stranger = SigningKey::from_seed(Algorithm::EdDsa, &[7; 32])
             .map_err(|error| StepFailed::Check(format!("stranger: {error}")))?;
         let world = Self {
@@ -60,7 +59,6 @@ impl World {
             tokens: RefCell::default(),
             nonces: RefCell::default(),
             issuer_key,
-            issuer_kid,
             stranger,
         };
         Ok(world)
@@ -116,24 +114,8 @@ impl World {
         &self.issuer_key
     }
 
-    pub(super) fn issuer_kid(&self) -> &str {
-        &self.issuer_kid
-    }
-
-    pub(super) fn issuer_algorithm(&self) -> &'static str {
-        self.issuer_key.public().algorithm().name()
-    }
-
     pub(super) fn stranger(&self) -> &SigningKey {
         &self.stranger
-    }
-
-    pub(super) fn epoch(&self) -> u64 {
-        0
-    }
-
-    pub(super) fn grant(&self) -> String {
-        "grt_00000000000000000000000000000000".to_owned()
     }
 
     pub(super) fn now_s(&self) -> u64 {
@@ -240,15 +222,6 @@ impl World {
 
 /// Confirms the canary's tools, then lets `drifting` drift and hides what must be hidden.
 fn approve(installation: &Installation, canary: &Canary) -> Result<(), StepFailed> {
-    let mut before = tools();
-    if let Some(list) = before.as_array_mut() {
-        list.retain(|tool| tool.get("name").is_none_or(|name| name != "unconfirmed_tool"));
-        for tool in list.iter_mut().filter(|tool| tool.get("name").is_some_and(|n| n == "drifting"))
-        {
-            attorn_testkit::forge::merge(tool, &json!({"description": "as it was approved"}));
-        }
-    }
-    canary.set_tools(before);
     installation.approve_all("canary")?;
     installation.approve_all("other")?;
     canary.set_tools(tools());
@@ -262,7 +235,7 @@ fn approve(installation: &Installation, canary: &Canary) -> Result<(), StepFaile
     Ok(())
 }
 
-fn issuer_key(installation: &Installation) -> Result<(SigningKey, String), StepFailed> {
+fn issuer_key(installation: &Installation) -> Result<SigningKey, StepFailed> {
     let keys = installation.cli(&["key", "list"])?;
     let active = keys.as_array().into_iter().flatten().find(|key| {
         key.get("state").and_then(Value::as_str).is_some_and(|state| state == "active")
@@ -271,9 +244,8 @@ fn issuer_key(installation: &Installation) -> Result<(SigningKey, String), StepF
     let path = installation.state().join("keys").join(format!("{kid}.pem"));
     let pem = std::fs::read_to_string(&path)
         .map_err(|source| StepFailed::File { path: path.clone(), source })?;
-    let key = SigningKey::from_pkcs8_pem(&pem)
-        .map_err(|error| StepFailed::Check(format!("{}: {error}", path.display())))?;
-    Ok((key, kid.to_owned()))
+    SigningKey::from_pkcs8_pem(&pem)
+        .map_err(|error| StepFailed::Check(format!("{}: {error}", path.display())))
 }
 
 /// The tools that the canary lists while the rows run.
@@ -294,6 +266,19 @@ pub(super) fn tools() -> Value {
         {"name": "drifting", "description": "changed since", "inputSchema": schema(text.clone()), "annotations": read},
         {"name": "unconfirmed_tool", "description": "new", "inputSchema": schema(text), "annotations": read}
     ])
+}
+
+/// The tools as they were when their owner confirmed them.
+fn tools_before() -> Value {
+    let mut before = tools();
+    if let Some(list) = before.as_array_mut() {
+        list.retain(|tool| tool.get("name").is_none_or(|name| name != "unconfirmed_tool"));
+        for tool in list.iter_mut().filter(|tool| tool.get("name").is_some_and(|n| n == "drifting"))
+        {
+            attorn_testkit::forge::merge(tool, &json!({"description": "as it was approved"}));
+        }
+    }
+    before
 }
 
 /// The usual tools and one more that must not be shown; `name` is a name that rows use.
