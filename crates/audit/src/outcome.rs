@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Decision, Entry, Kind};
+use crate::{Decision, Entry, Kind, Outcome};
 
 /// An intent without an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,19 @@ pub struct Unfinished {
     pub index: u64,
     /// The intent.
     pub entry: Entry,
+}
+
+impl Unfinished {
+    /// The entry that ends the call: it names the same call, and says that nobody knows more.
+    #[must_use]
+    pub fn completion(&self, now_ms: u64) -> Entry {
+        let mut entry = self.entry.clone();
+        entry.kind = Kind::CallCompleted;
+        entry.time_ms = now_ms;
+        entry.decision = None;
+        entry.outcome = Some(Outcome::Unknown);
+        entry
+    }
 }
 
 /// The permitted calls among `entries` that have no [`Kind::CallCompleted`] there, oldest first.
@@ -39,7 +52,7 @@ pub fn unfinished<'a>(entries: impl IntoIterator<Item = (u64, &'a [u8])>) -> Vec
 #[cfg(test)]
 mod tests {
     use super::unfinished;
-    use crate::{Decision, Entry, Kind};
+    use crate::{Decision, Entry, Kind, Outcome};
 
     fn entry(kind: Kind, id: &str, decision: Option<Decision>) -> Vec<u8> {
         let mut entry = Entry::new(kind, 1);
@@ -59,5 +72,9 @@ mod tests {
         ];
         let left = unfinished(log.iter().enumerate().map(|(i, e)| (i as u64, e.as_slice())));
         assert_eq!(left.iter().map(|u| u.index).collect::<Vec<_>>(), [2]);
+        let completion = left[0].completion(9);
+        assert_eq!((completion.kind, completion.time_ms), (Kind::CallCompleted, 9));
+        assert_eq!((completion.outcome, completion.decision), (Some(Outcome::Unknown), None));
+        assert_eq!(completion.decision_id.as_deref(), Some("c"));
     }
 }

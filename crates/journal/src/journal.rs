@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use attorn_audit::checkpoint::Checkpoint;
 use attorn_audit::note::{NoteSigner, NoteVerifier};
+use attorn_audit::outcome::unfinished;
 use attorn_audit::tile::{ENTRY_BYTES_MAX, TILE_WIDTH};
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -139,6 +140,28 @@ impl Journal {
     /// As [`Journal::append`].
     pub async fn append_emergency(&self, entry: Vec<u8>) -> Result<u64, JournalUnavailable> {
         self.request(entry, Durability::Fsync, Urgency::Emergency).await
+    }
+
+    /// Records an unknown outcome for each call that was permitted before the last process ended
+    /// and never completed; gives their number. Call it once after opening, before serving.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]. The log is then as if the process had ended once more.
+    pub async fn end_interrupted_calls(
+        &self,
+        recovered: &Recovered,
+        now_ms: u64,
+    ) -> Result<u64, JournalUnavailable> {
+        let range = recovered.replayed.clone();
+        // What cannot be read back now was read during recovery: the disk fails.
+        let entries = self.read(range.clone()).await.map_err(|_| JournalUnavailable::Failed)?;
+        let mut count = 0;
+        for interrupted in unfinished(range.zip(entries.iter().map(|bytes| &**bytes))) {
+            let entry = interrupted.completion(now_ms).to_canonical();
+            self.append(entry, Durability::Fsync).await?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Number of durable entries.

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use attorn_audit::{Entry, Kind, Outcome};
 use attorn_journal::{Config, Durability, Journal, OpenError, read_all};
 
 use self::common::{Folder, ORIGIN, entry, signer};
@@ -217,4 +218,19 @@ async fn damaged_tiles_that_segments_cover_are_made_again() {
     assert_eq!(recovered.size, 300);
     journal.close().await;
     assert!(attorn_journal::check(dead.path(), &[signer().verifier().clone()]).is_ok());
+}
+
+#[tokio::test]
+async fn interrupted_calls_end_as_unknown_once() {
+    // Permitted calls, none of them completed.
+    let dead = killed_after(3).await;
+    let (journal, recovered) = Journal::open(dead.config(), signer()).unwrap();
+    assert_eq!(journal.end_interrupted_calls(&recovered, 9).await, Ok(3));
+    let last = Entry::parse(&journal.read(5..6).await.unwrap()[0]).unwrap();
+    assert_eq!((last.kind, last.outcome), (Kind::CallCompleted, Some(Outcome::Unknown)));
+    assert_eq!(last.decision_id.as_deref(), Some("dec_2"));
+    journal.close().await;
+    let (journal, recovered) = Journal::open(dead.config(), signer()).unwrap();
+    assert_eq!(journal.end_interrupted_calls(&recovered, 9).await, Ok(0));
+    journal.close().await;
 }
