@@ -32,17 +32,16 @@ pub(crate) async fn seed(shared: &Shared) -> Result<(), StartError> {
 /// them as on any tool. Our own definitions need nobody's approval.
 async fn seed_admin_server(shared: &Shared, snapshot: &Snapshot) -> Result<(), StartError> {
     let act = act(shared);
-    let server = match snapshot.server_named(SERVER_NAME) {
-        Some(server) => server.clone(),
-        None => {
-            let server = NewServer {
-                id: ServerId::from_random(&shared.random.bytes()),
-                name: own_name(SERVER_NAME)?,
-                owner: administrators(shared, snapshot).await?,
-                upstream: UpstreamSpec::Builtin,
-            };
-            shared.store.register_server(&act, &server).await?.record
-        }
+    let server = if let Some(server) = snapshot.server_named(SERVER_NAME) {
+        server.clone()
+    } else {
+        let server = NewServer {
+            id: ServerId::from_random(&shared.random.bytes()),
+            name: own_name(SERVER_NAME)?,
+            owner: administrators(shared, snapshot).await?,
+            upstream: UpstreamSpec::Builtin,
+        };
+        shared.store.register_server(&act, &server).await?.record
     };
     let waiting = |operation: &&Operation| {
         let known = server.tools.get(operation.row().id);

@@ -14,7 +14,7 @@ use attorn_store::{Act, StoreError};
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::http::json;
+use crate::http::json_answer;
 use crate::refused::{error, unavailable};
 use crate::shared::Shared;
 
@@ -131,7 +131,7 @@ fn answer(shared: &Shared, agent: &Agent, now_s: u64) -> Response<Body> {
         },
         servers,
     };
-    json(StatusCode::OK, serde_json::to_vec(&enrolled).unwrap_or_default())
+    json_answer(StatusCode::OK, serde_json::to_vec(&enrolled).unwrap_or_default())
 }
 
 /// A code and a JWT of at most 8 KiB.

@@ -33,13 +33,13 @@ where
 }
 
 /// A JSON answer nobody may keep: RFC 6749 section 5.1 asks for `no-store` wherever tokens are.
-pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn json_answer(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     answer(status, HeaderValue::from_static("application/json"), Body::full(body))
 }
 
 /// A JSON answer that may be kept for a short time: metadata and public keys.
 pub(crate) fn public_json(body: impl Into<Bytes>) -> Response<Body> {
-    let mut answer = json(StatusCode::OK, body);
+    let mut answer = json_answer(StatusCode::OK, body);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
     answer
 }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn answers_are_not_kept_unless_public() {
-        assert_eq!(json(StatusCode::OK, "{}").headers()[CACHE_CONTROL], "no-store");
+        assert_eq!(json_answer(StatusCode::OK, "{}").headers()[CACHE_CONTROL], "no-store");
         assert_eq!(empty(StatusCode::OK).headers()[CACHE_CONTROL], "no-store");
         assert_eq!(public_json("{}").headers()[CACHE_CONTROL], "public, max-age=60");
         assert_eq!(method_not_allowed("POST").headers()[ALLOW], "POST");

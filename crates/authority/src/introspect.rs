@@ -1,6 +1,6 @@
 //! `/introspect`: RFC 7662, for clients about their own tokens.
 //!
-//! Implemented: private_key_jwt authentication, all claims of a token that still stands. Not
+//! Implemented: `private_key_jwt` authentication, all claims of a token that still stands. Not
 //! implemented: introspection by resource servers, RFC 9701 (JWT answers).
 
 use attorn_audit::{Entry, Kind};
@@ -11,9 +11,10 @@ use attorn_oauth::form::Form;
 use attorn_oauth::token_request::PresentedAssertion;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use serde_json::{Map, Value, json};
 
 use crate::client;
-use crate::http::json;
+use crate::http::json_answer;
 use crate::proof::authorization;
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::Shared;
@@ -24,7 +25,7 @@ pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Respon
     let now_ms = shared.clock.now_ms();
     let about = shared.entry(Kind::TokenIntrospected, now_ms);
     match introspect(shared, head, body, about.clone()).await {
-        Ok(body) => json(StatusCode::OK, body.to_string()),
+        Ok(body) => json_answer(StatusCode::OK, body.to_string()),
         Err(unserved) => refused::answer(shared, about, unserved).await,
     }
 }
@@ -34,7 +35,7 @@ async fn introspect(
     head: &Parts,
     body: &[u8],
     about: Entry,
-) -> Result<serde_json::Value, Unserved> {
+) -> Result<Value, Unserved> {
     let (now_s, snapshot) = (about.time_ms / 1000, shared.published.load());
     let form = Form::parse(body)?;
     let presented = PresentedAssertion::of(&form, authorization(head))?;
@@ -53,27 +54,26 @@ async fn introspect(
         ..about
     };
     let _noted = shared.note(&entry).await?;
-    Ok(match own {
-        Some(token) => active(token.claims()),
-        // RFC 7662 section 2.2: no reason, and the same for foreign, unknown and dead tokens.
-        None => serde_json::json!({ "active": false }),
-    })
+    // RFC 7662 section 2.2: no reason, and the same for foreign, unknown and dead tokens.
+    let mut told = own.as_ref().map(|token| members(token.claims())).unwrap_or_default();
+    told.insert("active".to_owned(), json!(own.is_some()));
+    Ok(told.into())
 }
 
 /// RFC 7662 section 2.2, with `cnf` as RFC 9449 section 6.2 asks.
-pub(crate) fn active(claims: &AccessTokenClaims) -> serde_json::Value {
-    serde_json::json!({
-        "active": true,
-        "aud": claims.aud,
-        "client_id": claims.client_id,
-        "cnf": { "jkt": claims.cnf },
-        "exp": claims.exp,
-        "iat": claims.iat,
-        "iss": claims.iss,
-        "jti": claims.jti,
-        "nbf": claims.nbf,
-        "scope": claims.scope,
-        "sub": claims.sub,
-        "token_type": "DPoP",
-    })
+pub(crate) fn members(claims: &AccessTokenClaims) -> Map<String, Value> {
+    let members = [
+        ("aud", json!(claims.aud)),
+        ("client_id", json!(claims.client_id)),
+        ("cnf", json!({ "jkt": claims.cnf })),
+        ("exp", json!(claims.exp)),
+        ("iat", json!(claims.iat)),
+        ("iss", json!(claims.iss)),
+        ("jti", json!(claims.jti)),
+        ("nbf", json!(claims.nbf)),
+        ("scope", json!(claims.scope)),
+        ("sub", json!(claims.sub)),
+        ("token_type", json!("DPoP")),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

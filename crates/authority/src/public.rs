@@ -16,7 +16,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::service::Service;
 
-use crate::http::{BodyRefusal, empty, json, method_not_allowed, public_json, read_body};
+use crate::http::{BodyRefusal, empty, json_answer, method_not_allowed, public_json, read_body};
 use crate::shared::Shared;
 use crate::{enroll, introspect, refused, revoke, token};
 
@@ -60,7 +60,7 @@ impl PublicService {
             Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata if !is_get => {
                 method_not_allowed("GET")
             }
-            Endpoint::Health => json(StatusCode::OK, r#"{"status":"ok"}"#),
+            Endpoint::Health => json_answer(StatusCode::OK, r#"{"status":"ok"}"#),
             Endpoint::Jwks => match self.shared.keys.in_use() {
                 Ok(keys) => public_json(keys.jwks.clone()),
                 Err(_) => refused::unavailable(),

@@ -8,7 +8,7 @@ use attorn_registry::ReasonCode;
 use http::header::WWW_AUTHENTICATE;
 use http::{Response, StatusCode};
 
-use crate::http::{DPOP_NONCE, json, set};
+use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::keys::KeyError;
 use crate::shared::Shared;
 
@@ -99,7 +99,7 @@ pub(crate) async fn answer(shared: &Shared, about: Entry, unserved: Unserved) ->
 /// RFC 6749 section 5.2: the form of an error.
 pub(crate) fn error(status: StatusCode, code: ErrorCode, description: &str) -> Response<Body> {
     let body = serde_json::json!({ "error": code.as_str(), "error_description": description });
-    json(status, body.to_string())
+    json_answer(status, body.to_string())
 }
 
 /// Ours to mend: nothing was issued, changed or told.

@@ -19,7 +19,7 @@ use attorn_registry::{
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use crate::http::{DPOP_NONCE, json, set};
+use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, verify_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
@@ -205,7 +205,7 @@ fn answer(
         // RFC 6749 section 3.3: told always, since it may be less than was asked for.
         "scope": claims.scope.to_string(),
     });
-    let mut answer = json(StatusCode::OK, body.to_string());
+    let mut answer = json_answer(StatusCode::OK, body.to_string());
     // RFC 9449 section 8.2: the nonce of the next request, so that it needs no second attempt.
     set(&mut answer, DPOP_NONCE, &shared.new_nonce());
     answer

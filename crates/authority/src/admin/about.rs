@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::context::Context;
 use super::refusal::Refusal;
-use crate::introspect::active;
+use crate::introspect::members;
 use crate::standing::{verify_any_audience, verify_standing};
 
 /// Who the caller is.
@@ -84,12 +84,7 @@ pub(crate) async fn inspect(context: Context, asked: TokenText) -> Result<TokenV
     };
     let standing = verify_standing(shared, &context.snapshot, token.claims(), now_s);
     let reason = standing.err().map(attorn_registry::ReasonCode::as_str);
-    let mut claims = match active(token.claims()) {
-        serde_json::Value::Object(claims) => claims,
-        _ => serde_json::Map::new(),
-    };
-    claims.remove("active");
-    Ok(TokenView { active: reason.is_none(), reason, claims })
+    Ok(TokenView { active: reason.is_none(), reason, claims: members(token.claims()) })
 }
 
 pub(crate) async fn status(context: Context) -> Result<Status, Refusal> {

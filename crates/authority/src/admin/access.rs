@@ -84,7 +84,8 @@ pub(crate) async fn explain_decision(context: Context) -> Result<Explanation, Re
     let entries = entries_of_decision(&context, context.segment("decision")).await?;
     let entry = entries
         .into_iter()
-        .find(|entry| entry.decision.is_some())
+        // The token of the call was decided on as well; it names no server.
+        .find(|entry| entry.decision.is_some() && entry.server.is_some())
         .ok_or(Refusal::Missing(Missing::Decision))?;
     let agent_text = entry.agent.as_ref().or(entry.client_id.as_ref());
     let agent = context.agent(agent_text.map_or("", String::as_str))?;

@@ -1,6 +1,7 @@
 //! The journal, searched by its index and proven by itself.
 
 use attorn_audit::Entry;
+use attorn_audit::note::NoteVerifier;
 use attorn_store::index::{Filter, HITS_MAX, Hit};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -81,22 +82,22 @@ pub(crate) struct CheckpointView {
     size: u64,
     /// The signed note: C2SP tlog-checkpoint.
     note: String,
-    /// The key that signs it: C2SP signed-note.
-    key: String,
+    /// The keys that verify it: C2SP signed-note. The first one signs now.
+    keys: Vec<String>,
 }
 
 pub(crate) async fn search(
     context: Context,
     filter: EntryFilter,
 ) -> Result<List<EntryView>, Refusal> {
-    Ok(find(&context, filter).await?.into_iter().map(EntryView::of).collect())
+    Ok(find(&context, filter).await?.iter().map(EntryView::of).collect())
 }
 
 pub(crate) async fn show(context: Context) -> Result<EntryView, Refusal> {
     let index = place(&context)?;
     catch_up(&context.shared).await?;
     let hit = context.shared.index.entry(index).await?;
-    Ok(EntryView::of(hit.ok_or(Refusal::Missing(Missing::Entry))?))
+    Ok(EntryView::of(&hit.ok_or(Refusal::Missing(Missing::Entry))?))
 }
 
 /// The proof of one entry is a bundle of one entry: it needs nothing else to be verified.
@@ -117,7 +118,7 @@ pub(crate) async fn checkpoint(context: Context) -> Result<CheckpointView, Refus
     Ok(CheckpointView {
         size: signed.checkpoint.size,
         note: signed.note.to_string(),
-        key: context.shared.journal.verifier().to_vkey(),
+        keys: context.shared.journal.keys().iter().map(NoteVerifier::to_vkey).collect(),
     })
 }
 
@@ -131,7 +132,7 @@ pub(crate) async fn trace(context: Context) -> Result<List<EntryView>, Refusal> 
         find(&context, filter).await?
     };
     hits.sort_by_key(|hit| hit.index);
-    Ok(hits.into_iter().map(EntryView::of).collect())
+    Ok(hits.iter().map(EntryView::of).collect())
 }
 
 /// The entries of one decision, oldest first.
@@ -182,13 +183,14 @@ impl EntryFilter {
     fn resolve(self, context: &Context) -> Filter {
         let limit = self.limit.map_or(LIMIT, Count::value);
         Filter {
-            // Entries hold identifiers of agents and names of servers.
+            // Entries hold identifiers, but for the built-in server, which has one name everywhere.
             agent: self.agent.map(|text| match context.agent(&text) {
                 Ok(agent) => agent.id.to_string(),
                 Err(_) => text,
             }),
             server: self.server.map(|text| match context.server(&text) {
-                Ok(server) => server.name.to_string(),
+                Ok(server) if server.is_builtin() => server.name.to_string(),
+                Ok(server) => server.id.to_string(),
                 Err(_) => text,
             }),
             tool: self.tool,
@@ -219,7 +221,7 @@ fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::E
 }
 
 impl EntryView {
-    fn of(hit: Hit) -> Self {
+    fn of(hit: &Hit) -> Self {
         // Canonical bytes of an entry are a JSON object.
         let entry = serde_json::from_slice(&hit.entry.to_canonical()).unwrap_or_default();
         Self { index: hit.index, entry }

@@ -107,7 +107,7 @@ fn about(context: &Context, kind: Kind, grant: &Grant, reason: &str) -> Entry {
     let mut fact = context.fact(kind);
     fact.agent = Some(grant.agent.to_string());
     fact.grant = Some(grant.id.to_string());
-    fact.server = Some(server_name(context, grant));
+    fact.server = Some(grant.server.to_string());
     fact.scope = Some(patterns(grant).join(" "));
     fact.detail.insert("reason".to_owned(), reason.to_owned());
     fact.detail.extend(grant.expires_s.map(|s| ("expires_s".to_owned(), s.to_string())));

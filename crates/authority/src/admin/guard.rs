@@ -18,7 +18,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::operation::{Operation, SERVER_NAME};
-use crate::http::{json, set};
+use crate::http::{json_answer, set};
 use crate::proof::{ALGORITHMS, proof_of};
 use crate::shared::Shared;
 
@@ -218,7 +218,7 @@ impl Unadmitted {
             "message": "the request is not admitted",
             "decision_id": decision_id,
         });
-        let mut answer = json(status, body.to_string());
+        let mut answer = json_answer(status, body.to_string());
         if status != StatusCode::SERVICE_UNAVAILABLE {
             // RFC 6750 section 3.1: the scope that is necessary.
             let scope = ScopeSet::from_iter([operation.scope()]);

@@ -13,7 +13,7 @@ use super::guard::{self, Unadmitted};
 use super::operation::Operation;
 use super::refusal::Refusal;
 use super::route::{Done, Input, Route};
-use crate::http::{BodyRefusal, DPOP_NONCE, json, read_body, set};
+use crate::http::{BodyRefusal, DPOP_NONCE, json_answer, read_body, set};
 use crate::shared::{Recorded, Shared};
 
 /// Answers one request to `operation`.
@@ -54,7 +54,7 @@ pub(crate) async fn handle(
         Err(BodyRefusal::Broken) => Err(Refusal::Form),
     };
     match ran {
-        Ok(done) => fresh_nonce(&shared, json(StatusCode::OK, done.body)),
+        Ok(done) => fresh_nonce(&shared, json_answer(StatusCode::OK, done.body)),
         Err(refusal) => refused(&shared, about, &refusal).await,
     }
 }

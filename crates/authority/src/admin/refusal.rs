@@ -6,7 +6,7 @@ use attorn_registry::{NameError, ReasonCode, ScopeError};
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};
 
-use crate::http::json;
+use crate::http::json_answer;
 use crate::indexer::IndexError;
 use crate::rotation::RotationError;
 
@@ -115,7 +115,7 @@ impl Refusal {
             "message": self.message(),
             "decision_id": decision_id,
         });
-        json(self.status(), body.to_string())
+        json_answer(self.status(), body.to_string())
     }
 }
 

@@ -134,7 +134,7 @@ async fn become_state(
 
 fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
     let mut fact = context.fact(kind);
-    fact.server = Some(server.name.to_string());
+    fact.server = Some(server.id.to_string());
     fact.owner = server.owner.as_ref().map(ToString::to_string);
     fact
 }

@@ -21,7 +21,7 @@ use super::openapi;
 use super::operation::{BASE_PATH, Method, Operation};
 use super::routes::route;
 use crate::config::ADMIN_METADATA_PATH;
-use crate::http::{json, public_json};
+use crate::http::{json_answer, public_json};
 use crate::shared::Shared;
 
 /// The admin API.
@@ -48,7 +48,7 @@ impl AdminService {
             router
                 .route("/admin/v1/openapi.json", get(async move || public_json(document)))
                 .route(ADMIN_METADATA_PATH, get(async move || public_json(metadata)))
-                .route("/healthz", get(async || json(StatusCode::OK, r#"{"status":"ok"}"#))),
+                .route("/healthz", get(async || json_answer(StatusCode::OK, r#"{"status":"ok"}"#))),
         )
     }
 }

@@ -127,7 +127,7 @@ async fn confirm(
     let tool = store.approve_tool(&context.act(), &server.id, &tool.name, confirmed).await?.record;
     let fact = Entry {
         class: Some(class.as_str().to_owned()),
-        server: Some(server.name.to_string()),
+        server: Some(server.id.to_string()),
         tool: Some(tool.name.clone()),
         tool_digest: Some(hex(&tool.digest)),
         ..context.fact(kind)

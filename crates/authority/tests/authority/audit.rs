@@ -1,5 +1,6 @@
 //! The journal as operators see it.
 
+use attorn_audit::verify::{Trust, verify};
 use attorn_authority::Operation;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -25,13 +26,12 @@ async fn what_was_done_is_found_at_once() {
     let filter = json!({ "agent": "billing", "kind": "token.issued" });
     let bundle = world.done(&operator, Operation::AuditExport, &[], filter).await;
     assert!(bundle.is_object());
-    let report = attorn_audit::verify::verify(bundle.to_string().as_bytes());
+    let report = verify(bundle.to_string().as_bytes(), Trust::Pinned(world.journal.keys()));
     assert!(report.is_ok(), "{report:?}");
 
     let all = world.done(&operator, Operation::AuditSearch, &[], Value::Null).await;
     let items = all["items"].as_array().unwrap();
-    let newest = items.first().unwrap();
-    assert_eq!(newest["kind"], "admin.read");
+    let newest = items.iter().find(|item| item["kind"] == "admin.read").unwrap();
     let index = newest["index"].as_u64().unwrap().to_string();
     assert_eq!(get(&world, &operator, Operation::AuditShow, &index).await, *newest);
     let decision = newest["decision_id"].as_str().unwrap();
@@ -45,7 +45,7 @@ async fn what_was_done_is_found_at_once() {
 async fn one_entry_is_proven_by_itself() {
     let (world, operator) = with_traffic().await;
     let proof = get(&world, &operator, Operation::AuditProof, "0").await;
-    assert!(attorn_audit::verify::verify(proof.to_string().as_bytes()).is_ok());
+    assert!(verify(proof.to_string().as_bytes(), Trust::Embedded).is_ok());
     let answer = world.run(&operator, Operation::AuditProof, &["999999"], Value::Null).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     let checkpoint = world.done(&operator, Operation::AuditCheckpoint, &[], Value::Null).await;

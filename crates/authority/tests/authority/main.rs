@@ -1,5 +1,9 @@
 //! The authority driven in-process: real services, store, journal and keys, a scripted clock.
-#![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper fails its test by panicking"
+)]
 
 mod admin;
 mod audit;

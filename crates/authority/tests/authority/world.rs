@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use attorn_audit::note::NoteSigner;
+use attorn_audit::{Entry, Kind};
 use attorn_authority::{Authority, Config, Operation, Parts};
 use attorn_jose::{Algorithm, SigningKey, sha256};
-use attorn_journal::Journal;
+use attorn_journal::{Durability, Journal};
 use attorn_net::{Clock, Random, Shutdown};
 use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion};
 use attorn_oauth::dpop::{NewProof, new_proof};
@@ -130,14 +131,14 @@ impl World {
     pub(crate) async fn public(&self, request: Request<Full<Bytes>>) -> Answer {
         let answer = self.authority.public_service().call(request).await.unwrap();
         let (head, body) = answer.into_parts();
-        Answer::read(head, body.collect().await.unwrap().to_bytes())
+        Answer::read(head, &body.collect().await.unwrap().to_bytes())
     }
 
     /// Sends a request to the admin endpoints.
     pub(crate) async fn admin(&self, request: Request<Full<Bytes>>) -> Answer {
         let answer = self.authority.admin_service().call(request).await.unwrap();
         let (head, body) = answer.into_parts();
-        Answer::read(head, body.collect().await.unwrap().to_bytes())
+        Answer::read(head, &body.collect().await.unwrap().to_bytes())
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -315,21 +316,18 @@ impl World {
 
     /// Every entry of the journal so far.
     pub(crate) async fn entries(&self) -> Vec<Value> {
+        // Refusals are acknowledged before they are on the disk. What is asked for after them, and
+        // acknowledged on the disk, brings them along.
+        let marker = Entry::new(Kind::JournalOpened, 0).to_canonical();
+        self.journal.append(marker, Durability::Fsync).await.unwrap();
         let entries = self.journal.read(0..self.journal.size()).await.unwrap();
         entries.iter().map(|entry| serde_json::from_slice(entry).unwrap()).collect()
     }
 
     /// The newest entry of a kind.
     pub(crate) async fn newest(&self, kind: &str) -> Value {
-        // Refusals are acknowledged before they are on the disk, and read back only then.
-        let mut size = self.journal.subscribe();
-        loop {
-            let entries = self.entries().await;
-            if let Some(entry) = entries.iter().rev().find(|entry| entry["kind"] == kind) {
-                return entry.clone();
-            }
-            size.changed().await.unwrap();
-        }
+        let entries = self.entries().await;
+        entries.iter().rev().find(|entry| entry["kind"] == kind).unwrap().clone()
     }
 }
 
@@ -342,8 +340,8 @@ impl Drop for World {
 }
 
 impl Answer {
-    fn read(head: http::response::Parts, body: Bytes) -> Self {
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    fn read(head: http::response::Parts, body: &Bytes) -> Self {
+        let body = serde_json::from_slice(body).unwrap_or(Value::Null);
         Self { status: head.status, headers: head.headers, body }
     }
 
