@@ -55,7 +55,7 @@ impl Config {
             );
         }
         let text = files::read_text(path)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
         Self::parse(&text, folder).map_err(|e| {
             Failure::usage(format!("`{}`: {e}", path.display()))
                 .next("attorn init --dir DIR, for an example to compare with")

@@ -102,8 +102,9 @@ impl World {
             format!("authority  {}", self.issuer()),
             format!("admin API  {}", self.admin_url()),
             format!("gateway    {}", self.gateway_url()),
-            format!("log key    {}", self.state.journal.verifier().to_vkey()),
         ];
+        let keys = self.state.journal.keys().iter();
+        lines.extend(keys.map(|key| format!("log key    {}", key.to_vkey())));
         if !self.encrypted {
             lines.push("plain HTTP: the listeners are on loopback and speak no TLS".to_owned());
         }

@@ -47,13 +47,11 @@ async fn record(
     let Some(changed) = store.record_seen_tools(&act, &seen.server, &tools).await? else {
         return Ok(());
     };
-    // Entries name servers as people do.
-    let server = store.server(&seen.server).await?.name.to_string();
     for tool in changed.record {
         let kind = if tool.approved.is_some() { Kind::ToolChanged } else { Kind::ToolSeen };
         let entry = Entry {
             role: Some(ROLE.to_owned()),
-            server: Some(server.clone()),
+            server: Some(seen.server.to_string()),
             tool_digest: Some(hex(&tool.digest)),
             tool: Some(tool.name),
             ..Entry::new(kind, now_ms)

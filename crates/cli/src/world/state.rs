@@ -38,7 +38,13 @@ impl State {
             Ok(Err(error)) => return Err(unopened(folder, &error)),
             Err(_) => return Err(Failure::usage("opening the journal was cut off")),
         };
-        tracing::info!(size = recovered.size, cut_bytes = recovered.cut_bytes, "journal open");
+        // Before anybody is served: a call that a crash cut off must not stay without an outcome.
+        let interrupted = journal
+            .end_interrupted_calls(&recovered, clock::now_ms())
+            .await
+            .map_err(|e| Failure::broken(format!("cannot write the journal: {e}")))?;
+        let (size, cut_bytes) = (recovered.size, recovered.cut_bytes);
+        tracing::info!(size, cut_bytes, interrupted, "journal open");
         let store = Store::open(&folder.join("registry.db").display().to_string())
             .await
             .map_err(|e| Failure::usage(format!("cannot open the registry: {}", causes(&e))))?;

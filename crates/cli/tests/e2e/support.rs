@@ -125,7 +125,7 @@ impl Serving {
 
     fn terminate(&self) {
         let pid = Pid::from_child(&self.0);
-        drop(kill_process(pid, Signal::TERM));
+        kill_process(pid, Signal::TERM).unwrap_or_default();
     }
 }
 
@@ -198,7 +198,7 @@ impl Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        drop(kill_process(Pid::from_child(&self.child), Signal::TERM));
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap_or_default();
         drop(self.child.wait());
     }
 }

@@ -1,11 +1,13 @@
 //! The demonstration: five acts, each checked.
 
+use std::time::Duration;
+
 use attorn_audit::verify::{Trust, verify};
 use serde_json::{Value, json};
 
 use crate::admin::{Operation, items};
 use crate::agent::{AgentClient, Answered};
-use crate::commands::audit::tree;
+use crate::commands::audit::{entry_of, tree};
 use crate::exit::{Exit, Failure};
 use crate::json::{at, member, text};
 use crate::output::{Output, cell};
@@ -16,7 +18,7 @@ use super::stolen::StolenToken;
 
 /// Plays all acts; [`Exit::No`] if one did not go as it must.
 pub(super) async fn play(scene: &Scene, output: Output) -> Result<Exit, Failure> {
-    let mut acts = Acts { output, number: 0, wrong: 0 };
+    let mut acts = Acts { output, number: 0, wrong: 0, since: 0 };
     allowed_call(&mut acts, scene).await?;
     hidden_tool(&mut acts, scene).await?;
     irreversible_call(&mut acts, scene).await?;
@@ -34,6 +36,8 @@ struct Acts {
     output: Output,
     number: usize,
     wrong: usize,
+    /// Entries before this place belong to earlier acts.
+    since: u64,
 }
 
 impl Acts {
@@ -58,7 +62,7 @@ async fn allowed_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     let answer = agent.call_tool("get_invoice", json!({ "id": "inv-1001" })).await?;
     let told = answer.text();
     acts.check(&format!("allowed: {told}"), answer.is_success() && told.contains("inv-1001"));
-    let decided = newest(scene, &[("tool", "get_invoice"), ("kind", "call.decided")]).await?;
+    let decided = newest(acts, scene, &[("tool", "get_invoice"), ("kind", "call.decided")]).await?;
     let id = text(&decided, "decision_id").unwrap_or_default();
     let trace = scene.admin.read(Operation::AuditTrace, &[id], &[]).await?;
     let entries = items(&trace);
@@ -109,7 +113,7 @@ async fn stolen_token(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     let loot = stolen.send(&world, &scene.resource).await?;
     acts.check(&format!("refused: HTTP {}", loot.status), loot.status == 401);
     acts.tell(&crate::output::clean(&loot.challenge));
-    let entry = newest(scene, &[("decision", "deny")]).await?;
+    let entry = newest(acts, scene, &[("server", "invoices"), ("decision", "deny")]).await?;
     let reason = cell(member(&entry, "reason"));
     let on_record = reason.starts_with("possession.") || reason.starts_with("token.bearer");
     acts.check(&format!("on record: {} {reason}", cell(member(&entry, "kind"))), on_record);
@@ -152,22 +156,36 @@ async fn refused(
 ) -> Result<(), Failure> {
     let told = answer.text();
     acts.check(&format!("refused: HTTP {} {told}", answer.status), !answer.is_success());
-    let entry = newest(scene, &[("tool", tool), ("decision", "deny")]).await?;
+    let entry = newest(acts, scene, &[("tool", tool), ("decision", "deny")]).await?;
     let recorded = cell(member(&entry, "reason"));
-    let as_it_must =
-        reason.map_or(!member(&entry, "reason").is_null(), |reason| recorded == reason);
+    let as_it_must = match reason {
+        Some(reason) => recorded == reason,
+        None => !member(&entry, "reason").is_null(),
+    };
     acts.check(&format!("on record: {} {recorded}", cell(member(&entry, "kind"))), as_it_must);
     Ok(())
 }
 
-/// The newest entry with these members.
-async fn newest(scene: &Scene, filter: &[(&'static str, &str)]) -> Result<Value, Failure> {
-    let mut query: Vec<_> =
-        filter.iter().map(|(name, value)| (*name, Some((*value).to_owned()))).collect();
-    query.push(("limit", Some("1".to_owned())));
-    let answer = scene.admin.read(Operation::AuditSearch, &[], &query).await?;
-    let found = items(&answer).first().cloned().unwrap_or_default();
-    Ok(crate::commands::audit::entry_of(&found).clone())
+/// The newest entry with these members since the last one asked for.
+///
+/// The entry of a read is on the disk within 20 ms of its answer; only then can it be found.
+async fn newest(
+    acts: &mut Acts,
+    scene: &Scene,
+    filter: &[(&'static str, &str)],
+) -> Result<Value, Failure> {
+    let given = filter.iter().map(|(name, value)| (*name, Some((*value).to_owned())));
+    let since = acts.since.to_string();
+    let query: Vec<_> = given.chain([("from_index", Some(since))]).collect();
+    for _ in 0..TRIES {
+        let answer = scene.admin.read(Operation::AuditSearch, &[], &query).await?;
+        if let Some(found) = items(&answer).first() {
+            acts.since = member(found, "index").as_u64().unwrap_or_default() + 1;
+            return Ok(entry_of(found).clone());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(Value::Null)
 }
 
 /// Changes one letter inside the first logged entry.
@@ -180,6 +198,9 @@ fn tamper(bundle: &[u8]) -> Vec<u8> {
     }
     changed
 }
+
+const TRIES: usize = 80;
+const PAUSE: Duration = Duration::from_millis(25);
 
 #[cfg(test)]
 mod tests {

@@ -34,7 +34,7 @@ impl Scene {
         folder: &Path,
         output: Output,
     ) -> Result<Self, Failure> {
-        let (api_url, api) = start_api().await?;
+        let (api_url, api) = start_api(&folder.join("sample-api.addr")).await?;
         let profile_folder = folder.join("profile");
         let admin = world.enroll_administrator(&profile_folder, output).await?;
         let known = admin.read(Operation::ServerList, &[], &[]).await?;
@@ -67,14 +67,18 @@ impl Drop for Scene {
     }
 }
 
-async fn start_api() -> Result<(String, JoinHandle<()>), Failure> {
+/// Starts the API where it was before: the registered server knows it by its address.
+async fn start_api(file: &Path) -> Result<(String, JoinHandle<()>), Failure> {
     let failed = |e| Failure::usage(format!("cannot start the sample API: {e}"));
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
-    let url = format!("http://{}", listener.local_addr().map_err(failed)?);
+    let before = std::fs::read_to_string(file);
+    let wanted = before.as_deref().unwrap_or("127.0.0.1:0");
+    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?.to_string();
+    std::fs::write(file, &address).map_err(failed)?;
     let api = tokio::spawn(async move {
         drop(attorn_sample_api::serve(listener).await);
     });
-    Ok((url, api))
+    Ok((format!("http://{address}"), api))
 }
 
 async fn register(
