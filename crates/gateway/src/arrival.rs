@@ -47,9 +47,10 @@ impl Exchange {
         self.entry.server = Some(server.id.to_string());
         let gateway = Arc::clone(&self.gateway);
         let token = gateway.tokens.verify(&head.headers, &url, view, self.now_s)?;
+        self.note_token(&token);
         let verified = token.clone();
         let proven = gateway.possession.prove(&head.headers, verb, &url, token, self.now_s)?;
-        self.note_caller(&proven);
+        self.note_proof(&proven);
         Ok(Caller { token: verified, server: server.id.clone() })
     }
 

@@ -100,24 +100,42 @@ impl Inner {
         server: &McpServer,
     ) -> Result<Arc<Behind>, UpstreamFailure> {
         let behind = self.servers.behind(server).ok_or(UpstreamFailure::Unreachable)?;
-        behind.first_seen.get_or_try_init(|| self.learn(&behind, server)).await?;
+        if behind.first_seen.initialized() {
+            return Ok(behind);
+        }
+        if behind.failed_lately() {
+            return Err(UpstreamFailure::Unreachable);
+        }
+        let seen = behind.first_seen.get_or_try_init(|| self.learn(&behind, server)).await;
+        behind.note_failure(seen.is_err());
+        seen?;
         Ok(behind)
     }
 
     /// Asks a server of both eras for what it offers in the older one.
     pub(crate) async fn seen_older(&self, behind: &Behind) {
-        if !behind.seen().era.is_modern() {
+        if !behind.seen().era.is_modern() || behind.older_seen.initialized() {
             return;
         }
-        let learning = behind.older_seen.get_or_try_init(|| async {
-            let tools = self.list_older(behind).await?;
-            behind.add_seen(&tools);
+        let listed = tokio::time::timeout(LEARN_WITHIN, self.list_older(behind)).await;
+        // A server of one era refuses, and that is all there is to know. Asked once.
+        let _asked = behind.older_seen.set(()).is_ok();
+        if let Ok(Ok(tools)) = listed {
+            behind.add_seen(&tools, false);
             self.observer.report(&self.views.current().snapshot, &behind.id, &tools);
-            Ok::<(), UpstreamFailure>(())
-        });
-        if let Err(failure) = learning.await {
-            tracing::warn!(server = %behind.id, %failure, "the older tools could not be listed");
         }
+        if let Some(session) = behind.own_session.swap(None) {
+            self.close_own(behind, &session).await;
+        }
+    }
+
+    async fn close_own(&self, behind: &Behind, session: &UpstreamSession) {
+        let Ok(recorded) = self.housekeeping(behind, "DELETE").await else { return };
+        let closed = behind.upstream.close(&recorded, session, OLDER).await;
+        recorded.end(Ending::new(match closed {
+            Ok(()) => Outcome::Ok,
+            Err(_) => Outcome::UpstreamError,
+        }));
     }
 
     /// Asks for era and tools, and reports what is new.
@@ -129,7 +147,7 @@ impl Inner {
         let (era, tools) = tokio::time::timeout(LEARN_WITHIN, self.ask(behind))
             .await
             .map_err(|_late| UpstreamFailure::Timeout)??;
-        behind.replace_seen(era, &tools);
+        behind.replace_seen(&era, &tools);
         self.observer.report(&self.views.current().snapshot, &server.id, &tools);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use attorn_audit::{Entry, Kind};
 use attorn_mcp::{RequestId, Revision};
+use attorn_oauth::access_token::VerifiedToken;
 use attorn_policy::{Operation, Request as PolicyRequest};
 use attorn_registry::{AgentId, DecisionId, McpServer, ReasonCode, ServerId};
 
@@ -50,21 +51,25 @@ impl Exchange {
         }
     }
 
-    /// Notes who acts, for every record from here on.
-    pub(crate) fn note_caller(&mut self, proven: &Proven) {
-        let claims = proven.token.claims();
+    /// Notes whose token it is, also when its proof then fails: a stolen token has a name.
+    pub(crate) fn note_token(&mut self, token: &VerifiedToken) {
+        let claims = token.claims();
         let entry = &mut self.entry;
         entry.agent = Some(claims.client_id.to_string());
         entry.agent_key = Some(claims.cnf.to_string());
         entry.audience = Some(claims.aud.clone());
         entry.client_id = Some(claims.client_id.to_string());
         entry.grant = claims.grt.as_ref().map(ToString::to_string);
-        entry.proof_jti = Some(proven.token.proof_jti().to_owned());
-        entry.proof_key = Some(proven.token.proof_key().to_string());
         entry.subject = Some(claims.sub.clone());
         entry.token_jti = Some(claims.jti.clone());
         let agent = self.view.snapshot.agent(&claims.client_id);
         entry.owner = agent.and_then(|agent| agent.owner.as_ref()).map(ToString::to_string);
+    }
+
+    /// Notes the proof, once it holds.
+    pub(crate) fn note_proof(&mut self, proven: &Proven) {
+        self.entry.proof_jti = Some(proven.token.proof_jti().to_owned());
+        self.entry.proof_key = Some(proven.token.proof_key().to_string());
         self.nonce.clone_from(&proven.nonce);
     }
 
@@ -89,7 +94,7 @@ impl Exchange {
 /// A proven caller at one server: what lists and decisions need to know of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) token: attorn_oauth::access_token::VerifiedToken,
+    pub(crate) token: VerifiedToken,
     pub(crate) server: ServerId,
 }
 

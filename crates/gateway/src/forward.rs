@@ -6,7 +6,7 @@ use attorn_audit::Outcome;
 use attorn_journal::Durability;
 use attorn_json::Value;
 use attorn_mcp::emit::{self, Outbound};
-use attorn_mcp::{Request, RequestId};
+use attorn_mcp::{MethodClass, Request, RequestId};
 use attorn_net::Body;
 use attorn_policy::Permit;
 use attorn_registry::McpServer;
@@ -116,7 +116,6 @@ impl Exchange {
         match relay.judge(&message, Some(request)) {
             // A result under an error status is neither.
             Ok(Step::Final { message, mut ending }) if is_success || !ending.is_result() => {
-                relay.end();
                 ending.status = Some(status.as_u16());
                 recorded.end(ending);
                 self.json(status, message)
@@ -135,7 +134,6 @@ impl Exchange {
         recorded: Recorded<P>,
         failure: UpstreamFailure,
     ) -> Response<Body> {
-        relay.end();
         if failure == UpstreamFailure::SessionGone {
             relay.forget_session();
         }
@@ -167,14 +165,10 @@ impl Relay {
             cursor,
         };
         let message = emit::request(request, &outbound);
-        Outgoing::new(self.revision, Some(self.upstream_id), message, trace)
-    }
-
-    /// The client's request is no longer open.
-    pub(crate) fn end(&self) {
-        if let (Some(session), Some(id)) = (&self.session, &self.client_id) {
-            session.pending.end(id);
-        }
+        let mut outgoing = Outgoing::new(self.revision, Some(self.upstream_id), message, trace);
+        // MCP 2026-07-28, Subscriptions: such a stream rests until something changes.
+        outgoing.may_rest = request.method.class() == MethodClass::Listen;
+        outgoing
     }
 
     /// The upstream no longer knows the session, so neither does the gateway.

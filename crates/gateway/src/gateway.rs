@@ -127,6 +127,7 @@ impl Gateway {
         let behind = self.0.servers.behind(server).ok_or(ListError::ServerUnknown)?;
         self.0.learn(&behind, server).await.map_err(|_failure| ListError::Unreachable)?;
         let _first = behind.first_seen.set(()).is_ok();
+        self.0.seen_older(&behind).await;
         Ok(())
     }
 }
@@ -189,6 +190,7 @@ async fn list_one(gateway: &Inner, server: &attorn_registry::McpServer) {
     } else {
         gateway.seen_server(server).await.map(drop)
     };
+    gateway.seen_older(&behind).await;
     if let Err(failure) = listed {
         tracing::warn!(server = %server.name, %failure, "the tools could not be listed");
     }

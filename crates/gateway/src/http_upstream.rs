@@ -47,12 +47,13 @@ impl HttpUpstream {
         outgoing: Outgoing,
     ) -> Result<Reply, UpstreamFailure> {
         let is_request = outgoing.id.is_some();
+        let idle_within = (!outgoing.may_rest).then_some(self.idle_within);
         let response = self.post(session, Some(outgoing.revision), outgoing).await?;
         // MCP 2025-11-25, Session Management: 404 means that the session ended.
         if response.status() == StatusCode::NOT_FOUND && session.is_some() {
             return Err(UpstreamFailure::SessionGone);
         }
-        self.read(response, is_request).await
+        self.read(response, is_request, idle_within).await
     }
 
     /// POSTs an `initialize` request; the result names the session if the upstream gave one.
@@ -64,7 +65,7 @@ impl HttpUpstream {
         // Before `initialize` is answered no version is agreed, so no version header is sent.
         let response = self.post(None, None, outgoing).await?;
         let id = session_id(response.headers())?;
-        Ok((id, self.read(response, true).await?))
+        Ok((id, self.read(response, true, Some(self.idle_within)).await?))
     }
 
     /// Opens the stream of the server's own messages.
@@ -179,6 +180,7 @@ impl HttpUpstream {
         &self,
         response: Response<ResponseBody>,
         is_request: bool,
+        idle_within: Option<Duration>,
     ) -> Result<Reply, UpstreamFailure> {
         let status = response.status();
         if !is_request && status.is_success() {
@@ -187,7 +189,7 @@ impl HttpUpstream {
         let media = media::declared(response.headers());
         match (status, media) {
             (StatusCode::OK, Some(Media::EventStream)) => {
-                let messages = SseMessages::new(response.into_body(), Some(self.idle_within));
+                let messages = SseMessages::new(response.into_body(), idle_within);
                 Ok(Reply::Stream(Messages::Sse(Box::new(messages))))
             }
             // MCP 2026-07-28, Streamable HTTP: errors come with 400 and 404.

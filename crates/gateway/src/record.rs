@@ -98,8 +98,8 @@ impl Recorder {
         entry.decision = Some(Decision::Deny);
         entry.reason = Some(reason.as_str().to_owned());
         entry.time_ms = self.0.clock.now_ms();
-        // Before a caller is known anybody can cause entries: beyond a rate they are counted only.
-        if entry.agent.is_none() {
+        // Before a key is proven anybody can cause entries: beyond a rate they are counted only.
+        if entry.proof_key.is_none() {
             match self.admit(reason, entry.time_ms / 1000) {
                 Some(0) => {}
                 Some(suppressed) => {

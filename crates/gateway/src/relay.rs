@@ -58,6 +58,15 @@ pub(crate) enum Step {
     Decline(Vec<u8>),
 }
 
+impl Drop for Relay {
+    /// The client's request is no longer open, however it ended.
+    fn drop(&mut self) {
+        if let (Some(session), Some(id)) = (&self.session, &self.client_id) {
+            session.pending.end(id);
+        }
+    }
+}
+
 impl Relay {
     /// Judges one message of the upstream. `request` is the client's, unless none is answered.
     pub(crate) fn judge(
@@ -182,7 +191,7 @@ impl Relay {
     /// The tools of a page whose definition is the approved one. What is new is reported.
     fn approved_names(&self, page: &ListPage<'_>, server: &McpServer) -> HashMap<String, ()> {
         let tools = definitions(page);
-        self.behind.add_seen(&tools);
+        self.behind.add_seen(&tools, self.revision.is_modern());
         let view = self.gateway.views.current();
         self.gateway.observer.report(&view.snapshot, &server.id, &tools);
         let approved = |name: &str, digest: &[u8; 32]| {

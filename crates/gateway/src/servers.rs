@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_mcp::tool_definition::ToolDefinition;
@@ -10,6 +11,7 @@ use attorn_mcp::{ParamHeader, Revision};
 use attorn_net::Client;
 use attorn_registry::{McpServer, ServerId, UpstreamSpec};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::http_upstream::HttpUpstream;
@@ -28,6 +30,7 @@ pub(crate) struct Behind {
     /// The gateway's own session with a server of an older revision.
     pub(crate) own_session: ArcSwapOption<UpstreamSession>,
     seen: ArcSwap<Seen>,
+    failed: Mutex<Option<Instant>>,
     spec: UpstreamSpec,
     last_id: AtomicU64,
 }
@@ -37,6 +40,8 @@ pub(crate) struct Behind {
 pub(crate) struct Seen {
     pub(crate) era: Era,
     tools: HashMap<String, SeenTool>,
+    /// What a server of both eras lists in the older one only.
+    older: HashMap<String, SeenTool>,
 }
 
 /// Which revisions a server speaks.
@@ -65,6 +70,7 @@ impl Behind {
             older_seen: OnceCell::new(),
             own_session: ArcSwapOption::empty(),
             seen: ArcSwap::from_pointee(Seen::default()),
+            failed: Mutex::new(None),
             spec: server.upstream.clone(),
             last_id: AtomicU64::new(0),
         }
@@ -80,14 +86,18 @@ impl Behind {
     }
 
     /// Takes a whole listing: tools it does not name are gone.
-    pub(crate) fn replace_seen(&self, era: Era, tools: &[ToolDefinition]) {
-        let mut seen = Seen { era, tools: HashMap::new() };
-        seen.add(tools);
-        self.seen.store(Arc::new(seen));
+    pub(crate) fn replace_seen(&self, era: &Era, tools: &[ToolDefinition]) {
+        self.seen.rcu(|old| {
+            let older = if era.is_modern() { old.older.clone() } else { HashMap::new() };
+            let mut seen = Seen { era: era.clone(), tools: HashMap::new(), older };
+            seen.add(tools, true);
+            seen
+        });
     }
 
-    /// Takes one page, or a listing in another era: what it does not name stays.
-    pub(crate) fn add_seen(&self, tools: &[ToolDefinition]) {
+    /// Takes one page, or a listing in another era: what it does not name stays. `is_modern` is
+    /// that of the revision it came in.
+    pub(crate) fn add_seen(&self, tools: &[ToolDefinition], is_modern: bool) {
         let seen = self.seen();
         let known = |tool: &ToolDefinition| {
             seen.tool(&tool.name).is_some_and(|known| known.digest == tool.digest)
@@ -97,21 +107,33 @@ impl Behind {
         }
         self.seen.rcu(|old| {
             let mut seen = Seen::clone(old);
-            seen.add(tools);
+            seen.add(tools, is_modern || !seen.era.is_modern());
             seen
         });
+    }
+
+    /// Whether the server failed to show itself a moment ago. Not every caller has to find out
+    /// anew, one after the other.
+    pub(crate) fn failed_lately(&self) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|at| at.elapsed() < PAUSE)
+    }
+
+    pub(crate) fn note_failure(&self, failed: bool) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed.then(Instant::now);
     }
 }
 
 impl Seen {
     pub(crate) fn tool(&self, name: &str) -> Option<&SeenTool> {
-        self.tools.get(name)
+        self.tools.get(name).or_else(|| self.older.get(name))
     }
 
-    fn add(&mut self, tools: &[ToolDefinition]) {
+    fn add(&mut self, tools: &[ToolDefinition], is_newest: bool) {
+        let known = if is_newest { &mut self.tools } else { &mut self.older };
         for tool in tools {
             let param_headers = tool.param_headers.clone();
-            self.tools.insert(tool.name.clone(), SeenTool { digest: tool.digest, param_headers });
+            known.insert(tool.name.clone(), SeenTool { digest: tool.digest, param_headers });
         }
     }
 }
@@ -178,3 +200,6 @@ impl Servers {
         }
     }
 }
+
+/// How long a server that failed is left alone.
+const PAUSE: Duration = Duration::from_secs(2);

@@ -46,9 +46,6 @@ impl<P: Send + Sync + 'static> Stream<P> {
             Some(ClientMessage::Notification(_) | ClientMessage::Response(_)) | None => None,
         };
         let ending = self.pump(request, &sender).await;
-        if let (Some(session), Some(id)) = (&self.relay.session, &self.relay.client_id) {
-            session.pending.end(id);
-        }
         self.recorded.end(ending);
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Outgoing {
     /// W3C trace context with the gateway's span.
     pub(crate) traceparent: String,
     pub(crate) tracestate: Option<String>,
+    /// Whether the stream that answers may stay silent as long as it lasts.
+    pub(crate) may_rest: bool,
 }
 
 impl Outgoing {
@@ -52,6 +54,7 @@ impl Outgoing {
             mirrored: Vec::new(),
             traceparent: trace.traceparent(),
             tracestate: trace.tracestate().map(str::to_owned),
+            may_rest: false,
         }
     }
 

@@ -63,6 +63,7 @@ fn outgoing(id: Option<u64>, method: &str, params: &str) -> Outgoing {
         mirrored: Vec::new(),
         traceparent: String::new(),
         tracestate: None,
+        may_rest: false,
     }
 }
 

@@ -184,7 +184,7 @@ async fn every_refusal_is_recorded_with_its_reason() {
     let entries =
         world.entries(|all| has(all, "tool.unconfirmed") && has(all, "frame.method")).await;
     let refusals = entries.iter().filter(|one| one.decision == Some(Decision::Deny));
-    for refusal in refusals.filter(|one| one.agent.is_some()) {
+    for refusal in refusals.filter(|one| one.proof_key.is_some()) {
         assert!(refusal.decision_id.is_some() && refusal.request_id.is_some(), "{refusal:?}");
     }
 }
