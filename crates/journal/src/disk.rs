@@ -23,8 +23,9 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes a file's content, or a folder's names, survive a loss of power.
     fn sync(&self, path: &Path) -> io::Result<()>;
-    /// Shortens a file and makes that survive.
-    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
+    /// Gives a segment its final length, gives back what was set aside for it, and makes what is
+    /// left survive a loss of power.
+    fn finish_segment(&self, path: &Path, bytes: u64) -> io::Result<()>;
 }
 
 /// A write-ahead segment open for appending.
@@ -35,6 +36,8 @@ pub(crate) trait Segment: fmt::Debug + Send + Sync {
     fn cut(&self, bytes: u64) -> io::Result<()>;
     /// `fdatasync(2)`: the length is part of what it saves.
     fn sync(&self) -> io::Result<()>;
+    /// Gives back what was set aside beyond `bytes`. Costs no more than space if it fails.
+    fn give_back(&self, bytes: u64);
 }
 
 /// The file system.
@@ -79,9 +82,10 @@ impl Disk for FileSystem {
         File::open(path)?.sync_all()
     }
 
-    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+    fn finish_segment(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(bytes)?;
+        give_back(&file, bytes);
         file.sync_all()
     }
 }
@@ -101,7 +105,22 @@ impl Segment for SegmentFile {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
+
+    fn give_back(&self, bytes: u64) {
+        give_back(&self.0, bytes);
+    }
 }
+
+fn give_back(file: &File, bytes: u64) {
+    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    // To the end of any file: nothing but unused space stands there.
+    if let Err(error) = fallocate(file, mode, bytes, ROOM_BYTES_MAX) {
+        tracing::debug!(%error, "space set aside for a segment cannot be given back");
+    }
+}
+
+/// More than is ever set aside for a segment.
+const ROOM_BYTES_MAX: u64 = 1 << 40;
 
 /// Whether the error says that there is no space, which may pass.
 pub(crate) fn is_full(error: &io::Error) -> bool {

@@ -215,9 +215,8 @@ async fn full_disk_delays_tiles_only() {
 #[tokio::test]
 async fn failed_open_changes_nothing_that_counts() {
     for fault in [
-        fault(Step::Truncate, "wal", IO, Effect::None),
-        fault(Step::Truncate, "wal", IO, Effect::Done),
-        fault(Step::Sync, "wal/0", IO, Effect::None),
+        fault(Step::FinishSegment, "wal", IO, Effect::None),
+        fault(Step::FinishSegment, "wal", IO, Effect::Done),
         fault(Step::Write, "tile", IO, Effect::Half),
         fault(Step::Rename, "tile", IO, Effect::None),
         fault(Step::Write, "checkpoint", FULL, Effect::Half),

@@ -45,27 +45,21 @@ pub(crate) fn recover(
     let segments = folder.segments()?;
     let mut replay = Replay::begin(dir, &folder, checkpoint, segments.first().copied())?;
     let last = segments.last().copied();
-    let mut cut = None;
+    let (mut good_bytes, mut cut_bytes) = (0, 0);
     for first in &segments {
         let bytes = folder.segment(*first)?;
-        let good_bytes = replay.segment(*first, &bytes, &config.origin, last == Some(*first))?;
-        if good_bytes < bytes.len() {
-            cut = Some((*first, good_bytes, bytes.len() - good_bytes));
-        }
+        good_bytes = replay.segment(*first, &bytes, &config.origin, last == Some(*first))?;
+        cut_bytes = bytes.len() - good_bytes;
     }
     replay.complete(mark::read(&dir.join(WAL_DIR).join(MARK_FILE)))?;
-    let mut cut_bytes = 0;
-    if let Some((first, good_bytes, bytes)) = cut {
-        // Crash here: the tail is still torn, and is cut the next time.
-        disk.truncate(&folder.segment_path(first), to_u64(good_bytes))?;
-        cut_bytes = to_u64(bytes);
-    }
-    if let Some(first) = last {
-        // After a killed process the entries may be in the page cache only. They count from now on.
-        disk.sync(&folder.segment_path(first))?;
+    if let Some(last) = last {
+        // After a killed process the entries may be in the page cache only. From here on they count.
+        // Crash during this line: a torn tail is still torn, and cut the next time.
+        disk.finish_segment(&folder.segment_path(last), to_u64(good_bytes))?;
     }
     replay.tiles.write_full(disk)?;
     let replayed = replay.floor..replay.tiles.size();
+    let cut_bytes = to_u64(cut_bytes);
     Ok(Found { tiles: replay.tiles, tail: replay.tail, segments, replayed, cut_bytes })
 }
 

@@ -150,6 +150,8 @@ impl Writer {
         self.segment.sync().map_err(io::Error::other)?;
         // Crash here: as if the segment had never been full.
         let segment = begin_segment(&self.shared, &self.log, self.next)?;
+        // Not before there is another segment: until then emergencies may need the room.
+        self.segment.give_back(self.segment_bytes);
         self.shared.segments().push(self.next);
         self.segment_bytes = bytes_u64(HEADER_BYTES);
         self.segment = Arc::clone(&segment);

@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use attorn_audit::note::NoteSigner;
 use attorn_audit::verify::{Trust, verify};
@@ -153,4 +153,19 @@ async fn new_key_takes_over_only_from_a_known_one() {
     let (journal, recovered) = Journal::open(folder.config(), next()).unwrap();
     assert_eq!(recovered.size, 2);
     journal.close().await;
+}
+
+#[tokio::test]
+async fn restarts_do_not_hoard_space() {
+    let folder = Folder::new();
+    for number in 0..5 {
+        let (journal, _) = Journal::open(folder.config(), signer()).unwrap();
+        journal.append(entry(number), Durability::Fsync).await.unwrap();
+        journal.close().await;
+    }
+    let wal = std::fs::read_dir(folder.path().join("wal")).unwrap();
+    let blocks: Vec<u64> = wal.map(|file| file.unwrap().metadata().unwrap().blocks()).collect();
+    // Only the newest segment has room set aside.
+    let large = blocks.iter().filter(|blocks| **blocks * 512 > 1 << 20).count();
+    assert!(blocks.len() > 5 && large <= 1, "{blocks:?}");
 }

@@ -21,11 +21,11 @@ pub(super) enum Step {
     AppendToSegment,
     CreateSegment,
     CutSegment,
+    FinishSegment,
     Remove,
     Rename,
     Sync,
     SyncSegment,
-    Truncate,
     Write,
 }
 
@@ -145,8 +145,8 @@ impl Disk for FaultyDisk {
         self.run(Step::Sync, path, || FileSystem.sync(path), || Ok(()))
     }
 
-    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        self.run(Step::Truncate, path, || FileSystem.truncate(path, bytes), || Ok(()))
+    fn finish_segment(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.run(Step::FinishSegment, path, || FileSystem.finish_segment(path, bytes), || Ok(()))
     }
 }
 
@@ -170,5 +170,9 @@ impl Segment for FaultySegment {
 
     fn sync(&self) -> io::Result<()> {
         self.disk.run(Step::SyncSegment, &self.path, || self.inner.sync(), || Ok(()))
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.inner.give_back(bytes);
     }
 }
