@@ -20,6 +20,7 @@ use crate::client::ClientKeys;
 use crate::code::EnrolmentCode;
 use crate::config::{Config, ConfigRefusal};
 use crate::keys::{KeyError, KeyRing};
+use crate::noise::Noise;
 use crate::public::PublicService;
 use crate::rotation::RotationError;
 use crate::shared::{PublishError, Shared};
@@ -102,7 +103,9 @@ impl Authority {
             policies: ArcSwap::from_pointee(no_policies()?),
             client_keys: ClientKeys::default(),
             changing: tokio::sync::Mutex::default(),
+            publishing: tokio::sync::Mutex::default(),
             indexing: tokio::sync::Mutex::default(),
+            noise: Noise::default(),
             nonces,
             config: parts.config,
             store: parts.store,

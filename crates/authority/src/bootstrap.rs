@@ -21,6 +21,7 @@ pub(crate) async fn seed(shared: &Shared) -> Result<(), StartError> {
     if snapshot.issuer_keys.is_empty() {
         rotation::make_first(shared, &act(shared)).await?;
     }
+    rotation::destroy_ended(shared, &snapshot.issuer_keys)?;
     if snapshot.policy.version == 0 {
         let (act, text) = (act(shared), PolicySet::starter_text());
         shared.store.apply_policy(&act, text, "starter policies").await?;

@@ -65,12 +65,8 @@ pub(crate) async fn handle(shared: &Shared, body: &[u8]) -> Response<Body> {
         Ok(answer) => answer,
         Err(Unenrolled::Unavailable) => unavailable(),
         Err(Unenrolled::Refused) => {
-            let entry = Entry {
-                decision: Some(Decision::Deny),
-                reason: Some(ReasonCode::EnrolmentRefused.as_str().to_owned()),
-                ..shared.entry(Kind::IdentityEnrolmentRefused, now_ms)
-            };
-            if shared.note(&entry).await.is_err() {
+            let entry = shared.entry(Kind::IdentityEnrolmentRefused, now_ms);
+            if shared.note_refusal(entry, ReasonCode::EnrolmentRefused).await.is_err() {
                 return unavailable();
             }
             let description = "the code or its proof is not accepted";

@@ -22,6 +22,7 @@ mod http;
 mod indexer;
 mod introspect;
 mod keys;
+mod noise;
 mod proof;
 mod public;
 mod refresh;

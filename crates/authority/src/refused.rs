@@ -1,6 +1,6 @@
 //! How a public endpoint refuses: one journal entry, one answer.
 
-use attorn_audit::{Decision, Entry};
+use attorn_audit::Entry;
 use attorn_journal::JournalUnavailable;
 use attorn_net::Body;
 use attorn_oauth::error::{ErrorCode, TokenError};
@@ -72,13 +72,8 @@ impl From<KeyError> for Unserved {
 /// is answered with 503 and tells nothing.
 pub(crate) async fn answer(shared: &Shared, about: Entry, unserved: Unserved) -> Response<Body> {
     let Unserved::Refused(refused) = unserved else { return unavailable() };
-    let entry = Entry {
-        client_id: refused.client_id,
-        decision: Some(Decision::Deny),
-        reason: Some(refused.reason.as_str().to_owned()),
-        ..about
-    };
-    if shared.note(&entry).await.is_err() {
+    let entry = Entry { client_id: refused.client_id, ..about };
+    if shared.note_refusal(entry, refused.reason).await.is_err() {
         return unavailable();
     }
     let code = refused.error.code();

@@ -45,7 +45,9 @@ pub(crate) async fn rotate(
     shared.store.set_issuer_key_states(act, &states).await?;
     // Dies before this line: the next rotation adds the key that is missing.
     add(shared, act).await?;
-    Ok(shared.store.issuer_keys().await?)
+    let keys = shared.store.issuer_keys().await?;
+    destroy_ended(shared, &keys)?;
+    Ok(keys)
 }
 
 /// Every key is replaced, the pre-published one too: it lay beside the lost one. No older token
@@ -62,11 +64,22 @@ pub(crate) async fn emergency_rotate(
     // Dies before this line: older tokens are refused all the same, because their keys are gone.
     shared.store.raise_epoch(act).await?;
     add(shared, act).await?;
-    // Only now: a crash before would have left an active key without its file.
-    for key in now {
-        shared.keys.destroy(&key.kid)?;
+    let keys = shared.store.issuer_keys().await?;
+    destroy_ended(shared, &keys)?;
+    Ok(keys)
+}
+
+/// Removes the private parts of keys that only verify, or not even that. Called after the registry
+/// knows their end, so that no crash leaves an active key without its file; and at the start, for
+/// what a crash left over.
+pub(crate) fn destroy_ended(shared: &Shared, keys: &[IssuerKey]) -> Result<(), KeyError> {
+    for key in keys {
+        match key.state {
+            KeyState::Prepublished | KeyState::Active => {}
+            KeyState::Retired | KeyState::Removed => shared.keys.destroy(&key.kid)?,
+        }
     }
-    Ok(shared.store.issuer_keys().await?)
+    Ok(())
 }
 
 async fn add(shared: &Shared, act: &Act<'_>) -> Result<IssuerKey, RotationError> {

@@ -5,20 +5,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use attorn_audit::{Entry, Kind};
+use attorn_audit::{Decision, Entry, Kind};
 use attorn_jose::HeaderCache;
 use attorn_journal::{Durability, Journal, JournalUnavailable};
 use attorn_net::{Clock, Random};
 use attorn_oauth::nonce::NonceKey;
 use attorn_oauth::replay::ReplaySet;
 use attorn_policy::{PolicyErrors, PolicySet};
-use attorn_registry::{DecisionId, Published};
+use attorn_registry::{DecisionId, Published, ReasonCode};
 use attorn_store::index::AuditIndex;
 use attorn_store::{Act, Failure, Store, StoreError};
 
 use crate::Config;
 use crate::client::ClientKeys;
 use crate::keys::{KeyError, KeyRing};
+use crate::noise::Noise;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -38,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) header_cache: HeaderCache,
     /// One change at a time: what is checked against a snapshot must still hold when it is stored.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// One snapshot at a time, so that a slow one cannot undo the keys or policies of a newer one.
+    pub(crate) publishing: tokio::sync::Mutex<()>,
+    pub(crate) noise: Noise,
     /// One indexer at a time.
     pub(crate) indexing: tokio::sync::Mutex<()>,
 }
@@ -86,6 +90,23 @@ impl Shared {
         Ok(Recorded(()))
     }
 
+    /// Records a refusal that anybody can cause; beyond a rate it is only counted.
+    pub(crate) async fn note_refusal(
+        &self,
+        mut entry: Entry,
+        reason: ReasonCode,
+    ) -> Result<(), JournalUnavailable> {
+        entry.decision = Some(Decision::Deny);
+        entry.reason = Some(reason.as_str().to_owned());
+        let Some(suppressed) = self.noise.admit(reason, entry.time_ms / 1000) else {
+            return Ok(());
+        };
+        if suppressed > 0 {
+            entry.detail.insert("suppressed".to_owned(), suppressed.to_string());
+        }
+        self.note(&entry).await.map(|_recorded| ())
+    }
+
     /// Records an entry that takes rights away; works while the journal refuses all else.
     pub(crate) async fn record_emergency(
         &self,
@@ -97,6 +118,7 @@ impl Shared {
 
     /// Puts the registry as it is now in force.
     pub(crate) async fn publish(&self) -> Result<(), PublishError> {
+        let _alone = self.publishing.lock().await;
         let snapshot = self.store.load_snapshot(self.clock.now_ms()).await?;
         self.keys.load(&snapshot.issuer_keys)?;
         if self.policies.load().version() != snapshot.policy.version {

@@ -62,7 +62,10 @@ async fn redeem(
     let keys = shared.keys.in_use()?;
     let token =
         access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
-    let entry = issued(shared, &claims, &client, &key, now_ms);
+    let entry = Entry {
+        server: Some(server.id.to_string()),
+        ..issued(&claims, &client, &key, shared.entry(Kind::TokenIssued, now_ms))
+    };
     // If the process dies after this line, a token is on record that nobody holds.
     let recorded = shared.record(&entry).await?;
     Ok(answer(shared, &token, &claims, &recorded))
@@ -168,11 +171,10 @@ fn sole_grant(
 }
 
 fn issued(
-    shared: &Shared,
     claims: &AccessTokenClaims,
     client: &AuthenticatedClient,
     key: &ProvenKey,
-    now_ms: u64,
+    about: Entry,
 ) -> Entry {
     Entry {
         agent: Some(claims.client_id.to_string()),
@@ -186,7 +188,7 @@ fn issued(
         scope: Some(claims.scope.to_string()),
         subject: Some(claims.sub.clone()),
         token_jti: Some(claims.jti.clone()),
-        ..shared.entry(Kind::TokenIssued, now_ms)
+        ..about
     }
 }
 

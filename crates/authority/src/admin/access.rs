@@ -1,5 +1,6 @@
 //! Why a call was decided as it was, and whether it would pass now.
 
+use attorn_audit::Kind;
 use attorn_policy::{Operation, Outcome, Request, Step, explain};
 use attorn_registry::{AgentId, McpServer, ScopeSet, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -82,16 +83,18 @@ pub(crate) async fn can_i(context: Context, asked: CallAsked) -> Result<Explanat
 /// are judged without.
 pub(crate) async fn explain_decision(context: Context) -> Result<Explanation, Refusal> {
     let entries = entries_of_decision(&context, context.segment("decision")).await?;
-    let entry = entries
+    // The token of the call was decided on as well; its issuance tells what it held.
+    let (issued, own): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| entry.kind == Kind::TokenIssued);
+    let token_scope = issued.iter().find_map(|entry| ScopeSet::parse(entry.scope.as_deref()?).ok());
+    let entry = own
         .into_iter()
-        // The token of the call was decided on as well; it names no server.
         .find(|entry| entry.decision.is_some() && entry.server.is_some())
         .ok_or(Refusal::Missing(Missing::Decision))?;
     let agent_text = entry.agent.as_ref().or(entry.client_id.as_ref());
     let agent = context.agent(agent_text.map_or("", String::as_str))?;
     let server = context.server(entry.server.as_deref().unwrap_or_default())?;
     let tool = entry.tool.clone().unwrap_or_default();
-    let token_scope = entry.scope.as_deref().and_then(|scope| ScopeSet::parse(scope).ok());
     let call = Call { agent: &agent.id, server, tool: &tool, arguments: None };
     let steps =
         steps(&context.shared, &context.snapshot, &call, token_scope.as_ref(), context.now_s());

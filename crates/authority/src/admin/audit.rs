@@ -31,7 +31,7 @@ pub(crate) struct EntryView {
 pub(crate) struct EntryFilter {
     /// Name or identifier.
     agent: Option<String>,
-    /// Name of the server.
+    /// Name or identifier.
     server: Option<String>,
     tool: Option<String>,
     /// Such as `call.decided`.
@@ -189,7 +189,6 @@ impl EntryFilter {
                 Err(_) => text,
             }),
             server: self.server.map(|text| match context.server(&text) {
-                Ok(server) if server.is_builtin() => server.name.to_string(),
                 Ok(server) => server.id.to_string(),
                 Err(_) => text,
             }),

@@ -136,6 +136,7 @@ impl Operator {
     /// Adds who asks, with which credentials, and what allows it.
     pub(crate) fn describe(&self, entry: Entry) -> Entry {
         Entry {
+            agent: Some(self.id.to_string()),
             by: Some(self.name.clone()),
             class: Some(self.permit.class().as_str().to_owned()),
             client_id: Some(self.id.to_string()),

@@ -29,8 +29,9 @@ pub(crate) async fn handle(
     let decision_id = shared.new_decision_id().to_string();
     let about = Entry {
         decision_id: Some(decision_id.clone()),
-        method: Some(operation.row().id.to_owned()),
-        server: Some(super::SERVER_NAME.to_owned()),
+        method: Some(operation.row().method.as_str().to_owned()),
+        server: snapshot.server_named(super::SERVER_NAME).map(|server| server.id.to_string()),
+        tool: Some(operation.row().id.to_owned()),
         ..shared.entry(Kind::AdminRefused, now_ms)
     };
     let admitted = guard::admit(&shared, &snapshot, operation, &head, now_ms / 1000);
@@ -110,14 +111,9 @@ async fn unadmitted(
     about: Entry,
     refusal: &Unadmitted,
 ) -> Response<Body> {
-    let entry = Entry {
-        decision: Some(Decision::Deny),
-        kind: refusal.kind(),
-        reason: Some(refusal.reason().as_str().to_owned()),
-        ..about
-    };
-    let decision_id = entry.decision_id.clone().unwrap_or_default();
-    if shared.note(&entry).await.is_err() {
+    let decision_id = about.decision_id.clone().unwrap_or_default();
+    let entry = Entry { kind: refusal.kind(), ..about };
+    if shared.note_refusal(entry, refusal.reason()).await.is_err() {
         return Refusal::JournalUnavailable.answer(&decision_id);
     }
     fresh_nonce(shared, refusal.answer(shared, operation, &decision_id))

@@ -5,7 +5,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::world::{ADMIN, CRM, Client, World, method_of};
+use crate::world::{ADMIN, CRM, Client, World};
 
 fn some_segments(operation: Operation) -> Vec<&'static str> {
     vec!["x"; operation.row().path.matches('{').count()]
@@ -16,7 +16,7 @@ async fn no_operation_is_open_to_strangers() {
     let world = World::new().await;
     for operation in Operation::ALL {
         let path = operation.path_of(&some_segments(*operation));
-        let request = Request::builder().method(method_of(*operation)).uri(path);
+        let request = Request::builder().method(operation.row().method.as_str()).uri(path);
         let answer = world.admin(request.body(Full::default()).unwrap()).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", operation.row().id);
         let challenge = answer.headers["www-authenticate"].to_str().unwrap();
@@ -136,7 +136,7 @@ async fn a_change_is_recorded_before_and_after() {
     };
     let (intent, fact) = (at("admin.changed"), at("identity.registered"));
     assert!(intent < fact);
-    assert_eq!(entries[intent]["method"], "owner.create");
+    assert_eq!(entries[intent]["tool"], "owner.create");
     assert_eq!(entries[intent]["scope"], "write:owner.create");
     assert_eq!(entries[intent]["decision_id"], entries[fact]["decision_id"]);
     assert_eq!(entries[fact]["owner"], made["id"]);

@@ -249,7 +249,7 @@ impl World {
     ) -> Answer {
         let path = operation.path_of(segments);
         let nonce = self.nonce(client).await;
-        let method = method_of(operation);
+        let method = operation.row().method.as_str();
         let proof =
             self.proof_for(client, (method, &format!("{ADMIN}{path}")), Some(token), Some(&nonce));
         let body = if method == "GET" { String::new() } else { body.to_string() };
@@ -352,13 +352,6 @@ impl Answer {
     /// Status and `error` together.
     pub(crate) fn refusal(&self) -> (u16, &str) {
         (self.status.as_u16(), self.body["error"].as_str().unwrap_or_default())
-    }
-}
-
-pub(crate) fn method_of(operation: Operation) -> &'static str {
-    match operation.row().method {
-        attorn_authority::Method::Get => "GET",
-        attorn_authority::Method::Post => "POST",
     }
 }
 
