@@ -56,11 +56,15 @@ impl ToolObserver {
         Self(Arc::new(seen))
     }
 
-    /// Reports those of `tools` that `snapshot` does not know as they are.
-    pub(crate) fn report(&self, snapshot: &Snapshot, id: &ServerId, tools: &[ToolDefinition]) {
+    /// Reports those of `tools` that `snapshot` does not know as they are, or that look other than
+    /// in the last report: the snapshot may not have heard of that one yet.
+    pub(crate) fn report(&self, snapshot: &Snapshot, behind: &Behind, tools: &[ToolDefinition]) {
+        let id = &behind.id;
         let Some(server) = snapshot.server(id) else { return };
         let new = tools.iter().filter(|tool| {
-            server.tools.get(&tool.name).is_none_or(|known| known.digest != tool.digest)
+            let known = server.tools.get(&tool.name);
+            let is_known = known.is_some_and(|known| known.digest == tool.digest);
+            behind.note_report(tool, is_known) || !is_known
         });
         let tools: Vec<ObservedTool> = new.map(observed).collect();
         if !tools.is_empty() {
@@ -106,7 +110,7 @@ impl Inner {
         if behind.failed_lately() {
             return Err(UpstreamFailure::Unreachable);
         }
-        let seen = behind.first_seen.get_or_try_init(|| self.learn(&behind, server)).await;
+        let seen = behind.first_seen.get_or_try_init(|| self.learn(&behind)).await;
         behind.note_failure(seen.is_err());
         seen?;
         Ok(behind)
@@ -122,7 +126,7 @@ impl Inner {
         let _asked = behind.older_seen.set(()).is_ok();
         if let Ok(Ok(tools)) = listed {
             behind.add_seen(&tools, false);
-            self.observer.report(&self.views.current().snapshot, &behind.id, &tools);
+            self.observer.report(&self.views.current().snapshot, behind, &tools);
         }
         if let Some(session) = behind.own_session.swap(None) {
             self.close_own(behind, &session).await;
@@ -139,16 +143,12 @@ impl Inner {
     }
 
     /// Asks for era and tools, and reports what is new.
-    pub(crate) async fn learn(
-        &self,
-        behind: &Behind,
-        server: &McpServer,
-    ) -> Result<(), UpstreamFailure> {
+    pub(crate) async fn learn(&self, behind: &Behind) -> Result<(), UpstreamFailure> {
         let (era, tools) = tokio::time::timeout(LEARN_WITHIN, self.ask(behind))
             .await
             .map_err(|_late| UpstreamFailure::Timeout)??;
         behind.replace_seen(&era, &tools);
-        self.observer.report(&self.views.current().snapshot, &server.id, &tools);
+        self.observer.report(&self.views.current().snapshot, behind, &tools);
         Ok(())
     }
 

@@ -125,7 +125,7 @@ impl Gateway {
         let view = self.0.views.current();
         let server = view.server(server).ok_or(ListError::ServerUnknown)?;
         let behind = self.0.servers.behind(server).ok_or(ListError::ServerUnknown)?;
-        self.0.learn(&behind, server).await.map_err(|_failure| ListError::Unreachable)?;
+        self.0.learn(&behind).await.map_err(|_failure| ListError::Unreachable)?;
         let _first = behind.first_seen.set(()).is_ok();
         self.0.seen_older(&behind).await;
         Ok(())
@@ -148,10 +148,7 @@ impl Inner {
     pub(crate) fn relist(&self, behind: &Arc<Behind>) {
         let (Some(gateway), behind) = (self.itself.upgrade(), Arc::clone(behind)) else { return };
         drop(tokio::spawn(async move {
-            let view = gateway.views.current();
-            if let Some(server) = view.snapshot.server(&behind.id) {
-                let _learned = gateway.learn(&behind, server).await.is_ok();
-            }
+            let _learned = gateway.learn(&behind).await.is_ok();
         }));
     }
 }
@@ -186,7 +183,7 @@ async fn list_all(gateway: &Arc<Inner>) {
 async fn list_one(gateway: &Inner, server: &attorn_registry::McpServer) {
     let Some(behind) = gateway.servers.behind(server) else { return };
     let listed = if behind.first_seen.initialized() {
-        gateway.learn(&behind, server).await
+        gateway.learn(&behind).await
     } else {
         gateway.seen_server(server).await.map(drop)
     };

@@ -13,7 +13,7 @@ use attorn_mcp::emit::{self, Relabel};
 use attorn_mcp::list::{ListKind, ListPage, make_private};
 use attorn_mcp::{
     MethodClass, NotificationKind, Outcome as Answer, Request, RequestId, ResultKind, Revision,
-    ServerMessage, ServerNotification, ServerRequest, ServerResponse, UpstreamError,
+    ServerMessage, ServerNotification, ServerRequest, ServerResponse, UpstreamError, UpstreamFault,
     parse_server_message, result_kind, upstream_integer,
 };
 use attorn_policy::Operation;
@@ -76,8 +76,16 @@ impl Relay {
     ) -> Result<Step, UpstreamFailure> {
         let document =
             attorn_json::parse(message, &Limits::MESSAGE).map_err(|_| UpstreamFailure::Protocol)?;
-        let parsed = parse_server_message(&document, self.revision)
-            .map_err(|_| UpstreamFailure::Protocol)?;
+        let parsed = match parse_server_message(&document, self.revision) {
+            Ok(parsed) => parsed,
+            // MCP 2026-07-28, Streamable HTTP, Receiving Messages: servers ask nothing there. The
+            // question is dropped; the answer that was asked for may still come.
+            Err(UpstreamFault::RequestFromServer) => {
+                tracing::warn!(server = %self.behind.id, "a question of the server was dropped");
+                return Ok(Step::Drop);
+            }
+            Err(_) => return Err(UpstreamFailure::Protocol),
+        };
         match (parsed, request) {
             (ServerMessage::Response(response), Some(request)) => self.response(&response, request),
             // An answer where nothing was asked.
@@ -193,7 +201,7 @@ impl Relay {
         let tools = definitions(page);
         self.behind.add_seen(&tools, self.revision.is_modern());
         let view = self.gateway.views.current();
-        self.gateway.observer.report(&view.snapshot, &server.id, &tools);
+        self.gateway.observer.report(&view.snapshot, &self.behind, &tools);
         let approved = |name: &str, digest: &[u8; 32]| {
             let known = server.tools.get(name).and_then(|tool| tool.approved.as_ref());
             known.is_some_and(|known| known.digest == *digest)

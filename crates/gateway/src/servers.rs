@@ -31,6 +31,8 @@ pub(crate) struct Behind {
     pub(crate) own_session: ArcSwapOption<UpstreamSession>,
     seen: ArcSwap<Seen>,
     failed: Mutex<Option<Instant>>,
+    /// Digests last reported, by name, as long as the registry may not know them.
+    reported: Mutex<HashMap<String, [u8; 32]>>,
     spec: UpstreamSpec,
     last_id: AtomicU64,
 }
@@ -71,6 +73,7 @@ impl Behind {
             own_session: ArcSwapOption::empty(),
             seen: ArcSwap::from_pointee(Seen::default()),
             failed: Mutex::new(None),
+            reported: Mutex::default(),
             spec: server.upstream.clone(),
             last_id: AtomicU64::new(0),
         }
@@ -117,6 +120,17 @@ impl Behind {
     pub(crate) fn failed_lately(&self) -> bool {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|at| at.elapsed() < PAUSE)
+    }
+
+    /// Notes a definition that is being compared with the registry; says whether it looks other
+    /// than when it was last reported.
+    pub(crate) fn note_report(&self, tool: &ToolDefinition, is_known: bool) -> bool {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = reported.get(&tool.name).copied();
+        if last.is_some() || !is_known {
+            reported.insert(tool.name.clone(), tool.digest);
+        }
+        last.is_some_and(|last| last != tool.digest)
     }
 
     pub(crate) fn note_failure(&self, failed: bool) {

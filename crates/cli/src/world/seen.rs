@@ -12,6 +12,7 @@ use attorn_journal::{Durability, Journal};
 use attorn_net::Shutdown;
 use attorn_registry::{LifeCycle, Published};
 use attorn_store::{Act, SeenTool, Store};
+use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::outside::causes;
@@ -22,17 +23,23 @@ use super::state::State;
 pub(super) fn observer(state: &State, authority: &Authority) -> ToolObserver {
     let (store, journal) = (state.store.clone(), state.journal.clone());
     let authority = authority.clone();
-    ToolObserver::new(move |seen| {
-        let (store, journal, authority) = (store.clone(), journal.clone(), authority.clone());
-        // Called from request handlers: they do not wait for the database.
-        tokio::spawn(async move {
+    let (sender, mut waiting) = mpsc::unbounded_channel();
+    // One after the other: of two looks at a tool the later one counts.
+    tokio::spawn(async move {
+        while let Some(seen) = waiting.recv().await {
             if let Err(error) = record(&store, &journal, seen).await {
                 tracing::error!(error = causes(error.as_ref()), "seen tools are not recorded");
             }
             if let Err(error) = authority.publish().await {
                 tracing::error!(error = causes(&error), "seen tools are not in force");
             }
-        });
+        }
+    });
+    // Called from request handlers: they do not wait for the database.
+    ToolObserver::new(move |seen| {
+        if sender.send(seen).is_err() {
+            tracing::error!("seen tools are not recorded");
+        }
     })
 }
 
