@@ -37,7 +37,16 @@ pub fn everything() -> Result<(), StepFailed> {
     documents::run()?;
     negative::run(None)?;
     crash::run(20)?;
+    other_verifier()?;
     interop::run()?;
     conformance::run(true)?;
     bench::run(1, false)
+}
+
+/// Go's own transparency log packages judge a journal of ours, and four that were tampered with.
+///
+/// # Errors
+/// When Go refuses the good one or accepts a bad one.
+pub fn other_verifier() -> Result<(), StepFailed> {
+    run("sh", &["tests/interop/go-tlog/run.sh"])
 }

@@ -211,7 +211,7 @@ impl Installation {
             .args(["--listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log_file(&self.folder.join("connect.log"))?)
             .spawn()
             .map_err(|source| StepFailed::Start { command: "attorn connect".to_owned(), source })?;
         let output = child.stdout.take().ok_or_else(nothing)?;
@@ -221,7 +221,11 @@ impl Installation {
         });
         match url {
             Some(url) => Ok(Connect { url, child }),
-            None => Err(StepFailed::Check("`attorn connect --listen` printed no URL".to_owned())),
+            None => {
+                let said = std::fs::read_to_string(self.folder.join("connect.log"));
+                let said = said.unwrap_or_default();
+                Err(StepFailed::Check(format!("`attorn connect --listen` printed no URL: {said}")))
+            }
         }
     }
 
@@ -317,9 +321,7 @@ fn config_text(
 }
 
 fn spawn(folder: &Path) -> Result<Child, StepFailed> {
-    let log = folder.join("serve.log");
-    let open = std::fs::OpenOptions::new().create(true).append(true).open(&log);
-    let log = open.map_err(|source| StepFailed::File { path: log, source })?;
+    let log = log_file(&folder.join("serve.log"))?;
     let copy =
         log.try_clone().map_err(|source| StepFailed::File { path: folder.into(), source })?;
     Command::new(binary())
@@ -330,6 +332,11 @@ fn spawn(folder: &Path) -> Result<Child, StepFailed> {
         .stderr(copy)
         .spawn()
         .map_err(|source| StepFailed::Start { command: "attorn serve".to_owned(), source })
+}
+
+fn log_file(path: &Path) -> Result<std::fs::File, StepFailed> {
+    let open = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    open.map_err(|source| StepFailed::File { path: path.to_path_buf(), source })
 }
 
 /// A loopback port that was free a moment ago.

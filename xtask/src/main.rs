@@ -50,6 +50,8 @@ enum Task {
     },
     /// Other people's servers behind Attorn, other people's clients in front
     Interop,
+    /// Go's transparency log packages judge a journal of ours
+    GoTlog,
     /// Mutated vectors against every parser
     FuzzSmoke {
         /// For each parser
@@ -110,6 +112,10 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             setup::everything()?;
             interop::build_binary()?;
             interop::run()
+        }
+        Task::GoTlog => {
+            setup::everything()?;
+            ci::other_verifier()
         }
         Task::FuzzSmoke { seconds } => fuzz::smoke(*seconds),
         Task::Bench { seconds } => bench::run(*seconds, true),
