@@ -106,3 +106,13 @@ Examples:
   attorn can-i billing-agent crm/get_invoice   exit code 0 yes, 1 no
 
 Exit codes: 0 yes, 1 no, 2 usage, 3 cannot reach, 4 integrity broken.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -13,6 +13,7 @@ mod exit;
 mod files;
 mod json;
 mod logging;
+mod names;
 mod output;
 mod outside;
 mod profile;

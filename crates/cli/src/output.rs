@@ -93,9 +93,10 @@ fn new_table() -> Table {
 
 fn table(rows: &[Value], columns: &[&str]) -> String {
     let mut table = new_table();
-    table.set_header(columns.iter().map(|column| column.to_uppercase().replace('_', " ")));
+    table.set_header(columns.iter().map(|column| label(column).to_uppercase()));
     for row in rows {
-        table.add_row(columns.iter().map(|column| cell(row.get(column).unwrap_or(&Value::Null))));
+        let cells = columns.iter().map(|name| named(name, row.get(name).unwrap_or(&Value::Null)));
+        table.add_row(cells.map(|text| text.replace('\n', " ")));
     }
     table.trim_fmt()
 }
@@ -105,10 +106,26 @@ fn members(object: &Value) -> String {
     let mut table = new_table();
     for (name, value) in map {
         if !value.is_null() {
-            table.add_row([name.replace('_', " "), cell(value)]);
+            table.add_row([label(name), named(name, value)]);
         }
     }
     table.trim_fmt()
+}
+
+/// `expires_s` is `expires` to a reader who sees a date below it.
+fn label(name: &str) -> String {
+    let name = name.strip_suffix("_s").or_else(|| name.strip_suffix("_ms")).unwrap_or(name);
+    name.replace('_', " ")
+}
+
+/// A member as text; moments are told as dates, texts of several lines keep them.
+pub(crate) fn named(name: &str, value: &Value) -> String {
+    match (value.as_u64(), value.as_str()) {
+        (Some(time_s), _) if name.ends_with("_s") => date_time(time_s.saturating_mul(1000)),
+        (Some(time_ms), _) if name.ends_with("_ms") => date_time(time_ms),
+        (_, Some(text)) => text.lines().map(clean).collect::<Vec<_>>().join("\n"),
+        (_, _) => cell(value),
+    }
 }
 
 /// One value as text for a terminal.
@@ -171,6 +188,14 @@ mod tests {
     fn a_terminal_gets_no_control_characters() {
         assert_eq!(clean("a\u{1b}[2Jb\u{202e}c"), "a\u{fffd}[2Jb\u{fffd}c");
         assert_eq!(clean("plain text"), "plain text");
+    }
+
+    #[test]
+    fn moments_are_dates() {
+        assert_eq!(named("created_s", &json!(1_790_932_447)), "2026-10-02 09:14:07Z");
+        assert_eq!(named("entries", &json!(7)), "7");
+        assert_eq!(named("note", &json!("a\nb\u{1b}")), "a\nb\u{fffd}");
+        assert_eq!(label("expires_s"), "expires");
     }
 
     #[test]

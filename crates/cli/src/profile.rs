@@ -31,6 +31,9 @@ pub(crate) struct Identity {
     /// Where the admin API is; operators only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admin_url: Option<String>,
+    /// Where servers are found that were granted after the enrolment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway_url: Option<String>,
     /// PEM file of the certificate authorities to trust instead of the public ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) roots: Option<PathBuf>,

@@ -13,6 +13,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use attorn_authority::Authority;
 use attorn_gateway::{Gateway, ToolObserver};
@@ -115,8 +116,22 @@ impl World {
     pub(crate) async fn stop(mut self) {
         self.shutdown.start();
         while self.serving.join_next().await.is_some() {}
+        self.last_outcomes().await;
         drop(self.authority);
         self.state.close().await;
+    }
+
+    /// A call that the stop cut off records its outcome in a task of its own: the journal stays
+    /// open until nothing comes any more.
+    async fn last_outcomes(&self) {
+        let mut size = self.state.journal.size();
+        for _ in 0..OUTCOME_PAUSES_MAX {
+            tokio::time::sleep(OUTCOME_PAUSE).await;
+            let grown = self.state.journal.size();
+            if std::mem::replace(&mut size, grown) == grown {
+                return;
+            }
+        }
     }
 }
 
@@ -172,3 +187,6 @@ fn child_environment() -> BTreeMap<String, String> {
     let names = attorn_gateway::Config::CHILD_VARIABLES.into_iter();
     names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
 }
+
+const OUTCOME_PAUSE: Duration = Duration::from_millis(100);
+const OUTCOME_PAUSES_MAX: usize = 10;

@@ -13,8 +13,7 @@ use serde_json::Value;
 use crate::admin::{Admin, Operation};
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
-use crate::json::{member, set};
-use crate::output::date_time;
+use crate::json::set;
 use crate::progress::Progress;
 
 pub(crate) use trace::tree;
@@ -163,18 +162,4 @@ async fn export(admin: &Admin, filter: &Filter, to: &Path) -> Result<Exit, Failu
     admin.output.say(&format!("wrote {} bytes to {}", bundle.len(), to.display()));
     admin.output.say(&format!("next: attorn audit verify {}", to.display()));
     Ok(Exit::Yes)
-}
-
-/// The logged entry of a search hit, which may stand beside its index or inside `entry`.
-pub(crate) fn entry_of(item: &Value) -> &Value {
-    item.get("entry").unwrap_or(item)
-}
-
-/// A search hit as one flat row with a readable time.
-fn row(item: &Value) -> Value {
-    let mut row = entry_of(item).clone();
-    let time = date_time(member(&row, "time_ms").as_u64().unwrap_or_default());
-    set(&mut row, "time", time);
-    set(&mut row, "index", member(item, "index").clone());
-    row
 }

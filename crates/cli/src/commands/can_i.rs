@@ -41,6 +41,5 @@ pub(crate) async fn run(context: &Context, args: CanIArgs) -> Result<Exit, Failu
         "arguments": arguments,
     });
     let answer = admin.post_read(Operation::AccessCanI, body).await?;
-    let headline = format!("{} -> {}/{}", args.agent, args.target.server, args.target.tool);
-    Ok(show_steps(context, &headline, &answer))
+    Ok(show_steps(context, "(now)", &answer))
 }

@@ -178,11 +178,8 @@ pub(crate) fn resource_of(identity: &Identity, target: &str) -> Result<String, F
     if let Some(known) = identity.servers.iter().find(|server| server.name == target) {
         return Ok(known.resource.clone());
     }
-    // Registered after the enrolment: its address follows the form of the others.
-    let sibling = identity.servers.iter().find_map(|server| {
-        server.resource.strip_suffix(&format!("/{}/mcp", server.name)).map(str::to_owned)
-    });
-    match sibling {
+    // Granted after the enrolment.
+    match &identity.gateway_url {
         Some(gateway) => Ok(format!("{gateway}/{target}/mcp")),
         None => Err(Failure::usage(format!("the address of `{target}` is not known here"))
             .next("attorn connect https://GATEWAY/SERVER/mcp")),
@@ -203,6 +200,7 @@ mod tests {
             client_id: "agt_1".into(),
             name: "a".into(),
             admin_url: None,
+            gateway_url: Some("https://gw.example".into()),
             roots: None,
             servers: vec![known],
         };
@@ -213,6 +211,8 @@ mod tests {
         check("time", "https://gw.example/time/mcp");
         check("https://other.example/x/mcp", "https://other.example/x/mcp");
         let empty = Identity { servers: Vec::new(), ..identity };
-        assert!(resource_of(&empty, "crm").is_err());
+        assert_eq!(resource_of(&empty, "crm").ok().as_deref(), Some("https://gw.example/crm/mcp"));
+        let lost = Identity { gateway_url: None, ..empty };
+        assert!(resource_of(&lost, "crm").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use attorn_connect::discovery;
+use attorn_connect::{World, discovery};
 use attorn_jose::{Algorithm, SigningKey, SigningKeyError};
 use attorn_oauth::enrolment::{NewEnrolment, new_enrolment};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::args::Change;
 use crate::clock;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
@@ -38,6 +39,8 @@ pub(crate) struct EnrollArgs {
     /// PEM file of certificate authorities to trust instead of the public ones
     #[arg(long, value_name = "FILE")]
     pub(crate) roots: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) change: Change,
 }
 
 /// The algorithms of a key made here.
@@ -55,6 +58,13 @@ Examples:
   attorn agent enroll --url http://127.0.0.1:7800 --code - --key-type es256 < code.txt";
 
 pub(crate) async fn run(context: &Context, args: EnrollArgs) -> Result<Exit, Failure> {
+    if args.change.dry_run {
+        let world = connect_world(args.roots.as_deref())?;
+        authority_of(&world, &args.url).await?;
+        let folder = context.profile.display();
+        context.output.say(&format!("would make a key in {folder} and redeem the code"));
+        return Ok(Exit::Yes);
+    }
     let code = Zeroizing::new(args.code.read()?);
     let request = Enrolment { issuer: &args.url, code: &code, key_type: args.key_type };
     let enrolled = enroll(&request, args.roots.as_deref(), &context.profile).await?;
@@ -92,6 +102,7 @@ struct Answer {
     kind: String,
     issuer: String,
     admin_url: Option<String>,
+    gateway_url: Option<String>,
     #[serde(default)]
     servers: Vec<KnownServer>,
 }
@@ -114,6 +125,7 @@ pub(crate) async fn enroll(
         client_id: answer.client_id,
         name: answer.name,
         admin_url: answer.admin_url,
+        gateway_url: answer.gateway_url,
         roots: roots.map(Path::to_owned),
         servers: answer.servers,
     };
@@ -146,16 +158,20 @@ fn new_key(key_type: KeyType) -> Result<SigningKey, Failure> {
     }
 }
 
+/// The metadata must name the same issuer: a code is not given to somebody else.
+async fn authority_of(world: &World, issuer: &str) -> Result<(), Failure> {
+    let found = discovery::authorization_server(world, issuer).await;
+    let unreachable = |e| Failure::unreachable(causes(&e)).next(format!("attorn doctor {issuer}"));
+    found.map(drop).map_err(unreachable)
+}
+
 async fn redeem(
     request: &Enrolment<'_>,
     roots: Option<&Path>,
     key: &SigningKey,
 ) -> Result<Answer, Failure> {
     let world = connect_world(roots)?;
-    // The metadata must name the same issuer: a code is not given to somebody else.
-    discovery::authorization_server(&world, request.issuer).await.map_err(|e| {
-        Failure::unreachable(causes(&e)).next(format!("attorn doctor {}", request.issuer))
-    })?;
+    authority_of(&world, request.issuer).await?;
     let jti = attorn_jose::base64url(&clock::random::<16>());
     let proof = new_enrolment(
         key,

@@ -7,7 +7,7 @@ use crate::admin::{Admin, Operation, items};
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::json::{member, text};
-use crate::output::cell;
+use crate::output::{cell, clean};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  attorn explain dec_…\n  attorn explain --last")]
@@ -51,31 +51,50 @@ pub(crate) fn show_steps(context: &Context, headline: &str, answer: &Value) -> E
         None => member(answer, "allowed") == true,
     };
     let exit = if permitted { Exit::Yes } else { Exit::No };
-    if context.output.is_machine() {
-        context.output.object(answer);
+    let output = context.output;
+    if output.is_machine() {
+        output.object(answer);
         return exit;
     }
     let verdict = if permitted { "PERMITTED" } else { "DENIED" };
-    context.output.say(&format!("{verdict}  {}", cell(&Value::from(headline))));
-    for step in member(answer, "steps").as_array().into_iter().flatten() {
-        context.output.say(&format!(
+    let [agent, server, tool] = ["agent", "server", "tool"].map(|name| cell(member(answer, name)));
+    output.say(&format!("{verdict}  {agent} -> {server}/{tool}  {headline}"));
+    let steps = member(answer, "steps").as_array().map_or(&[][..], Vec::as_slice);
+    for step in steps {
+        output.say(&format!(
             "{:>2} {:<13} {:<14} {}",
             cell(member(step, "number")),
             cell(member(step, "name")),
-            outcome(member(step, "outcome")),
+            words(text(step, "outcome").unwrap_or_default()),
             cell(member(step, "detail")),
         ));
     }
     if let Some(reason) = text(answer, "reason") {
-        context.output.say(&format!("reason: {reason}"));
+        output.say(&format!("reason: {}", clean(reason)));
+    }
+    let failed = steps.iter().find(|step| text(step, "outcome") == Some("fail"));
+    if let Some(next) = failed.and_then(|step| next_command(step, [&agent, &server, &tool])) {
+        output.say(&format!("next: {next}"));
     }
     exit
 }
 
+/// What an owner would type to change the outcome of the first failed step.
+fn next_command(step: &Value, [agent, server, tool]: [&str; 3]) -> Option<String> {
+    match text(step, "name")? {
+        "agent" => Some(format!("attorn agent show {agent}")),
+        "server" => Some(format!("attorn server show {server}")),
+        "lock" => Some("attorn lock list".to_owned()),
+        "tool" => Some(format!("attorn tools diff {server}/{tool}")),
+        "scope" => Some(format!("attorn grant create {agent} {server} CLASS:{tool}")),
+        "policy" => Some("attorn policy show".to_owned()),
+        _ => None,
+    }
+}
+
 /// The words of the funnel for a step's outcome.
-fn outcome(outcome: &Value) -> &str {
-    match outcome.as_str().unwrap_or_default() {
-        "ok" => "ok",
+fn words(outcome: &str) -> &str {
+    match outcome {
         "fail" => "FAIL",
         "would_deny" => "would deny",
         "would_pass" => "would pass",

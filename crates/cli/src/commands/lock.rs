@@ -5,11 +5,12 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::admin::{Admin, Operation};
+use crate::admin::{Admin, Operation, items};
 use crate::args::Change;
 use crate::clock;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
+use crate::json::{member, set, text};
 use crate::values::{Seconds, ToolRef};
 
 #[derive(Debug, Subcommand)]
@@ -113,15 +114,32 @@ pub(crate) async fn run(context: &Context, command: LockCommand) -> Result<Exit,
             });
             admin.change(Operation::LockCreate, &[], body, args.change).await
         }
-        LockCommand::List => {
-            let columns = ["id", "target", "reason", "by", "expires_s", "lifted_s"];
-            admin.list(Operation::LockList, &[], &[], &columns).await
-        }
+        LockCommand::List => list(&admin).await,
         LockCommand::Lift { lock, reason, change } => {
             let body = json!({ "reason": reason });
             admin.change(Operation::LockLift, &[&lock], body, change).await
         }
     }
+}
+
+async fn list(admin: &Admin) -> Result<Exit, Failure> {
+    let answer = admin.read(Operation::LockList, &[], &[]).await?;
+    let mut locks = items(&answer).to_vec();
+    if !admin.output.is_machine() {
+        for lock in &mut locks {
+            let target = as_typed(member(lock, "target"));
+            set(lock, "target", target);
+        }
+    }
+    admin.output.list(&locks, &["id", "target", "holds", "reason", "by", "expires_s", "lifted_s"]);
+    Ok(Exit::Yes)
+}
+
+/// The target as `lock create` takes it.
+fn as_typed(target: &Value) -> String {
+    let parts = ["kind", "agent", "grant", "jkt", "owner", "server", "jti", "tool"];
+    let given = parts.iter().filter_map(|part| text(target, part));
+    given.collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -132,6 +150,7 @@ mod tests {
     fn targets() {
         let tool: LockedThing = "tool/crm/export".parse().unwrap();
         assert_eq!(tool.to_json(), json!({ "kind": "tool", "server": "crm", "tool": "export" }));
+        assert_eq!(as_typed(&tool.to_json()), "tool/crm/export");
         for wrong in ["agent", "agent/", "tool/crm", "person/x"] {
             assert!(wrong.parse::<LockedThing>().is_err(), "{wrong}");
         }

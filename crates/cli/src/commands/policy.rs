@@ -51,7 +51,9 @@ pub(crate) enum PolicyCommand {
     /// Put an earlier version in force again
     #[command(after_help = "Example:\n  attorn policy rollback 3 --reason \"refused too much\"")]
     Rollback {
-        version: u64,
+        /// Its number in the history
+        #[arg(value_name = "VERSION")]
+        number: u64,
         /// Why; recorded
         #[arg(long)]
         reason: String,
@@ -87,8 +89,8 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
             let columns = ["version", "by", "reason", "created_s"];
             Admin::open(context).await?.list(Operation::PolicyHistory, &[], &[], &columns).await
         }
-        PolicyCommand::Rollback { version, reason, change } => {
-            let body = json!({ "version": version, "reason": reason });
+        PolicyCommand::Rollback { number, reason, change } => {
+            let body = json!({ "version": number, "reason": reason });
             Admin::open(context).await?.change(Operation::PolicyRollback, &[], body, change).await
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::{ATTORN, Connected, Folder, Serving, write_config};
 
 /// An administrator, the sample server with approved tools, and an agent that may read.
-fn installed(folder: &Folder) -> Serving {
+pub(crate) fn installed(folder: &Folder) -> Serving {
     let issuer = write_config(folder);
     folder.attorn(&["init"]).expect(0);
     let serving = Serving::start(folder);

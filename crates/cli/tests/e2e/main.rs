@@ -4,7 +4,10 @@
 #![expect(clippy::indexing_slicing, reason = "answers are read like JSON")]
 #![expect(clippy::panic, reason = "a helper fails its test by panicking")]
 
+mod administration;
 mod commands;
 mod dev;
 mod journey;
 mod support;
+mod tls;
+mod wrap;

@@ -2,26 +2,33 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::admin::{Admin, Operation, items};
 use crate::exit::{Exit, Failure};
 use crate::json::member;
-use crate::output::cell;
+use crate::names::Names;
+use crate::output::named;
 use crate::signals::Signals;
 
-use super::{Filter, row};
+use super::Filter;
+use super::search::COLUMNS;
 
 pub(super) async fn run(admin: &Admin, filter: &Filter) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let mut next: Option<u64> = None;
+    let names =
+        if admin.output.is_machine() { Names::default() } else { Names::load(admin).await? };
     loop {
         let mut query = filter.query();
         query.push(("from_index", next.map(|index| index.to_string())));
         let answer = admin.read(Operation::AuditSearch, &[], &query).await?;
         let mut entries = items(&answer).to_vec();
         entries.sort_by_key(|entry| member(entry, "index").as_u64());
-        for entry in &entries {
+        for entry in &mut entries {
             let index = member(entry, "index").as_u64().unwrap_or_default();
             next = Some(next.unwrap_or_default().max(index.saturating_add(1)));
+            names.put_into(entry);
             show(admin, entry);
         }
         tokio::select! {
@@ -31,12 +38,11 @@ pub(super) async fn run(admin: &Admin, filter: &Filter) -> Result<Exit, Failure>
     }
 }
 
-fn show(admin: &Admin, entry: &serde_json::Value) {
+fn show(admin: &Admin, entry: &Value) {
     if admin.output.is_machine() {
         return admin.output.text(&entry.to_string());
     }
-    let row = row(entry);
-    let cells = super::search::COLUMNS.map(|column| cell(member(&row, column)));
+    let cells = COLUMNS.map(|column| named(column, member(entry, column)));
     admin.output.text(&cells.join("  "));
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::admin::{Admin, Operation, items};
 use crate::exit::{Exit, Failure};
 use crate::json::member;
+use crate::names::Names;
 use crate::output::{cell, date_time};
 
 pub(super) async fn run(admin: &Admin, id: &str) -> Result<Exit, Failure> {
@@ -17,7 +18,10 @@ pub(super) async fn run(admin: &Admin, id: &str) -> Result<Exit, Failure> {
     if admin.output.is_machine() {
         admin.output.list(entries, &[]);
     } else {
-        admin.output.text(&tree(entries));
+        let names = Names::load(admin).await?;
+        let mut entries = entries.to_vec();
+        entries.iter_mut().for_each(|entry| names.put_into(entry));
+        admin.output.text(&tree(&entries));
     }
     Ok(Exit::Yes)
 }
@@ -25,8 +29,7 @@ pub(super) async fn run(admin: &Admin, id: &str) -> Result<Exit, Failure> {
 /// Entries in log order, each with the facts that say who, what and why.
 pub(crate) fn tree(entries: &[Value]) -> String {
     let mut lines = Vec::new();
-    for (position, item) in entries.iter().enumerate() {
-        let entry = super::entry_of(item);
+    for (position, entry) in entries.iter().enumerate() {
         let last = position + 1 == entries.len();
         let (branch, bar) = if last { ("└─", "  ") } else { ("├─", "│ ") };
         let time = date_time(member(entry, "time_ms").as_u64().unwrap_or_default());
@@ -35,7 +38,7 @@ pub(crate) fn tree(entries: &[Value]) -> String {
             .find(|v| !v.is_null());
         lines.push(format!(
             "{branch} #{:<5} {:<15} {:<10} {time}",
-            cell(member(item, "index")),
+            cell(member(entry, "index")),
             cell(member(entry, "kind")),
             cell(verdict.unwrap_or(&Value::Null)),
         ));
@@ -71,7 +74,7 @@ mod tests {
     #[test]
     fn a_tree_names_every_entry_and_its_facts() {
         let text = tree(&[
-            json!({"index": 4, "entry": {"kind": "call.decided", "time_ms": 0, "decision": "permit", "agent": "agt_1", "tool": "get"}}),
+            json!({"index": 4, "kind": "call.decided", "time_ms": 0, "decision": "permit", "agent": "agt_1", "tool": "get"}),
             json!({"index": 5, "kind": "call.completed", "time_ms": 1, "outcome": "ok"}),
         ]);
         assert!(text.contains("├─ #4     call.decided    permit"), "{text}");

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use crate::admin::{Operation, items};
 use crate::agent::{AgentClient, Answered};
-use crate::commands::audit::{entry_of, tree};
+use crate::commands::audit::tree;
 use crate::exit::{Exit, Failure};
 use crate::json::{at, member, text};
+use crate::names::Names;
 use crate::output::{Output, cell};
 use crate::outside::connect_world;
 
@@ -70,7 +71,10 @@ async fn allowed_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
         &format!("its trace, {} entries of the journal:", entries.len()),
         entries.len() >= 2,
     );
-    acts.tell(&tree(entries));
+    let names = Names::load(&scene.admin).await?;
+    let mut entries = entries.to_vec();
+    entries.iter_mut().for_each(|entry| names.put_into(entry));
+    acts.tell(&tree(&entries));
     Ok(())
 }
 
@@ -181,7 +185,7 @@ async fn newest(
         let answer = scene.admin.read(Operation::AuditSearch, &[], &query).await?;
         if let Some(found) = items(&answer).first() {
             acts.since = member(found, "index").as_u64().unwrap_or_default() + 1;
-            return Ok(entry_of(found).clone());
+            return Ok(found.clone());
         }
         tokio::time::sleep(PAUSE).await;
     }
