@@ -34,6 +34,8 @@ struct Enrolled<'a> {
     issuer: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin_url: Option<&'a str>,
+    /// Where servers granted later are found.
+    gateway_url: &'a str,
     servers: Vec<Reachable>,
 }
 
@@ -125,6 +127,7 @@ fn answer(shared: &Shared, agent: &Agent, now_s: u64) -> Response<Body> {
             AgentKind::Operator => Some(&shared.config.admin_url),
             AgentKind::Agent => None,
         },
+        gateway_url: &shared.config.gateway_url,
         servers,
     };
     json_answer(StatusCode::OK, serde_json::to_vec(&enrolled).unwrap_or_default())

@@ -6,6 +6,8 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 
+use crate::shared::Shared;
+
 /// A request body that is not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyRefusal {
@@ -42,6 +44,14 @@ pub(crate) fn public_json(body: impl Into<Bytes>) -> Response<Body> {
     let mut answer = json_answer(StatusCode::OK, body);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
     answer
+}
+
+/// Whether this process can do its work: without a journal it can do none.
+pub(crate) fn health(shared: &Shared) -> Response<Body> {
+    if shared.journal.has_failed() {
+        return json_answer(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"journal failed"}"#);
+    }
+    json_answer(StatusCode::OK, r#"{"status":"ok"}"#)
 }
 
 /// An answer without a body.

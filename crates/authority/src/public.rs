@@ -5,8 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use attorn_audit::Kind;
 use attorn_net::Body;
-use attorn_oauth::error::{ErrorCode, TokenError};
+use attorn_oauth::error::TokenError;
 use attorn_oauth::form::FORM_BYTES_MAX;
 use attorn_oauth::metadata::AuthorizationServerMetadata;
 use attorn_oauth::resource::IssuerUrl;
@@ -16,7 +17,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::service::Service;
 
-use crate::http::{BodyRefusal, empty, json_answer, method_not_allowed, public_json, read_body};
+use crate::http::{BodyRefusal, empty, health, method_not_allowed, public_json, read_body};
 use crate::shared::Shared;
 use crate::{enroll, introspect, refused, revoke, token};
 
@@ -60,7 +61,7 @@ impl PublicService {
             Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata if !is_get => {
                 method_not_allowed("GET")
             }
-            Endpoint::Health => json_answer(StatusCode::OK, r#"{"status":"ok"}"#),
+            Endpoint::Health => health(&self.shared),
             Endpoint::Jwks => match self.shared.keys.in_use() {
                 Ok(keys) => public_json(keys.jwks.clone()),
                 Err(_) => refused::unavailable(),
@@ -88,12 +89,16 @@ impl PublicService {
             Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => "",
         };
         if !is_media_type(head, media_type) {
-            return malformed(StatusCode::BAD_REQUEST);
+            return self.malformed(endpoint, StatusCode::BAD_REQUEST).await;
         }
         let body = match read_body(body, FORM_BYTES_MAX).await {
             Ok(body) => body,
-            Err(BodyRefusal::TooLong) => return malformed(StatusCode::PAYLOAD_TOO_LARGE),
-            Err(BodyRefusal::Broken) => return malformed(StatusCode::BAD_REQUEST),
+            Err(BodyRefusal::TooLong) => {
+                return self.malformed(endpoint, StatusCode::PAYLOAD_TOO_LARGE).await;
+            }
+            Err(BodyRefusal::Broken) => {
+                return self.malformed(endpoint, StatusCode::BAD_REQUEST).await;
+            }
         };
         match endpoint {
             Endpoint::Enroll => enroll::handle(&self.shared, &body).await,
@@ -102,6 +107,26 @@ impl PublicService {
             Endpoint::Token => token::handle(&self.shared, head, &body).await,
             Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => empty(StatusCode::NOT_FOUND),
         }
+    }
+}
+
+impl PublicService {
+    /// A body nobody looked into.
+    async fn malformed(&self, endpoint: Endpoint, status: StatusCode) -> Response<Body> {
+        let kind = match endpoint {
+            Endpoint::Enroll => Kind::IdentityEnrolmentRefused,
+            Endpoint::Introspect => Kind::TokenIntrospected,
+            Endpoint::Revoke => Kind::TokenRevoked,
+            Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata | Endpoint::Token => {
+                Kind::TokenRefused
+            }
+        };
+        let error = TokenError::FormMalformed;
+        let about = self.shared.entry(kind, self.shared.clock.now_ms());
+        if self.shared.note_refusal(about, error.reason()).await.is_err() {
+            return refused::unavailable();
+        }
+        refused::error(status, error.code(), error.description())
     }
 }
 
@@ -131,10 +156,6 @@ fn is_media_type(head: &Parts, expected: &str) -> bool {
     let value = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     essence.trim().eq_ignore_ascii_case(expected)
-}
-
-fn malformed(status: StatusCode) -> Response<Body> {
-    refused::error(status, ErrorCode::InvalidRequest, TokenError::FormMalformed.description())
 }
 
 /// One public request under way.

@@ -183,7 +183,7 @@ impl EntryFilter {
     fn resolve(self, context: &Context) -> Filter {
         let limit = self.limit.map_or(LIMIT, Count::value);
         Filter {
-            // Entries hold identifiers, but for the built-in server, which has one name everywhere.
+            // Entries hold identifiers.
             agent: self.agent.map(|text| match context.agent(&text) {
                 Ok(agent) => agent.id.to_string(),
                 Err(_) => text,

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::{RawPathParams, Request};
 use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::Response;
 use hyper::service::Service;
 use tower_service::Service as _;
 
@@ -21,7 +21,7 @@ use super::openapi;
 use super::operation::{BASE_PATH, Method, Operation};
 use super::routes::route;
 use crate::config::ADMIN_METADATA_PATH;
-use crate::http::{json_answer, public_json};
+use crate::http::{health, public_json};
 use crate::shared::Shared;
 
 /// The admin API.
@@ -43,12 +43,13 @@ impl AdminService {
         let scopes = Operation::ALL.iter().map(|one| one.scope().to_string()).collect();
         let metadata = ProtectedResourceMetadata::of(resource, issuer, scopes);
         let metadata: Bytes = serde_json::to_vec(&metadata).unwrap_or_default().into();
+        let healthy = Arc::clone(shared);
         let document: Bytes = openapi::document().into();
         Self(
             router
                 .route("/admin/v1/openapi.json", get(async move || public_json(document)))
                 .route(ADMIN_METADATA_PATH, get(async move || public_json(metadata)))
-                .route("/healthz", get(async || json_answer(StatusCode::OK, r#"{"status":"ok"}"#))),
+                .route("/healthz", get(async move || health(&healthy))),
         )
     }
 }

@@ -8,6 +8,7 @@
 mod admin;
 mod audit;
 mod enrolment;
+mod faults;
 mod keys;
 mod metadata;
 mod revocation;

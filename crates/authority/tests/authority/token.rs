@@ -218,15 +218,3 @@ async fn odd_requests_are_malformed() {
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(world.get("/token").await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
-
-#[tokio::test]
-async fn no_token_without_a_journal() {
-    let (world, _, agent) = with_agent(&["read:get"]).await;
-    let nonce = world.nonce(&agent).await;
-    world.journal.clone().close().await;
-    let (assertion, proof) = (world.assertion(&agent), world.proof(&agent, Some(&nonce)));
-    let form = token_form(&assertion, Some(CRM), None);
-    let answer = world.public(form_request("/token", &form, Some(&proof))).await;
-    assert_eq!(answer.refusal(), (503, "temporarily_unavailable"));
-    assert!(answer.body.get("access_token").is_none());
-}
