@@ -1,13 +1,15 @@
 //! The accept loop: limits on time, bytes and streams, and a graceful stop.
 //!
-//! Not implemented: a limit on the time a client may take to read a response, upgrades.
+//! Not implemented: upgrades, limits per client address.
+
+mod guarded;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,11 +18,12 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Sleep};
+
+use guarded::Guarded;
 
 use crate::{Listener, Peer, Shutdown};
 
@@ -37,6 +40,8 @@ pub struct Limits {
     pub header_count_max: usize,
     /// HTTP/2 streams at the same time on one connection.
     pub streams_max: u32,
+    /// Time a client may leave what we write unread; a slow reader holds memory and a connection.
+    pub write_timeout: Duration,
     /// How long running requests may finish after a stop was asked for.
     pub drain_timeout: Duration,
 }
@@ -49,6 +54,7 @@ impl Default for Limits {
             header_bytes_max: 32 * 1024,
             header_count_max: 64,
             streams_max: 128,
+            write_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -144,7 +150,7 @@ where
         service.call(request)
     });
     let protocol = protocol(limits);
-    let io = TokioIo::new(Opening::new(io, limits.header_timeout));
+    let io = TokioIo::new(Guarded::new(io, limits));
     let mut connection = pin!(protocol.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -181,75 +187,4 @@ fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
     protocol
 }
 
-/// Limits the time until a connection's first bytes, before which no HTTP timer runs.
-struct Opening<IO> {
-    io: IO,
-    // Invariant: `Some` until `OPENING_BYTES` were read.
-    deadline: Option<Pin<Box<Sleep>>>,
-    seen_bytes: usize,
-}
-
-impl<IO> Opening<IO> {
-    fn new(io: IO, timeout: Duration) -> Self {
-        let deadline = tokio::time::sleep_until(Instant::now() + timeout);
-        Self { io, deadline: Some(Box::pin(deadline)), seen_bytes: 0 }
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Opening<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        if let Some(deadline) = self.deadline.as_mut()
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        if self.deadline.is_some() {
-            self.seen_bytes += buffer.filled().len() - before;
-            if self.seen_bytes >= OPENING_BYTES {
-                self.deadline = None;
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Opening<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-}
-
-/// RFC 9113 section 3.4: the client preface has 24 bytes; a shorter HTTP/1 request is not refused,
-/// only its connection is not kept.
-const OPENING_BYTES: usize = 24;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

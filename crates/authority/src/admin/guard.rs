@@ -11,7 +11,7 @@ use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
 use attorn_oauth::error::ErrorCode;
 use attorn_oauth::possession::{self, BoundToken, PossessionRefusal};
 use attorn_oauth::replay::ReplayRefusal;
-use attorn_policy::{Denial, Permit, Visibility};
+use attorn_policy::{Denial, Permit};
 use attorn_registry::{AgentId, ReasonCode, ScopeSet, Snapshot};
 use http::header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
 use http::request::Parts;
@@ -114,6 +114,20 @@ fn prove_possession(shared: &Shared, head: &Parts, now_s: u64) -> Result<BoundTo
     possession::bind(token, proof, &shared.replays, now_s).map_err(Unadmitted::Possession)
 }
 
+/// Whether a denial is about the caller or its token, and not about what was asked.
+const fn ends_the_token(reason: ReasonCode) -> bool {
+    matches!(
+        reason,
+        ReasonCode::AgentOwnerless
+            | ReasonCode::AgentPending
+            | ReasonCode::AgentRetired
+            | ReasonCode::AgentSuspended
+            | ReasonCode::AgentUnknown
+            | ReasonCode::LockActive
+            | ReasonCode::TokenRevoked
+    )
+}
+
 /// RFC 9449 section 7.1: one `Authorization` header, one space, one token.
 fn token_of(headers: &HeaderMap) -> Result<&str, Unadmitted> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
@@ -183,15 +197,11 @@ impl Unadmitted {
     /// What goes on the wire: RFC 9449 section 7.1 and RFC 6750 section 3.1.
     fn code(&self) -> (StatusCode, Option<ErrorCode>) {
         match self {
-            Self::Denied(denial) => match (&denial.visibility, denial.reason) {
-                // A token that ended must be renewed, and a new one may help.
-                (_, ReasonCode::TokenRevoked) => {
-                    (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidToken))
-                }
-                (Visibility::StepUp(_) | Visibility::Hidden | Visibility::Told, _) => {
-                    (StatusCode::FORBIDDEN, Some(ErrorCode::InsufficientScope))
-                }
-            },
+            // RFC 6750 section 3.1: the token stands for somebody who may not act any more.
+            Self::Denied(denial) if ends_the_token(denial.reason) => {
+                (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidToken))
+            }
+            Self::Denied(_) => (StatusCode::FORBIDDEN, Some(ErrorCode::InsufficientScope)),
             // Ours, not the caller's: a used proof that cannot be remembered is not a wrong one.
             Self::NotReady | Self::Possession(PossessionRefusal::Replay(ReplayRefusal::Full)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(ErrorCode::TemporarilyUnavailable))

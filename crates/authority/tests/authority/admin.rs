@@ -109,6 +109,24 @@ async fn tokens_for_servers_and_for_administration_are_not_exchangeable() {
 }
 
 #[tokio::test]
+async fn a_token_ends_with_its_operator() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let new = json!({ "name": "second", "owner": "administrators", "kind": "operator" });
+    let made = world.done(&operator, Operation::AgentRegister, &[], new).await;
+    let (second, _) = world.enroll(made["code"].as_str().unwrap()).await;
+    let grant = json!({ "agent": "second", "server": "admin", "patterns": ["read:*"] });
+    world.done(&operator, Operation::GrantCreate, &[], grant).await;
+    let token = world.token(&second, &format!("{ADMIN}/admin")).await;
+    let ask = async || world.run_with(&second, &token, Operation::Whoami, (&[], Value::Null)).await;
+    assert_eq!(ask().await.body["name"], "second");
+    let reason = json!({ "reason": "left" });
+    world.done(&operator, Operation::AgentSuspend, &["second"], reason).await;
+    assert_eq!(ask().await.refusal(), (401, "invalid_token"));
+    assert_eq!(world.newest("admin.refused").await["reason"], "agent.suspended");
+}
+
+#[tokio::test]
 async fn an_agent_does_not_administer_even_with_a_grant() {
     let world = World::new().await;
     let operator = world.operator().await;

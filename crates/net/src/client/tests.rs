@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::*;
@@ -210,63 +210,4 @@ async fn a_connection_the_server_closed_is_replaced_without_a_second_request() {
         assert_eq!(answer.into_body().bytes(10).await.unwrap(), "ok");
     }
     assert_eq!(REQUESTS.load(Ordering::SeqCst), 3);
-}
-
-#[tokio::test]
-async fn a_head_that_never_ends_is_cut() {
-    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).await.unwrap();
-    let address = listener.address();
-    let limits = Limits { header_timeout: Duration::from_millis(30), ..Limits::default() };
-    let service =
-        service_fn(|_| std::future::ready(Ok::<_, Infallible>(Response::new(Body::empty()))));
-    tokio::spawn(serve(listener, service, limits, Shutdown::new()));
-    for opening in ["", "P", "GET / HTTP/1.1\r\nhost: localhost\r\nx: "] {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(opening.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        // Closed by the server, with or without a farewell; never answered with success.
-        let _closed = stream.read_to_end(&mut answer).await.is_ok();
-        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{opening:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_head_over_its_limits_is_refused() {
-    let (address, _stop) = start(port_of_peer, None).await;
-    let mut many = String::from("GET / HTTP/1.1\r\nhost: localhost\r\n");
-    for number in 0..100 {
-        many.push_str(&format!("x-{number}: 1\r\n"));
-    }
-    let long = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n", "a".repeat(64 * 1024));
-    for head in [many, long] {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        // The server may close before all is written.
-        let _cut = stream.write_all(format!("{head}\r\n").as_bytes()).await.is_err();
-        let mut answer = Vec::new();
-        let _reset = stream.read_to_end(&mut answer).await.is_err();
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"));
-    }
-}
-
-#[tokio::test]
-async fn a_stop_lets_the_running_request_finish() {
-    static STARTED: Notify = Notify::const_new();
-    static FINISH: Notify = Notify::const_new();
-    let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).await.unwrap();
-    let (address, shutdown) = (listener.address(), Shutdown::new());
-    let service = service_fn(|_| async {
-        STARTED.notify_one();
-        FINISH.notified().await;
-        Ok::<_, Infallible>(Response::new(Body::full("done")))
-    });
-    let serving = tokio::spawn(serve(listener, service, Limits::default(), shutdown.clone()));
-    let request =
-        tokio::spawn(async move { client().send(get(format!("http://{address}/"))).await });
-    STARTED.notified().await;
-    shutdown.start();
-    FINISH.notify_one();
-    let answer = request.await.unwrap().unwrap();
-    assert_eq!(answer.into_body().bytes(10).await.unwrap(), "done");
-    serving.await.unwrap();
-    assert!(TcpStream::connect(address).await.is_err());
 }
