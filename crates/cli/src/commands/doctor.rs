@@ -6,13 +6,15 @@ use attorn_connect::{AuthorizedClient, TokenSource, World, discovery};
 use bytes::Bytes;
 use clap::Args;
 use http::{HeaderMap, Method};
-use serde_json::json;
+use http_body_util::{BodyExt, Limited};
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::agent::mcp_headers;
 use crate::commands::Context;
 use crate::commands::connect::resource_of;
 use crate::exit::{Exit, Failure};
+use crate::json::at;
 use crate::outside::{causes, connect_world};
 use crate::profile::{self, Profile, Who};
 
@@ -125,13 +127,13 @@ async fn walk(
     })?;
     funnel.ok("token", &format!("bound; scope {}", scope.as_deref().unwrap_or("-")));
     let client = AuthorizedClient::new(tokens).map_err(|e| ("call", Failure::usage(causes(&e))))?;
-    let status = call(&client, &url, at_gateway).await.map_err(|failure| ("call", failure))?;
-    funnel.ok("call", &format!("answered {status}"));
+    let answered = call(&client, &url, at_gateway).await.map_err(|failure| ("call", failure))?;
+    funnel.ok("call", &answered);
     Ok(Exit::Yes)
 }
 
 /// One harmless request with token and proof.
-async fn call(client: &AuthorizedClient, url: &Url, at_gateway: bool) -> Result<u16, Failure> {
+async fn call(client: &AuthorizedClient, url: &Url, at_gateway: bool) -> Result<String, Failure> {
     let mut headers = HeaderMap::new();
     let (method, url, body) = if at_gateway {
         headers = mcp_headers("tools/list");
@@ -142,9 +144,18 @@ async fn call(client: &AuthorizedClient, url: &Url, at_gateway: bool) -> Result<
         (Method::GET, url, Bytes::new())
     };
     let answer = client.send(method, &url, &headers, body).await;
-    let status = answer.map_err(|e| Failure::unreachable(causes(&e)))?.status();
+    let answer = answer.map_err(|e| Failure::unreachable(causes(&e)))?;
+    let status = answer.status();
     if status.is_success() {
-        return Ok(status.as_u16());
+        return Ok(format!("answered {status}"));
+    }
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+    // MCP 2026-07-28, Versioning: the server is there and speaks older revisions only. The
+    // gateway says so after it has taken token and proof.
+    if at(&told, "/error/code") == UNSUPPORTED_VERSION {
+        return Ok("answered; the server speaks older revisions only".to_owned());
     }
     Err(Failure::no(format!("answered {status}")).next("attorn explain --last"))
 }
@@ -169,3 +180,5 @@ fn undiscovered(error: &DiscoveryError) -> Failure {
 
 /// MCP 2026-07-28: a request without a handshake.
 const LIST: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"attorn-doctor","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+const UNSUPPORTED_VERSION: i64 = -32022;
+const ANSWER_BYTES_MAX: usize = 1 << 20;

@@ -59,6 +59,11 @@ pub(crate) fn show_steps(context: &Context, headline: &str, answer: &Value) -> E
     let verdict = if permitted { "PERMITTED" } else { "DENIED" };
     let [agent, server, tool] = ["agent", "server", "tool"].map(|name| cell(member(answer, name)));
     output.say(&format!("{verdict}  {agent} -> {server}/{tool}  {headline}"));
+    if tool.is_empty() {
+        let reason = text(answer, "reason").map_or_else(|| "-".to_owned(), clean);
+        output.say(&format!("refused before a tool was looked at: {reason}"));
+        return exit;
+    }
     let steps = member(answer, "steps").as_array().map_or(&[][..], Vec::as_slice);
     for step in steps {
         output.say(&format!(

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{ATTORN, Connected, Folder, Serving, write_config};
+use crate::support::{ATTORN, Connected, Folder, Listening, Serving, write_config};
 
 /// An administrator, the sample server with approved tools, and an agent that may read.
 pub(crate) fn installed(folder: &Folder) -> Serving {
@@ -104,4 +104,18 @@ fn a_restart_keeps_everything() {
     let second = Serving::start_refused(&folder);
     assert_eq!(second.code, 2, "{}", second.err);
     again.stop();
+}
+
+#[test]
+fn a_loopback_port_wants_its_secret_path() {
+    let folder = Folder::new("listen");
+    let serving = installed(&folder);
+    let listening = Listening::start(&folder, "invoices", "reader");
+    let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
+    let answer = listening.post(&listening.path, hello);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("serverInfo"), "{answer}");
+    let refused = listening.post("/mcp", hello);
+    assert!(!refused.starts_with("HTTP/1.1 200") && !refused.contains("serverInfo"), "{refused}");
+    drop(listening);
+    serving.stop();
 }

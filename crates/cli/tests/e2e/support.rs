@@ -1,8 +1,8 @@
 //! A folder, a running `attorn serve`, and commands that are checked.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
@@ -197,6 +197,51 @@ impl Connected {
 }
 
 impl Drop for Connected {
+    fn drop(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap_or_default();
+        drop(self.child.wait());
+    }
+}
+
+/// `attorn connect --listen` as an MCP client sees it.
+pub(crate) struct Listening {
+    child: Child,
+    host: String,
+    pub(crate) path: String,
+}
+
+impl Listening {
+    pub(crate) fn start(folder: &Folder, server: &str, agent: &str) -> Self {
+        let mut child = Command::new(ATTORN)
+            .args(["connect", server, "--agent", agent, "--listen", "127.0.0.1:0"])
+            .env("ATTORN_PROFILE", folder.path().join("profile"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let rest = url.trim().strip_prefix("http://").unwrap_or_else(|| panic!("{url}"));
+        let (host, path) = rest.split_once('/').unwrap();
+        Self { child, host: host.to_owned(), path: format!("/{path}") }
+    }
+
+    /// One request on a connection of its own; the whole answer as text.
+    pub(crate) fn post(&self, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.host).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+            self.host,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Listening {
     fn drop(&mut self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap_or_default();
         drop(self.child.wait());
