@@ -2,13 +2,14 @@
 //!
 //! A client that may not act looks exactly like one with wrong credentials; only the journal knows.
 
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
 use attorn_jose::{Jkt, PublicKey};
 use attorn_oauth::client_assertion::{self, AuthenticatedClient, Expected};
 use attorn_oauth::error::TokenError;
 use attorn_oauth::token_request::PresentedAssertion;
 use attorn_registry::{AgentId, LockTarget, ReasonCode, Snapshot};
-use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 
 use crate::refused::Refused;
 use crate::shared::Shared;
@@ -28,18 +29,15 @@ pub(crate) fn authenticate(
         named = Some((id.to_string(), keys.as_ref().err().copied()));
         keys.unwrap_or_default()
     };
-    let keys_of: &mut dyn FnMut(&AgentId) -> Vec<PublicKey> = &mut { keys_of };
-    let replays = &shared.replays;
-    client_assertion::authenticate(&presented.assertion, &expected, keys_of, replays, now_s)
-        .map_err(|refusal| {
-            let error = TokenError::ClientAuthentication(refusal);
-            let (client_id, standing) = named.unzip();
-            Refused {
-                reason: standing.flatten().unwrap_or_else(|| error.reason()),
-                client_id,
-                error,
-            }
-        })
+    let (assertion, replays) = (&presented.assertion, &shared.replays);
+    let client = client_assertion::authenticate(assertion, &expected, keys_of, replays, now_s);
+    client.map_err(|refusal| {
+        let error = TokenError::ClientAuthentication(refusal);
+        let (client_id, standing) = named.unzip();
+        // A name that nobody registered was only claimed: that is no verdict on an agent.
+        let verdict = standing.flatten().filter(|reason| *reason != ReasonCode::AgentUnknown);
+        Refused { reason: verdict.unwrap_or_else(|| error.reason()), client_id, error }
+    })
 }
 
 /// The keys a client may use now, or why it may use none.

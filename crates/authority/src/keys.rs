@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use attorn_jose::{Algorithm, PublicKey, SigningKey};
@@ -15,7 +16,6 @@ use attorn_net::Random;
 use attorn_oauth::access_token::IssuerKeys;
 use attorn_registry::{IssuerKey, KeyState};
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// Why the signing keys cannot be used.
 #[derive(Debug, thiserror::Error)]

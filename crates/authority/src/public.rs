@@ -17,7 +17,9 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::service::Service;
 
-use crate::http::{BodyRefusal, empty, health, method_not_allowed, public_json, read_body};
+use crate::http::{
+    BodyRefusal, empty, health, json_answer, method_not_allowed, public_json, read_body,
+};
 use crate::shared::Shared;
 use crate::{enroll, introspect, refused, revoke, token};
 
@@ -31,6 +33,7 @@ pub struct PublicService {
 /// What a path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint {
+    Authorize,
     Enroll,
     Health,
     Introspect,
@@ -58,9 +61,10 @@ impl PublicService {
         };
         let is_get = head.method == Method::GET;
         match endpoint {
-            Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata if !is_get => {
+            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata if !is_get => {
                 method_not_allowed("GET")
             }
+            Endpoint::Authorize => json_answer(StatusCode::BAD_REQUEST, NO_LOGIN),
             Endpoint::Health => health(&self.shared),
             Endpoint::Jwks => match self.shared.keys.in_use() {
                 Ok(keys) => public_json(keys.jwks.clone()),
@@ -86,7 +90,7 @@ impl PublicService {
             Endpoint::Introspect | Endpoint::Revoke | Endpoint::Token => {
                 "application/x-www-form-urlencoded"
             }
-            Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => "",
+            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => "",
         };
         if !is_media_type(head, media_type) {
             return self.malformed(endpoint, StatusCode::BAD_REQUEST).await;
@@ -105,7 +109,7 @@ impl PublicService {
             Endpoint::Introspect => introspect::handle(&self.shared, head, &body).await,
             Endpoint::Revoke => revoke::handle(&self.shared, head, &body).await,
             Endpoint::Token => token::handle(&self.shared, head, &body).await,
-            Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => empty(StatusCode::NOT_FOUND),
+            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => empty(StatusCode::NOT_FOUND),
         }
     }
 }
@@ -117,7 +121,7 @@ impl PublicService {
             Endpoint::Enroll => Kind::IdentityEnrolmentRefused,
             Endpoint::Introspect => Kind::TokenIntrospected,
             Endpoint::Revoke => Kind::TokenRevoked,
-            Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata | Endpoint::Token => {
+            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata | Endpoint::Token => {
                 Kind::TokenRefused
             }
         };
@@ -129,6 +133,12 @@ impl PublicService {
         refused::error(status, error.code(), error.description())
     }
 }
+
+/// RFC 6749 section 4.1.2.1: no redirect address is registered, so nobody is sent anywhere.
+const NO_LOGIN: &str = concat!(
+    r#"{"error":"unsupported_response_type","#,
+    r#""error_description":"nobody logs in here: agents use the client credentials grant"}"#
+);
 
 /// RFC 8414 section 3.1 puts the well-known part before the path of the issuer, OpenID Connect
 /// Discovery 1.0 section 4 behind it, and MCP 2026-07-28 asks clients to try both.
@@ -142,6 +152,7 @@ fn endpoint(path: &str, issuer_path: &str) -> Option<Endpoint> {
     }
     match path.strip_prefix(issuer_path)? {
         "/.well-known/openid-configuration" => Some(Endpoint::Metadata),
+        "/authorize" => Some(Endpoint::Authorize),
         "/enroll" => Some(Endpoint::Enroll),
         "/healthz" => Some(Endpoint::Health),
         "/introspect" => Some(Endpoint::Introspect),

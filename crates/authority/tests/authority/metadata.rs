@@ -24,6 +24,19 @@ async fn the_metadata_announces_what_is_served() {
 }
 
 #[tokio::test]
+async fn nobody_is_sent_anywhere_to_log_in() {
+    let world = World::new().await;
+    let metadata = world.get("/.well-known/oauth-authorization-server").await;
+    let endpoint = metadata.body["authorization_endpoint"].as_str().unwrap();
+    let path = endpoint.strip_prefix(ISSUER).unwrap();
+    let asked = format!("{path}?response_type=code&redirect_uri=https%3A%2F%2Fevil.example");
+    let answer = world.get(&asked).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.body["error"], "unsupported_response_type");
+    assert!(!answer.headers.contains_key("location"));
+}
+
+#[tokio::test]
 async fn a_spoofed_host_changes_nothing() {
     let world = World::new().await;
     let request = Request::get("/.well-known/oauth-authorization-server")
