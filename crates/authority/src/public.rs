@@ -61,7 +61,9 @@ impl PublicService {
         };
         let is_get = head.method == Method::GET;
         match endpoint {
-            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata if !is_get => {
+            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata
+                if !is_get =>
+            {
                 method_not_allowed("GET")
             }
             Endpoint::Authorize => json_answer(StatusCode::BAD_REQUEST, NO_LOGIN),
@@ -93,40 +95,49 @@ impl PublicService {
             Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => "",
         };
         if !is_media_type(head, media_type) {
-            return self.malformed(endpoint, StatusCode::BAD_REQUEST).await;
+            return self.malformed(endpoint, head, StatusCode::BAD_REQUEST).await;
         }
         let body = match read_body(body, FORM_BYTES_MAX).await {
             Ok(body) => body,
             Err(BodyRefusal::TooLong) => {
-                return self.malformed(endpoint, StatusCode::PAYLOAD_TOO_LARGE).await;
+                return self.malformed(endpoint, head, StatusCode::PAYLOAD_TOO_LARGE).await;
             }
             Err(BodyRefusal::Broken) => {
-                return self.malformed(endpoint, StatusCode::BAD_REQUEST).await;
+                return self.malformed(endpoint, head, StatusCode::BAD_REQUEST).await;
             }
         };
         match endpoint {
-            Endpoint::Enroll => enroll::handle(&self.shared, &body).await,
+            Endpoint::Enroll => enroll::handle(&self.shared, head, &body).await,
             Endpoint::Introspect => introspect::handle(&self.shared, head, &body).await,
             Endpoint::Revoke => revoke::handle(&self.shared, head, &body).await,
             Endpoint::Token => token::handle(&self.shared, head, &body).await,
-            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => empty(StatusCode::NOT_FOUND),
+            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => {
+                empty(StatusCode::NOT_FOUND)
+            }
         }
     }
 }
 
 impl PublicService {
     /// A body nobody looked into.
-    async fn malformed(&self, endpoint: Endpoint, status: StatusCode) -> Response<Body> {
+    async fn malformed(
+        &self,
+        endpoint: Endpoint,
+        head: &Parts,
+        status: StatusCode,
+    ) -> Response<Body> {
         let kind = match endpoint {
             Endpoint::Enroll => Kind::IdentityEnrolmentRefused,
             Endpoint::Introspect => Kind::TokenIntrospected,
             Endpoint::Revoke => Kind::TokenRevoked,
-            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata | Endpoint::Token => {
-                Kind::TokenRefused
-            }
+            Endpoint::Authorize
+            | Endpoint::Health
+            | Endpoint::Jwks
+            | Endpoint::Metadata
+            | Endpoint::Token => Kind::TokenRefused,
         };
         let error = TokenError::FormMalformed;
-        let about = self.shared.entry(kind, self.shared.clock.now_ms());
+        let about = self.shared.entry_from(head, kind, self.shared.clock.now_ms());
         if self.shared.note_refusal(about, error.reason()).await.is_err() {
             return refused::unavailable();
         }

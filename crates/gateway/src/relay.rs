@@ -106,7 +106,7 @@ impl Relay {
         match &response.outcome {
             // An error about a request the upstream could not read has no identifier.
             Answer::Error(error) if response.id.is_none() || response.answers(self.upstream_id) => {
-                self.error(client_id, error)
+                self.error(client_id, error, request)
             }
             Answer::Result(result) if response.answers(self.upstream_id) => {
                 self.result(client_id, *result, request)
@@ -120,6 +120,7 @@ impl Relay {
         &self,
         client_id: &RequestId<'_>,
         error: &UpstreamError<'_>,
+        request: &Request<'_>,
     ) -> Result<Step, UpstreamFailure> {
         // The upstream's schema or era changed since it was last asked. A client would list and
         // retry for ever, so it is told of a failure, and the gateway asks anew.
@@ -129,7 +130,10 @@ impl Relay {
         }
         let message = match (error.code, error.data) {
             (MISSING_CAPABILITY, Some(data)) => missing_capability(client_id, data),
-            _ => emit::upstream_error(client_id, error.code, Some(&self.decision_id)),
+            _ => {
+                let decision_id = Some(self.decision_id.as_str());
+                emit::upstream_error(client_id, error.code, decision_id, request.uri().as_deref())
+            }
         };
         Ok(Step::Final { message, ending: Ending::new(Outcome::ProtocolError) })
     }

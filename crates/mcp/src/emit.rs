@@ -128,11 +128,13 @@ fn open_response<'o>(client_id: &RequestId<'_>, out: &'o mut String) -> ObjectWr
 }
 
 /// An error to the client for an error of the upstream. Known codes keep their meaning; the
-/// upstream's text and data stay in the record, because they may hold anything.
+/// upstream's text and data stay in the record, because they may hold anything. `uri` is the
+/// resource the client asked for: MCP 2026-07-28, Resources, Error Handling repeats it.
 pub fn upstream_error(
     client_id: &RequestId<'_>,
     upstream_code: i64,
     decision_id: Option<&str>,
+    uri: Option<&str>,
 ) -> Vec<u8> {
     let code = match upstream_code {
         -32601 => ErrorCode::MethodNotFound,
@@ -140,7 +142,8 @@ pub fn upstream_error(
         -32602 | -32002 => ErrorCode::InvalidParams,
         _ => ErrorCode::InternalError,
     };
-    error::body(Some(client_id), code, &ErrorData { decision_id, ..ErrorData::default() })
+    let uri = uri.filter(|_| code == ErrorCode::InvalidParams);
+    error::body(Some(client_id), code, &ErrorData { decision_id, uri, ..ErrorData::default() })
 }
 
 /// The client's own values, put back into a notification of the upstream.

@@ -79,6 +79,8 @@ pub struct ErrorData<'a> {
     pub requested_version: Option<&'a str>,
     /// Revisions spoken; used with `requested_version`.
     pub supported: &'a [Revision],
+    /// The resource a client asked for, in its own words.
+    pub uri: Option<&'a str>,
 }
 
 /// An error response. Without an id, as for an unreadable request, the `id` member is left out:
@@ -120,6 +122,9 @@ fn write_data(data: &ErrorData<'_>, out: &mut String) {
         }
         supported.push(']');
         object.string("requested", requested);
+    }
+    if let Some(uri) = data.uri {
+        object.string("uri", uri);
     }
     object.close();
 }

@@ -15,6 +15,10 @@ const LIMITS: Limits = Limits { bytes_max: 64 << 10, depth_max: 8 };
 /// RFC 8414 section 2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorizationServerMetadata {
+    /// RFC 8414 section 2 asks for it only where a grant uses it, and no grant here does. MCP
+    /// clients refuse a document without it, so it names a page that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_endpoint: Option<String>,
     /// RFC 9449 section 5.1.
     #[serde(default)]
     pub dpop_signing_alg_values_supported: Vec<String>,
@@ -96,6 +100,7 @@ impl AuthorizationServerMetadata {
     pub fn of(issuer: &IssuerUrl) -> Self {
         let below = |path: &str| format!("{issuer}/{path}");
         Self {
+            authorization_endpoint: Some(below("authorize")),
             dpop_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
             grant_types_supported: vec!["client_credentials".to_owned()],
             introspection_endpoint: Some(below("introspect")),
@@ -206,7 +211,7 @@ mod tests {
         assert_eq!(server["token_endpoint_auth_methods_supported"][0], "private_key_jwt");
         assert_eq!(server["response_types_supported"].as_array().map(Vec::len), Some(0));
         assert_eq!(server["token_endpoint"], "https://auth.example/token");
-        assert!(server.get("authorization_endpoint").is_none());
+        assert_eq!(server["grant_types_supported"], serde_json::json!(["client_credentials"]));
         let algorithms = &server["dpop_signing_alg_values_supported"];
         assert_eq!(*algorithms, serde_json::json!(["EdDSA", "ES256", "PS256", "Ed25519"]));
         let document = ProtectedResourceMetadata::of(&resource(), &issuer(), Vec::new());

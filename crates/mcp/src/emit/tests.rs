@@ -92,7 +92,7 @@ fn a_result_keeps_its_bytes_under_the_client_id() {
 #[test]
 fn an_upstream_error_keeps_its_code_and_nothing_else() {
     let id = RequestId::Integer(3);
-    let code = |code| text(upstream_error(&id, code, Some("dec_1")));
+    let code = |code| text(upstream_error(&id, code, Some("dec_1"), None));
     assert_eq!(
         code(-32602),
         r#"{"jsonrpc":"2.0","id":3,"error":{"code":-32602,"message":"Invalid params","data":{"decision_id":"dec_1"}}}"#
@@ -102,6 +102,16 @@ fn an_upstream_error_keeps_its_code_and_nothing_else() {
     for other in [-32020, -32022, 0, 7, i64::MIN] {
         assert!(code(other).contains("-32603"), "{other}");
     }
+}
+
+#[test]
+fn an_unknown_resource_is_named_as_the_client_named_it() {
+    let id = RequestId::Integer(3);
+    let code = |code| text(upstream_error(&id, code, None, Some("a:b\"c")));
+    for unknown in [-32602, -32002] {
+        assert!(code(unknown).contains(r#""data":{"uri":"a:b\"c"}"#), "{unknown}");
+    }
+    assert!(!code(-32603).contains("uri"));
 }
 
 #[test]
