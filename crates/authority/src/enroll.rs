@@ -11,6 +11,7 @@ use attorn_oauth::enrolment::{self, Expected};
 use attorn_oauth::error::ErrorCode;
 use attorn_registry::{Agent, AgentKind, ReasonCode};
 use attorn_store::{Act, StoreError};
+use http::request::Parts;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -61,13 +62,13 @@ impl From<StoreError> for Unenrolled {
 }
 
 /// Answers one enrolment.
-pub(crate) async fn handle(shared: &Shared, body: &[u8]) -> Response<Body> {
+pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
-    match enroll(shared, body, now_ms).await {
+    match enroll(shared, head, body, now_ms).await {
         Ok(answer) => answer,
         Err(Unenrolled::Unavailable) => unavailable(),
         Err(Unenrolled::Refused) => {
-            let entry = shared.entry(Kind::IdentityEnrolmentRefused, now_ms);
+            let entry = shared.entry_from(head, Kind::IdentityEnrolmentRefused, now_ms);
             if shared.note_refusal(entry, ReasonCode::EnrolmentRefused).await.is_err() {
                 return unavailable();
             }
@@ -77,7 +78,12 @@ pub(crate) async fn handle(shared: &Shared, body: &[u8]) -> Response<Body> {
     }
 }
 
-async fn enroll(shared: &Shared, body: &[u8], now_ms: u64) -> Result<Response<Body>, Unenrolled> {
+async fn enroll(
+    shared: &Shared,
+    head: &Parts,
+    body: &[u8],
+    now_ms: u64,
+) -> Result<Response<Body>, Unenrolled> {
     let now_s = now_ms / 1000;
     let document = attorn_json::parse(body, &BODY_LIMITS).map_err(|_| Unenrolled::Refused)?;
     let presented: Presented = document.to().map_err(|_| Unenrolled::Refused)?;
@@ -94,7 +100,7 @@ async fn enroll(shared: &Shared, body: &[u8], now_ms: u64) -> Result<Response<Bo
         agent_key: Some(jkt.to_string()),
         decision: Some(Decision::Permit),
         proof_jti: Some(proven.jti().to_owned()),
-        ..shared.entry(Kind::IdentityEnrolled, now_ms)
+        ..shared.entry_from(head, Kind::IdentityEnrolled, now_ms)
     };
     // If the process dies after this line, the journal shows an enrolment that may not have
     // happened; the code is then still good.

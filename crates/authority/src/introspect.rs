@@ -23,7 +23,7 @@ use crate::standing::{verify_any_audience, verify_standing};
 /// Answers one introspection request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
-    let about = shared.entry(Kind::TokenIntrospected, now_ms);
+    let about = shared.entry_from(head, Kind::TokenIntrospected, now_ms);
     match introspect(shared, head, body, about.clone()).await {
         Ok(body) => json_answer(StatusCode::OK, body.to_string()),
         Err(unserved) => refused::answer(shared, about, unserved).await,

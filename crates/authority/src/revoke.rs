@@ -18,7 +18,7 @@ use crate::standing::verify_any_audience;
 
 /// Answers one revocation request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
-    let about = shared.entry(Kind::TokenRevoked, shared.clock.now_ms());
+    let about = shared.entry_from(head, Kind::TokenRevoked, shared.clock.now_ms());
     match revoke(shared, head, body, about.clone()).await {
         Ok(()) => empty(StatusCode::OK),
         Err(unserved) => refused::answer(shared, about, unserved).await,

@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_jose::HeaderCache;
 use attorn_journal::{Durability, Journal, JournalUnavailable};
-use attorn_net::{Clock, Random};
+use attorn_net::{Clock, Peer, Random};
 use attorn_oauth::nonce::NonceKey;
 use attorn_oauth::replay::ReplaySet;
 use attorn_policy::{PolicyErrors, PolicySet};
 use attorn_registry::{DecisionId, Published, ReasonCode};
 use attorn_store::index::AuditIndex;
 use attorn_store::{Act, Failure, Store, StoreError};
+use http::request::Parts;
 
 use crate::Config;
 use crate::client::ClientKeys;
@@ -75,6 +76,14 @@ impl Shared {
     /// An entry of this role.
     pub(crate) fn entry(&self, kind: Kind, now_ms: u64) -> Entry {
         Entry { role: Some(ROLE.to_owned()), ..Entry::new(kind, now_ms) }
+    }
+
+    /// As [`Shared::entry`], with the address the request came from: an investigator asks for it.
+    pub(crate) fn entry_from(&self, head: &Parts, kind: Kind, now_ms: u64) -> Entry {
+        let mut entry = self.entry(kind, now_ms);
+        let peer = head.extensions.get::<Peer>();
+        entry.detail.extend(peer.map(|peer| ("peer".to_owned(), peer.address.ip().to_string())));
+        entry
     }
 
     /// Records an entry on the disk. What it announces may happen only afterwards.

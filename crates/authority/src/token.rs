@@ -31,7 +31,7 @@ pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Respon
     match redeem(shared, head, body, now_ms).await {
         Ok(answer) => answer,
         Err(unserved) => {
-            let about = shared.entry(Kind::TokenRefused, now_ms);
+            let about = shared.entry_from(head, Kind::TokenRefused, now_ms);
             refused::answer(shared, about, unserved).await
         }
     }
@@ -64,7 +64,7 @@ async fn redeem(
         access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
     let entry = Entry {
         server: Some(server.id.to_string()),
-        ..issued(&claims, &client, &key, shared.entry(Kind::TokenIssued, now_ms))
+        ..issued(&claims, &client, &key, shared.entry_from(head, Kind::TokenIssued, now_ms))
     };
     // If the process dies after this line, a token is on record that nobody holds.
     let recorded = shared.record(&entry).await?;

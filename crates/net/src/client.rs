@@ -21,8 +21,7 @@ use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-pub use connect::Connect;
-use connect::Connector;
+use connect::{Connector, Target};
 use pool::{Pool, Sender};
 use response::Connection;
 pub use response::{ResponseBody, ResponseBodyError};
@@ -154,7 +153,7 @@ impl Client {
         request: Request<Bytes>,
         head_timeout: Duration,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let target = Connect::from_uri(request.uri())?;
+        let target = Target::from_uri(request.uri())?;
         let request = origin_form(request, &target)?;
         let exchange = self.exchange(request, &target);
         let (response, sender) = tokio::time::timeout(head_timeout, exchange)
@@ -168,7 +167,7 @@ impl Client {
     async fn exchange(
         &self,
         mut request: Request<Full<Bytes>>,
-        target: &Connect,
+        target: &Target,
     ) -> Result<(Response<Incoming>, Sender), SendError> {
         while let Some(mut sender) = self.0.pool.take(target) {
             if sender.ready().await.is_err() {
@@ -195,7 +194,7 @@ impl Client {
 /// RFC 9112 section 3.2.1: the request line holds path and query; the rest becomes `Host`.
 fn origin_form(
     request: Request<Bytes>,
-    target: &Connect,
+    target: &Target,
 ) -> Result<Request<Full<Bytes>>, UrlRefusal> {
     let (mut head, body) = request.into_parts();
     let path = head.uri.path_and_query().cloned();

@@ -19,7 +19,7 @@ mod tls;
 
 pub use body::{Body, BodyClosed, BodySender, StreamAborted};
 pub use client::{
-    Client, ClientConfig, Connect, Reach, ResponseBody, ResponseBodyError, SendError, UrlRefusal,
+    Client, ClientConfig, Reach, ResponseBody, ResponseBodyError, SendError, UrlRefusal,
 };
 pub use clock::Clock;
 pub use listener::{BindError, Listener};

@@ -32,7 +32,7 @@ pub(crate) async fn handle(
         method: Some(operation.row().method.as_str().to_owned()),
         server: snapshot.server_named(super::SERVER_NAME).map(|server| server.id.to_string()),
         tool: Some(operation.row().id.to_owned()),
-        ..shared.entry(Kind::AdminRefused, now_ms)
+        ..shared.entry_from(&head, Kind::AdminRefused, now_ms)
     };
     let admitted = guard::admit(&shared, &snapshot, operation, &head, now_ms / 1000);
     let operator = match admitted {

@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod admission;
 mod audit;
 mod enrolment;
 mod faults;

@@ -57,6 +57,18 @@ async fn a_revoked_token_is_dead_and_others_live() {
 }
 
 #[tokio::test]
+async fn revoking_twice_is_recorded_and_stored_once() {
+    let (world, _, one, _) = with_two().await;
+    let token = world.token(&one, CRM).await;
+    assert_eq!(post(&world, "/revoke", &one, &token).await.status, StatusCode::OK);
+    let (version, size) = (world.store.version().await.unwrap(), world.entries().await.len());
+    assert_eq!(post(&world, "/revoke", &one, &token).await.status, StatusCode::OK);
+    assert_eq!(world.store.version().await.unwrap(), version);
+    // The marker of each look at the journal is all that came.
+    assert_eq!(world.entries().await.len(), size + 1);
+}
+
+#[tokio::test]
 async fn an_expired_token_is_not_active() {
     let (world, _, one, _) = with_two().await;
     let token = world.token(&one, CRM).await;

@@ -218,3 +218,26 @@ async fn odd_requests_are_malformed() {
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(world.get("/token").await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
+
+#[tokio::test]
+async fn a_stopped_server_gets_no_token_whether_it_is_named_or_not() {
+    let (world, operator, agent) = with_agent(&["read:get"]).await;
+    let ask = async |resource| world.ask_token(&agent, resource, None).await;
+    assert_eq!(ask(None).await.status, StatusCode::OK);
+    let reason = json!({ "reason": "under attack" });
+    world.done(&operator, Operation::ServerSuspend, &["crm"], reason).await;
+    for resource in [None, Some(CRM)] {
+        assert_eq!(ask(resource).await.refusal(), (400, "invalid_target"), "{resource:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_address_it_came_from_and_nothing_a_client_wrote() {
+    let world = World::new().await;
+    let mut request = form_request("/token", &[("grant_type", "password")], None);
+    let address = "192.0.2.7:4711".parse().unwrap();
+    request.extensions_mut().insert(attorn_net::Peer { address, encrypted: true });
+    request.headers_mut().insert("x-forwarded-for", "198.51.100.1".parse().unwrap());
+    assert_eq!(world.public(request).await.refusal(), (400, "unsupported_grant_type"));
+    assert_eq!(world.newest("token.refused").await["detail"]["peer"], "192.0.2.7");
+}

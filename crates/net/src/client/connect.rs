@@ -19,18 +19,18 @@ use crate::tls::{Roots, TlsError, client_config};
 
 /// Where a connection leads: what the pool tells connections apart by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Connect {
+pub(super) struct Target {
     encrypted: bool,
     host: String,
     port: u16,
 }
 
-impl Connect {
+impl Target {
     /// Reads scheme, host and port of an absolute `http` or `https` URI.
     ///
     /// # Errors
     /// When the URI is not one this client opens.
-    pub fn from_uri(uri: &Uri) -> Result<Self, UrlRefusal> {
+    pub(super) fn from_uri(uri: &Uri) -> Result<Self, UrlRefusal> {
         let encrypted = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -72,7 +72,7 @@ impl Connector {
         Ok(Self { reach, tls: TlsConnector::from(client_config(roots)?) })
     }
 
-    pub(super) async fn connect(&self, target: &Connect) -> Result<Sender, SendError> {
+    pub(super) async fn connect(&self, target: &Target) -> Result<Sender, SendError> {
         let addresses = self.judged_addresses(target).await?;
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(SendError::Connect)?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
@@ -87,7 +87,7 @@ impl Connector {
 
     /// Every address is judged, and exactly the judged ones are connected to: a name that resolves
     /// differently a moment later gains nothing.
-    async fn judged_addresses(&self, target: &Connect) -> Result<Vec<SocketAddr>, SendError> {
+    async fn judged_addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, SendError> {
         let resolved: Vec<_> = match target.bare_host().parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, target.port)],
             Err(_a_name) => tokio::net::lookup_host((target.bare_host(), target.port))

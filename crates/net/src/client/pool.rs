@@ -10,14 +10,14 @@ use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
-use super::Connect;
+use super::Target;
 
 pub(super) type Sender = SendRequest<Full<Bytes>>;
 
 pub(super) struct Pool {
     idle_timeout: Duration,
     idle_max: usize,
-    idle: Mutex<HashMap<Connect, Vec<Idle>>>,
+    idle: Mutex<HashMap<Target, Vec<Idle>>>,
 }
 
 struct Idle {
@@ -31,7 +31,7 @@ impl Pool {
     }
 
     /// The newest unused connection to `target`; too old ones are closed on the way.
-    pub(super) fn take(&self, target: &Connect) -> Option<Sender> {
+    pub(super) fn take(&self, target: &Target) -> Option<Sender> {
         let mut idle = self.locked();
         let connections = idle.get_mut(target)?;
         let now = Instant::now();
@@ -42,7 +42,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose response was read to its end.
-    pub(super) fn put(&self, target: Connect, sender: Sender) {
+    pub(super) fn put(&self, target: Target, sender: Sender) {
         if sender.is_closed() {
             return;
         }
@@ -53,7 +53,7 @@ impl Pool {
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<Connect, Vec<Idle>>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<Target, Vec<Idle>>> {
         // Nothing above can stop half-way through a change, so a poisoned map is whole.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::Connect;
+use super::Target;
 use super::pool::{Pool, Sender};
 
 /// A response body as it arrives.
@@ -29,7 +29,7 @@ pub struct ResponseBody {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) sender: Sender,
-    pub(super) target: Connect,
+    pub(super) target: Target,
     pub(super) pool: Arc<Pool>,
 }
 

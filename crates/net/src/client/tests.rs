@@ -108,7 +108,7 @@ async fn an_address_out_of_reach_is_not_connected_to() {
 #[test]
 fn urls_that_are_not_opened() {
     let check = |url: &'static str, expected| {
-        assert_eq!(Connect::from_uri(&Uri::from_static(url)).err(), expected, "{url}");
+        assert_eq!(Target::from_uri(&Uri::from_static(url)).err(), expected, "{url}");
     };
     check("http://127.0.0.1:80/", None);
     check("https://[::1]/", None);
@@ -123,7 +123,7 @@ fn the_host_header_is_the_one_of_the_url() {
         .header(HOST, "attacker.test")
         .body(Bytes::from_static(b"x"))
         .unwrap();
-    let target = Connect::from_uri(request.uri()).unwrap();
+    let target = Target::from_uri(request.uri()).unwrap();
     let sent = origin_form(request, &target).unwrap();
     assert_eq!(sent.headers()[HOST], "example.test:8080");
     assert_eq!(sent.uri(), "/a?b=c");
