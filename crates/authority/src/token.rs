@@ -110,10 +110,12 @@ fn target<'s>(
     resource: Option<&ResourceIndicator>,
     now_s: u64,
 ) -> Result<&'s McpServer, TokenError> {
-    let is_granted =
-        |server: &&McpServer| snapshot.counting_grants(client, &server.id, now_s).next().is_some();
+    let is_reachable = |server: &&McpServer| {
+        let granted = snapshot.counting_grants(client, &server.id, now_s).next().is_some();
+        granted && snapshot.verify_server(server).is_ok()
+    };
     let Some(resource) = resource else {
-        let mut granted = snapshot.servers().filter(is_granted);
+        let mut granted = snapshot.servers().filter(is_reachable);
         // Only where there is nothing to choose from.
         return match (granted.next(), granted.next()) {
             (Some(only), None) => Ok(only),
@@ -121,11 +123,7 @@ fn target<'s>(
         };
     };
     let name = shared.config.server_of(resource.as_str()).ok_or(TokenError::ResourceUnknown)?;
-    snapshot
-        .server_named(name)
-        .filter(|server| snapshot.verify_server(server).is_ok())
-        .filter(is_granted)
-        .ok_or(TokenError::ResourceUnknown)
+    snapshot.server_named(name).filter(is_reachable).ok_or(TokenError::ResourceUnknown)
 }
 
 fn verify_unlocked(
