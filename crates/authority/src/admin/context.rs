@@ -6,7 +6,8 @@ use attorn_audit::{Entry, Kind};
 use attorn_registry::{Agent, AgentId, McpServer, Owner, OwnerId, ServerId, Snapshot};
 use attorn_store::Act;
 
-use super::guard::Operator;
+use super::guard::{Operator, Unadmitted};
+use super::operation::Operation;
 use super::refusal::{Missing, Refusal};
 use crate::shared::Shared;
 
@@ -14,7 +15,7 @@ use crate::shared::Shared;
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
-    /// The registry as it was when the request was admitted.
+    /// The registry as it was when the request was admitted last.
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) operator: Operator,
     pub(crate) decision_id: String,
@@ -37,6 +38,14 @@ impl<T> Effect<T> {
 }
 
 impl Context {
+    /// The same request on the registry and the clock as they are now.
+    pub(crate) fn renewed(self, operation: Operation) -> Result<Self, Unadmitted> {
+        let (snapshot, now_ms) = (self.shared.published.load(), self.shared.clock.now_ms());
+        let operator =
+            self.operator.admit_again(&self.shared, &snapshot, operation, now_ms / 1000)?;
+        Ok(Self { snapshot, operator, now_ms, ..self })
+    }
+
     pub(crate) const fn now_s(&self) -> u64 {
         self.now_ms / 1000
     }

@@ -5,7 +5,7 @@
 
 use attorn_audit::{Entry, Kind};
 use attorn_net::Body;
-use attorn_oauth::access_token::{self, TokenRefusal};
+use attorn_oauth::access_token::{self, AccessTokenClaims, TokenRefusal};
 use attorn_oauth::challenge::NewChallenge;
 use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
 use attorn_oauth::error::ErrorCode;
@@ -61,7 +61,26 @@ pub(crate) fn admit(
     now_s: u64,
 ) -> Result<Operator, Unadmitted> {
     let bound = prove_possession(shared, head, now_s)?;
+    let permit = decide(shared, snapshot, operation, bound.claims(), now_s)?;
     let claims = bound.claims();
+    // An agent that may act has a record, so the name is never really missing.
+    let name = snapshot.agent(&claims.client_id).map(|agent| agent.name.to_string());
+    Ok(Operator {
+        id: claims.client_id.clone(),
+        name: name.unwrap_or_default(),
+        scope: claims.scope.clone(),
+        bound,
+        permit,
+    })
+}
+
+fn decide(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    operation: Operation,
+    claims: &AccessTokenClaims,
+    now_s: u64,
+) -> Result<Permit, Unadmitted> {
     let server = snapshot.server_named(SERVER_NAME).ok_or(Unadmitted::NotReady)?;
     let policies = shared.policies.load();
     let request = attorn_policy::Request {
@@ -77,16 +96,7 @@ pub(crate) fn admit(
         arguments: None,
         now_s,
     };
-    let permit = attorn_policy::decide(&request).map_err(Unadmitted::Denied)?;
-    // An agent that may act has a record, so the name is never really missing.
-    let name = snapshot.agent(&claims.client_id).map(|agent| agent.name.to_string());
-    Ok(Operator {
-        id: claims.client_id.clone(),
-        name: name.unwrap_or_default(),
-        scope: claims.scope.clone(),
-        bound,
-        permit,
-    })
+    attorn_policy::decide(&request).map_err(Unadmitted::Denied)
 }
 
 fn prove_possession(shared: &Shared, head: &Parts, now_s: u64) -> Result<BoundToken, Unadmitted> {
@@ -147,6 +157,20 @@ fn token_of(headers: &HeaderMap) -> Result<&str, Unadmitted> {
 }
 
 impl Operator {
+    /// Decides once more, on the registry as it is now. A body may come long after its head, and
+    /// a change may wait for another one: whoever was stopped meanwhile changes nothing.
+    pub(crate) fn admit_again(
+        self,
+        shared: &Shared,
+        snapshot: &Snapshot,
+        operation: Operation,
+        now_s: u64,
+    ) -> Result<Self, Unadmitted> {
+        self.bound.token().still_valid(now_s).map_err(Unadmitted::Token)?;
+        let permit = decide(shared, snapshot, operation, self.bound.claims(), now_s)?;
+        Ok(Self { permit, ..self })
+    }
+
     /// Adds who asks, with which credentials, and what allows it.
     pub(crate) fn describe(&self, entry: Entry) -> Entry {
         Entry {

@@ -1,4 +1,4 @@
-//! The walk of one admin request: admit, read, record, run, publish, record, answer.
+//! The walk of one admin request: admit, read, admit again, record, run, publish, record, answer.
 
 use std::sync::Arc;
 
@@ -51,12 +51,25 @@ pub(crate) async fn handle(
     let query = head.uri.query().unwrap_or_default().to_owned();
     let ran = match read_body(body, BODY_BYTES_MAX).await {
         Ok(body) => run(context, operation, route, Input { query, body }, &about).await,
-        Err(BodyRefusal::TooLong) => Err(Refusal::BodyTooLong),
-        Err(BodyRefusal::Broken) => Err(Refusal::Form),
+        Err(BodyRefusal::TooLong) => Err(Refusal::BodyTooLong.into()),
+        Err(BodyRefusal::Broken) => Err(Refusal::Form.into()),
     };
     match ran {
         Ok(done) => fresh_nonce(&shared, json_answer(StatusCode::OK, done.body)),
-        Err(refusal) => refused(&shared, about, &refusal).await,
+        Err(Stopped::Refused(refusal)) => refused(&shared, about, &refusal).await,
+        Err(Stopped::Unadmitted(refusal)) => unadmitted(&shared, operation, about, &refusal).await,
+    }
+}
+
+/// Why an admitted request is not done.
+enum Stopped {
+    Refused(Refusal),
+    Unadmitted(Unadmitted),
+}
+
+impl<E: Into<Refusal>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
     }
 }
 
@@ -66,7 +79,7 @@ async fn run(
     route: &Route,
     input: Input,
     about: &Entry,
-) -> Result<Done, Refusal> {
+) -> Result<Done, Stopped> {
     let shared = Arc::clone(&context.shared);
     let intent = Entry {
         decision: Some(Decision::Permit),
@@ -74,12 +87,13 @@ async fn run(
         ..about.clone()
     };
     if !route.is_change {
+        let context = context.renewed(operation).map_err(Stopped::Unadmitted)?;
         let _read = shared.note(&intent).await?;
-        return route.run(context, input).await;
+        return Ok(route.run(context, input).await?);
     }
     // What the operation checks against the registry must still hold when it writes.
     let _alone = shared.changing.lock().await;
-    let context = Context { snapshot: shared.published.load(), ..context };
+    let context = context.renewed(operation).map_err(Stopped::Unadmitted)?;
     // If the process dies after this line, the journal shows a change that may not have happened.
     // What takes rights away must work while the journal refuses all else.
     let takes_away = matches!(operation, Operation::LockCreate | Operation::GrantRevoke);
