@@ -1,6 +1,6 @@
 //! Values people type: `SERVER/TOOL`, `30d`, `@file`.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -101,6 +101,13 @@ impl Source {
     pub(crate) fn read(&self) -> Result<String, Failure> {
         let text = match self {
             Self::File(path) => files::read_text(path)?,
+            Self::Stdin if std::io::stdin().is_terminal() => {
+                crate::output::write_error("paste it here and press Enter:");
+                let mut text = String::new();
+                let read = std::io::stdin().read_line(&mut text);
+                read.map_err(|e| Failure::usage(format!("cannot read the terminal: {e}")))?;
+                text
+            }
             Self::Stdin => {
                 let mut text = String::new();
                 let input = std::io::stdin().lock().take(BYTES_MAX).read_to_string(&mut text);

@@ -37,36 +37,49 @@ Examples:
 pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let folder = Folder::open(args.dir)?;
-    let output = context.output;
-    let (world, scene) = {
+    let started = {
         let _progress = Progress::start("starting authority, gateway and samples");
-        let world = World::start_embedded(&folder.path, None).await?;
-        let scene = Scene::set_up(&world, &folder.path, output).await?;
-        (world, scene)
+        World::start_embedded(&folder.path, None).await
     };
+    let ended = match started {
+        Err(failure) => Err(failure),
+        Ok(world) => {
+            let ended = tokio::select! {
+                () = signals.stop_asked() => Ok(Exit::Yes),
+                shown = show(context.output, &world, &folder) => match shown {
+                    Ok((exit, scene)) if !args.once => {
+                        next_commands(context.output, &scene);
+                        signals.stop_asked().await;
+                        Ok(exit)
+                    }
+                    Ok((exit, _scene)) => Ok(exit),
+                    Err(failure) => Err(failure),
+                },
+            };
+            world.stop().await;
+            ended
+        }
+    };
+    folder.close();
+    ended
+}
+
+/// Sets the scene and plays it. The scene is given back: its sample API runs as long as it lives.
+async fn show(output: Output, world: &World, folder: &Folder) -> Result<(Exit, Scene), Failure> {
+    let scene = Scene::set_up(world, &folder.path, output).await?;
     output.say(&format!("state      {}{}", folder.path.display(), folder.note()));
     output.say(&format!("authority  {}\nadmin API  {}", world.issuer(), world.admin_url()));
     output.say(&format!("gateway    {}\nsample API {}\n", world.gateway_url(), scene.api_url()));
-    let exit = tokio::select! {
-        () = signals.stop_asked() => Exit::Yes,
-        played = acts::play(&scene, output) => {
-            let exit = played?;
-            if !args.once {
-                next_commands(output, &scene);
-                signals.stop_asked().await;
-            }
-            exit
-        }
-    };
-    drop(scene);
-    world.stop().await;
-    folder.close();
-    Ok(exit)
+    let exit = acts::play(&scene, output).await?;
+    Ok((exit, scene))
 }
 
 fn next_commands(output: Output, scene: &Scene) {
     let profile = scene.profile_folder().display().to_string();
     output.say("\nEverything stays up until you press Ctrl-C. In another terminal:");
+    if let Ok(program) = std::env::current_exe() {
+        output.say(&format!("  alias attorn={}", program.display()));
+    }
     output.say(&format!("  export ATTORN_PROFILE={profile}"));
     for (command, what) in [
         ("attorn can-i support-agent invoices/add_note", "why not, step by step"),

@@ -30,7 +30,7 @@ pub(crate) struct EnrollArgs {
     /// The authority's issuer address
     #[arg(long, value_name = "ISSUER")]
     pub(crate) url: String,
-    /// The one-time code: `@FILE`, or `-` for standard input
+    /// The one-time code: `@FILE` (removed once redeemed), or `-` for standard input
     #[arg(long, value_name = "CODE", default_value = "-")]
     pub(crate) code: Source,
     /// Kind of key to make

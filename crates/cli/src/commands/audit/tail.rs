@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::admin::{Admin, Operation, items};
 use crate::exit::{Exit, Failure};
-use crate::json::member;
+use crate::json::{member, text};
 use crate::names::Names;
 use crate::output::named;
 use crate::signals::Signals;
@@ -22,12 +22,19 @@ pub(super) async fn run(admin: &Admin, filter: &Filter) -> Result<Exit, Failure>
     loop {
         let mut query = filter.query();
         query.push(("from_index", next.map(|index| index.to_string())));
+        if next.is_none() && filter.limit.is_none() {
+            query.push(("limit", Some(FIRST_ENTRIES.to_owned())));
+        }
         let answer = admin.read(Operation::AuditSearch, &[], &query).await?;
         let mut entries = items(&answer).to_vec();
         entries.sort_by_key(|entry| member(entry, "index").as_u64());
         for entry in &mut entries {
             let index = member(entry, "index").as_u64().unwrap_or_default();
             next = Some(next.unwrap_or_default().max(index.saturating_add(1)));
+            // Each look is itself recorded: showing that would never end.
+            if filter.kind.is_none() && text(entry, "kind") == Some("admin.read") {
+                continue;
+            }
             names.put_into(entry);
             show(admin, entry);
         }
@@ -46,5 +53,7 @@ fn show(admin: &Admin, entry: &Value) {
     admin.output.text(&cells.join("  "));
 }
 
+/// Entries shown before the new ones.
+const FIRST_ENTRIES: &str = "20";
 /// How often the journal is asked for what is new.
-const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_secs(1);
