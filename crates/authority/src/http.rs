@@ -1,5 +1,7 @@
 //! Bodies in, answers out.
 
+use std::time::Duration;
+
 use attorn_net::Body;
 use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -11,14 +13,30 @@ use crate::shared::Shared;
 /// A request body that is not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyRefusal {
-    /// The connection broke, or the framing is wrong.
+    /// The connection broke or rested, or the framing is wrong.
     Broken,
     /// It is longer than its endpoint takes.
     TooLong,
 }
 
-/// Reads a whole body of at most `bytes_max`.
-pub(crate) async fn read_body<B>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyRefusal>
+/// Reads a whole body of at most `bytes_max`, as long as it comes in time.
+pub(crate) async fn read_body<B>(body: B, bytes_max: usize) -> Result<Bytes, BodyRefusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    read_within(body, bytes_max, BODY_TIME_MAX).await
+}
+
+/// Anybody can begin a request: one that never ends must not hold its connection for ever.
+async fn read_within<B>(body: B, bytes_max: usize, time: Duration) -> Result<Bytes, BodyRefusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let read = tokio::time::timeout(time, read_whole(body, bytes_max));
+    read.await.unwrap_or(Err(BodyRefusal::Broken))
+}
+
+async fn read_whole<B>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyRefusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
@@ -84,6 +102,8 @@ fn answer(status: StatusCode, media_type: HeaderValue, body: Body) -> Response<B
     answer
 }
 
+/// Enough for the longest body over a slow line.
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// RFC 9449 section 8: where a server sends its nonce.
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// RFC 9449 section 4.1: where a client sends its proof.
@@ -106,6 +126,14 @@ mod tests {
         sender.send(Bytes::from_static(b"a")).await.unwrap();
         sender.abort().await;
         assert_eq!(read_body(body, 10).await, Err(BodyRefusal::Broken));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let (sender, body) = Body::channel(2);
+        sender.send(Bytes::from_static(b"a")).await.unwrap();
+        assert_eq!(read_within(body, 10, Duration::ZERO).await, Err(BodyRefusal::Broken));
+        drop(sender);
     }
 
     #[test]
