@@ -11,6 +11,7 @@ mod access;
 mod agents;
 mod audit;
 mod context;
+mod delegation;
 mod grants;
 mod guard;
 mod handle;

@@ -185,6 +185,15 @@ impl ScopePattern {
             Self::Exact(exact) => exact == scope,
         }
     }
+
+    /// Whether this pattern covers everything the other one does, now and with tools to come.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        match other {
+            Self::All(_) => self == other,
+            Self::Exact(scope) => self.matches(scope),
+        }
+    }
 }
 
 impl fmt::Display for ScopePattern {

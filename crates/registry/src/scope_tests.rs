@@ -79,3 +79,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_pattern_includes_what_it_covers_for_ever() {
+    let check = |held: &str, wanted: &str, expected| {
+        let [held, wanted] = [held, wanted].map(|text| ScopePattern::parse(text).unwrap());
+        assert_eq!(held.includes(&wanted), expected, "{held} {wanted}");
+    };
+    check("read:*", "read:*", true);
+    check("read:*", "read:get", true);
+    check("read:get", "read:get", true);
+    check("read:get", "read:*", false);
+    check("read:get", "read:put", false);
+    check("write:*", "read:*", false);
+    check("write:*", "read:get", false);
+}

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::context::{Context, Effect};
+use super::delegation;
 use super::list::List;
 use super::reason::{Reason, ReasonWished};
 use super::refusal::Refusal;
@@ -114,6 +115,7 @@ pub(crate) async fn register(
 
 pub(crate) async fn code(context: Context, _: ReasonWished) -> Result<Effect<AgentCode>, Refusal> {
     let agent = context.agent(context.segment("agent"))?;
+    delegation::verify_code(&context, agent)?;
     let code = EnrolmentCode::new(&context.shared.random, context.now_s());
     let store = &context.shared.store;
     store.create_enrolment(&context.act(), &agent.id, code.hash()).await?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::context::{Context, Effect};
+use super::delegation;
 use super::list::List;
 use super::reason::Reason;
 use super::refusal::{Missing, Refusal};
@@ -75,11 +76,13 @@ pub(crate) async fn show(context: Context) -> Result<GrantView, Refusal> {
 pub(crate) async fn create(context: Context, new: GrantNew) -> Result<Effect<GrantView>, Refusal> {
     let patterns: Result<Vec<_>, _> =
         new.patterns.iter().map(|text| ScopePattern::parse(text)).collect();
+    let (server, patterns) = (context.server(&new.server)?, patterns?);
+    delegation::verify_grant(&context, server, &patterns, new.expires_s)?;
     let grant = Grant {
         id: GrantId::from_random(&context.shared.random.bytes()),
         agent: context.agent(&new.agent)?.id.clone(),
-        server: context.server(&new.server)?.id.clone(),
-        patterns: patterns?,
+        server: server.id.clone(),
+        patterns,
         expires_s: new.expires_s,
         revoked_s: None,
         by: context.operator.id.to_string(),

@@ -56,6 +56,8 @@ pub(crate) enum Refusal {
     ToolChanged,
     /// The tool is not approved as last seen.
     ToolNotApproved,
+    /// The operator would hand on more of the administration than they hold.
+    Widened,
 }
 
 impl Refusal {
@@ -71,6 +73,7 @@ impl Refusal {
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
+            Self::Widened => StatusCode::FORBIDDEN,
         }
     }
 
@@ -84,6 +87,7 @@ impl Refusal {
             Self::Policy(_) => ReasonCode::PolicyError,
             Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
             Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
+            Self::Widened => ReasonCode::DelegationWidened,
             Self::Builtin | Self::Form | Self::Name(_) => ReasonCode::RequestMalformed,
             Self::ReasonMissing | Self::Scope(_) | Self::Store(_) => ReasonCode::RequestMalformed,
         }
@@ -105,6 +109,7 @@ impl Refusal {
             Self::StoreUnavailable => "the registry cannot be read or written".to_owned(),
             Self::ToolChanged => "the tool changed since it was looked at".to_owned(),
             Self::ToolNotApproved => "the tool is not approved as last seen".to_owned(),
+            Self::Widened => "this would give more of the administration than you hold".to_owned(),
         }
     }
 

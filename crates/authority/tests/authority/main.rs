@@ -9,6 +9,7 @@ mod admin;
 mod admission;
 mod audit;
 mod enrolment;
+mod escalation;
 mod faults;
 mod keys;
 mod metadata;
