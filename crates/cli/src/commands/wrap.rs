@@ -206,9 +206,10 @@ fn name_from(upstream: &[String]) -> Result<String, Failure> {
         words => words
             .iter()
             .map(String::as_str)
+            .map(|word| word.rsplit('/').next().unwrap_or_default())
             .find(|word| !word.starts_with('-') && !launchers.contains(word)),
     };
-    let base = word.unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    let base = word.unwrap_or_default();
     let base = base.split('@').next().unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let name: String = base.chars().map(plain).take(40).collect();
@@ -241,6 +242,7 @@ mod tests {
         check(&["npx", "-y", "some-server@1.2.3"], "some-server");
         check(&["uvx", "mcp-server-time", "--local-timezone", "UTC"], "mcp-server-time");
         check(&["/usr/bin/My_Server.py"], "my-server-py");
+        check(&["/usr/bin/python3", "-m", "mcp_server_time"], "mcp-server-time");
         check(&["http://127.0.0.1:3101/mcp"], "127-0-0-1");
         assert!(name_from(&["npx".to_owned()]).is_err());
     }
