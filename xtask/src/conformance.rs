@@ -4,8 +4,10 @@
 //! [`DIFFERENCES`] with its reason, and a difference that is gone fails as well.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use crate::bounded::{Background, output_within};
 use crate::installation::{Installation, free_port, wait_for_port};
 use crate::step::{StepFailed, root};
 
@@ -22,6 +24,9 @@ const RUNS: &[(&str, &[&str])] = &[
 /// Client scenarios that `attorn connect` takes part in.
 const CLIENT_SCENARIOS: &[&str] = &["auth/client-credentials-jwt", "auth/dpop", "auth/dpop-nonce"];
 
+/// For one run of the suite, which asks for some forty scenarios.
+const SUITE_WITHIN: Duration = Duration::from_secs(180);
+
 /// Passed and failed checks by scenario.
 type Verdicts = BTreeMap<String, (u32, u32)>;
 
@@ -31,11 +36,8 @@ type Verdicts = BTreeMap<String, (u32, u32)>;
 /// When a verdict differs and is not listed, or a client scenario fails.
 pub fn run(short: bool) -> Result<(), StepFailed> {
     let port = free_port()?;
-    let mut fixture = start_fixture(port)?;
-    let result = server_runs(port, if short { 1 } else { RUNS.len() });
-    drop(fixture.kill());
-    drop(fixture.wait());
-    result?;
+    let _fixture = start_fixture(port)?;
+    server_runs(port, if short { 1 } else { RUNS.len() })?;
     client_scenarios()
 }
 
@@ -96,12 +98,7 @@ fn compared(name: &str, direct: &Verdicts, through: &Verdicts) -> Vec<String> {
 }
 
 fn suite(url: &str, arguments: &[&str]) -> Result<Verdicts, StepFailed> {
-    let output = node()
-        .arg("node_modules/@modelcontextprotocol/conformance/dist/index.js")
-        .args(["server", "--url", url])
-        .args(arguments)
-        .output()
-        .map_err(|source| StepFailed::Start { command: "conformance".to_owned(), source })?;
+    let output = conformance(&[&["server", "--url", url], arguments].concat())?;
     Ok(verdicts(&String::from_utf8_lossy(&output.stdout)))
 }
 
@@ -130,11 +127,7 @@ fn client_scenarios() -> Result<(), StepFailed> {
             root().join("tests/interop/clients/conformance.mjs").display(),
             crate::installation::binary().display()
         );
-        let output = node()
-            .arg("node_modules/@modelcontextprotocol/conformance/dist/index.js")
-            .args(["client", "--command", &driver, "--scenario", scenario])
-            .output()
-            .map_err(|source| StepFailed::Start { command: "conformance".to_owned(), source })?;
+        let output = conformance(&["client", "--command", &driver, "--scenario", scenario])?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let summary: Vec<&str> = text.lines().rev().take(12).collect();
         if !output.status.success() {
@@ -146,21 +139,24 @@ fn client_scenarios() -> Result<(), StepFailed> {
     Ok(())
 }
 
+fn conformance(arguments: &[&str]) -> Result<Output, StepFailed> {
+    let mut command = node();
+    command.arg("node_modules/@modelcontextprotocol/conformance/dist/index.js").args(arguments);
+    output_within("conformance", SUITE_WITHIN, &mut command)
+}
+
 fn node() -> Command {
     let mut command = Command::new(crate::interop::node_binary());
     command.current_dir(root().join("tests/interop"));
     command
 }
 
-fn start_fixture(port: u16) -> Result<Child, StepFailed> {
-    let child = node()
-        .arg("fixture/server.mjs")
-        .env("PORT", port.to_string())
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|source| StepFailed::Start { command: "fixture".to_owned(), source })?;
+fn start_fixture(port: u16) -> Result<Background, StepFailed> {
+    let mut command = node();
+    command.arg("fixture/server.mjs").env("PORT", port.to_string()).stdout(Stdio::null());
+    let running = Background::start("fixture", &mut command)?;
     wait_for_port(port)?;
-    Ok(child)
+    Ok(running)
 }
 
 #[cfg(test)]

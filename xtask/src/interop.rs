@@ -1,12 +1,15 @@
 //! `cargo xtask interop`: other people's servers behind Attorn, other people's clients in front.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::bounded::{Background, output_within};
 use crate::installation::{Connect, Installation, free_port, wait_for_port};
 use crate::step::{StepFailed, root};
+use crate::wrapped::Wrapped;
 
 /// One server, one tool to call, one to hide.
 struct Subject {
@@ -14,6 +17,24 @@ struct Subject {
     call: &'static str,
     arguments: &'static str,
     hidden: &'static str,
+    /// Good ones: a server that refuses the arguments would look like a gateway that refuses the
+    /// call.
+    hidden_arguments: &'static str,
+}
+
+impl Subject {
+    fn options(&self) -> [&'static str; 8] {
+        [
+            "--call",
+            self.call,
+            "--arguments",
+            self.arguments,
+            "--hidden",
+            self.hidden,
+            "--hidden-arguments",
+            self.hidden_arguments,
+        ]
+    }
 }
 
 const EVERYTHING: Subject = Subject {
@@ -21,6 +42,7 @@ const EVERYTHING: Subject = Subject {
     call: "echo",
     arguments: r#"{"message":"hi"}"#,
     hidden: "get-sum",
+    hidden_arguments: r#"{"a":1,"b":2}"#,
 };
 const EVERYTHING_HTTP: Subject = Subject { server: "everything-http", ..EVERYTHING };
 const TIME: Subject = Subject {
@@ -28,7 +50,21 @@ const TIME: Subject = Subject {
     call: "get_current_time",
     arguments: r#"{"timezone":"UTC"}"#,
     hidden: "convert_time",
+    hidden_arguments: r#"{"source_timezone":"UTC","time":"12:00","target_timezone":"UTC"}"#,
 };
+/// What `attorn wrap` grants by itself is what a server calls reading.
+const EVERYTHING_WRAPPED: Subject = Subject {
+    server: "wrapped everything",
+    hidden: "toggle-simulated-logging",
+    hidden_arguments: "{}",
+    ..EVERYTHING
+};
+/// All its tools read, so one that is not there stands for the hidden one.
+const TIME_WRAPPED: Subject =
+    Subject { server: "wrapped time", hidden: "set_time", hidden_arguments: "{}", ..TIME };
+
+/// For one client: a few calls, and the start of everything on a busy machine.
+const CLIENT_WITHIN: Duration = Duration::from_secs(90);
 
 /// The Node.js that the pinned packages brought.
 #[must_use]
@@ -42,11 +78,9 @@ pub fn node_binary() -> PathBuf {
 /// At the first client that does not get what it was granted, or gets more.
 pub fn run() -> Result<(), StepFailed> {
     let port = free_port()?;
-    let mut http = everything_over_http(port)?;
-    let result = with_servers(port);
-    drop(http.kill());
-    drop(http.wait());
-    result
+    let _http = everything_over_http(port)?;
+    with_servers(port)?;
+    wrapped()
 }
 
 fn with_servers(port: u16) -> Result<(), StepFailed> {
@@ -66,13 +100,29 @@ fn with_servers(port: u16) -> Result<(), StepFailed> {
     Ok(())
 }
 
+/// What a person types who wants to try it, with real servers and a real client.
+fn wrapped() -> Result<(), StepFailed> {
+    let node = node_binary().display().to_string();
+    let script = everything_script().display().to_string();
+    let time = interop(".venv/bin/mcp-server-time").display().to_string();
+    let servers: [(&Subject, &[&str]); 2] = [
+        (&EVERYTHING_WRAPPED, &[&node, &script, "stdio"]),
+        (&TIME_WRAPPED, &[&time, "--local-timezone", "UTC"]),
+    ];
+    for (subject, upstream) in servers {
+        let running = Wrapped::start(upstream)?;
+        let command = stdio_client("typescript", &subject.options(), &running.connect);
+        check(subject, "typescript", "the printed command", command)?;
+    }
+    Ok(())
+}
+
 fn one_server(installation: &Installation, subject: &Subject) -> Result<(), StepFailed> {
     let patterns = [format!("read:{}", subject.call), format!("write:{}", subject.call)];
     let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
     let name = format!("agent-of-{}", subject.server);
     let agent = installation.enroll(&name, &[(subject.server, &patterns)])?;
-    let common =
-        ["--call", subject.call, "--arguments", subject.arguments, "--hidden", subject.hidden];
+    let common = subject.options();
     let connect = installation.connect_command(subject.server, &name);
     let listening = installation.connect_listen(subject.server, &name)?;
     for client in ["typescript", "python"] {
@@ -87,7 +137,7 @@ fn one_server(installation: &Installation, subject: &Subject) -> Result<(), Step
     check(subject, "typescript", "its own DPoP", native)?;
     let mut strict = Command::new(node_binary());
     strict.args(["clients/oauth4webapi.mjs", &resource, &agent.client_id, &key]);
-    strict.args([subject.call, subject.arguments]);
+    strict.args([subject.call, subject.arguments, subject.hidden, subject.hidden_arguments]);
     check(subject, "oauth4webapi", "its own DPoP", strict)
 }
 
@@ -126,10 +176,8 @@ fn check(
     mut command: Command,
 ) -> Result<(), StepFailed> {
     let shown = format!("{} by {client} over {way}", subject.server);
-    let output = command
-        .current_dir(root().join("tests/interop"))
-        .output()
-        .map_err(|source| StepFailed::Start { command: shown.clone(), source })?;
+    command.current_dir(root().join("tests/interop"));
+    let output = output_within(&shown, CLIENT_WITHIN, &mut command)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let report: Value = serde_json::from_str(text.trim()).unwrap_or(Value::Null);
     if output.status.success() && report.get("ok") == Some(&Value::Bool(true)) {
@@ -139,17 +187,13 @@ fn check(
     Err(StepFailed::Check(format!("{shown}: {text} {}", String::from_utf8_lossy(&output.stderr))))
 }
 
-fn everything_over_http(port: u16) -> Result<std::process::Child, StepFailed> {
-    let child = Command::new(node_binary())
-        .arg(everything_script())
-        .arg("streamableHttp")
-        .env("PORT", port.to_string())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .map_err(|source| StepFailed::Start { command: "everything".to_owned(), source })?;
+fn everything_over_http(port: u16) -> Result<Background, StepFailed> {
+    let mut command = Command::new(node_binary());
+    command.arg(everything_script()).arg("streamableHttp").env("PORT", port.to_string());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let running = Background::start("everything", &mut command)?;
     wait_for_port(port)?;
-    Ok(child)
+    Ok(running)
 }
 
 fn everything_script() -> PathBuf {

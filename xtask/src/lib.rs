@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod bounded;
 pub mod ci;
 pub mod conformance;
 pub mod crash;
@@ -21,3 +22,4 @@ pub mod interop;
 pub mod negative;
 pub mod setup;
 pub mod step;
+pub mod wrapped;

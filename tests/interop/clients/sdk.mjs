@@ -2,7 +2,7 @@
 //   sdk.mjs --stdio COMMAND.. [--]            over stdio, through `attorn connect`
 //   sdk.mjs --url URL                         over HTTP, without credentials (`connect --listen`)
 //   sdk.mjs --url URL --client-id ID --key F  with private_key_jwt and the SDK's own DPoP
-// Options: --call TOOL --arguments JSON --hidden TOOL --era auto|legacy|modern
+// Options: --call TOOL --arguments JSON --hidden TOOL --hidden-arguments JSON --era auto|legacy|modern
 import fs from 'node:fs';
 import { parseArgs } from 'node:util';
 import {
@@ -26,6 +26,7 @@ const { values: options, positionals } = parseArgs({
     call: { type: 'string' },
     arguments: { type: 'string', default: '{}' },
     hidden: { type: 'string' },
+    'hidden-arguments': { type: 'string', default: '{}' },
     era: { type: 'string', default: 'auto' },
   },
 });
@@ -40,8 +41,11 @@ async function makeTransport() {
   const session = await DpopSession.create({ alg: 'ES256' });
   const provider = new PrivateKeyJwtProvider({
     clientId: options['client-id'],
-    privateKey: fs.readFileSync(options.key, 'utf8'),
+    // As bytes: given as a string, the SDK takes RSA and ECDSA keys and no Ed25519.
+    privateKey: new Uint8Array(fs.readFileSync(options.key)),
     algorithm: options.algorithm,
+    // The authority takes no assertion that runs longer; the SDK's default is five minutes.
+    jwtLifetimeSeconds: 60,
     scope: options.scope,
     expectedIssuer: options.issuer,
   });
@@ -52,7 +56,8 @@ async function makeTransport() {
 
 async function hiddenIsRefused(client) {
   try {
-    const result = await client.callTool({ name: options.hidden, arguments: {} });
+    const given = JSON.parse(options['hidden-arguments']);
+    const result = await client.callTool({ name: options.hidden, arguments: given });
     return Boolean(result.isError);
   } catch {
     return true;

@@ -20,6 +20,7 @@ def arguments():
     parser.add_argument("--call")
     parser.add_argument("--arguments", default="{}")
     parser.add_argument("--hidden")
+    parser.add_argument("--hidden-arguments", default="{}")
     parser.add_argument("--mode", default="auto")
     parser.add_argument("--stdio", nargs=argparse.REMAINDER)
     return parser.parse_args()
@@ -31,9 +32,9 @@ def transport(given):
     return streamable_http_client(given.url)
 
 
-async def hidden_is_refused(client, name):
+async def hidden_is_refused(client, name, given):
     try:
-        return bool((await client.call_tool(name, {})).is_error)
+        return bool((await client.call_tool(name, given)).is_error)
     except Exception:  # noqa: BLE001 - any refusal is what we look for
         return True
 
@@ -50,7 +51,8 @@ async def run(given, report):
                 raise RuntimeError("the call came back as an error")
         if given.hidden:
             report["hidden_listed"] = given.hidden in report["tools"]
-            report["hidden_refused"] = await hidden_is_refused(client, given.hidden)
+            hidden = json.loads(given.hidden_arguments)
+            report["hidden_refused"] = await hidden_is_refused(client, given.hidden, hidden)
             if report["hidden_listed"] or not report["hidden_refused"]:
                 raise RuntimeError("a hidden tool was reached")
     report["ok"] = True
