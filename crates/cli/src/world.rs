@@ -9,6 +9,7 @@
 mod embedded;
 mod listeners;
 mod seen;
+mod server_keys;
 mod state;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::exit::Failure;
 use crate::outside::{causes, system_clock, system_random};
 
 use self::listeners::Listeners;
+use self::server_keys::ServerKeys;
 use self::state::State;
 
 /// Running roles.
@@ -51,6 +53,7 @@ impl World {
         let published = Arc::new(Published::new(Snapshot::new(SnapshotParts::default())));
         let authority = start_authority(&config, &state, &published, &shutdown).await?;
         let seen = seen::observer(&state, &authority);
+        let server_keys = ServerKeys::open(&config.state, &state, &authority)?;
         let gateway = start_gateway(&config, &state, &published, seen, &shutdown)?;
         let encrypted = listeners.gateway.is_encrypted();
         let mut serving = JoinSet::new();
@@ -58,7 +61,8 @@ impl World {
         serving.spawn(serve(listeners.authority, authority.public_service(), limits, stop()));
         serving.spawn(serve(listeners.admin, authority.admin_service(), limits, stop()));
         serving.spawn(serve(listeners.gateway, gateway.service(), limits, stop()));
-        serving.spawn(seen::list_new_servers(published, gateway, stop()));
+        serving.spawn(seen::list_new_servers(Arc::clone(&published), gateway, stop()));
+        serving.spawn(server_keys.follow(published, stop()));
         Ok(Self { config, state, authority, shutdown, serving, encrypted })
     }
 

@@ -45,6 +45,7 @@ impl Exchange {
         // Audience and `htu` come from configuration, never from the request.
         let url = self.gateway.config.public_url.resource(&self.server_name);
         self.entry.server = Some(server.id.to_string());
+        self.entry.server_key = server.active_key().map(|key| key.jkt.to_string());
         let gateway = Arc::clone(&self.gateway);
         let token = gateway.tokens.verify(&head.headers, &url, view, self.now_s)?;
         self.note_token(&token);

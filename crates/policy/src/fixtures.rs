@@ -74,6 +74,7 @@ pub(crate) fn server(server_name: &str, seed: u8, upstream: UpstreamSpec) -> Mcp
         owner: Some(owner().id),
         state: LifeCycle::Active,
         upstream,
+        keys: Vec::new(),
         tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         created_s: 0,
     }

@@ -68,6 +68,7 @@ pub(crate) fn server(server_name: &str, tools: Vec<Tool>) -> McpServer {
         owner: Some(owner().id),
         state: LifeCycle::Active,
         upstream: UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp".into() },
+        keys: Vec::new(),
         tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         created_s: 0,
     }

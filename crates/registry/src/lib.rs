@@ -41,6 +41,6 @@ pub use published::Published;
 pub use reason::{ReasonCode, UnknownReason};
 pub use scope::{Class, ClassError, Scope, ScopeError, ScopePattern, ScopeTarget};
 pub use scope_set::ScopeSet;
-pub use server::{McpServer, ServerRefusal, UpstreamSpec};
+pub use server::{McpServer, ServerKey, ServerRefusal, UpstreamSpec};
 pub use snapshot::{LockedSubject, PolicySource, Snapshot, SnapshotParts};
 pub use tool::{Approved, Tool, ToolState};

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LifeCycle, Name, OwnerId, ReasonCode, ServerId, Tool, ToolState};
+use attorn_jose::Jkt;
+
+use crate::{KeyState, LifeCycle, Name, OwnerId, ReasonCode, ServerId, Tool, ToolState};
 
 /// A registered MCP server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,10 +22,25 @@ pub struct McpServer {
     pub state: LifeCycle,
     /// How to reach it.
     pub upstream: UpstreamSpec,
+    /// The keys the gateway before it made for it, past ones included.
+    pub keys: Vec<ServerKey>,
     /// Its tools by exact name, approved or not.
     pub tools: HashMap<String, Tool>,
     /// When the record was made, in Unix seconds.
     pub created_s: u64,
+}
+
+/// The public part of a server's key. The gateway that fronts the server makes the key and holds
+/// its private part; the server knows nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerKey {
+    /// RFC 7638 thumbprint. No two servers share one.
+    pub jkt: Jkt,
+    /// The public JWK as canonical JSON.
+    pub jwk: String,
+    /// Where the key stands. At most one is active.
+    pub state: KeyState,
 }
 
 /// How an MCP server is reached. Every text is taken literally: nothing in it is expanded.
@@ -107,6 +124,12 @@ impl McpServer {
     #[must_use]
     pub fn is_builtin(&self) -> bool {
         matches!(self.upstream, UpstreamSpec::Builtin)
+    }
+
+    /// The key that stands for the server now, once its gateway made one.
+    #[must_use]
+    pub fn active_key(&self) -> Option<&ServerKey> {
+        self.keys.iter().find(|key| key.state == KeyState::Active)
     }
 
     /// The tool of this exact name, if it may be called.

@@ -78,6 +78,8 @@ pub enum ChangeKind {
     OwnerState,
     /// Other policies are in force.
     PolicyApplied,
+    /// The keys of an MCP server.
+    ServerKeys,
     /// The owner of an MCP server.
     ServerOwner,
     /// A new MCP server.
@@ -113,6 +115,7 @@ impl ChangeKind {
             Self::OwnerCreated => "owner.created",
             Self::OwnerState => "owner.state",
             Self::PolicyApplied => "policy.applied",
+            Self::ServerKeys => "server.keys",
             Self::ServerOwner => "server.owner",
             Self::ServerRegistered => "server.registered",
             Self::ServerState => "server.state",

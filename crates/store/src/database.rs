@@ -21,8 +21,10 @@ pub struct Store {
     pub(crate) pool: SqlitePool,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "registry", include_str!("../migrations/registry/0001_registry.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "registry", include_str!("../migrations/registry/0001_registry.sql")),
+    (2, "server_keys", include_str!("../migrations/registry/0002_server_keys.sql")),
+];
 
 impl Store {
     /// Opens the registry at a path or a `sqlite:` URL, and makes it if it is not there.

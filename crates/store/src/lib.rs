@@ -23,6 +23,7 @@ mod locks;
 mod owners;
 mod policies;
 mod revocations;
+mod server_keys;
 mod servers;
 mod snapshot;
 mod tools;

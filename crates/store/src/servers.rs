@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use attorn_registry::{LifeCycle, McpServer, Name, OwnerId, ServerId, Tool, UpstreamSpec};
+use attorn_registry::{
+    LifeCycle, McpServer, Name, OwnerId, ServerId, ServerKey, Tool, UpstreamSpec,
+};
 use sqlx::SqliteConnection;
 
 use crate::Store;
@@ -10,6 +12,7 @@ use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
 use crate::owners::active_owner;
+use crate::server_keys::{all_keys, keys_of};
 use crate::tools::{all_tools, tools_of};
 
 const COLUMNS: Columns = Columns("servers");
@@ -132,7 +135,8 @@ pub(crate) async fn server_by_id(
     .fetch_optional(&mut *connection)
     .await?;
     let row = row.ok_or(Refusal::ServerUnknown)?;
-    Ok(row.read(tools_of(connection, id).await?)?)
+    let tools = tools_of(connection, id).await?;
+    Ok(row.read(tools, keys_of(connection, id).await?)?)
 }
 
 pub(crate) async fn all_servers(
@@ -142,16 +146,20 @@ pub(crate) async fn all_servers(
     for (server, tool) in all_tools(connection).await? {
         tools.entry(server).or_default().push(tool);
     }
+    let mut keys: HashMap<ServerId, Vec<ServerKey>> = HashMap::new();
+    for (server, key) in all_keys(connection).await? {
+        keys.entry(server).or_default().push(key);
+    }
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, name, owner, state, upstream, created_s FROM servers ORDER BY name",
     )
     .fetch_all(connection)
     .await?;
-    let with_tools = |row: Row| {
-        let own = tools.remove(&COLUMNS.parse(&row.id)?).unwrap_or_default();
-        row.read(own)
+    let whole = |row: Row| {
+        let id = COLUMNS.parse(&row.id)?;
+        row.read(tools.remove(&id).unwrap_or_default(), keys.remove(&id).unwrap_or_default())
     };
-    rows.into_iter().map(with_tools).collect()
+    rows.into_iter().map(whole).collect()
 }
 
 row! {
@@ -164,13 +172,14 @@ row! {
 }
 
 impl Row {
-    fn read(self, tools: Vec<Tool>) -> Result<McpServer, Failure> {
+    fn read(self, tools: Vec<Tool>, keys: Vec<ServerKey>) -> Result<McpServer, Failure> {
         Ok(McpServer {
             id: COLUMNS.parse(&self.id)?,
             name: COLUMNS.parse(&self.name)?,
             owner: COLUMNS.maybe_parse(self.owner.as_deref())?,
             state: COLUMNS.state(&self.state)?,
             upstream: COLUMNS.json(&self.upstream)?,
+            keys,
             tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
             created_s: COLUMNS.count(self.created_s)?,
         })

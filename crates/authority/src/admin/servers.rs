@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use attorn_audit::{Entry, Kind};
-use attorn_registry::{LifeCycle, McpServer, Name, ServerId, UpstreamSpec};
+use attorn_registry::{LifeCycle, McpServer, Name, ServerId, ServerKey, UpstreamSpec};
 use attorn_store::NewServer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,8 +23,22 @@ pub(crate) struct ServerView {
     /// The resource identifier its tokens are for.
     resource: String,
     upstream: Upstream,
+    /// The public keys its gateway holds for it, past ones included.
+    keys: Vec<ServerKeyView>,
     tools: usize,
     created_s: u64,
+}
+
+/// A public key of a server.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ServerKeyView {
+    /// RFC 7638 thumbprint.
+    jkt: String,
+    /// `active` or `retired`.
+    state: &'static str,
+    /// The public JWK.
+    #[schema(value_type = Object)]
+    jwk: serde_json::Value,
 }
 
 /// A new server.
@@ -157,8 +171,20 @@ impl ServerView {
             state: server.state.as_str(),
             resource: context.shared.config.resource_of(server.name.as_str()),
             upstream: Upstream::shown(&server.upstream),
+            keys: server.keys.iter().map(ServerKeyView::of).collect(),
             tools: server.tools.len(),
             created_s: server.created_s,
+        }
+    }
+}
+
+impl ServerKeyView {
+    fn of(key: &ServerKey) -> Self {
+        Self {
+            jkt: key.jkt.to_string(),
+            state: key.state.as_str(),
+            // The registry holds what a key of ours wrote.
+            jwk: serde_json::from_str(&key.jwk).unwrap_or_default(),
         }
     }
 }

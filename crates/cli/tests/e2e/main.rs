@@ -8,6 +8,7 @@ mod administration;
 mod commands;
 mod dev;
 mod journey;
+mod server_keys;
 mod support;
 mod tls;
 mod wrap;

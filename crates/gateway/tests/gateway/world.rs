@@ -357,6 +357,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             owner: Some(owner),
             state: LifeCycle::Active,
             upstream: UpstreamSpec::Http { url: canary.url() },
+            keys: Vec::new(),
             tools: records.collect(),
             created_s: 0,
         }],
