@@ -1,6 +1,8 @@
 //! The public keys of MCP servers. Their private parts are with the gateways that front them.
 
-use attorn_registry::{Jkt, KeyState, LifeCycle, McpServer, ServerId, ServerKey, TransitionRefused};
+use attorn_registry::{
+    Jkt, KeyState, LifeCycle, McpServer, ServerId, ServerKey, TransitionRefused,
+};
 use sqlx::SqliteConnection;
 
 use crate::Store;
