@@ -42,7 +42,7 @@ pub(crate) struct Behind {
 pub(crate) struct Seen {
     pub(crate) era: Era,
     tools: HashMap<String, SeenTool>,
-    /// What a server of both eras lists in the older one only.
+    /// What a server of both eras lists in the older one, where it is not the same.
     older: HashMap<String, SeenTool>,
 }
 
@@ -103,7 +103,7 @@ impl Behind {
     pub(crate) fn add_seen(&self, tools: &[ToolDefinition], is_modern: bool) {
         let seen = self.seen();
         let known = |tool: &ToolDefinition| {
-            seen.tool(&tool.name).is_some_and(|known| known.digest == tool.digest)
+            seen.tool(&tool.name, is_modern).is_some_and(|known| known.digest == tool.digest)
         };
         if tools.iter().all(known) {
             return;
@@ -139,8 +139,11 @@ impl Behind {
 }
 
 impl Seen {
-    pub(crate) fn tool(&self, name: &str) -> Option<&SeenTool> {
-        self.tools.get(name).or_else(|| self.older.get(name))
+    /// The tool as a client of this era is shown it: what its list holds back must not be called
+    /// because the other era's list looks better.
+    pub(crate) fn tool(&self, name: &str, is_modern: bool) -> Option<&SeenTool> {
+        let older = self.older.get(name).filter(|_| !is_modern);
+        older.or_else(|| self.tools.get(name))
     }
 
     fn add(&mut self, tools: &[ToolDefinition], is_newest: bool) {

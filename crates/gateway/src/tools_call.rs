@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use attorn_json::Limits;
-use attorn_mcp::{ClientMessage, HeaderView, Method, Request, check_param_headers};
+use attorn_mcp::{ClientMessage, HeaderView, Method, Request, Revision, check_param_headers};
 use attorn_net::Body;
 use attorn_policy::{Denial, Operation, Permit, Visibility};
 use attorn_registry::{McpServer, ReasonCode};
@@ -61,7 +61,7 @@ where
     exchange.verify_era(&call.method, &behind)?;
     let permit = exchange.decide_call(&view, server, &caller, &call)?;
     let seen = behind.seen();
-    let tool = verify_definition(&call, server, &seen)?;
+    let tool = verify_definition(&call, server, &seen, exchange.revision)?;
     exchange.verify_params(&headers, &call, tool)?;
 
     // 6. The intent is recorded before anything leaves.
@@ -153,10 +153,12 @@ fn verify_definition<'s>(
     call: &Request<'_>,
     server: &McpServer,
     seen: &'s crate::servers::Seen,
+    revision: Revision,
 ) -> Result<&'s SeenTool, DecisionRefusal> {
     let name = call.name().unwrap_or_default();
     let approved = server.tools.get(name.as_ref()).and_then(|tool| tool.approved.as_ref());
-    let tool = seen.tool(&name).ok_or(DecisionRefusal::Hidden(ReasonCode::ToolUnknown))?;
+    let tool = seen.tool(&name, revision.is_modern());
+    let tool = tool.ok_or(DecisionRefusal::Hidden(ReasonCode::ToolUnknown))?;
     if approved.is_some_and(|approved| approved.digest == tool.digest) {
         Ok(tool)
     } else {
