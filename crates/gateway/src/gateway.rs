@@ -1,6 +1,7 @@
 //! The gateway as a whole: what it is made of, and how it starts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attorn_audit::digest::PayloadKey;
@@ -144,11 +145,19 @@ pub enum ListError {
 }
 
 impl Inner {
-    /// Asks a server anew, in the background.
+    /// Asks a server anew, in the background. However often it says that it changed, one listing
+    /// runs and one waits: a peer must not make the gateway ask, and record, without end.
     pub(crate) fn relist(&self, behind: &Arc<Behind>) {
+        if behind.relist_wanted.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let (Some(gateway), behind) = (self.itself.upgrade(), Arc::clone(behind)) else { return };
         drop(tokio::spawn(async move {
+            let _alone = behind.relisting.lock().await;
+            // From here on a change may be missed by this listing, and wants another.
+            behind.relist_wanted.store(false, Ordering::Release);
             let _learned = gateway.learn(&behind).await.is_ok();
+            tokio::time::sleep(RELIST_PAUSE).await;
         }));
     }
 }
@@ -194,3 +203,4 @@ async fn list_one(gateway: &Inner, server: &attorn_registry::McpServer) {
 }
 
 const LISTED_AT_ONCE: usize = 16;
+const RELIST_PAUSE: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! The servers behind the gateway, as they were last seen.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,10 @@ pub(crate) struct Behind {
     reported: Mutex<HashMap<String, [u8; 32]>>,
     spec: UpstreamSpec,
     last_id: AtomicU64,
+    /// Held while the server is asked anew.
+    pub(crate) relisting: tokio::sync::Mutex<()>,
+    /// Somebody waits to ask anew; nobody else has to.
+    pub(crate) relist_wanted: AtomicBool,
 }
 
 /// What a server showed of itself.
@@ -76,6 +80,8 @@ impl Behind {
             reported: Mutex::default(),
             spec: server.upstream.clone(),
             last_id: AtomicU64::new(0),
+            relisting: tokio::sync::Mutex::default(),
+            relist_wanted: AtomicBool::new(false),
         }
     }
 

@@ -184,3 +184,24 @@ async fn an_unknown_method_goes_nowhere() {
     }
     assert!(world.calls().is_empty());
 }
+
+/// One listing serves all who ask for it while another runs.
+#[tokio::test]
+async fn an_upstream_that_always_changes_is_not_asked_each_time() {
+    let world = World::new("always-changes");
+    world.gateway.list_tools("crm").await.unwrap();
+    let listings = |all: &[attorn_audit::Entry], kind: Kind| {
+        let of_kind = all.iter().filter(|one| one.kind == kind);
+        of_kind.filter(|one| one.method.as_deref() == Some("tools/list")).count()
+    };
+    let before = listings(&world.entries(|_| true).await, Kind::CallCompleted);
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    let mut events = vec![changed; 200];
+    events.push(DONE);
+    world.canary.set_script(Some(script(&stream(&events), Duration::ZERO)));
+    let answer = world.ask("read:get", call("get", &json!({}))).await;
+    assert_eq!(messages(&answer.text).len(), 201);
+    let entries = world.entries(|all| listings(all, Kind::CallCompleted) > before).await;
+    // Listings of the start may still be under way.
+    assert!(listings(&entries, Kind::CallDecided) < before + 20);
+}
