@@ -12,6 +12,7 @@ use crate::gateway::Inner;
 use crate::possession::Proven;
 use crate::refusal::DecisionRefusal;
 use crate::sessions::Principal;
+use crate::tokens::counts_now;
 use crate::trace::TraceContext;
 use crate::view::View;
 
@@ -157,7 +158,7 @@ impl Caller {
     ) -> Result<Standing, DecisionRefusal> {
         let claims = self.token.claims();
         let snapshot = &view.snapshot;
-        snapshot.acting_agent(&claims.client_id).map_err(DecisionRefusal::Told)?;
+        let agent = snapshot.acting_agent(&claims.client_id).map_err(DecisionRefusal::Told)?;
         snapshot.verify_server(server).map_err(DecisionRefusal::Told)?;
         let subject = attorn_registry::LockedSubject {
             agent: &claims.client_id,
@@ -166,7 +167,8 @@ impl Caller {
             token_jti: Some(&claims.jti),
             key: Some(claims.cnf),
         };
-        if claims.epoch < snapshot.epoch || snapshot.is_revoked(&claims.jti) {
+        // A stream outlives neither the token's epoch nor the key it was opened with.
+        if !counts_now(claims, agent, snapshot, now_s) {
             return Err(DecisionRefusal::Told(ReasonCode::TokenRevoked));
         }
         match snapshot.lock_on(&subject, now_s) {

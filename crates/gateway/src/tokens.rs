@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use attorn_jose::sha256;
-use attorn_oauth::access_token::{self, Expected, TokenRefusal, VerifiedToken};
+use attorn_oauth::access_token::{
+    self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken,
+};
 use attorn_oauth::challenge::{Presented, presented};
-use attorn_registry::{ReasonCode, Snapshot};
+use attorn_registry::{Agent, ReasonCode, Snapshot};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -110,19 +112,27 @@ fn verify_current(
     now_s: u64,
 ) -> Result<(), CredentialRefusal> {
     let claims = token.claims();
-    if claims.epoch < snapshot.epoch || snapshot.is_revoked(&claims.jti) {
-        return Err(CredentialRefusal::TokenRevoked);
-    }
     let agent = snapshot
         .agent(&claims.client_id)
         .ok_or(CredentialRefusal::Caller(ReasonCode::AgentUnknown))?;
+    if counts_now(claims, agent, snapshot, now_s) {
+        Ok(())
+    } else {
+        Err(CredentialRefusal::TokenRevoked)
+    }
+}
+
+/// Whether a token has not been taken back: not itself, not its epoch, not its key.
+pub(crate) fn counts_now(
+    claims: &AccessTokenClaims,
+    agent: &Agent,
+    snapshot: &Snapshot,
+    now_s: u64,
+) -> bool {
     // The agent may use other keys for its proofs than it registered, but not one it gave up.
     let given_up = agent.keys.iter().any(|key| key.jkt == claims.cnf)
         && agent.accepted_key(&claims.cnf, now_s).is_none();
-    if given_up {
-        return Err(CredentialRefusal::TokenRevoked);
-    }
-    Ok(())
+    claims.epoch >= snapshot.epoch && !snapshot.is_revoked(&claims.jti) && !given_up
 }
 
 const PARTS: usize = 16;

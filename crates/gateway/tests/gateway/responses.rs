@@ -205,3 +205,22 @@ async fn an_upstream_that_always_changes_is_not_asked_each_time() {
     // Listings of the start may still be under way.
     assert!(listings(&entries, Kind::CallDecided) < before + 20);
 }
+
+#[tokio::test]
+async fn a_removed_key_cuts_a_stream() {
+    let world = World::new("cut-key");
+    world.canary.set_script(Some(script(&stream(&[]), Duration::from_secs(30))));
+    let token = world.token("read:get");
+    let nonce = world.nonce(&token).await;
+    let mut ask = call("get", &json!({}));
+    ask.headers.extend(world.credentials("POST", &token, &world.agent_key, Some(&nonce)));
+    let response = world.respond(ask).await;
+    world.change(|parts| parts.agents[0].keys[0].state = attorn_registry::KeyState::Removed);
+    let rest = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(rest.is_empty());
+    let cut = |all: &[attorn_audit::Entry]| {
+        let revoked = |one: &&attorn_audit::Entry| one.reason.as_deref() == Some("token.revoked");
+        all.iter().filter(revoked).any(|one| one.outcome.is_some())
+    };
+    world.entries(cut).await;
+}
