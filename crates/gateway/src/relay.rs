@@ -253,7 +253,13 @@ impl Relay {
                 own.request_id = Some(&question);
             }
             NotificationKind::ToolsListChanged => self.gateway.relist(&self.behind),
-            NotificationKind::ResourceUpdated { .. } if !self.sees_resources() => return None,
+            // News of what a caller sees as empty would tell it that it is not.
+            NotificationKind::ResourcesListChanged | NotificationKind::ResourceUpdated { .. }
+                if !self.sees(Operation::Resources) =>
+            {
+                return None;
+            }
+            NotificationKind::PromptsListChanged if !self.sees(Operation::Prompts) => return None,
             // MCP 2026-07-28, Subscriptions: only on the stream that asked for them.
             NotificationKind::SubscriptionAcknowledged if !listens => return None,
             NotificationKind::Progress { .. } | NotificationKind::Unknown => return None,
@@ -266,12 +272,12 @@ impl Relay {
         emit::notification(notification, &own)
     }
 
-    fn sees_resources(&self) -> bool {
+    fn sees(&self, operation: Operation<'_>) -> bool {
         let view = self.gateway.views.current();
         let now_s = self.gateway.clock.now_s();
         view.snapshot
             .server(&self.behind.id)
-            .is_some_and(|server| self.caller.sees(&view, server, Operation::Resources, now_s))
+            .is_some_and(|server| self.caller.sees(&view, server, operation, now_s))
     }
 
     /// A question of a server of an older revision, under an identifier of ours.

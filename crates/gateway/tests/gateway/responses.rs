@@ -224,3 +224,23 @@ async fn a_removed_key_cuts_a_stream() {
     };
     world.entries(cut).await;
 }
+
+/// News of lists that a caller sees empty would tell it that they are not.
+#[tokio::test]
+async fn changes_of_lists_the_caller_cannot_see_stay_behind() {
+    let world = World::new("hidden-news");
+    let news =
+        |kind: &str| format!(r#"{{"jsonrpc":"2.0","method":"notifications/{kind}/list_changed"}}"#);
+    let (prompts, resources, tools) = (news("prompts"), news("resources"), news("tools"));
+    let events = [prompts.as_str(), resources.as_str(), tools.as_str(), DONE];
+    world.canary.set_script(Some(script(&stream(&events), Duration::ZERO)));
+    let answer = world.ask("read:get", call("get", &json!({}))).await;
+    assert_eq!(messages(&answer.text).len(), 4);
+    world.change(|parts| {
+        parts.grants[0].patterns = vec![attorn_registry::ScopePattern::parse("read:get").unwrap()];
+    });
+    let answer = world.ask("read:get", call("get", &json!({}))).await;
+    let messages = messages(&answer.text);
+    assert_eq!(messages.len(), 2, "{}", answer.text);
+    assert_eq!(messages[0]["method"], "notifications/tools/list_changed");
+}
