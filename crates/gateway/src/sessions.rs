@@ -65,7 +65,7 @@ impl Sessions {
         Self { open: Mutex::new(HashMap::new()), idle_s }
     }
 
-    /// Whether `principal` may open one more. Asked before the upstream is bothered.
+    /// Whether the client of `principal` may open one more. Asked before the upstream is bothered.
     pub(crate) fn has_room(
         &self,
         principal: &Principal,
@@ -75,8 +75,10 @@ impl Sessions {
         if open.len() >= SESSIONS_MAX {
             open.retain(|_, session| !self.is_idle(session, now_s));
         }
-        let own = open.values().filter(|session| &session.principal == principal).count();
-        if open.len() >= SESSIONS_MAX || own >= SESSIONS_PER_PRINCIPAL_MAX {
+        // A client may have tokens for as many keys as it likes, so its keys are not counted apart.
+        let is_own = |session: &&Arc<Session>| session.principal.client_id == principal.client_id;
+        let own = open.values().filter(is_own).count();
+        if open.len() >= SESSIONS_MAX || own >= SESSIONS_PER_CLIENT_MAX {
             return Err(TooManySessions);
         }
         Ok(())
@@ -133,7 +135,7 @@ impl Sessions {
 
 const SESSIONS_MAX: usize = 65_536;
 // Each may hold a child process of a stdio upstream.
-const SESSIONS_PER_PRINCIPAL_MAX: usize = 64;
+const SESSIONS_PER_CLIENT_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -188,14 +190,17 @@ mod tests {
         assert!(sessions.find(&second, &own, &server(1), 221).is_none());
     }
 
+    /// A client may have its tokens bound to as many keys as it likes.
     #[test]
-    fn one_principal_cannot_take_all_sessions() {
+    fn one_client_cannot_take_all_sessions() {
         let sessions = Sessions::new(60);
-        let (own, other) = (principal("agt_a", "agt_a", "k"), principal("agt_b", "agt_b", "l"));
+        let other = principal("agt_b", "agt_b", "l");
         for byte in 0..64 {
+            let own = principal("agt_a", "agt_a", &format!("k{byte}"));
             assert_eq!(sessions.has_room(&own, 100), Ok(()));
             sessions.open(session(&own), &[byte; 24], 100);
         }
+        let own = principal("agt_a", "agt_a", "another");
         assert_eq!(sessions.has_room(&own, 100), Err(TooManySessions));
         assert_eq!(sessions.has_room(&other, 100), Ok(()));
     }
