@@ -64,7 +64,9 @@ impl ToolObserver {
         let new = tools.iter().filter(|tool| {
             let known = server.tools.get(&tool.name);
             let is_known = known.is_some_and(|known| known.digest == tool.digest);
-            behind.note_report(tool, is_known) || !is_known
+            // What a server invents beyond the limit is not worth a place in the registry.
+            let has_room = known.is_some() || server.tools.len() < TOOLS_MAX;
+            has_room && (behind.note_report(tool, is_known) || !is_known)
         });
         let tools: Vec<ObservedTool> = new.map(observed).collect();
         if !tools.is_empty() {
@@ -259,6 +261,9 @@ impl Inner {
             let page =
                 ListPage::parse(result, ListKind::Tools).map_err(|_| UpstreamFailure::Protocol)?;
             tools.extend(definitions(&page));
+            if tools.len() > TOOLS_MAX {
+                return Err(UpstreamFailure::TooLong);
+            }
             match page.next_cursor {
                 Some(next) => cursor = Some(next.into_owned()),
                 None => return Ok(tools),
@@ -366,5 +371,7 @@ fn asker(revision: Revision) -> Asker<'static> {
 
 const OLDER: Revision = Revision::V2025_11_25;
 const PAGES_MAX: usize = 100;
+/// Tools of one server. What lies beyond is neither listed nor called.
+pub(crate) const TOOLS_MAX: usize = 4_096;
 const DISCOVER_WITHIN: Duration = Duration::from_secs(10);
 const LEARN_WITHIN: Duration = Duration::from_secs(60);

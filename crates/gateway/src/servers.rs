@@ -13,6 +13,7 @@ use attorn_registry::{McpServer, ServerId, UpstreamSpec};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::catalogue::TOOLS_MAX;
 use crate::config::Config;
 use crate::http_upstream::HttpUpstream;
 use crate::stdio::StdioUpstream;
@@ -133,7 +134,7 @@ impl Behind {
     pub(crate) fn note_report(&self, tool: &ToolDefinition, is_known: bool) -> bool {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let last = reported.get(&tool.name).copied();
-        if last.is_some() || !is_known {
+        if last.is_some() || (!is_known && reported.len() < TOOLS_MAX) {
             reported.insert(tool.name.clone(), tool.digest);
         }
         last.is_some_and(|last| last != tool.digest)
@@ -155,6 +156,10 @@ impl Seen {
     fn add(&mut self, tools: &[ToolDefinition], is_newest: bool) {
         let known = if is_newest { &mut self.tools } else { &mut self.older };
         for tool in tools {
+            // A tool that is not seen is not called.
+            if known.len() >= TOOLS_MAX && !known.contains_key(&tool.name) {
+                continue;
+            }
             let param_headers = tool.param_headers.clone();
             known.insert(tool.name.clone(), SeenTool { digest: tool.digest, param_headers });
         }

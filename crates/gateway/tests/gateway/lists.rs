@@ -136,3 +136,14 @@ async fn resources_need_their_scope() {
     let answer = world.ask("read:@resources", read()).await;
     assert_eq!(answer.json()["error"]["code"], -32602);
 }
+
+/// A server that never stops inventing tools is not remembered.
+#[tokio::test]
+async fn the_tools_of_a_server_are_bounded() {
+    let tool = |n: usize| json!({ "name": format!("t{n}"), "inputSchema": { "type": "object" } });
+    let world = World::with("many-tools", (0..5_000).map(tool).collect());
+    let listed = world.gateway.list_tools("crm").await;
+    assert_eq!(listed, Err(attorn_gateway::ListError::Unreachable));
+    world.canary.set_tools((0..4_000).map(tool).collect());
+    assert_eq!(world.gateway.list_tools("crm").await, Ok(()));
+}
