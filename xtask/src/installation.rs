@@ -219,14 +219,11 @@ impl Installation {
             let start = line.find("http://127.0.0.1:")?;
             line.get(start..)?.split([' ', '"', '`']).next().map(str::to_owned)
         });
-        match url {
-            Some(url) => Ok(Connect { url, child }),
-            None => {
-                let said = std::fs::read_to_string(self.folder.join("connect.log"));
-                let said = said.unwrap_or_default();
-                Err(StepFailed::Check(format!("`attorn connect --listen` printed no URL: {said}")))
-            }
-        }
+        let Some(url) = url else {
+            let said = std::fs::read_to_string(self.folder.join("connect.log")).unwrap_or_default();
+            return Err(StepFailed::Check(format!("`connect --listen` printed no URL: {said}")));
+        };
+        Ok(Connect { url, child })
     }
 
     /// Ends the process as `kill -9` does.
