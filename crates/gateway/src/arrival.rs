@@ -52,7 +52,7 @@ impl Exchange {
         let verified = token.clone();
         let proven = gateway.possession.prove(&head.headers, verb, &url, token, self.now_s)?;
         self.note_proof(&proven);
-        Ok(Caller { token: verified, server: server.id.clone() })
+        Ok(Caller { token: verified })
     }
 
     /// What the request says. Sets identifier, revision and trace of the exchange.
@@ -91,7 +91,7 @@ impl Exchange {
     pub(crate) fn version_unsupported(&self, requested: &str) -> MessageRefusal {
         let behind = self.server().and_then(|server| self.gateway.servers.behind(server));
         let supported = behind
-            .filter(|behind| behind.first_seen.initialized())
+            .filter(|behind| behind.was_listed())
             .map_or_else(|| Revision::ALL.to_vec(), |behind| behind.seen().era.supported());
         MessageRefusal::VersionUnsupported { requested: requested.to_owned(), supported }
     }
@@ -125,9 +125,11 @@ impl Exchange {
     ) -> Result<Arc<Session>, MessageRefusal> {
         let id = media::single(&head.headers, &MCP_SESSION_ID);
         let id = id.ok_or(MessageRefusal::SessionMissing)?;
+        let behind = self.server().and_then(|server| self.gateway.servers.behind(server));
+        let serial = behind.ok_or(MessageRefusal::SessionUnknown)?.serial;
         self.gateway
             .sessions
-            .find(id, &caller.principal(), &caller.server, self.now_s)
+            .find(id, &caller.principal(), serial, self.now_s)
             .ok_or(MessageRefusal::SessionUnknown)
     }
 

@@ -106,7 +106,7 @@ impl Inner {
         server: &McpServer,
     ) -> Result<Arc<Behind>, UpstreamFailure> {
         let behind = self.servers.behind(server).ok_or(UpstreamFailure::Unreachable)?;
-        if behind.first_seen.initialized() {
+        if behind.was_listed() {
             return Ok(behind);
         }
         if behind.failed_lately() {

@@ -6,7 +6,7 @@ use attorn_audit::{Entry, Kind};
 use attorn_mcp::{RequestId, Revision};
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_policy::{Operation, Request as PolicyRequest};
-use attorn_registry::{AgentId, DecisionId, McpServer, ReasonCode, ServerId};
+use attorn_registry::{AgentId, DecisionId, McpServer, ReasonCode};
 
 use crate::gateway::Inner;
 use crate::possession::Proven;
@@ -96,7 +96,6 @@ impl Exchange {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) token: VerifiedToken,
-    pub(crate) server: ServerId,
 }
 
 impl Caller {

@@ -191,7 +191,7 @@ async fn list_all(gateway: &Arc<Inner>) {
 
 async fn list_one(gateway: &Inner, server: &attorn_registry::McpServer) {
     let Some(behind) = gateway.servers.behind(server) else { return };
-    let listed = if behind.first_seen.initialized() {
+    let listed = if behind.was_listed() {
         gateway.learn(&behind).await
     } else {
         gateway.seen_server(server).await.map(drop)

@@ -18,6 +18,7 @@ use crate::front::{Verb, accepts_stream};
 use crate::record::{Ending, Recorded};
 use crate::refusal::{HeadRefusal, MessageRefusal, Refusal};
 use crate::relay::{Relay, Step};
+use crate::servers::Behind;
 use crate::sessions::Session;
 use crate::stream::Stream;
 use crate::trace::TraceContext;
@@ -58,7 +59,7 @@ impl Exchange {
                     return Ok(self.json(StatusCode::OK, agreed.message));
                 }
                 self.gateway.seen_older(&behind).await;
-                let session = Session::new(principal, server.id.clone(), agreed.revision, upstream);
+                let session = Session::new(principal, behind.serial, agreed.revision, upstream);
                 Ok(self.named(session, agreed.message))
             }
             Err(failure) => Ok(self.failed(&relay, recorded, failure)),
@@ -82,10 +83,8 @@ impl Exchange {
         if !accepts_stream(&head.headers) {
             return Err(HeadRefusal::Accept.into());
         }
-        let (caller, session, recorded) = self.within_session(head, Verb::Get).await?;
-        let view = Arc::clone(&self.view);
-        let server = view.server(&self.server_name).ok_or(HeadRefusal::PathUnknown)?;
-        let behind = self.gateway.seen_server(server).await?;
+        let Within { caller, behind, session, recorded } =
+            self.within_session(head, Verb::Get).await?;
         let upstream = &behind.upstream;
         let relay = Relay {
             gateway: Arc::clone(&self.gateway),
@@ -110,11 +109,9 @@ impl Exchange {
 
     /// Answers DELETE: the session ends on both sides.
     pub(crate) async fn close(&mut self, head: &request::Parts) -> Result<Response<Body>, Refusal> {
-        let (_, session, recorded) = self.within_session(head, Verb::Delete).await?;
+        let Within { behind, session, recorded, .. } =
+            self.within_session(head, Verb::Delete).await?;
         self.gateway.sessions.close_same(&session);
-        let view = Arc::clone(&self.view);
-        let server = view.server(&self.server_name).ok_or(HeadRefusal::PathUnknown)?;
-        let behind = self.gateway.servers.behind(server).ok_or(UpstreamFailure::Unreachable)?;
         let closed = behind.upstream.close(&recorded, &session.upstream, self.revision).await;
         // The session is gone here, whatever the upstream says.
         recorded.end(Ending::new(match closed {
@@ -129,7 +126,7 @@ impl Exchange {
         &mut self,
         head: &request::Parts,
         verb: Verb,
-    ) -> Result<(Caller, Arc<Session>, Recorded<Standing>), Refusal> {
+    ) -> Result<Within, Refusal> {
         let view = Arc::clone(&self.view);
         let server = view.server(&self.server_name).ok_or(HeadRefusal::PathUnknown)?;
         // 2026-07-28 has neither stream nor session: a client of it gets 405 as from any server
@@ -143,9 +140,18 @@ impl Exchange {
         let trace = TraceContext::continued(None, None, &self.gateway.random.bytes());
         self.note_message(verb.as_str(), &trace);
         let standing = caller.verify_standing(&view, server, self.now_s)?;
+        let behind = self.gateway.seen_server(server).await?;
         let recorded = self.record(standing, Durability::Written).await?;
-        Ok((caller, session, recorded))
+        Ok(Within { caller, behind, session, recorded })
     }
+}
+
+/// A request without a body, recorded and ready to be forwarded.
+struct Within {
+    caller: Caller,
+    behind: Arc<Behind>,
+    session: Arc<Session>,
+    recorded: Recorded<Standing>,
 }
 
 /// What a server of an older revision answered to `initialize`.

@@ -4,13 +4,14 @@
 //! another request, or speaks of something the caller cannot see is dropped; what breaks the
 //! protocol ends the request with an error under the client's own identifier.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use attorn_audit::Outcome;
 use attorn_json::{Limits, Value};
 use attorn_mcp::emit::{self, Relabel};
 use attorn_mcp::list::{ListKind, ListPage, make_private};
+use attorn_mcp::tool_definition::ToolDefinition;
 use attorn_mcp::{
     MethodClass, NotificationKind, Outcome as Answer, Request, RequestId, ResultKind, Revision,
     ServerMessage, ServerNotification, ServerRequest, ServerResponse, UpstreamError, UpstreamFault,
@@ -128,12 +129,11 @@ impl Relay {
             self.gateway.relist(&self.behind);
             return Err(UpstreamFailure::Protocol);
         }
-        let message = match (error.code, error.data) {
-            (MISSING_CAPABILITY, Some(data)) => missing_capability(client_id, data),
-            _ => {
-                let decision_id = Some(self.decision_id.as_str());
-                emit::upstream_error(client_id, error.code, decision_id, request.uri().as_deref())
-            }
+        let message = if let (MISSING_CAPABILITY, Some(data)) = (error.code, error.data) {
+            missing_capability(client_id, data)
+        } else {
+            let decision_id = Some(self.decision_id.as_str());
+            emit::upstream_error(client_id, error.code, decision_id, request.uri().as_deref())
         };
         Ok(Step::Final { message, ending: Ending::new(Outcome::ProtocolError) })
     }
@@ -186,8 +186,9 @@ impl Relay {
         };
         Ok(match kind {
             ListKind::Tools => {
-                let approved = self.approved_names(&page, server);
-                write(&|name| approved.contains_key(name) && sees(Operation::Tool(name)))
+                let tools = self.behind.page(result.text(), || definitions(&page));
+                let approved = self.approved_names(&tools, server);
+                write(&|name| approved.contains(name) && sees(Operation::Tool(name)))
             }
             ListKind::Resources | ListKind::ResourceTemplates => {
                 let visible = sees(Operation::Resources);
@@ -201,24 +202,26 @@ impl Relay {
     }
 
     /// The tools of a page whose definition is the approved one. What is new is reported.
-    fn approved_names(&self, page: &ListPage<'_>, server: &McpServer) -> HashMap<String, ()> {
-        let tools = definitions(page);
-        self.behind.add_seen(&tools, self.revision.is_modern());
+    fn approved_names<'t>(
+        &self,
+        tools: &'t [ToolDefinition],
+        server: &McpServer,
+    ) -> HashSet<&'t str> {
+        self.behind.add_seen(tools, self.revision.is_modern());
         let view = self.gateway.views.current();
-        self.gateway.observer.report(&view.snapshot, &self.behind, &tools);
+        self.gateway.observer.report(&view.snapshot, &self.behind, tools);
         let approved = |name: &str, digest: &[u8; 32]| {
             let known = server.tools.get(name).and_then(|tool| tool.approved.as_ref());
             known.is_some_and(|known| known.digest == *digest)
         };
-        let mut names = HashMap::new();
-        for tool in &tools {
-            // Two definitions under one name: neither is the approved one.
-            let twice = tools.iter().filter(|other| other.name == tool.name).count() > 1;
-            if !twice && approved(&tool.name, &tool.digest) {
-                names.insert(tool.name.clone(), ());
-            }
+        let mut named: HashMap<&str, usize> = HashMap::new();
+        for tool in tools {
+            *named.entry(tool.name.as_str()).or_default() += 1;
         }
-        names
+        // Two definitions under one name: neither is the approved one.
+        let once = |tool: &&ToolDefinition| named.get(tool.name.as_str()) == Some(&1);
+        let kept = tools.iter().filter(|tool| approved(&tool.name, &tool.digest)).filter(once);
+        kept.map(|tool| tool.name.as_str()).collect()
     }
 
     /// The result of `server/discover` or `initialize`: only what works through the gateway.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use attorn_jose::sha256;
 use attorn_mcp::tool_definition::ToolDefinition;
 use attorn_mcp::{ParamHeader, Revision};
 use attorn_net::Client;
@@ -23,6 +24,8 @@ use crate::upstream::{Upstream, UpstreamSession};
 #[derive(Debug)]
 pub(crate) struct Behind {
     pub(crate) id: ServerId,
+    /// Unlike any other registration of this or another server.
+    pub(crate) serial: u64,
     pub(crate) upstream: Upstream,
     /// Set once the server was asked for its era and tools.
     pub(crate) first_seen: OnceCell<()>,
@@ -34,6 +37,9 @@ pub(crate) struct Behind {
     failed: Mutex<Option<Instant>>,
     /// Digests last reported, by name, as long as the registry may not know them.
     reported: Mutex<HashMap<String, [u8; 32]>>,
+    /// Definitions by the SHA-256 of the page they were read from: a list is asked for far more
+    /// often than it changes.
+    pages: Mutex<HashMap<[u8; 32], Arc<Vec<ToolDefinition>>>>,
     spec: UpstreamSpec,
     last_id: AtomicU64,
     /// Held while the server is asked anew.
@@ -69,9 +75,10 @@ pub(crate) struct SeenTool {
 }
 
 impl Behind {
-    fn new(server: &McpServer, upstream: Upstream) -> Self {
+    fn new(server: &McpServer, upstream: Upstream, serial: u64) -> Self {
         Self {
             id: server.id.clone(),
+            serial,
             upstream,
             first_seen: OnceCell::new(),
             older_seen: OnceCell::new(),
@@ -79,6 +86,7 @@ impl Behind {
             seen: ArcSwap::from_pointee(Seen::default()),
             failed: Mutex::new(None),
             reported: Mutex::default(),
+            pages: Mutex::default(),
             spec: server.upstream.clone(),
             last_id: AtomicU64::new(0),
             relisting: tokio::sync::Mutex::default(),
@@ -93,6 +101,11 @@ impl Behind {
 
     pub(crate) fn seen(&self) -> Arc<Seen> {
         self.seen.load_full()
+    }
+
+    /// Whether the server ever showed itself.
+    pub(crate) fn was_listed(&self) -> bool {
+        self.first_seen.initialized()
     }
 
     /// Takes a whole listing: tools it does not name are gone.
@@ -127,6 +140,25 @@ impl Behind {
     pub(crate) fn failed_lately(&self) -> bool {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|at| at.elapsed() < PAUSE)
+    }
+
+    /// The definitions on a page of a tool list; `read` reads them when they are not known.
+    pub(crate) fn page(
+        &self,
+        text: &str,
+        read: impl FnOnce() -> Vec<ToolDefinition>,
+    ) -> Arc<Vec<ToolDefinition>> {
+        let digest = sha256(text.as_bytes());
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = pages.get(&digest) {
+            return Arc::clone(known);
+        }
+        if pages.len() >= PAGES_MAX {
+            pages.clear();
+        }
+        let tools = Arc::new(read());
+        pages.insert(digest, Arc::clone(&tools));
+        tools
     }
 
     /// Notes a definition that is being compared with the registry; says whether it looks other
@@ -189,11 +221,12 @@ pub(crate) struct Servers {
     client: Client,
     config: Config,
     known: Mutex<HashMap<ServerId, Arc<Behind>>>,
+    last_serial: AtomicU64,
 }
 
 impl Servers {
     pub(crate) fn new(client: Client, config: Config) -> Self {
-        Self { client, config, known: Mutex::new(HashMap::new()) }
+        Self { client, config, known: Mutex::new(HashMap::new()), last_serial: AtomicU64::new(0) }
     }
 
     /// The server as it is registered now. A changed registration is another server: no session,
@@ -205,7 +238,8 @@ impl Servers {
         {
             return Some(Arc::clone(behind));
         }
-        let behind = Arc::new(Behind::new(server, self.connect(&server.upstream)?));
+        let serial = self.last_serial.fetch_add(1, Ordering::Relaxed) + 1;
+        let behind = Arc::new(Behind::new(server, self.connect(&server.upstream)?, serial));
         known.insert(server.id.clone(), Arc::clone(&behind));
         Some(behind)
     }
@@ -229,5 +263,7 @@ impl Servers {
     }
 }
 
+/// Pages of tool lists that are remembered for one server.
+const PAGES_MAX: usize = 16;
 /// How long a server that failed is left alone.
 const PAUSE: Duration = Duration::from_secs(2);

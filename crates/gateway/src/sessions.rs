@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use attorn_jose::{Jkt, base64url};
 use attorn_mcp::Revision;
-use attorn_registry::ServerId;
 
 use crate::pending::Pending;
 use crate::upstream::UpstreamSession;
@@ -28,7 +27,8 @@ pub(crate) struct Principal {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) principal: Principal,
-    pub(crate) server: ServerId,
+    /// Serial of the server's registration: a server registered anew knows nothing of it.
+    behind: u64,
     /// The revision that client and upstream agreed on.
     pub(crate) revision: Revision,
     pub(crate) upstream: UpstreamSession,
@@ -40,12 +40,12 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(
         principal: Principal,
-        server: ServerId,
+        behind: u64,
         revision: Revision,
         upstream: UpstreamSession,
     ) -> Self {
         let pending = Pending::default();
-        Self { principal, server, revision, upstream, pending, used_s: AtomicU64::new(0) }
+        Self { principal, behind, revision, upstream, pending, used_s: AtomicU64::new(0) }
     }
 }
 
@@ -100,7 +100,7 @@ impl Sessions {
         &self,
         id: &str,
         principal: &Principal,
-        server: &ServerId,
+        behind: u64,
         now_s: u64,
     ) -> Option<Arc<Session>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +109,7 @@ impl Sessions {
             open.remove(id);
             return None;
         }
-        if &session.principal != principal || &session.server != server {
+        if &session.principal != principal || session.behind != behind {
             return None;
         }
         session.used_s.store(now_s, Ordering::Relaxed);
@@ -151,13 +151,9 @@ mod tests {
         }
     }
 
-    fn server(byte: u8) -> ServerId {
-        ServerId::from_random(&[byte; 16])
-    }
-
     fn session(principal: &Principal) -> Session {
         let upstream = UpstreamSession::Http { id: None };
-        Session::new(principal.clone(), server(1), Revision::V2025_11_25, upstream)
+        Session::new(principal.clone(), 1, Revision::V2025_11_25, upstream)
     }
 
     #[test]
@@ -165,16 +161,16 @@ mod tests {
         let sessions = Sessions::new(60);
         let own = principal("agt_a", "agt_a", "k");
         let id = sessions.open(session(&own), &[3; 24], 100);
-        assert!(sessions.find(&id, &own, &server(1), 100).is_some());
+        assert!(sessions.find(&id, &own, 1, 100).is_some());
         for other in [
             principal("agt_b", "agt_a", "k"),
             principal("agt_a", "agt_b", "k"),
             principal("agt_a", "agt_a", "l"),
         ] {
-            assert!(sessions.find(&id, &other, &server(1), 100).is_none());
+            assert!(sessions.find(&id, &other, 1, 100).is_none());
         }
-        assert!(sessions.find(&id, &own, &server(2), 100).is_none());
-        assert!(sessions.find("AAAA", &own, &server(1), 100).is_none());
+        assert!(sessions.find(&id, &own, 2, 100).is_none());
+        assert!(sessions.find("AAAA", &own, 1, 100).is_none());
     }
 
     #[test]
@@ -182,12 +178,12 @@ mod tests {
         let sessions = Sessions::new(60);
         let own = principal("agt_a", "agt_a", "k");
         let first = sessions.open(session(&own), &[3; 24], 100);
-        let open = sessions.find(&first, &own, &server(1), 100).unwrap();
+        let open = sessions.find(&first, &own, 1, 100).unwrap();
         sessions.close_same(&open);
-        assert!(sessions.find(&first, &own, &server(1), 100).is_none());
+        assert!(sessions.find(&first, &own, 1, 100).is_none());
         let second = sessions.open(session(&own), &[4; 24], 100);
-        assert!(sessions.find(&second, &own, &server(1), 160).is_some());
-        assert!(sessions.find(&second, &own, &server(1), 221).is_none());
+        assert!(sessions.find(&second, &own, 1, 160).is_some());
+        assert!(sessions.find(&second, &own, 1, 221).is_none());
     }
 
     /// A client may have its tokens bound to as many keys as it likes.

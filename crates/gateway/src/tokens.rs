@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use attorn_jose::sha256;
-use attorn_oauth::access_token::{
-    self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken,
-};
+use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_oauth::challenge::{Presented, presented};
 use attorn_registry::{Agent, ReasonCode, Snapshot};
 use http::HeaderMap;
