@@ -3,7 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use crate::bounded::output_within;
+
+/// For one command whose output is wanted.
+const COMMAND_WITHIN: Duration = Duration::from_secs(120);
 
 /// Why a step did not end well.
 #[derive(Debug)]
@@ -88,14 +93,12 @@ pub fn answers(program: &str, arguments: &[&str]) -> bool {
 /// Runs a command in a folder and gives back what it printed.
 ///
 /// # Errors
-/// When it cannot be started or does not end with status zero.
+/// When it cannot be started, does not end in time or with status zero.
 pub fn output_of(folder: &Path, program: &str, arguments: &[&str]) -> Result<String, StepFailed> {
     let command = format!("{program} {}", arguments.join(" "));
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .map_err(|source| StepFailed::Start { command: command.clone(), source })?;
+    let mut started = Command::new(program);
+    started.args(arguments).current_dir(folder);
+    let output = output_within(&command, COMMAND_WITHIN, &mut started)?;
     if !output.status.success() {
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         return Err(StepFailed::Status { command, status: output.status.code() });
