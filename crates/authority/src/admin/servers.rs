@@ -153,13 +153,18 @@ fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
     fact
 }
 
-/// What the journal says of an upstream: never its environment, which may hold secrets.
+/// What the journal says of an upstream: never its environment or its query, which may hold secrets.
 fn summary(upstream: &UpstreamSpec) -> String {
     match upstream {
         UpstreamSpec::Builtin => "builtin".to_owned(),
-        UpstreamSpec::Http { url } => url.clone(),
+        UpstreamSpec::Http { url } => without_query(url),
         UpstreamSpec::Stdio { command, .. } => command.clone(),
     }
+}
+
+/// The address of an upstream; that there is a query is told, but not which.
+fn without_query(url: &str) -> String {
+    url.split_once('?').map_or_else(|| url.to_owned(), |(place, _)| format!("{place}?[redacted]"))
 }
 
 impl ServerView {
@@ -190,11 +195,11 @@ impl ServerKeyView {
 }
 
 impl Upstream {
-    /// The values of environment variables are not told: they may be secrets.
+    /// Queries and the values of environment variables are not told: they may be secrets.
     fn shown(upstream: &UpstreamSpec) -> Self {
         match upstream.clone() {
             UpstreamSpec::Builtin => Self::Builtin,
-            UpstreamSpec::Http { url } => Self::Http { url },
+            UpstreamSpec::Http { url } => Self::Http { url: without_query(&url) },
             UpstreamSpec::Stdio { command, args, env } => {
                 let env = env.into_keys().map(|name| (name, "[redacted]".to_owned())).collect();
                 Self::Stdio { command, args, env }
