@@ -4,8 +4,8 @@ use attorn_audit::{Entry, Kind};
 use attorn_jose::sha256;
 use attorn_policy::PolicySet;
 use attorn_registry::{
-    Agent, AgentId, AgentKind, Class, Grant, GrantId, LifeCycle, Name, OwnerId, ScopePattern,
-    ServerId, Snapshot, UpstreamSpec,
+    Agent, AgentId, AgentKind, Class, Grant, GrantId, KeyState, LifeCycle, Name, OwnerId,
+    ScopePattern, ServerId, Snapshot, UpstreamSpec,
 };
 use attorn_store::{Act, NewAgent, NewOwner, NewServer, SeenTool};
 
@@ -19,14 +19,31 @@ use crate::{Operation, SERVER_NAME};
 pub(crate) async fn seed(shared: &Shared) -> Result<(), StartError> {
     let snapshot = shared.store.load_snapshot(shared.clock.now_ms()).await?;
     if snapshot.issuer_keys.is_empty() {
-        rotation::make_first(shared, &act(shared)).await?;
+        for state in [KeyState::Active, KeyState::Prepublished] {
+            make_issuer_key(shared, state).await?;
+        }
     }
     rotation::destroy_ended(shared, &snapshot.issuer_keys)?;
     if snapshot.policy.version == 0 {
         let (act, text) = (act(shared), PolicySet::starter_text());
+        announce(
+            shared,
+            Entry { policy_version: Some("1".to_owned()), ..fact(shared, Kind::PolicyApplied) },
+        )
+        .await?;
         shared.store.apply_policy(&act, text, "starter policies").await?;
     }
     seed_admin_server(shared, &snapshot).await
+}
+
+async fn make_issuer_key(shared: &Shared, state: KeyState) -> Result<(), StartError> {
+    let key = shared.keys.make(&shared.random, state)?;
+    let mut entry = fact(shared, Kind::KeyAdded);
+    entry.detail.insert("kid".to_owned(), key.kid.clone());
+    entry.detail.insert("state".to_owned(), state.as_str().to_owned());
+    announce(shared, entry).await?;
+    shared.store.add_issuer_key(&act(shared), &key).await?;
+    Ok(())
 }
 
 /// The operations are the tools of a built-in server, so that grants, locks and policies work on
@@ -42,6 +59,9 @@ async fn seed_admin_server(shared: &Shared, snapshot: &Snapshot) -> Result<(), S
             owner: administrators(shared, snapshot).await?,
             upstream: UpstreamSpec::Builtin,
         };
+        let (id, owner) = (Some(server.id.to_string()), Some(server.owner.to_string()));
+        announce(shared, Entry { server: id, owner, ..fact(shared, Kind::IdentityRegistered) })
+            .await?;
         shared.store.register_server(&act, &server).await?.record
     };
     let waiting = |operation: &&Operation| {
@@ -73,6 +93,8 @@ async fn administrators(shared: &Shared, snapshot: &Snapshot) -> Result<OwnerId,
         name: own_name(ADMINISTRATORS)?,
         email: None,
     };
+    let id = Some(owner.id.to_string());
+    announce(shared, Entry { owner: id, ..fact(shared, Kind::IdentityRegistered) }).await?;
     Ok(shared.store.create_owner(&act(shared), &owner).await?.record.id)
 }
 
@@ -108,15 +130,13 @@ pub(crate) async fn first_operator_code(
         Some(waiting) => waiting.clone(),
         None => register_operator(shared, &snapshot).await?,
     };
+    grant_everything(shared, &snapshot, &agent).await?;
     let code = EnrolmentCode::new(&shared.random, now_ms / 1000);
-    let mut entry = Entry {
-        agent: Some(agent.id.to_string()),
-        by: Some(BY.to_owned()),
-        ..shared.entry(Kind::IdentityCodeIssued, now_ms)
-    };
+    let mut entry =
+        Entry { agent: Some(agent.id.to_string()), ..fact(shared, Kind::IdentityCodeIssued) };
     entry.detail.insert("purpose".to_owned(), "first operator".to_owned());
     // A code nobody knows about would be a way in that leaves no trace.
-    let _recorded = shared.record(&entry).await?;
+    announce(shared, entry).await?;
     shared.store.create_enrolment(&act(shared), &agent.id, code.hash()).await?;
     shared.publish().await?;
     Ok(Some(code))
@@ -130,22 +150,57 @@ async fn register_operator(shared: &Shared, snapshot: &Snapshot) -> Result<Agent
         kind: AgentKind::Operator,
         owner: administrators(shared, snapshot).await?,
     };
-    let agent = shared.store.register_agent(&act, &new).await?.record;
-    if let Some(server) = snapshot.server_named(SERVER_NAME) {
-        let grant = Grant {
-            id: GrantId::from_random(&shared.random.bytes()),
-            agent: agent.id.clone(),
-            server: server.id.clone(),
-            patterns: Class::ALL.map(ScopePattern::All).to_vec(),
-            expires_s: None,
-            revoked_s: None,
-            by: BY.to_owned(),
-            reason: "first operator".to_owned(),
-            created_s: act.now_s,
-        };
-        shared.store.create_grant(&act, &grant).await?;
+    let (id, owner) = (Some(new.id.to_string()), Some(new.owner.to_string()));
+    announce(shared, Entry { agent: id, owner, ..fact(shared, Kind::IdentityRegistered) }).await?;
+    Ok(shared.store.register_agent(&act, &new).await?.record)
+}
+
+/// The first operator's grant. Apart from the registration, so that a crash between the two does
+/// not leave an operator who may do nothing.
+async fn grant_everything(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    agent: &Agent,
+) -> Result<(), StartError> {
+    let Some(server) = snapshot.server_named(SERVER_NAME) else { return Ok(()) };
+    if !snapshot.grants(&agent.id, &server.id).is_empty() {
+        return Ok(());
     }
-    Ok(agent)
+    let act = act(shared);
+    let grant = Grant {
+        id: GrantId::from_random(&shared.random.bytes()),
+        agent: agent.id.clone(),
+        server: server.id.clone(),
+        patterns: Class::ALL.map(ScopePattern::All).to_vec(),
+        expires_s: None,
+        revoked_s: None,
+        by: BY.to_owned(),
+        reason: "first operator".to_owned(),
+        created_s: act.now_s,
+    };
+    let patterns: Vec<_> = grant.patterns.iter().map(ToString::to_string).collect();
+    let entry = Entry {
+        agent: Some(grant.agent.to_string()),
+        grant: Some(grant.id.to_string()),
+        scope: Some(patterns.join(" ")),
+        server: Some(grant.server.to_string()),
+        ..fact(shared, Kind::GrantCreated)
+    };
+    announce(shared, entry).await?;
+    shared.store.create_grant(&act, &grant).await?;
+    Ok(())
+}
+
+/// An entry about something nobody asked for.
+fn fact(shared: &Shared, kind: Kind) -> Entry {
+    Entry { by: Some(BY.to_owned()), ..shared.entry(kind, shared.clock.now_ms()) }
+}
+
+/// Records what the next line does. If the process dies in between, the next start does it again
+/// and says so again.
+async fn announce(shared: &Shared, entry: Entry) -> Result<(), StartError> {
+    let _recorded = shared.record(&entry).await?;
+    Ok(())
 }
 
 fn act(shared: &Shared) -> Act<'static> {

@@ -21,15 +21,6 @@ impl From<Failure> for RotationError {
     }
 }
 
-/// The first two keys of a new installation: one signs, one is shown for later.
-pub(crate) async fn make_first(shared: &Shared, act: &Act<'_>) -> Result<(), RotationError> {
-    for state in [KeyState::Active, KeyState::Prepublished] {
-        let key = shared.keys.make(&shared.random, state)?;
-        shared.store.add_issuer_key(act, &key).await?;
-    }
-    Ok(())
-}
-
 /// The pre-published key signs, the active one only verifies, and the retired ones go. A new one is
 /// shown. Tokens live at most five minutes; rotations that are closer together end tokens early.
 pub(crate) async fn rotate(

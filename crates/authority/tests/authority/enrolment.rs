@@ -74,3 +74,18 @@ async fn odd_enrolments_look_alike() {
     // None of them used the code up.
     world.enroll(&code).await;
 }
+
+#[tokio::test]
+async fn what_a_first_start_makes_is_on_record() {
+    let world = World::new().await;
+    world.authority.first_operator_code().await.unwrap().unwrap();
+    let entries = world.entries().await;
+    let kinds: Vec<_> = entries.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    let of = |kind: &str| kinds.iter().filter(|one| **one == kind).count();
+    assert_eq!(of("key.added"), 2, "{kinds:?}");
+    assert_eq!(of("policy.applied"), 1, "{kinds:?}");
+    // The owner of the administration, its server, and the operator.
+    assert_eq!(of("identity.registered"), 3, "{kinds:?}");
+    let last: Vec<_> = kinds.iter().filter(|kind| **kind != "journal.opened").rev().collect();
+    assert_eq!(last[..3], [&"identity.code_issued", &"grant.created", &"identity.registered"]);
+}
