@@ -91,10 +91,11 @@ async fn enroll(
     let proven =
         enrolment::verify(&presented.proof, &expected, now_s).map_err(|_| Unenrolled::Refused)?;
     let jkt = proven.key().thumbprint();
-    let _alone = shared.changing.lock().await;
-    // Only the holder of an unused code gets further, so nobody else can fill the journal with it.
+    // Only the holder of an unused code gets further, so nobody else can fill the journal with it,
+    // or keep an operator's lock waiting for its turn.
     let code_hash = sha256(presented.code.as_bytes());
     let agent_id = shared.store.enrolment(&code_hash, now_s).await?;
+    let _alone = shared.changing.lock().await;
     let entry = Entry {
         agent: Some(agent_id.to_string()),
         agent_key: Some(jkt.to_string()),
