@@ -30,12 +30,12 @@ mod tool;
 mod fixtures;
 
 pub use agent::{Agent, AgentKey, AgentKind, IssuerKey, KeyRefusal, KeyState, rotate};
+pub use attorn_jose::Jkt;
 pub use grant::{Grant, GrantRefusal};
 pub use id::{AgentId, DecisionId, GrantId, IdError, LockId, OwnerId, ServerId};
 pub use life_cycle::{LifeCycle, LifeCycleError, TransitionRefused};
 pub use lock::{LOCK_LIFETIME_MAX_S, Lock, LockRefusal, LockTarget};
 pub use name::{Name, NameError};
-pub use attorn_jose::Jkt;
 pub use owner::Owner;
 pub use published::Published;
 pub use reason::{ReasonCode, UnknownReason};

@@ -233,7 +233,9 @@ impl Snapshot {
         }
         let LockedSubject { agent, server, tool, token_jti, key } = *subject;
         let owner_of_agent = self.agents.get(agent).and_then(|agent| agent.owner.clone());
-        let owner_of_server = self.servers.get(server).and_then(|server| server.owner.clone());
+        // The administration API has to stay open for those who can lift the lock.
+        let owned = self.servers.get(server).filter(|server| !server.is_builtin());
+        let owner_of_server = owned.and_then(|server| server.owner.clone());
         let owners = owner_of_agent.into_iter().chain(owner_of_server);
         let optional = [
             tool.map(|tool| LockTarget::Tool { server: server.clone(), tool: tool.to_owned() }),

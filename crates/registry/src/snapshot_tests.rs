@@ -161,3 +161,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_lock_on_an_owner_leaves_the_administration_to_others() {
+    let locks = vec![lock(LockTarget::Owner { owner: owner().id }, NOW_S + 1)];
+    let found = |upstream, agent_owner| {
+        let server = McpServer { upstream, ..server("admin", Vec::new()) };
+        let agent = Agent { owner: Some(agent_owner), ..agent() };
+        let (agent_id, server_id) = (agent.id.clone(), server.id.clone());
+        let (agents, servers) = (vec![agent], vec![server]);
+        let parts = SnapshotParts { agents, servers, locks: locks.clone(), ..parts() };
+        let (agent, server) = (&agent_id, &server_id);
+        let subject = LockedSubject { agent, server, tool: None, token_jti: None, key: None };
+        Snapshot::new(parts).lock_on(&subject, NOW_S).is_some()
+    };
+    let other = OwnerId::from_random(&[9; 16]);
+    let http = UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp".into() };
+    assert!(found(http, other.clone()));
+    assert!(!found(UpstreamSpec::Builtin, other));
+    assert!(found(UpstreamSpec::Builtin, owner().id));
+}

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::context::{Context, Effect};
 use super::list::List;
+use super::operation::Operation;
 use super::reason::Reason;
 use super::refusal::{Missing, Refusal};
 
@@ -148,7 +149,12 @@ impl Target {
             }
             Self::Token { jti } => LockTarget::Token { jti },
             Self::Tool { server, tool } => {
-                LockTarget::Tool { server: context.server(&server)?.id.clone(), tool }
+                let server = context.server(&server)?;
+                if server.is_builtin() && tool == Operation::LockLift.row().id {
+                    // As above.
+                    return Err(Refusal::Builtin);
+                }
+                LockTarget::Tool { server: server.id.clone(), tool }
             }
         })
     }

@@ -257,3 +257,37 @@ async fn a_changed_tool_waits_for_its_owner() {
     let approved = world.done(&operator, Operation::ToolApprove, &["crm", "get"], looked_at).await;
     assert_eq!((&approved["state"], &approved["class"]), (&json!("approved"), &json!("read")));
 }
+
+#[tokio::test]
+async fn no_lock_takes_away_the_means_to_lift_it() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let lock = async |tool: &str| {
+        let target = json!({ "kind": "tool", "server": "admin", "tool": tool });
+        let lock = json!({ "target": target, "reason": "test" });
+        world.run(&operator, Operation::LockCreate, &[], lock).await.status
+    };
+    assert_eq!(lock("lock.lift").await, StatusCode::CONFLICT);
+    assert_eq!(lock("owner.create").await, StatusCode::OK);
+    let answer = world.run(&operator, Operation::OwnerCreate, &[], json!({ "name": "x" })).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn secrets_of_an_upstream_are_neither_shown_nor_recorded() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let upstreams = [
+        json!({ "kind": "http", "url": "http://127.0.0.1:9/mcp?key=s3cret" }),
+        json!({ "kind": "stdio", "command": "run", "env": { "KEY": "s3cret" } }),
+    ];
+    for (name, upstream) in ["one", "two"].into_iter().zip(upstreams) {
+        let new = json!({ "name": name, "owner": "administrators", "upstream": upstream });
+        let made = world.done(&operator, Operation::ServerRegister, &[], new).await;
+        let shown = world.done(&operator, Operation::ServerShow, &[name], Value::Null).await;
+        for told in [&made, &shown, &world.newest("identity.registered").await] {
+            assert!(!told.to_string().contains("s3cret"), "{told}");
+            assert!(told.to_string().contains("127.0.0.1:9/mcp") || name == "two", "{told}");
+        }
+    }
+}
