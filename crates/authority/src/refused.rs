@@ -69,14 +69,16 @@ impl From<KeyError> for Unserved {
 }
 
 /// Records a refusal and answers it. `about` says what was asked; a refusal that cannot be recorded
-/// is answered with 503 and tells nothing.
+/// is answered with 503 and tells nothing. The call for a nonce is no refusal but a step: without
+/// it, nobody could set a lock while the journal is full.
 pub(crate) async fn answer(shared: &Shared, about: Entry, unserved: Unserved) -> Response<Body> {
     let Unserved::Refused(refused) = unserved else { return unavailable() };
     let entry = Entry { client_id: refused.client_id, ..about };
-    if shared.note_refusal(entry, refused.reason).await.is_err() {
+    let code = refused.error.code();
+    let recorded = shared.note_refusal(entry, refused.reason).await.is_ok();
+    if !recorded && code != ErrorCode::UseDpopNonce {
         return unavailable();
     }
-    let code = refused.error.code();
     let status = StatusCode::from_u16(refused.error.http_status());
     let mut answer =
         error(status.unwrap_or(StatusCode::BAD_REQUEST), code, refused.error.description());

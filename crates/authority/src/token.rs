@@ -66,8 +66,13 @@ async fn redeem(
         server: Some(server.id.to_string()),
         ..issued(&claims, &client, &key, shared.entry_from(head, Kind::TokenIssued, now_ms))
     };
-    // If the process dies after this line, a token is on record that nobody holds.
-    let recorded = shared.record(&entry).await?;
+    // If the process dies after this line, a token is on record that nobody holds. Operators get
+    // theirs while the journal refuses all else, or nobody could set a lock then.
+    let recorded = if server.is_builtin() {
+        shared.record_emergency(&entry).await?
+    } else {
+        shared.record(&entry).await?
+    };
     Ok(answer(shared, &token, &claims, &recorded))
 }
 

@@ -218,6 +218,11 @@ impl Unadmitted {
         }
     }
 
+    /// Whether the client only has to come back with our nonce.
+    pub(crate) fn asks_for_nonce(&self) -> bool {
+        self.code().1 == Some(ErrorCode::UseDpopNonce)
+    }
+
     /// What goes on the wire: RFC 9449 section 7.1 and RFC 6750 section 3.1.
     fn code(&self) -> (StatusCode, Option<ErrorCode>) {
         match self {

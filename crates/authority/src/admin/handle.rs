@@ -118,7 +118,8 @@ async fn record(
     if takes_away { shared.record_emergency(entry).await } else { shared.record(entry).await }
 }
 
-/// Tells why a request was not admitted. No refusal leaves unrecorded.
+/// Tells why a request was not admitted. No refusal leaves unrecorded; the call for a nonce is
+/// none.
 async fn unadmitted(
     shared: &Shared,
     operation: Operation,
@@ -127,7 +128,8 @@ async fn unadmitted(
 ) -> Response<Body> {
     let decision_id = about.decision_id.clone().unwrap_or_default();
     let entry = Entry { kind: refusal.kind(), ..about };
-    if shared.note_refusal(entry, refusal.reason()).await.is_err() {
+    let recorded = shared.note_refusal(entry, refusal.reason()).await.is_ok();
+    if !recorded && !refusal.asks_for_nonce() {
         return Refusal::JournalUnavailable.answer(&decision_id);
     }
     fresh_nonce(shared, refusal.answer(shared, operation, &decision_id))

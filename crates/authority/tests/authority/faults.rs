@@ -3,6 +3,7 @@
 //! | Gone | Asked for | Done? |
 //! |---|---|---|
 //! | journal | token, enrolment, revocation, introspection, any operation | no, 503 |
+//! | room in the journal | a lock or a revocation by an operator, and the token for it | yes |
 //! | registry | token | yes: it is issued from the snapshot and recorded |
 //! | registry | enrolment, revocation, a change | no, 503; the intent is on record |
 
@@ -12,7 +13,7 @@ use attorn_registry::LifeCycle;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::world::{CRM, Client, World, form_request, new_key, token_form};
+use crate::world::{ADMIN, CRM, Client, World, form_request, new_key, token_form};
 
 async fn with_agent() -> (World, Client, Client) {
     let world = World::new().await;
@@ -80,4 +81,24 @@ async fn without_a_registry_tokens_are_issued_and_nothing_changes() {
         entries.iter().filter(|one| one["decision_id"] == answer.body["decision_id"]).collect();
     let kinds: Vec<_> = about.iter().map(|one| one["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["admin.changed", "admin.refused"]);
+}
+
+#[tokio::test]
+async fn a_full_journal_still_lets_an_operator_lock() {
+    let (world, operator, agent) = with_agent().await;
+    // Places for emergencies only: everything ordinary is refused, as when the queue is full.
+    let world = world.reopened(|config| config.queue_entries_max = 0).await;
+    let resource = format!("{ADMIN}/admin");
+    let token = world.token(&operator, &resource).await;
+    let target = json!({ "kind": "agent", "agent": "billing" });
+    let lock = json!({ "target": target, "reason": "runs wild" });
+    let answer = world.run_with(&operator, &token, Operation::LockCreate, (&[], lock)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert!(world.published.load().locks().next().is_some());
+    // Nothing else works.
+    let owner = json!({ "name": "other" });
+    let answer = world.run_with(&operator, &token, Operation::OwnerCreate, (&[], owner)).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let answer = world.ask_token(&agent, Some(CRM), None).await;
+    assert_eq!(answer.refusal(), (503, "temporarily_unavailable"));
 }

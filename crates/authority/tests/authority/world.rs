@@ -78,13 +78,31 @@ impl World {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let name = format!("attorn-authority-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
-        Self::at(folder, Store::in_memory().await.unwrap()).await
+        Self::at(folder, Store::in_memory().await.unwrap(), |_| ()).await
     }
 
-    async fn at(folder: PathBuf, store: Store) -> Self {
+    /// The same state in a new process whose journal is configured otherwise.
+    pub(crate) async fn reopened(
+        mut self,
+        change: impl FnOnce(&mut attorn_journal::Config),
+    ) -> Self {
+        self.shutdown.start();
+        self.journal.clone().close().await;
+        // Taken, so that the end of the old world does not remove it.
+        let (folder, store) = (std::mem::take(&mut self.folder), self.store.clone());
+        drop(self);
+        Self::at(folder, store, change).await
+    }
+
+    async fn at(
+        folder: PathBuf,
+        store: Store,
+        change: impl FnOnce(&mut attorn_journal::Config),
+    ) -> Self {
         let origin = "example/authority/test";
         let signer = NoteSigner::from_seed(origin, &[7; 32]).unwrap();
-        let config = attorn_journal::Config::new(folder.join("journal"), origin);
+        let mut config = attorn_journal::Config::new(folder.join("journal"), origin);
+        change(&mut config);
         let (journal, _) = Journal::open(config, signer).unwrap();
         let now_ms = Arc::new(AtomicU64::new(START_MS));
         let published = Arc::new(Published::new(Snapshot::new(SnapshotParts::default())));
