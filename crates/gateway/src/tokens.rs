@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use attorn_jose::sha256;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_oauth::challenge::{Presented, presented};
-use attorn_registry::{Agent, ReasonCode, Snapshot};
+use attorn_registry::{Agent, LifeCycle, ReasonCode, Snapshot};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -113,6 +113,15 @@ fn verify_current(
     let agent = snapshot
         .agent(&claims.client_id)
         .ok_or(CredentialRefusal::Caller(ReasonCode::AgentUnknown))?;
+    // An agent that is not there yet, or not any more, has no tokens. A suspended one has: it is
+    // told why nothing works.
+    match agent.state {
+        LifeCycle::Active | LifeCycle::Suspended => {}
+        LifeCycle::Discovered | LifeCycle::Pending => {
+            return Err(CredentialRefusal::Caller(ReasonCode::AgentPending));
+        }
+        LifeCycle::Retired => return Err(CredentialRefusal::Caller(ReasonCode::AgentRetired)),
+    }
     if counts_now(claims, agent, snapshot, now_s) {
         Ok(())
     } else {

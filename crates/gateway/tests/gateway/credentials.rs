@@ -1,6 +1,6 @@
 //! Tokens and proofs: missing, stolen, replayed, revoked.
 
-use attorn_registry::KeyState;
+use attorn_registry::{KeyState, LifeCycle};
 use http::StatusCode;
 use serde_json::json;
 
@@ -114,6 +114,28 @@ async fn a_token_counts_as_the_registry_is_now() {
     refused.headers.extend(world.credentials("POST", &token, &world.agent_key, None));
     assert!(world.send(refused).await.header("www-authenticate").contains("invalid_token"));
     assert_eq!(world.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_there_has_no_tokens() {
+    let world = World::new("not-there");
+    let token = world.token("read:get");
+    for (state, status) in [
+        (LifeCycle::Pending, StatusCode::UNAUTHORIZED),
+        (LifeCycle::Retired, StatusCode::UNAUTHORIZED),
+        // It is there, and is told why nothing works.
+        (LifeCycle::Suspended, StatusCode::OK),
+        (LifeCycle::Active, StatusCode::OK),
+    ] {
+        let nonce = world.nonce(&token).await;
+        world.change(|parts| parts.agents[0].state = state);
+        let mut ask = call("get", &json!({}));
+        ask.headers.extend(world.credentials("POST", &token, &world.agent_key, Some(&nonce)));
+        let answer = world.send(ask).await;
+        assert_eq!(answer.status, status, "{state}");
+        world.change(|parts| parts.agents[0].state = LifeCycle::Active);
+    }
+    assert_eq!(world.calls().len(), 1);
 }
 
 #[tokio::test]
