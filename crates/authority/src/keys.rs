@@ -5,8 +5,8 @@
 //! keys in a vault, encrypted files.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,12 @@ pub enum KeyError {
     /// The registry names no active key.
     #[error("no signing key is active")]
     ActiveMissing,
+    /// Others than its owner can read or write the file.
+    #[error("the key file `{}` can be read by others; chmod 600 it, and rotate", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file does not hold the key the registry names.
     #[error("the key file of `{kid}` holds another key or none")]
     File {
@@ -120,7 +126,14 @@ impl KeyRing {
 
     fn read(&self, kid: &str) -> Result<SigningKey, KeyError> {
         let path = self.path(kid);
-        let text = fs::read_to_string(&path).map_err(|source| KeyError::Io { path, source })?;
+        let io = |source| KeyError::Io { path: path.clone(), source };
+        let mut file = File::open(&path).map_err(io)?;
+        // Of the open file, not of whatever has the name by then.
+        if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
+            return Err(KeyError::Exposed { path });
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(io)?;
         let wrong = || KeyError::File { kid: kid.to_owned() };
         let key = SigningKey::from_pkcs8_pem(&text).map_err(|_| wrong())?;
         if key.public().thumbprint().to_string() == kid { Ok(key) } else { Err(wrong()) }
@@ -164,5 +177,27 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_others_can_read_does_not_sign() {
+        let folder = std::env::temp_dir().join(format!("attorn-keys-{}", std::process::id()));
+        let ring = KeyRing::open(folder.clone()).unwrap();
+        let key = ring.make(&Random::new(|bytes| bytes.fill(7)), KeyState::Active).unwrap();
+        let path = ring.path(&key.kid);
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let refused = ring.load(std::slice::from_ref(&key));
+        assert!(matches!(refused, Err(KeyError::Exposed { .. })), "{refused:?}");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        ring.load(&[key]).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
     }
 }
