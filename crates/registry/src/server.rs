@@ -1,6 +1,7 @@
 //! MCP servers and how to reach them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,7 @@ pub struct ServerKey {
 }
 
 /// How an MCP server is reached. Every text is taken literally: nothing in it is expanded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum UpstreamSpec {
     /// Attorn's own administration API, which is no MCP server but is guarded like one.
@@ -77,6 +78,25 @@ pub enum ServerRefusal {
     /// The endpoint is not an absolute `http` or `https` URL without user information or fragment.
     #[error("the URL is http or https, without user information and fragment")]
     Url,
+}
+
+/// Without the query of a URL and the values of variables, which may be secrets.
+impl fmt::Debug for UpstreamSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Builtin => f.write_str("Builtin"),
+            Self::Http { url } => {
+                let place = url.split('?').next().unwrap_or_default();
+                f.debug_struct("Http").field("url", &place).finish_non_exhaustive()
+            }
+            Self::Stdio { command, args, env } => f
+                .debug_struct("Stdio")
+                .field("command", command)
+                .field("args", args)
+                .field("env", &env.keys())
+                .finish(),
+        }
+    }
 }
 
 impl UpstreamSpec {
@@ -154,6 +174,17 @@ mod tests {
 
     fn http(url: &str) -> UpstreamSpec {
         UpstreamSpec::Http { url: url.to_owned() }
+    }
+
+    #[test]
+    fn secrets_of_an_upstream_stay_out_of_debug_output() {
+        let env = BTreeMap::from([("KEY".to_owned(), "s3cret".to_owned())]);
+        let stdio = UpstreamSpec::Stdio { command: "run".into(), args: vec!["-x".into()], env };
+        let http = UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp?key=s3cret".into() };
+        for (upstream, told) in [(stdio, "KEY"), (http, "http://127.0.0.1:9/mcp")] {
+            let shown = format!("{upstream:?}");
+            assert!(shown.contains(told) && !shown.contains("s3cret"), "{shown}");
+        }
     }
 
     #[test]

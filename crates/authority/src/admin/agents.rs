@@ -60,8 +60,8 @@ pub(crate) enum AgentKindWire {
     Operator,
 }
 
-/// An agent and the code that enrols its key.
-#[derive(Debug, Serialize, ToSchema)]
+/// An agent and the code that enrols its key. Without `Debug`: the code is a secret.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct AgentCode {
     id: String,
     name: String,

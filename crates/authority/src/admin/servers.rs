@@ -14,7 +14,7 @@ use super::reason::{Reason, ReasonWished};
 use super::refusal::Refusal;
 
 /// An MCP server.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ServerView {
     id: String,
     name: String,
@@ -41,8 +41,8 @@ pub(crate) struct ServerKeyView {
     jwk: serde_json::Value,
 }
 
-/// A new server.
-#[derive(Debug, Deserialize, ToSchema)]
+/// A new server. Without `Debug`: the upstream may hold secrets.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerNew {
     /// `[a-z0-9][a-z0-9-]{0,62}`; part of its address at the gateway.
@@ -53,7 +53,7 @@ pub(crate) struct ServerNew {
 }
 
 /// How a server is reached. Every text is taken literally.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Upstream {
     /// Attorn's own administration API; cannot be registered.
