@@ -23,7 +23,9 @@ use super::state::State;
 pub(super) fn observer(state: &State, authority: &Authority) -> ToolObserver {
     let (store, journal) = (state.store.clone(), state.journal.clone());
     let authority = authority.clone();
-    let (sender, mut waiting) = mpsc::unbounded_channel();
+    // Bounded: a server that changes its tools all the time must not fill our memory. What finds no
+    // place is seen again at the next look.
+    let (sender, mut waiting) = mpsc::channel(WAITING_MAX);
     // One after the other: of two looks at a tool the later one counts.
     tokio::spawn(async move {
         while let Some(seen) = waiting.recv().await {
@@ -37,8 +39,8 @@ pub(super) fn observer(state: &State, authority: &Authority) -> ToolObserver {
     });
     // Called from request handlers: they do not wait for the database.
     ToolObserver::new(move |seen| {
-        if sender.send(seen).is_err() {
-            tracing::error!("seen tools are not recorded");
+        if sender.try_send(seen).is_err() {
+            tracing::error!("seen tools are not recorded yet");
         }
     })
 }
@@ -108,3 +110,4 @@ pub(super) async fn list_new_servers(
 /// Who saw it, in registry and journal.
 const ROLE: &str = "gateway";
 const PAUSE: Duration = Duration::from_millis(100);
+const WAITING_MAX: usize = 64;
