@@ -33,7 +33,7 @@ pub fn everything() -> Result<(), StepFailed> {
     lint()?;
     test()?;
     fuzz::smoke(3)?;
-    interop::build_binary()?;
+    // The tests of the command line have built the binary, with the features of the whole workspace.
     documents::run()?;
     negative::run(None)?;
     crash::run(20)?;

@@ -10,7 +10,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 cd "$root"
-cargo run --quiet --package attorn-journal --example write_log -- "$work/log" 66500 > "$work/vkey"
+# The whole workspace's features, so that nothing is compiled that the tests have not compiled.
+cargo build --quiet --workspace --example write_log
+target/debug/examples/write_log "$work/log" 66500 > "$work/vkey"
 vkey=$(cat "$work/vkey")
 cd "$here"
 GO111MODULE=off GOPATH="${GOPATH:-/usr/share/gocode}" GOCACHE="$work/cache" go build -o "$work/go-tlog" main.go
