@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 use crate::record::Recorded;
 use crate::stdio::child::{Child, ChildCommand};
+use crate::stdio::desk::Desk;
 use crate::stdio::pause::Pause;
 use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure};
 
@@ -136,7 +137,7 @@ impl StdioUpstream {
         let now = Instant::now();
         self.lock().pause.verify_over(now)?;
         let opened = async {
-            let child = Child::start(&self.command)?;
+            let child = Child::start(&self.command, Desk::default())?;
             let reply = child.send(outgoing, self.answer_within).await?;
             Ok((StdioSession { child, _slot: slot }, reply))
         };
@@ -168,7 +169,7 @@ impl StdioUpstream {
         }
         let now = Instant::now();
         shared.pause.verify_over(now)?;
-        let started = Child::start(&self.command).map(Arc::new);
+        let started = Child::start(&self.command, Desk::shared()).map(Arc::new);
         match &started {
             Ok(child) => {
                 shared.child = Some(Arc::clone(child));

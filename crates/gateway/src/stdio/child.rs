@@ -49,7 +49,7 @@ struct Line {
 
 impl Child {
     /// Starts the command: no shell, a process group of its own, only the given environment.
-    pub(super) fn start(command: &ChildCommand) -> Result<Self, UpstreamFailure> {
+    pub(super) fn start(command: &ChildCommand, desk: Desk) -> Result<Self, UpstreamFailure> {
         let mut group = spawn(command).map_err(|error| {
             tracing::warn!(program = %command.program, %error, "the server cannot be started");
             UpstreamFailure::Unreachable
@@ -57,7 +57,7 @@ impl Child {
         let pipes = group.take_pipes().ok_or(UpstreamFailure::Unreachable)?;
         let (outbox, letters) = mpsc::channel(OUTBOX_MAX);
         let (stop, stopped) = watch::channel(false);
-        let line = Arc::new(Line { desk: Mutex::default(), outbox });
+        let line = Arc::new(Line { desk: Mutex::new(desk), outbox });
         let program = command.program.clone();
         tokio::spawn(supervise(group, pipes, Arc::clone(&line), letters, stopped, program));
         Ok(Self { line, stop })

@@ -19,6 +19,8 @@ pub(super) struct Desk {
     waiting: HashMap<u64, Waiting>,
     /// Takes what belongs to no request.
     listener: Option<mpsc::Sender<Bytes>>,
+    /// The requests come from more than one caller.
+    is_shared: bool,
     ended: Option<Ending>,
 }
 
@@ -61,6 +63,11 @@ pub(super) struct Ticket {
 }
 
 impl Desk {
+    /// The desk of a child that serves more than one caller.
+    pub(super) fn shared() -> Self {
+        Self { is_shared: true, ..Self::default() }
+    }
+
     /// Opens a request before it is sent.
     pub(super) fn register(&mut self, id: u64, message: &[u8]) -> Result<Ticket, UpstreamFailure> {
         if let Some(ended) = self.ended {
@@ -181,8 +188,11 @@ impl Desk {
                     drop(listener.try_send(message));
                     return None;
                 }
-                // Without a listener the message can only concern the one request under way.
-                None if self.waiting.len() == 1 => *self.waiting.keys().next()?,
+                // Without a listener the message can only concern the one request under way, unless
+                // it speaks of another caller's that is over: then guessing would be telling.
+                None if self.waiting.len() == 1 && !self.is_shared => {
+                    *self.waiting.keys().next()?
+                }
                 None => return None,
             },
         };
@@ -291,6 +301,20 @@ mod tests {
         desk.deliver(br#"{"jsonrpc":"2.0","id":9,"method":"roots/list"}"#);
         assert!(one.messages.try_recv().is_ok());
         assert!(two.messages.try_recv().is_err());
+    }
+
+    /// What a shared child says of itself may be about anybody's request, also one that is over.
+    #[test]
+    fn a_shared_child_is_not_guessed_at() {
+        let mut desk = Desk::shared();
+        let (one, mut two) = (open(&mut desk, 1), open(&mut desk, 2));
+        drop(one);
+        assert!(desk.withdraw(1));
+        let about_one = br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"secret of one"}}"#;
+        assert_eq!(desk.deliver(about_one), None);
+        assert!(two.messages.try_recv().is_err());
+        desk.deliver(progress("2").as_bytes());
+        assert!(two.messages.try_recv().is_ok());
     }
 
     #[test]
