@@ -86,6 +86,8 @@ impl Recorder {
         let mut open = Open::new(self.clone(), entry);
         match self.0.journal.append(entry.to_canonical(), durability).await {
             Ok(_index) => Ok(Recorded { _permit: permit, open }),
+            // It may still be recorded, and then nothing was forwarded under it: it gets an outcome.
+            Err(late @ JournalUnavailable::TimedOut) => Err(late),
             Err(unavailable) => {
                 open.disarm();
                 Err(unavailable)
@@ -214,3 +216,34 @@ struct Window {
 }
 
 const ANONYMOUS_PER_SECOND_MAX: u32 = 50;
+
+#[cfg(test)]
+mod tests {
+    use attorn_audit::note::NoteSigner;
+
+    use super::*;
+
+    /// An intent whose append came too late may be in the journal all the same.
+    #[tokio::test]
+    async fn an_intent_that_was_given_up_has_an_outcome() {
+        let folder = std::env::temp_dir().join(format!("attorn-record-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&folder));
+        let signer = NoteSigner::from_seed("test/gateway/1", &[3; 32]).unwrap();
+        let mut config = attorn_journal::Config::new(&folder, "test/gateway/1");
+        config.append_timeout_ms = 0;
+        let (journal, _) = Journal::open(config, signer).unwrap();
+        let mut size = journal.subscribe();
+        let clock = Clock::new(|| 1_800_000_000_000);
+        let recorder = Recorder::new(journal.clone(), clock, PayloadKey::new(&[4; 32]));
+        let mut entry = Entry::new(Kind::CallDecided, 0);
+        drop(recorder.intent((), &mut entry, Durability::Fsync).await);
+        size.wait_for(|size| *size >= 2).await.unwrap();
+        let entries = journal.read(0..2).await.unwrap();
+        let outcome = Entry::parse(&entries[1]).unwrap();
+        assert_eq!(
+            (outcome.kind, outcome.outcome),
+            (Kind::CallCompleted, Some(Outcome::Cancelled))
+        );
+        drop(std::fs::remove_dir_all(&folder));
+    }
+}
