@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -55,7 +55,7 @@ impl Disk for FileSystem {
             Err(rustix::io::Errno::OPNOTSUPP) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Arc::new(SegmentFile(file)))
+        Ok(Arc::new(SegmentFile::new(file)))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -91,23 +91,44 @@ impl Disk for FileSystem {
 }
 
 #[derive(Debug)]
-struct SegmentFile(File);
+struct SegmentFile {
+    file: File,
+    /// A write-back failed. The kernel tells that once per open file, to one of the two threads
+    /// that sync; the other must hear of it too, or it would acknowledge what is lost.
+    sync_failed: Mutex<bool>,
+}
+
+impl SegmentFile {
+    fn new(file: File) -> Self {
+        Self { file, sync_failed: Mutex::new(false) }
+    }
+
+    fn sync_with(&self, sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        let mut failed = self.sync_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *failed {
+            return Err(io::Error::other("an earlier fsync of the segment failed"));
+        }
+        let synced = sync(&self.file);
+        *failed = synced.is_err();
+        synced
+    }
+}
 
 impl Segment for SegmentFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        (&self.0).write_all(bytes)
+        (&self.file).write_all(bytes)
     }
 
     fn cut(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.sync_with(File::sync_data)
     }
 
     fn give_back(&self, bytes: u64) {
-        give_back(&self.0, bytes);
+        give_back(&self.file, bytes);
     }
 }
 
@@ -147,3 +168,20 @@ pub(crate) fn publish_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io:
 }
 
 const TEMPORARY: &str = "tmp";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One thread may sync between the failure and the moment the other has told of it.
+    #[test]
+    fn a_failed_sync_is_told_to_everybody() {
+        let path = std::env::temp_dir().join(format!("attorn-sync-{}", std::process::id()));
+        let segment = SegmentFile::new(File::create(&path).unwrap());
+        assert!(segment.sync().is_ok());
+        let failed = segment.sync_with(|_| Err(io::Error::from_raw_os_error(5)));
+        assert_eq!(failed.unwrap_err().raw_os_error(), Some(5));
+        assert!(segment.sync().is_err());
+        drop(fs::remove_file(path));
+    }
+}
