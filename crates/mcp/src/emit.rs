@@ -39,9 +39,10 @@ pub fn request(request: &Request<'_>, outbound: &Outbound<'_>) -> Vec<u8> {
             (Param::Cursor, Some(cursor)) => params.string(param.as_str(), cursor),
             // A cursor that was not unsealed is not the upstream's.
             (Param::Cursor, None) => {}
+            // What the rules read is what the server reads, in one spelling.
+            (Param::Arguments, _) => params.canonical(param.as_str(), *value),
             (
                 Param::Argument
-                | Param::Arguments
                 | Param::Capabilities
                 | Param::ClientInfo
                 | Param::Context

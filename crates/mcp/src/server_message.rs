@@ -84,15 +84,21 @@ pub fn result_kind(
     let mut kind = None;
     let mut is_error = false;
     let mut input_requests = None;
+    let (mut has_content, mut has_task) = (false, false);
     for (name, member) in result.members().ok_or(UpstreamFault::OutcomeShape)? {
         match name.as_ref() {
             "resultType" => kind = Some(member.string().ok_or(UpstreamFault::ResultKind)?),
             "isError" => is_error = member.boolean().ok_or(UpstreamFault::ResultKind)?,
             "inputRequests" => input_requests = Some(member),
+            "content" => has_content = true,
+            "task" => has_task = true,
             _ => {}
         }
     }
     match kind.as_deref() {
+        // MCP 2025-11-25, Tasks: an answer that only names a task. Nobody could have asked for one,
+        // because what asks for it is not passed on.
+        None if has_task && !has_content => Err(UpstreamFault::ResultKind),
         // Absent means complete, also from servers of earlier revisions.
         None | Some("complete") => Ok(ResultKind::Complete { is_error }),
         Some("input_required") if revision.is_modern() && may_ask_for_input(&request.method) => {

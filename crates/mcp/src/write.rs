@@ -62,6 +62,14 @@ impl<'o> ObjectWriter<'o> {
         write_value(value, self.name(name));
     }
 
+    /// In the form of RFC 8785 where the value has one: integers beyond 2^53 have none.
+    pub(crate) fn canonical(&mut self, name: &str, value: Value<'_>) {
+        match value.canonical().map(String::from_utf8) {
+            Ok(Ok(text)) => self.name(name).push_str(&text),
+            Ok(Err(_)) | Err(_) => self.value(name, value),
+        }
+    }
+
     pub(crate) fn close(self) {
         self.out.push('}');
     }

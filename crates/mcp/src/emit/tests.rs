@@ -42,10 +42,28 @@ fn a_call_is_written_anew() {
     };
     let written = with_request(&call, Revision::V2026_07_28, |call| text(request(call, &outbound)));
     let expected = format!(
-        "{{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/call\",\"params\":{{\"name\":\"t\",\"arguments\":{{\"a\" : 1.50}},\
+        "{{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/call\",\"params\":{{\"name\":\"t\",\"arguments\":{{\"a\":1.5}},\
         {META},\"com.example/x\":1,\"progressToken\":5,\"traceparent\":\"00-own\"}}}}}}"
     );
     assert_eq!(written, expected);
+}
+
+#[test]
+fn arguments_go_on_in_the_one_spelling_that_rules_have_read() {
+    let sent_on = |arguments: &str| {
+        let call = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t","arguments":{arguments}}}}}"#
+        );
+        let outbound = Outbound { id: 1, ..Outbound::default() };
+        let write = |call: &Request<'_>| text(request(call, &outbound));
+        let written = with_request(&call, Revision::V2025_11_25, write);
+        with_request(&written, Revision::V2025_11_25, |read| {
+            read.arguments().unwrap().text().to_owned()
+        })
+    };
+    assert_eq!(sent_on(r#"{"b":1e2,"a":"\u002fcaf\u00e9\u002f"}"#), r#"{"a":"/café/","b":100}"#);
+    // RFC 8785 section 3.2.2.3: no form of its own, so the client's stays.
+    assert_eq!(sent_on(r#"{"n":9007199254740994}"#), r#"{"n":9007199254740994}"#);
 }
 
 #[test]

@@ -29,6 +29,7 @@ const MODERN: Revision = Revision::V2026_07_28;
 fn a_result_is_complete_unless_it_says_otherwise() {
     let complete = Ok(ResultKind::Complete { is_error: false });
     assert_eq!(kind("{}", "tools/call", "{}", MODERN), complete);
+    assert_eq!(kind(r#"{"task":1,"content":[]}"#, "tools/call", "{}", MODERN), complete);
     assert_eq!(kind(r#"{"resultType":"complete"}"#, "tools/list", "{}", MODERN), complete);
     let failed = kind(r#"{"isError":true}"#, "tools/call", "{}", Revision::V2025_06_18);
     assert_eq!(failed, Ok(ResultKind::Complete { is_error: true }));
@@ -38,6 +39,7 @@ fn a_result_is_complete_unless_it_says_otherwise() {
 fn unknown_kinds_of_result_are_refused() {
     for result in [
         r#"{"resultType":"task","taskId":"t"}"#,
+        r#"{"task":{"taskId":"t"}}"#,
         r#"{"resultType":1}"#,
         r#"{"resultType":"Complete"}"#,
         r#"{"isError":"false"}"#,
