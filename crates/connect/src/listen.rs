@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use attorn_json::{Limits as JsonLimits, Value};
 use attorn_net::{BindError, Body, Limits, Listener, ResponseBody, Shutdown};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Limited};
 use hyper::body::Incoming;
@@ -145,7 +145,10 @@ fn fault(status: StatusCode, fault: &Fault, request: &Bytes) -> Answer {
 }
 
 fn plain(status: StatusCode, body: Body) -> Answer {
-    with_headers(status, &HeaderMap::new(), Either::Left(body))
+    let mut answer = with_headers(status, &HeaderMap::new(), Either::Left(body));
+    // RFC 9111 section 5.2.2.5: who may use the port is decided anew at each start.
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
 }
 
 fn with_headers(
