@@ -9,7 +9,7 @@ use attorn_json::Limits;
 use attorn_net::Body;
 use attorn_oauth::enrolment::{self, Expected};
 use attorn_oauth::error::ErrorCode;
-use attorn_registry::{Agent, AgentKind, ReasonCode};
+use attorn_registry::{Agent, AgentId, AgentKind, Jkt, LockTarget, ReasonCode, Snapshot};
 use attorn_store::{Act, StoreError};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -96,6 +96,7 @@ async fn enroll(
     let code_hash = sha256(presented.code.as_bytes());
     let agent_id = shared.store.enrolment(&code_hash, now_s).await?;
     let _alone = shared.changing.lock().await;
+    verify_unlocked(&shared.published.load(), &agent_id, jkt, now_s)?;
     let entry = Entry {
         agent: Some(agent_id.to_string()),
         agent_key: Some(jkt.to_string()),
@@ -111,6 +112,25 @@ async fn enroll(
     let agent = shared.store.redeem_enrolment(&act, &code_hash, (jkt, &jwk)).await?.record;
     shared.publish().await.map_err(|_| Unenrolled::Unavailable)?;
     Ok(answer(shared, &agent, now_s))
+}
+
+/// A lock ends and a key stays: one that gets in under a lock would act after it.
+fn verify_unlocked(
+    snapshot: &Snapshot,
+    agent: &AgentId,
+    jkt: Jkt,
+    now_s: u64,
+) -> Result<(), Unenrolled> {
+    let owner = snapshot.agent(agent).and_then(|agent| agent.owner.clone());
+    let targets = [
+        Some(LockTarget::Agent { agent: agent.clone() }),
+        Some(LockTarget::Key { jkt }),
+        owner.map(|owner| LockTarget::Owner { owner }),
+    ];
+    if targets.iter().flatten().any(|target| snapshot.active_lock(target, now_s).is_some()) {
+        return Err(Unenrolled::Refused);
+    }
+    Ok(())
 }
 
 fn answer(shared: &Shared, agent: &Agent, now_s: u64) -> Response<Body> {

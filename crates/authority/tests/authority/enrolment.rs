@@ -89,3 +89,31 @@ async fn what_a_first_start_makes_is_on_record() {
     let last: Vec<_> = kinds.iter().filter(|kind| **kind != "journal.opened").rev().collect();
     assert_eq!(last[..3], [&"identity.code_issued", &"grant.created", &"identity.registered"]);
 }
+
+#[tokio::test]
+async fn a_lock_holds_for_enrolments_too() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let key = new_key();
+    for target in [
+        json!({ "kind": "agent", "agent": "billing" }),
+        json!({ "kind": "owner", "owner": "sales" }),
+        json!({ "kind": "key", "jkt": key.public().thumbprint().to_string() }),
+    ] {
+        let new = json!({ "name": "billing", "owner": "sales" });
+        let made = match world.run(&operator, Operation::AgentRegister, &[], new).await {
+            answer if answer.status == StatusCode::OK => answer.body,
+            _ => world.done(&operator, Operation::AgentCode, &["billing"], json!({})).await,
+        };
+        let code = made["code"].as_str().unwrap();
+        let lock = json!({ "target": target, "reason": "the code was stolen" });
+        let lock = world.done(&operator, Operation::LockCreate, &[], lock).await;
+        assert_eq!(world.enroll_key(code, &key).await.refusal(), (400, "invalid_request"));
+        let (id, reason) = (lock["id"].as_str().unwrap(), json!({ "reason": "over" }));
+        world.done(&operator, Operation::LockLift, &[id], reason).await;
+    }
+    // What was refused did not use the code up.
+    let made = world.done(&operator, Operation::AgentCode, &["billing"], json!({})).await;
+    assert_eq!(world.enroll_key(made["code"].as_str().unwrap(), &key).await.status, StatusCode::OK);
+}
