@@ -15,8 +15,9 @@ use http::Response;
 
 use crate::exchange::{Caller, Exchange};
 use crate::record::{Ending, Recorded};
-use crate::refusal::Refusal;
+use crate::refusal::{MessageRefusal, Refusal};
 use crate::relay::{Relay, Step};
+use crate::resting::RestingPlace;
 use crate::servers::Behind;
 use crate::sessions::Session;
 use crate::stream::Stream;
@@ -67,6 +68,12 @@ impl Exchange {
         })
     }
 
+    /// A place for one more stream of the caller that may rest.
+    pub(crate) fn resting_place(&self, caller: &Caller) -> Result<RestingPlace, MessageRefusal> {
+        let place = self.gateway.resting.take(caller.agent());
+        place.map_err(|_full| MessageRefusal::TooManyStreams)
+    }
+
     /// How the answers to a request are to be seen.
     pub(crate) fn relay(
         &self,
@@ -90,6 +97,7 @@ impl Exchange {
             progress_token: request.meta.progress_token.clone().map(RequestId::into_owned),
             session: session.cloned(),
             decision_id: self.decision_id().to_owned(),
+            place: None,
         }
     }
 

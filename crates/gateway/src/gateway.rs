@@ -19,6 +19,7 @@ use crate::cursor::CursorKey;
 use crate::front::Names;
 use crate::possession::Possession;
 use crate::record::Recorder;
+use crate::resting::Resting;
 use crate::servers::{Behind, Servers};
 use crate::service::GatewayService;
 use crate::sessions::Sessions;
@@ -65,6 +66,7 @@ pub(crate) struct Inner {
     pub(crate) possession: Possession,
     pub(crate) cursors: CursorKey,
     pub(crate) sessions: Sessions,
+    pub(crate) resting: Resting,
     pub(crate) servers: Servers,
     pub(crate) recorder: Recorder,
     pub(crate) observer: ToolObserver,
@@ -100,6 +102,7 @@ impl Gateway {
             possession,
             cursors,
             sessions: Sessions::new(config.session_idle_s),
+            resting: Resting::default(),
             servers: Servers::new(client, config.clone()),
             recorder: Recorder::new(journal, clock.clone(), payload_key),
             observer: parts.tool_observer,

@@ -29,6 +29,7 @@ mod prm;
 mod record;
 mod refusal;
 mod relay;
+mod resting;
 mod route;
 mod servers;
 mod service;

@@ -128,9 +128,12 @@ impl Exchange {
         let Asked { request, arrived, body, caller, server } = asked;
         let behind = self.gateway.seen_server(server).await?;
         self.verify_era(&request.method, &behind)?;
+        let rests = request.method.class() == MethodClass::Listen;
+        let place = rests.then(|| self.resting_place(&caller)).transpose()?;
         let recorded = self.record(permit, durability).await?;
         let session = arrived.session.as_ref();
-        let relay = self.relay(&behind, caller, session, &request);
+        let mut relay = self.relay(&behind, caller, session, &request);
+        relay.place = place;
         let mut outgoing = relay.outgoing(&request, cursor.as_deref(), &arrived.trace);
         outgoing.mirror(&request, &[]);
         let upstream_session = session.map(|session| &session.upstream);

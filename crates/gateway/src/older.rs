@@ -18,6 +18,7 @@ use crate::front::{Verb, accepts_stream};
 use crate::record::{Ending, Recorded};
 use crate::refusal::{HeadRefusal, MessageRefusal, Refusal};
 use crate::relay::{Relay, Step};
+use crate::resting::RestingPlace;
 use crate::servers::Behind;
 use crate::sessions::Session;
 use crate::stream::Stream;
@@ -83,7 +84,7 @@ impl Exchange {
         if !accepts_stream(&head.headers) {
             return Err(HeadRefusal::Accept.into());
         }
-        let Within { caller, behind, session, recorded } =
+        let Within { caller, behind, session, place, recorded } =
             self.within_session(head, Verb::Get).await?;
         let upstream = &behind.upstream;
         let relay = Relay {
@@ -96,6 +97,7 @@ impl Exchange {
             progress_token: None,
             session: Some(Arc::clone(&session)),
             decision_id: self.decision_id().to_owned(),
+            place,
         };
         match upstream.listen(&recorded, &session.upstream, self.revision).await {
             Ok(messages) => {
@@ -141,8 +143,10 @@ impl Exchange {
         self.note_message(verb.as_str(), &trace);
         let standing = caller.verify_standing(&view, server, self.now_s)?;
         let behind = self.gateway.seen_server(server).await?;
+        let rests = verb == Verb::Get;
+        let place = rests.then(|| self.resting_place(&caller)).transpose()?;
         let recorded = self.record(standing, Durability::Written).await?;
-        Ok(Within { caller, behind, session, recorded })
+        Ok(Within { caller, behind, session, place, recorded })
     }
 }
 
@@ -151,6 +155,7 @@ struct Within {
     caller: Caller,
     behind: Arc<Behind>,
     session: Arc<Session>,
+    place: Option<RestingPlace>,
     recorded: Recorded<Standing>,
 }
 

@@ -74,6 +74,7 @@ pub(crate) enum MessageRefusal {
     SessionMissing,
     SessionUnknown,
     TooManySessions,
+    TooManyStreams,
     Trailers,
     VersionUnsupported { requested: String, supported: Vec<Revision> },
 }
@@ -246,7 +247,7 @@ impl MessageRefusal {
             // MCP 2025-11-25, Transports, Session Management: 400 without, 404 for an unknown one.
             Self::SessionMissing => bad(ErrorCode::InvalidRequest, ReasonCode::RequestMalformed),
             Self::SessionUnknown => invalid(StatusCode::NOT_FOUND, ReasonCode::RequestMalformed),
-            Self::TooManySessions => {
+            Self::TooManySessions | Self::TooManyStreams => {
                 invalid(StatusCode::TOO_MANY_REQUESTS, ReasonCode::RateLimited)
             }
             // MCP 2025-11-25, Transports, Listening for Messages from the Server.

@@ -25,6 +25,7 @@ use crate::cursor::CursorOf;
 use crate::exchange::Caller;
 use crate::gateway::Inner;
 use crate::record::Ending;
+use crate::resting::RestingPlace;
 use crate::servers::Behind;
 use crate::sessions::Session;
 use crate::upstream::UpstreamFailure;
@@ -43,6 +44,8 @@ pub(crate) struct Relay {
     pub(crate) progress_token: Option<RequestId<'static>>,
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) decision_id: String,
+    /// Held by a stream that may rest.
+    pub(crate) place: Option<RestingPlace>,
 }
 
 /// What becomes of one message.

@@ -47,6 +47,7 @@ fn every() -> Vec<Refusal> {
         MessageRefusal::SessionMissing,
         MessageRefusal::SessionUnknown,
         MessageRefusal::TooManySessions,
+        MessageRefusal::TooManyStreams,
         MessageRefusal::Trailers,
         MessageRefusal::VersionUnsupported { requested: String::new(), supported: Vec::new() },
     ];

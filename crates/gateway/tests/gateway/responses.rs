@@ -244,3 +244,32 @@ async fn changes_of_lists_the_caller_cannot_see_stay_behind() {
     assert_eq!(messages.len(), 2, "{}", answer.text);
     assert_eq!(messages[0]["method"], "notifications/tools/list_changed");
 }
+
+/// Streams that rest are bounded for each client, and a place is free again when one ends.
+#[tokio::test]
+async fn one_client_cannot_hold_all_streams() {
+    let world = World::new("streams");
+    let hold = Duration::from_secs(60);
+    let bytes = stream(&[]).into();
+    let rpc_method = "subscriptions/listen".into();
+    world.canary.set_script(Some(Script { rpc_method, bytes, hold, trickle: false }));
+    let token = world.token("read:get");
+    let nonce = world.nonce(&token).await;
+    let listen = || {
+        let params = json!({ "notifications": { "toolsListChanged": true } });
+        let mut ask = modern("subscriptions/listen", params, None);
+        ask.headers.extend(world.credentials("POST", &token, &world.agent_key, Some(&nonce)));
+        world.respond(ask)
+    };
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        let response = listen().await;
+        assert_eq!(response.status(), StatusCode::OK);
+        open.push(response);
+    }
+    assert_eq!(listen().await.status(), StatusCode::TOO_MANY_REQUESTS);
+    open.pop();
+    let left = |one: &attorn_audit::Entry| one.outcome == Some(Outcome::Cancelled);
+    world.entries(|all| all.iter().any(left)).await;
+    assert_eq!(listen().await.status(), StatusCode::OK);
+}
