@@ -39,7 +39,6 @@ fn every() -> Vec<Refusal> {
         MessageRefusal::BodyTooLong,
         MessageRefusal::Frame(FrameRefusal::Batch),
         MessageRefusal::Frame(FrameRefusal::HeaderMismatch(MirrorHeader::Name)),
-        MessageRefusal::Frame(FrameRefusal::MetaMissing),
         MessageRefusal::Json(JsonError::DuplicateKey),
         MessageRefusal::MethodUnknown,
         MessageRefusal::NoStream,
