@@ -61,8 +61,9 @@ pub(crate) struct RegisterArgs {
     /// Streamable HTTP address of the server
     #[arg(long, conflicts_with = "command", required_unless_present = "command")]
     url: Option<String>,
-    /// A variable for the command, `NAME=VALUE`; it starts with no other
-    #[arg(long = "env", value_name = "NAME=VALUE", requires = "command")]
+    /// A variable for the command, which starts with no other. `NAME` alone takes the value from
+    /// our environment: arguments are visible to others
+    #[arg(long = "env", value_name = "NAME[=VALUE]", requires = "command")]
     variables: Vec<String>,
     #[command(flatten)]
     change: Change,
@@ -74,7 +75,8 @@ pub(crate) struct RegisterArgs {
 const REGISTER_EXAMPLES: &str = "\
 Examples:
   attorn server register crm --owner sales --url http://127.0.0.1:3101/mcp
-  attorn server register time --owner it -- uvx mcp-server-time --local-timezone UTC";
+  attorn server register time --owner it -- uvx mcp-server-time --local-timezone UTC
+  attorn server register tickets --owner it --env TICKETS_TOKEN -- tickets-mcp";
 
 pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exit, Failure> {
     let admin = Admin::open(context).await?;
@@ -118,10 +120,36 @@ pub(crate) fn upstream(
     };
     let mut env = serde_json::Map::new();
     for variable in variables {
-        let Some((name, value)) = variable.split_once('=') else {
-            return Err(Failure::usage(format!("`{variable}` is not of the form NAME=VALUE")));
+        let (name, value) = match variable.split_once('=') {
+            Some((name, value)) => (name, value.to_owned()),
+            None => (variable.as_str(), own_variable(variable)?),
         };
         env.insert(name.to_owned(), Value::from(value));
     }
     Ok(json!({ "kind": "stdio", "command": program, "args": arguments, "env": env }))
+}
+
+/// A secret of the command, without standing in our arguments.
+fn own_variable(name: &str) -> Result<String, Failure> {
+    std::env::var(name).map_err(|_| {
+        Failure::usage(format!("`{name}` is not of the form NAME=VALUE, and not set here"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_given_or_taken_from_here() {
+        let command = ["run".to_owned()];
+        let env = |variable: &str| {
+            let upstream = upstream(None, &command, &[variable.to_owned()]);
+            upstream.ok().map(|upstream| upstream["env"].clone())
+        };
+        assert_eq!(env("KEY=a=b"), Some(json!({ "KEY": "a=b" })));
+        let path = std::env::var("PATH").unwrap();
+        assert_eq!(env("PATH"), Some(json!({ "PATH": path })));
+        assert_eq!(env("ATTORN_NO_SUCH_VARIABLE"), None);
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) struct WrapArgs {
     #[arg(long, default_value = "attorn-state", value_name = "DIR")]
     dir: PathBuf,
     /// A variable for the command, `NAME=VALUE`; it starts with no other but PATH and HOME
-    #[arg(long = "env", value_name = "NAME=VALUE")]
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
     variables: Vec<String>,
     /// The command that speaks MCP on its standard input and output, or one http(s) address
     #[arg(last = true, required = true, value_name = "COMMAND | URL")]
