@@ -21,14 +21,19 @@ pub struct Addresses {
     pub issuer: String,
     /// Where the authority listens.
     pub authority: SocketAddr,
+    /// Where operators are served.
+    pub admin: SocketAddr,
     /// Where the gateway listens.
     pub gateway: SocketAddr,
 }
 
 impl Addresses {
-    /// The resource identifier of a server.
+    /// The resource identifier of a server; `admin` is the authority's own.
     #[must_use]
     pub fn resource(&self, server: &str) -> String {
+        if server == "admin" {
+            return format!("http://{}/admin", self.admin);
+        }
         format!("http://{}/{server}/mcp", self.gateway)
     }
 }
@@ -61,12 +66,18 @@ impl Agent {
             .map_err(|source| StepFailed::File { path: key.to_path_buf(), source })?;
         let key = SigningKey::from_pkcs8_pem(&pem)
             .map_err(|error| StepFailed::Check(format!("{}: {error}", key.display())))?;
-        Ok(Self {
+        Ok(Self::with_key(client_id, key, addresses))
+    }
+
+    /// Somebody with this key, enrolled or not.
+    #[must_use]
+    pub fn with_key(client_id: &str, key: SigningKey, addresses: Addresses) -> Self {
+        Self {
             client_id: client_id.to_owned(),
             key,
             addresses,
             nonces: Mutex::new([String::new(), String::new()]),
-        })
+        }
     }
 
     /// A token for one server, all that is granted or the scopes named.

@@ -25,7 +25,6 @@ pub fn binary() -> PathBuf {
 pub struct Installation {
     folder: PathBuf,
     addresses: Addresses,
-    admin: SocketAddr,
     child: Child,
 }
 
@@ -56,12 +55,13 @@ impl Installation {
         let authority = local(free_port()?);
         let admin = local(free_port()?);
         let gateway = local(free_port()?);
-        let addresses = Addresses { issuer: format!("http://{authority}"), authority, gateway };
+        let issuer = format!("http://{authority}");
+        let addresses = Addresses { issuer, authority, admin, gateway };
         let config = config_text(&folder, authority, admin, gateway);
         write(&folder.join("attorn.toml"), &config)?;
         output_of(&folder, &binary().display().to_string(), &["init"])?;
         let child = spawn(&folder)?;
-        let installation = Self { folder, addresses, admin, child };
+        let installation = Self { folder, addresses, child };
         installation.wait_until_ready()?;
         installation.first_operator()?;
         installation.cli(&["owner", "create", "test-team"])?;
@@ -173,14 +173,26 @@ impl Installation {
     /// # Errors
     /// When its files are not there.
     pub fn agent(&self, name: &str) -> Result<Agent, StepFailed> {
-        let identity = self.profile().join("agents").join(name).join("identity.toml");
+        self.enrolled(&self.profile().join("agents").join(name))
+    }
+
+    /// The first operator.
+    ///
+    /// # Errors
+    /// When its files are not there.
+    pub fn operator(&self) -> Result<Agent, StepFailed> {
+        self.enrolled(&self.profile().join("operator"))
+    }
+
+    fn enrolled(&self, place: &Path) -> Result<Agent, StepFailed> {
+        let identity = place.join("identity.toml");
         let text = std::fs::read_to_string(&identity)
             .map_err(|source| StepFailed::File { path: identity.clone(), source })?;
         let table: toml::Table = text
             .parse()
             .map_err(|error| StepFailed::Check(format!("{}: {error}", identity.display())))?;
         let client_id = table.get("client_id").and_then(toml::Value::as_str).unwrap_or_default();
-        Agent::load(client_id, &self.key_of(name), self.addresses.clone())
+        Agent::load(client_id, &place.join("key.pem"), self.addresses.clone())
     }
 
     /// The private key file of an enrolled agent.
@@ -285,7 +297,8 @@ impl Installation {
     }
 
     fn wait_until_ready(&self) -> Result<(), StepFailed> {
-        for address in [self.addresses.authority, self.admin, self.addresses.gateway] {
+        let Addresses { authority, admin, gateway, .. } = self.addresses;
+        for address in [authority, admin, gateway] {
             wait_for_port(address.port())
                 .map_err(|error| StepFailed::Check(format!("{error}\n{}", self.log())))?;
         }

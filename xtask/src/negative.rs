@@ -4,20 +4,19 @@
 //! must succeed: a server that refuses everything fails here. Rows that wait for a later part are
 //! counted as waiting, never as passed.
 
+mod bases;
 mod case;
+mod fixtures;
+mod play;
 mod rows;
 mod verdict;
 mod world;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use attorn_testkit::canary::Script;
-use attorn_testkit::wire::{RawReply, exchange};
-use rows::{Case, Expect, Group, Row, Upstream};
-use verdict::Observed;
+use play::play;
+use rows::{Case, Expect, Group, Row};
 use world::World;
 
 use crate::step::{StepFailed, root};
@@ -35,7 +34,7 @@ struct Count {
 /// When a row fails, or when nothing ran.
 pub fn run(only: Option<&str>) -> Result<(), StepFailed> {
     let groups = load(&root().join("vectors/negative"))?;
-    let mut world = World::start()?;
+    let world = World::start()?;
     let mut counts: BTreeMap<String, Count> = BTreeMap::new();
     for group in &groups {
         let count = counts.entry(group.group.clone()).or_default();
@@ -45,7 +44,7 @@ pub fn run(only: Option<&str>) -> Result<(), StepFailed> {
                 *count.waiting.entry(part.clone()).or_default() += 1;
                 continue;
             }
-            let faults = row_faults(&mut world, row)?;
+            let faults = row_faults(&world, row)?;
             if faults.is_empty() {
                 count.passed += 1;
             } else {
@@ -105,7 +104,17 @@ fn load(folder: &Path) -> Result<Vec<Group>, StepFailed> {
     Ok(groups)
 }
 
-fn row_faults(world: &mut World, row: &Row) -> Result<Vec<String>, StepFailed> {
+/// What is wrong with a row, its policies in force meanwhile.
+fn row_faults(world: &World, row: &Row) -> Result<Vec<String>, StepFailed> {
+    let before = row.policy.as_deref().map(|text| world.apply_policy(text)).transpose()?;
+    let faults = case_faults(world, row);
+    if let Some(before) = before {
+        world.restore_policy(before)?;
+    }
+    faults
+}
+
+fn case_faults(world: &World, row: &Row) -> Result<Vec<String>, StepFailed> {
     let mut faults = Vec::new();
     if row.cases.is_empty() {
         faults.push("the row has no case".to_owned());
@@ -132,7 +141,7 @@ fn row_faults(world: &mut World, row: &Row) -> Result<Vec<String>, StepFailed> {
 }
 
 /// The request that differs in the one thing, and succeeds.
-fn twin_faults(world: &mut World, row: &Row) -> Result<Vec<String>, StepFailed> {
+fn twin_faults(world: &World, row: &Row) -> Result<Vec<String>, StepFailed> {
     let same_base = row.cases.first().and_then(|case| case.base.clone());
     let forged = row.cases.iter().any(|case| case.token.as_ref().is_some_and(|token| !token.omit));
     let twin = row.twin.clone().unwrap_or_else(|| Case {
@@ -141,7 +150,7 @@ fn twin_faults(world: &mut World, row: &Row) -> Result<Vec<String>, StepFailed> 
         token: forged.then(rows::Forged::default),
         ..Case::default()
     });
-    let reaches_server = matches!(twin.base.as_deref(), None | Some("call" | "list"));
+    let reaches_server = matches!(twin.base.as_deref(), None | Some("call" | "connect" | "list"));
     let right = Expect {
         status: vec![200],
         canary: usize::from(reaches_server),
@@ -152,68 +161,4 @@ fn twin_faults(world: &mut World, row: &Row) -> Result<Vec<String>, StepFailed> 
     let observed = play(world, &twin, &expect)?;
     let faults = verdict::faults(&expect, &observed);
     Ok(faults.into_iter().map(|fault| format!("positive twin: {fault}")).collect())
-}
-
-fn play(world: &mut World, case: &Case, expect: &Expect) -> Result<Observed, StepFailed> {
-    set_upstream(world, case.upstream.as_ref())?;
-    let request = case::build(world, case)?;
-    let mark = world.journal_mark()?;
-    drop(world.canary().take_seen());
-    let peer = world.peer(case.base.as_deref().unwrap_or("call"));
-    let started = Instant::now();
-    let mut reply = RawReply::default();
-    for _ in 0..case.times.unwrap_or(1) {
-        reply = exchange(peer, &request)
-            .map_err(|error| StepFailed::Check(format!("{}: {error}", case.name)))?;
-    }
-    let took_ms = started.elapsed().as_millis();
-    world.learn_nonce(case.base.as_deref().unwrap_or("call"), &reply);
-    let reasons = world.reasons_since(mark, !expect.reason.is_empty())?;
-    let tested = case.upstream.as_ref().map(|upstream| upstream.rpc_method.clone());
-    let base = if case.base.as_deref() == Some("list") { "tools/list" } else { "tools/call" };
-    let tested = tested.unwrap_or_else(|| base.to_owned());
-    let mut seen = world.canary().take_seen();
-    // Looking at its own catalogue is the gateway's business, not the caller's request.
-    seen.retain(|seen| seen.rpc_method().is_none_or(|method| method == tested));
-    set_upstream(world, None)?;
-    let secrets = request
-        .headers
-        .iter()
-        .filter(|(name, _)| {
-            name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("dpop")
-        })
-        .map(|(_, value)| String::from_utf8_lossy(value).trim_start_matches("DPoP ").to_owned())
-        .collect();
-    Ok(Observed { reply, reasons, seen, secrets, took_ms })
-}
-
-fn set_upstream(world: &World, upstream: Option<&Upstream>) -> Result<(), StepFailed> {
-    let Some(upstream) = upstream else {
-        world.canary().set_script(None);
-        world.canary().set_tools(world::tools());
-        return Ok(());
-    };
-    if let Some(tools) = &upstream.tools {
-        let named = tools.as_str().and_then(world::tools_with);
-        world.canary().set_tools(named.unwrap_or_else(|| tools.clone()));
-    }
-    let bytes = match (&upstream.bytes, upstream.status) {
-        (Some(bytes), _) => bytes.clone().into_bytes(),
-        (None, Some(status)) => {
-            let body = upstream.body.as_ref().map(case::made).transpose()?.unwrap_or_default();
-            let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
-            for (name, value) in &upstream.headers {
-                let _ = write!(head, "{name}: {value}\r\n");
-            }
-            [head.into_bytes(), b"Connection: close\r\n\r\n".to_vec(), body].concat()
-        }
-        (None, None) => return Ok(()),
-    };
-    world.canary().set_script(Some(Script {
-        rpc_method: upstream.rpc_method.clone(),
-        bytes,
-        trickle: upstream.trickle,
-        hold: Duration::from_millis(upstream.hold_ms),
-    }));
-    Ok(())
 }

@@ -3,9 +3,9 @@
 //! It speaks raw HTTP on threads, so that a test can make it send any bytes at all. It implements
 //! what the gateway needs of MCP 2026-07-28 and of `initialize`; it is not a whole MCP server.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     script: Mutex<Option<Script>>,
     tools: Mutex<Value>,
+    left: AtomicUsize,
     stop: AtomicBool,
 }
 
@@ -93,6 +94,18 @@ impl Canary {
         std::mem::take(&mut *locked(&self.shared.seen))
     }
 
+    /// How many requests have arrived since [`Self::take_seen`].
+    #[must_use]
+    pub fn seen_count(&self) -> usize {
+        locked(&self.shared.seen).len()
+    }
+
+    /// How often a peer went away during a scripted answer, since the last call of this function.
+    #[must_use]
+    pub fn take_left(&self) -> usize {
+        self.shared.left.swap(0, Ordering::Relaxed)
+    }
+
     /// Sets or clears the script.
     pub fn set_script(&self, script: Option<Script>) {
         *locked(&self.shared.script) = script;
@@ -117,15 +130,16 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn converse(mut stream: TcpStream, shared: &Shared) {
-    drop(stream.set_read_timeout(Some(Duration::from_secs(60))));
-    while let Some(seen) = read_request(&mut stream) {
+    while is_asked(&stream, &shared.stop)
+        && let Some(seen) = read_request(&mut stream)
+    {
         let body: Value = serde_json::from_str(&seen.body).unwrap_or(Value::Null);
         let rpc_method = seen.rpc_method().unwrap_or_default();
         locked(&shared.seen).push(seen);
         let script = locked(&shared.script).clone();
         let scripted = script.filter(|script| script.rpc_method == rpc_method);
         let went_well = match scripted {
-            Some(script) => play(&mut stream, &script, &body),
+            Some(script) => play(&mut stream, &script, &body, &shared.left),
             None => stream.write_all(&proper_answer(&rpc_method, &body, shared)).is_ok(),
         };
         if !went_well {
@@ -134,7 +148,20 @@ fn converse(mut stream: TcpStream, shared: &Shared) {
     }
 }
 
-fn play(stream: &mut TcpStream, script: &Script, body: &Value) -> bool {
+/// Waits for the next request; a canary that was stopped closes its idle connections.
+fn is_asked(stream: &TcpStream, stop: &AtomicBool) -> bool {
+    drop(stream.set_read_timeout(Some(Duration::from_millis(100))));
+    while !stop.load(Ordering::Relaxed) {
+        match stream.peek(&mut [0]) {
+            Ok(_) => return stream.set_read_timeout(Some(Duration::from_secs(60))).is_ok(),
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+fn play(stream: &mut TcpStream, script: &Script, body: &Value, left: &AtomicUsize) -> bool {
     let id = body.get("id").map(Value::to_string).unwrap_or_default();
     let bytes = match std::str::from_utf8(&script.bytes) {
         Ok(text) => text.replace("${id}", &id).into_bytes(),
@@ -149,7 +176,9 @@ fn play(stream: &mut TcpStream, script: &Script, body: &Value) -> bool {
     let mut rest = [0_u8; 64];
     if !script.hold.is_zero() && stream.set_read_timeout(Some(script.hold)).is_ok() {
         // Returns at once when the peer closes, which is how a cancellation looks from here.
-        drop(stream.read(&mut rest));
+        if stream.read(&mut rest).is_ok_and(|read| read == 0) {
+            left.fetch_add(1, Ordering::Relaxed);
+        }
     }
     false
 }

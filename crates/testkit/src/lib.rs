@@ -5,4 +5,5 @@
 
 pub mod canary;
 pub mod forge;
+pub mod http2;
 pub mod wire;

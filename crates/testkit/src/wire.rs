@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a reply may take before the exchange counts as failed.
-const REPLY_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const REPLY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A request that is serialised as it stands.
 #[derive(Debug, Clone)]
@@ -95,12 +95,20 @@ impl RawReply {
 /// # Errors
 /// When the peer cannot be reached or sends no whole reply in time.
 pub fn exchange(peer: SocketAddr, request: &RawRequest) -> io::Result<RawReply> {
+    read_reply(&mut send(peer, request)?)
+}
+
+/// Sends one request on a connection of its own and leaves the reply unread.
+///
+/// # Errors
+/// When the peer cannot be reached.
+pub fn send(peer: SocketAddr, request: &RawRequest) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&peer, REPLY_WITHIN)?;
     stream.set_read_timeout(Some(REPLY_WITHIN))?;
     stream.set_write_timeout(Some(REPLY_WITHIN))?;
     // A peer may refuse before it has read everything; what it said is still worth reading.
     let _written = stream.write_all(&request.to_bytes());
-    read_reply(&mut stream)
+    Ok(stream)
 }
 
 /// Reads one reply from a connection.

@@ -1,12 +1,11 @@
 //! Turns a case into bytes: the base request, then the changes that the case names.
 
-use std::collections::BTreeMap;
-
 use attorn_jose::{SigningKey, base64url, sha256};
 use attorn_testkit::forge::{self, Signer};
 use attorn_testkit::wire::RawRequest;
 use serde_json::{Value, json};
 
+use super::bases;
 use super::rows::{Case, Forged};
 use super::world::{Identity, World};
 use crate::step::StepFailed;
@@ -20,8 +19,12 @@ pub(super) fn build(world: &World, case: &Case) -> Result<RawRequest, StepFailed
     let mut request = match case.base.as_deref().unwrap_or("call") {
         "call" => protected(world, agent, case, call_body())?,
         "list" => protected(world, agent, case, list_body())?,
-        "token" => token_request(world, agent, case)?,
-        "metadata" => metadata(world),
+        "token" => bases::token(world, agent, case)?,
+        "revoke" => bases::revoke(world, agent, case)?,
+        "enroll" => bases::enroll(world, case)?,
+        "admin" => bases::admin(world, case)?,
+        "connect" => bases::connect(world, case)?,
+        "metadata" => bases::metadata(world),
         other => return Err(StepFailed::Check(format!("no base `{other}`"))),
     };
     apply(world, &mut request, case)?;
@@ -42,7 +45,11 @@ fn apply(world: &World, request: &mut RawRequest, case: &Case) -> Result<(), Ste
         request.body = replaced(&request.body, from, to);
     }
     for (name, value) in &case.headers {
-        let value = if value.is_null() { None } else { Some(made(value)?) };
+        let value = match value.as_str() {
+            Some(text) => Some(fill(world, request, text).into_bytes()),
+            None if value.is_null() => None,
+            None => Some(made(value)?),
+        };
         request.set_header(name, value);
     }
     for (name, value) in &case.more_headers {
@@ -54,7 +61,7 @@ fn apply(world: &World, request: &mut RawRequest, case: &Case) -> Result<(), Ste
     Ok(())
 }
 
-fn call_body() -> Value {
+pub(super) fn call_body() -> Value {
     json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": { "name": "echo", "arguments": {"message": "hello"}, "_meta": meta() }
@@ -93,12 +100,14 @@ fn protected(
     if body.pointer("/params/name").is_some() {
         headers.push(("Mcp-Name".to_owned(), text("/params/name").into()));
     }
-    let token = access_token(world, agent, case.token.as_ref())?;
+    let server = case.server.as_deref().unwrap_or("canary");
+    let token_of = case.token_of.as_deref().unwrap_or(server);
+    let token = access_token(world, (agent, token_of), case.token.as_ref())?;
     if let Some(token) = &token {
         headers.push(("Authorization".to_owned(), format!("DPoP {token}").into_bytes()));
     }
     let claims = json!({
-        "jti": world.unique(), "htm": "POST", "htu": world.resource(), "iat": world.now_s(),
+        "jti": world.unique(), "htm": "POST", "htu": world.resource(server), "iat": world.now_s(),
         "ath": base64url(&sha256(token.unwrap_or_default().as_bytes())), "nonce": world.gateway_nonce()?
     });
     if let Some(proof) = proof(world, agent, case.proof.as_ref(), claims)? {
@@ -106,7 +115,7 @@ fn protected(
     }
     Ok(RawRequest {
         method: "POST".to_owned(),
-        target: world.gateway_path(),
+        target: format!("/{server}/mcp"),
         headers,
         body: body.to_string().into_bytes(),
         verbatim: None,
@@ -116,15 +125,15 @@ fn protected(
 /// The agent's real token, or one forged with the issuer's own key from the case's changes.
 fn access_token(
     world: &World,
-    agent: &Identity,
+    (agent, server): (&Identity, &str),
     forged: Option<&Forged>,
 ) -> Result<Option<String>, StepFailed> {
-    let Some(forged) = forged else { return world.token(agent).map(Some) };
+    let Some(forged) = forged else { return world.token(agent, server).map(Some) };
     if forged.omit {
         return Ok(None);
     }
     // What the authority really issued, with the agent's own names in it.
-    let (header, mut claims) = decoded(&world.token(world.identity("alpha")?)?)?;
+    let (header, mut claims) = decoded(&world.token(world.identity("alpha")?, "canary")?)?;
     let now = world.now_s();
     let own = json!({
         "sub": agent.client_id, "client_id": agent.client_id, "jti": world.unique(), "iat": now,
@@ -135,7 +144,7 @@ fn access_token(
 }
 
 /// Header and claims of a compact JWS.
-fn decoded(token: &str) -> Result<(Value, Value), StepFailed> {
+pub(super) fn decoded(token: &str) -> Result<(Value, Value), StepFailed> {
     let part = |index: usize| {
         let text = token.split('.').nth(index).unwrap_or_default();
         let bytes = attorn_jose::from_base64url(text)
@@ -145,7 +154,7 @@ fn decoded(token: &str) -> Result<(Value, Value), StepFailed> {
     Ok((part(0)?, part(1)?))
 }
 
-fn proof(
+pub(super) fn proof(
     world: &World,
     agent: &Identity,
     forged: Option<&Forged>,
@@ -170,67 +179,7 @@ fn proof(
     forged_jwt(world, forged, header, claims, &agent.key).map(Some)
 }
 
-fn token_request(world: &World, agent: &Identity, case: &Case) -> Result<RawRequest, StepFailed> {
-    let now = world.now_s();
-    let right = Forged::default();
-    let assertion = case.assertion.as_ref().unwrap_or(&right);
-    let mut form: BTreeMap<String, String> = BTreeMap::from([
-        ("grant_type".to_owned(), "client_credentials".to_owned()),
-        ("resource".to_owned(), world.resource()),
-        ("scope".to_owned(), "read:echo".to_owned()),
-    ]);
-    if !assertion.omit {
-        let header = json!({"alg": algorithm(&agent.key), "typ": "client-authentication+jwt"});
-        let claims = json!({
-            "iss": agent.client_id, "sub": agent.client_id, "aud": world.issuer(), "iat": now,
-            "exp": now + 50, "jti": world.unique()
-        });
-        let text = forged_jwt(world, assertion, header, claims, &agent.key)?;
-        form.insert("client_assertion".to_owned(), text);
-        form.insert(
-            "client_assertion_type".to_owned(),
-            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned(),
-        );
-    }
-    for (name, value) in &case.form {
-        match value.as_str() {
-            Some(value) => form.insert(name.clone(), value.to_owned()),
-            None => form.remove(name),
-        };
-    }
-    let mut body = url::form_urlencoded::Serializer::new(String::new());
-    body.extend_pairs(&form).extend_pairs(&case.more_form);
-    let claims = json!({
-        "jti": world.unique(), "htm": "POST", "htu": world.token_endpoint(), "iat": now,
-        "nonce": world.authority_nonce()?
-    });
-    let mut headers = vec![
-        ("Host".to_owned(), world.authority_host().into_bytes()),
-        ("Content-Type".to_owned(), b"application/x-www-form-urlencoded".to_vec()),
-    ];
-    if let Some(proof) = proof(world, agent, case.proof.as_ref(), claims)? {
-        headers.push(("DPoP".to_owned(), proof.into_bytes()));
-    }
-    Ok(RawRequest {
-        method: "POST".to_owned(),
-        target: "/token".to_owned(),
-        headers,
-        body: body.finish().into_bytes(),
-        verbatim: None,
-    })
-}
-
-fn metadata(world: &World) -> RawRequest {
-    RawRequest {
-        method: "GET".to_owned(),
-        target: format!("/.well-known/oauth-protected-resource{}", world.gateway_path()),
-        headers: vec![("Host".to_owned(), world.gateway_host().into_bytes())],
-        body: Vec::new(),
-        verbatim: None,
-    }
-}
-
-fn forged_jwt(
+pub(super) fn forged_jwt(
     world: &World,
     forged: &Forged,
     mut header: Value,
@@ -243,7 +192,7 @@ fn forged_jwt(
     if let Some(patch) = &forged.claims {
         forge::merge(&mut claims, patch);
     }
-    at_times(&mut claims, world.now_s());
+    at_hand(world, &mut claims);
     let mut header = header.to_string();
     let mut claims = claims.to_string();
     for (from, to) in &forged.header_replace {
@@ -268,25 +217,30 @@ fn forged_jwt(
     })
 }
 
-/// `"@now-61"` becomes the number of that second.
-fn at_times(value: &mut Value, now_s: u64) {
+/// `"@now-61"` becomes the number of that second, `"@resource:gone"` the name of that resource,
+/// `"@issuer/a"` the issuer with that path.
+fn at_hand(world: &World, value: &mut Value) {
     match value {
-        Value::Object(members) => members.values_mut().for_each(|member| at_times(member, now_s)),
+        Value::Object(members) => members.values_mut().for_each(|member| at_hand(world, member)),
         Value::String(text) => {
-            let offset = text.strip_prefix("@now").map(|rest| rest.parse::<i64>().unwrap_or(0));
-            if let Some(offset) = offset {
-                *value = json!(now_s.saturating_add_signed(offset));
+            if let Some(offset) = text.strip_prefix("@now") {
+                let offset = offset.parse::<i64>().unwrap_or(0);
+                *value = json!(world.now_s().saturating_add_signed(offset));
+            } else if let Some(server) = text.strip_prefix("@resource:") {
+                *value = json!(world.resource(server));
+            } else if let Some(path) = text.strip_prefix("@issuer") {
+                *value = json!(format!("{}{path}", world.issuer()));
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {}
     }
 }
 
-fn algorithm(key: &SigningKey) -> &'static str {
+pub(super) fn algorithm(key: &SigningKey) -> &'static str {
     key.public().algorithm().name()
 }
 
-fn parsed(text: &str) -> Result<Value, StepFailed> {
+pub(super) fn parsed(text: &str) -> Result<Value, StepFailed> {
     serde_json::from_str(text).map_err(|error| StepFailed::Check(format!("`{text}`: {error}")))
 }
 

@@ -33,6 +33,9 @@ pub(super) struct Row {
     /// The part of the product that will bring what the row needs; such a row is not run.
     #[serde(default)]
     pub(super) waits_for: Option<String>,
+    /// Cedar policies in force during all cases and the twin; the ones before come back afterwards.
+    #[serde(default)]
+    pub(super) policy: Option<String>,
     /// What every case of the row must lead to, unless the case says otherwise.
     #[serde(default)]
     pub(super) expect: Option<Expect>,
@@ -57,7 +60,7 @@ pub(super) struct Expect {
     /// The OAuth error code of the body.
     #[serde(default)]
     pub(super) oauth_error: Option<String>,
-    /// Reason codes of which the journal must show one; none means that the input is refused
+    /// Reason codes: the journal must show one, and no other than these. None means that the input is refused
     /// before there is anything to decide, and the journal stays as it is.
     #[serde(default, deserialize_with = "one_or_many")]
     pub(super) reason: Vec<String>,
@@ -79,6 +82,18 @@ pub(super) struct Expect {
     /// How many requests of the tested kind may reach the canary.
     #[serde(default)]
     pub(super) canary: usize,
+    /// How many may reach the second canary, which is the server `other`.
+    #[serde(default)]
+    pub(super) other: usize,
+    /// The outcome that the journal must show for the call.
+    #[serde(default)]
+    pub(super) outcome: Option<String>,
+    /// The canary must see its peer go away.
+    #[serde(default)]
+    pub(super) server_left: bool,
+    /// Texts that something the canary saw must contain.
+    #[serde(default)]
+    pub(super) canary_has: Vec<String>,
     /// Texts that nothing the canary saw may contain.
     #[serde(default)]
     pub(super) canary_lacks: Vec<String>,
@@ -94,12 +109,27 @@ pub(super) struct Case {
     /// What this spelling is.
     #[serde(default)]
     pub(super) name: String,
-    /// `call` (the default), `list`, `token`, `metadata`, `admin`.
+    /// `call` (the default), `list`, `token`, `revoke`, `enroll`, `metadata`, `admin`, `connect`.
     #[serde(default)]
     pub(super) base: Option<String>,
     /// The agent that sends it: `alpha` unless said otherwise.
     #[serde(default)]
     pub(super) agent: Option<String>,
+    /// The server it is sent to: `canary` unless said otherwise.
+    #[serde(default)]
+    pub(super) server: Option<String>,
+    /// The server whose token it carries: the one it is sent to unless said otherwise.
+    #[serde(default)]
+    pub(super) token_of: Option<String>,
+    /// Commands of the operator to run first; `${jti}`, `${key}` and `${client}` are the agent's.
+    #[serde(default)]
+    pub(super) before: Vec<Vec<String>>,
+    /// Commands that put back what `before` did; `${id}` is the id that its last command printed.
+    #[serde(default)]
+    pub(super) after: Vec<Vec<String>>,
+    /// Cedar policies in force during this case alone.
+    #[serde(default)]
+    pub(super) policy: Option<String>,
     /// Replaces the HTTP method.
     #[serde(default)]
     pub(super) method: Option<String>,
@@ -112,7 +142,7 @@ pub(super) struct Case {
     /// Headers added after the others, in order.
     #[serde(default)]
     pub(super) more_headers: Vec<(String, String)>,
-    /// Merge patch on the JSON-RPC body.
+    /// Merge patch on the JSON-RPC body, or on the JSON body of `enroll` and `admin`.
     #[serde(default)]
     pub(super) rpc: Option<Value>,
     /// Replaces the body; `{"hex": ".."}`, `{"nest": n}`, `{"string": n}` and `{"keys": n}` make one.
@@ -140,9 +170,18 @@ pub(super) struct Case {
     /// `${length}` are filled in.
     #[serde(default)]
     pub(super) wire: Option<String>,
+    /// Send it over HTTP/2, with these changes to the frames.
+    #[serde(default)]
+    pub(super) http2: Option<Http2>,
+    /// Close the connection as soon as the canary has the request.
+    #[serde(default)]
+    pub(super) hang_up: bool,
     /// What the canary answers with.
     #[serde(default)]
     pub(super) upstream: Option<Upstream>,
+    /// Make and send the request this often before; only the one after that counts.
+    #[serde(default)]
+    pub(super) first_as_well: usize,
     /// Send the same bytes this often; the last reply counts.
     #[serde(default)]
     pub(super) times: Option<usize>,
@@ -179,6 +218,24 @@ pub(super) struct Forged {
     /// `none`, `forged`, `authority`: where its nonce comes from.
     #[serde(default)]
     pub(super) nonce: Option<String>,
+}
+
+/// How the frames of a request over HTTP/2 differ from the right ones.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http2 {
+    /// Names of fields to leave out.
+    #[serde(default)]
+    pub(super) without: Vec<String>,
+    /// Fields before all others.
+    #[serde(default)]
+    pub(super) first: Vec<(String, String)>,
+    /// Fields after all others.
+    #[serde(default)]
+    pub(super) last: Vec<(String, String)>,
+    /// Trailers.
+    #[serde(default)]
+    pub(super) trailers: Vec<(String, String)>,
 }
 
 /// What the canary sends.

@@ -2,6 +2,8 @@
 
 use attorn_testkit::canary::Seen;
 use attorn_testkit::wire::RawReply;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::rows::Expect;
@@ -13,8 +15,18 @@ pub(super) struct Observed {
     pub(super) reply: RawReply,
     /// Reason codes of the journal entries that the case caused.
     pub(super) reasons: Vec<String>,
+    /// How often the request was sent.
+    pub(super) times: usize,
+    /// Outcomes of the journal entries that the case caused.
+    pub(super) outcomes: Vec<String>,
     /// What reached the canary.
     pub(super) seen: Vec<Seen>,
+    /// How many requests reached the second canary.
+    pub(super) seen_by_other: usize,
+    /// Whether the canary saw its peer go away.
+    pub(super) server_left: bool,
+    /// The reply issues or takes back credentials.
+    pub(super) from_authority: bool,
     /// Texts that must stand in no reply: the token, the proof, the assertion as sent.
     pub(super) secrets: Vec<String>,
     /// How long the reply took, in milliseconds.
@@ -59,15 +71,27 @@ fn outcome(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
         if !recorded.is_empty() {
             faults.push(format!("the journal has {recorded:?}, expected nothing"));
         }
-    } else if !recorded.iter().any(|reason| expect.reason.contains(reason)) {
+    } else if recorded.is_empty() || !recorded.iter().all(|reason| expect.reason.contains(reason)) {
         faults.push(format!("the journal has {recorded:?} instead of {:?}", expect.reason));
     }
-    if observed.seen.len() != expect.canary {
-        faults.push(format!(
-            "{} requests reached the server, expected {}",
-            observed.seen.len(),
-            expect.canary
-        ));
+    for (name, seen, allowed) in [
+        ("the server", observed.seen.len(), expect.canary),
+        ("the other server", observed.seen_by_other, expect.other),
+    ] {
+        if seen != allowed {
+            faults.push(format!("{seen} requests reached {name}, expected {allowed}"));
+        }
+    }
+    if observed.times == 1 && recorded.len() > 1 {
+        faults.push(format!("one refusal was recorded {} times", recorded.len()));
+    }
+    if let Some(outcome) = &expect.outcome
+        && !observed.outcomes.contains(outcome)
+    {
+        faults.push(format!("the journal has {:?} instead of {outcome}", observed.outcomes));
+    }
+    if expect.server_left && !observed.server_left {
+        faults.push("the server was not told that the caller left".to_owned());
     }
 }
 
@@ -99,20 +123,25 @@ fn texts(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
     for text in expect.canary_lacks.iter().filter(|text| reached.contains(text.as_str())) {
         faults.push(format!("the server saw `{text}`"));
     }
+    for text in expect.canary_has.iter().filter(|text| !reached.contains(text.as_str())) {
+        faults.push(format!("the server did not see `{text}`: {reached}"));
+    }
 }
 
 /// What holds for every row.
 fn universal(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
     let reply = &observed.reply;
-    if matches!(reply.status, 401 | 403)
+    // HTTP/2 replies have no readable fields here; the same code made them.
+    let shows_fields = !reply.headers.is_empty();
+    if (matches!(reply.status, 401 | 403) || observed.from_authority)
+        && shows_fields
         && !reply.header("cache-control").is_some_and(|value| value.contains("no-store"))
     {
-        faults.push("a refusal without `Cache-Control: no-store`".to_owned());
+        faults.push("no `Cache-Control: no-store` where a cache must keep nothing".to_owned());
     }
     let text = format!("{:?} {}", reply.headers, reply.text());
     for secret in observed.secrets.iter().filter(|secret| secret.len() > 16) {
-        let reversed: String = secret.chars().rev().collect();
-        if text.contains(secret.as_str()) || text.contains(&reversed) {
+        if spellings(secret).iter().any(|spelling| text.contains(spelling)) {
             faults.push("the reply holds a credential that was sent".to_owned());
         }
     }
@@ -133,6 +162,42 @@ fn universal(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
     }
 }
 
+/// A secret as it is, reversed, percent-encoded and in both alphabets of base64.
+///
+/// Base64 spells the same bytes in three ways, by where they start: only what does not depend on
+/// the neighbours is compared.
+pub(super) fn spellings(secret: &str) -> Vec<String> {
+    let reversed: String = secret.chars().rev().collect();
+    let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let mut all = vec![secret.to_owned(), reversed, percent.to_lowercase(), percent, encoded];
+    for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+        for shift in 0..3 {
+            let bytes = [vec![0; shift], secret.as_bytes().to_vec()].concat();
+            let text = engine.encode(bytes);
+            all.extend(text.get(4..text.len().saturating_sub(4)).map(str::to_owned));
+        }
+    }
+    all
+}
+
 fn short(reply: &RawReply) -> String {
     reply.text().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_secret_inside_encoded_text() {
+        let secret = "a-secret-of-some-length";
+        for shift in 0..3 {
+            let around = format!("{}{secret} and more", "x".repeat(shift));
+            let text = STANDARD_NO_PAD.encode(around);
+            assert!(spellings(secret).iter().any(|spelling| text.contains(spelling)), "{text}");
+        }
+        let other = STANDARD_NO_PAD.encode("another-text-of-some-length");
+        assert!(!spellings(secret).iter().any(|spelling| other.contains(spelling)));
+    }
 }
