@@ -174,7 +174,8 @@ async fn keep_house(gateway: Arc<Inner>, shutdown: Shutdown) {
             () = shutdown.started() => return,
             _ = tick.tick() => {}
         }
-        gateway.sessions.close_idle(gateway.clock.now_s());
+        let served = gateway.servers.forget_unserved(&gateway.views.current().snapshot);
+        gateway.sessions.close_unused(&served, gateway.clock.now_s());
         list_all(&gateway).await;
     }
 }

@@ -1,6 +1,6 @@
 //! The servers behind the gateway, as they were last seen.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use attorn_jose::sha256;
 use attorn_mcp::tool_definition::ToolDefinition;
 use attorn_mcp::{ParamHeader, Revision};
 use attorn_net::Client;
-use attorn_registry::{McpServer, ServerId, UpstreamSpec};
+use attorn_registry::{LifeCycle, McpServer, ServerId, Snapshot, UpstreamSpec};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -244,6 +244,15 @@ impl Servers {
         Some(behind)
     }
 
+    /// Lets go of every server that is no longer served: its child must not outlive it. What is
+    /// under way there ends first. Gives the serials of those that stay.
+    pub(crate) fn forget_unserved(&self, snapshot: &Snapshot) -> HashSet<u64> {
+        let is_active = |one: &McpServer| one.state == LifeCycle::Active;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|id, _| snapshot.server(id).is_some_and(is_active));
+        known.values().map(|behind| behind.serial).collect()
+    }
+
     fn connect(&self, spec: &UpstreamSpec) -> Option<Upstream> {
         match spec {
             UpstreamSpec::Http { url } => {
@@ -267,3 +276,38 @@ impl Servers {
 const PAGES_MAX: usize = 16;
 /// How long a server that failed is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use attorn_net::ClientConfig;
+    use attorn_registry::{Name, SnapshotParts};
+
+    use super::*;
+    use crate::config::PublicUrl;
+
+    #[test]
+    fn a_server_that_is_no_longer_served_is_let_go() {
+        let mut server = McpServer {
+            id: ServerId::from_random(&[1; 16]),
+            name: Name::parse("crm").unwrap(),
+            owner: None,
+            state: LifeCycle::Active,
+            upstream: UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp".into() },
+            keys: Vec::new(),
+            tools: HashMap::new(),
+            created_s: 0,
+        };
+        let snapshot = |server: &McpServer| {
+            let servers = vec![server.clone()];
+            Snapshot::new(SnapshotParts { servers, ..SnapshotParts::default() })
+        };
+        let config = Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap());
+        let servers = Servers::new(Client::new(ClientConfig::default()).unwrap(), config);
+        let behind = Arc::downgrade(&servers.behind(&server).unwrap());
+        let serial = behind.upgrade().unwrap().serial;
+        assert_eq!(servers.forget_unserved(&snapshot(&server)), HashSet::from([serial]));
+        server.state = LifeCycle::Suspended;
+        assert!(servers.forget_unserved(&snapshot(&server)).is_empty());
+        assert!(behind.upgrade().is_none());
+    }
+}

@@ -5,7 +5,7 @@
 //!
 //! Not here: sessions of 2026-07-28, which has none, and sessions that survive a restart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -122,10 +122,11 @@ impl Sessions {
         open.retain(|_, other| !Arc::ptr_eq(other, session));
     }
 
-    /// Forgets every session nobody used for long; the upstream's side ends with it.
-    pub(crate) fn close_idle(&self, now_s: u64) {
+    /// Forgets every session nobody used for long, or whose server is none of `served`, serials of
+    /// registrations; the upstream's side ends with it.
+    pub(crate) fn close_unused(&self, served: &HashSet<u64>, now_s: u64) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, session| !self.is_idle(session, now_s));
+        open.retain(|_, session| served.contains(&session.behind) && !self.is_idle(session, now_s));
     }
 
     fn is_idle(&self, session: &Session, now_s: u64) -> bool {
@@ -184,6 +185,17 @@ mod tests {
         let second = sessions.open(session(&own), &[4; 24], 100);
         assert!(sessions.find(&second, &own, 1, 160).is_some());
         assert!(sessions.find(&second, &own, 1, 221).is_none());
+    }
+
+    #[test]
+    fn a_session_ends_with_the_registration_of_its_server() {
+        let sessions = Sessions::new(60);
+        let own = principal("agt_a", "agt_a", "k");
+        let id = sessions.open(session(&own), &[3; 24], 100);
+        sessions.close_unused(&HashSet::from([1, 2]), 100);
+        assert!(sessions.find(&id, &own, 1, 100).is_some());
+        sessions.close_unused(&HashSet::from([2]), 100);
+        assert!(sessions.find(&id, &own, 1, 100).is_none());
     }
 
     /// A client may have its tokens bound to as many keys as it likes.
