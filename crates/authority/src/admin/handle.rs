@@ -83,7 +83,7 @@ async fn run(
     let shared = Arc::clone(&context.shared);
     let intent = Entry {
         decision: Some(Decision::Permit),
-        kind: if route.is_change { Kind::AdminChanged } else { Kind::AdminRead },
+        kind: intent_kind(operation, route),
         ..about.clone()
     };
     if !route.is_change {
@@ -108,6 +108,14 @@ async fn run(
         let _told = record(&shared, &fact, takes_away).await?;
     }
     Ok(done)
+}
+
+/// What leaves as a bundle is told apart from what is looked at.
+fn intent_kind(operation: Operation, route: &Route) -> Kind {
+    if route.is_change {
+        return Kind::AdminChanged;
+    }
+    if operation == Operation::AuditExport { Kind::AdminExported } else { Kind::AdminRead }
 }
 
 async fn record(

@@ -28,17 +28,18 @@ async fn what_was_done_is_found_at_once() {
     assert!(bundle.is_object());
     let report = verify(bundle.to_string().as_bytes(), Trust::Pinned(world.journal.keys()));
     assert!(report.is_ok(), "{report:?}");
+    assert_eq!(world.newest("admin.exported").await["tool"], "audit.export");
 
     let all = world.done(&operator, Operation::AuditSearch, &[], Value::Null).await;
     let items = all["items"].as_array().unwrap();
-    let newest = items.iter().find(|item| item["kind"] == "admin.read").unwrap();
+    let newest = items.iter().find(|item| item["kind"] == "admin.exported").unwrap();
     let index = newest["index"].as_u64().unwrap().to_string();
     assert_eq!(get(&world, &operator, Operation::AuditShow, &index).await, *newest);
     let decision = newest["decision_id"].as_str().unwrap();
     let trace = get(&world, &operator, Operation::AuditTrace, decision).await;
     let kinds: Vec<_> =
         trace["items"].as_array().unwrap().iter().map(|item| item["kind"].clone()).collect();
-    assert_eq!(kinds, ["token.issued", "admin.read"]);
+    assert_eq!(kinds, ["token.issued", "admin.exported"]);
 }
 
 #[tokio::test]
