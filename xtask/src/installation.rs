@@ -121,9 +121,13 @@ impl Installation {
     /// When no tool shows up in time.
     pub fn approve_all(&self, server: &str) -> Result<(), StepFailed> {
         let started = Instant::now();
+        let mut known = 0;
         loop {
             let tools = self.cli(&["tools", "list", server])?;
-            if tools.as_array().is_some_and(|tools| !tools.is_empty()) {
+            let count = tools.as_array().map_or(0, Vec::len);
+            // A server of both eras is listed once in each, one after the other.
+            let is_settled = count > 0 && count == std::mem::replace(&mut known, count);
+            if is_settled {
                 return self.cli(&["tools", "approve", server]).map(drop);
             }
             if started.elapsed() > START_WITHIN {

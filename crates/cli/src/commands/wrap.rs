@@ -146,9 +146,13 @@ fn variables(given: &[String]) -> Vec<String> {
 pub(crate) async fn wait_for_tools(admin: &Admin, name: &str) -> Result<usize, Failure> {
     let _progress = Progress::start("starting the server and listing its tools");
     let until = Instant::now() + START_TIME;
+    let (mut known, mut since) = (0, Instant::now());
     while Instant::now() < until {
         let listed = admin.read(Operation::ToolList, &[name], &[]).await?;
-        if !items(&listed).is_empty() {
+        if items(&listed).len() != known {
+            (known, since) = (items(&listed).len(), Instant::now());
+        }
+        if known > 0 && since.elapsed() >= SETTLED {
             let waiting = items(&listed).iter().filter(|tool| member(tool, "state") != "approved");
             return Ok(waiting.count());
         }
@@ -226,6 +230,8 @@ const OWNER: &str = "me";
 const NOW: Change = Change { dry_run: false };
 const START_TIME: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
+/// A server of both eras is listed once in each, one after the other.
+const SETTLED: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
