@@ -118,7 +118,7 @@ impl Port {
         }
         // MCP 2026-07-28, Streamable HTTP, Backward Compatibility: a 4xx without a message would
         // talk the client down to an older revision.
-        let bare = !is_message(&text);
+        let bare = !is_error_response(&text);
         if bare && status.is_client_error() && is_modern(request) && self.is_modern() {
             tracing::warn!(%status, "an answer without a message is not taken as an older server");
             return fault(StatusCode::BAD_GATEWAY, &Fault::Status(status), request);
@@ -178,9 +178,17 @@ fn is_modern(request: &Bytes) -> bool {
     message::read(request).is_ok_and(|message| message.modern.is_some())
 }
 
-fn is_message(body: &Bytes) -> bool {
-    attorn_json::parse(body, &JsonLimits::MESSAGE)
-        .is_ok_and(|document| document.value().member("jsonrpc").is_some())
+/// Whether this is an error response (JSON-RPC 2.0 section 5.1). A client takes anything else with
+/// an error status as the word of an older server.
+fn is_error_response(body: &Bytes) -> bool {
+    let Ok(document) = attorn_json::parse(body, &JsonLimits::MESSAGE) else { return false };
+    let response = document.value();
+    let error = response.member("error");
+    let code = error.and_then(|error| error.member("code")).and_then(Value::number);
+    let text = error.and_then(|error| error.member("message")).and_then(Value::string);
+    response.member("jsonrpc").and_then(Value::string).as_deref() == Some("2.0")
+        && code.is_some_and(|code| code.parse::<i64>().is_ok())
+        && text.is_some()
 }
 
 /// What a server needs of a request. `Authorization`, `Cookie` and `DPoP` are not among it.

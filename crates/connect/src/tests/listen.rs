@@ -117,3 +117,18 @@ async fn a_bare_400_passes_from_an_unknown_server_only() {
     let legacy = r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#;
     assert_eq!(post(&port(&fake, Era::Modern).await, &[], legacy).await.status(), 400);
 }
+
+/// The word `jsonrpc` alone does not make a message: a client would fall back over it.
+#[tokio::test]
+async fn a_400_that_only_looks_like_a_message_is_a_bare_one() {
+    let error = json!({ "code": -32602, "message": "Invalid params" });
+    for (body, status) in [
+        (json!({ "jsonrpc": "2.0" }), 502),
+        (json!({ "jsonrpc": "2.0", "error": "no" }), 502),
+        (json!({ "jsonrpc": "2.0", "id": 1, "result": {} }), 502),
+        (json!({ "jsonrpc": "2.0", "id": 1, "error": error }), 400),
+    ] {
+        let fake = Fake::start(move |_, _| reply(400, &body)).await;
+        assert_eq!(post(&port(&fake, Era::Modern).await, &[], MODERN).await.status(), status);
+    }
+}
