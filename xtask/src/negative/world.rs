@@ -301,7 +301,7 @@ impl World {
         let signatures = self.sent.borrow();
         let signatures = signatures.iter().filter_map(|sent| sent.rsplit('.').next());
         let spelled: BTreeSet<String> =
-            signatures.filter(|text| text.len() >= 40).flat_map(spellings).collect();
+            signatures.filter(|text| text.len() >= WINDOW).flat_map(spellings).collect();
         // One pass over the text, however many credentials were sent.
         let starts: BTreeSet<&[u8]> =
             spelled.iter().filter_map(|text| text.as_bytes().get(..WINDOW)).collect();
