@@ -21,9 +21,6 @@ const RUNS: &[(&str, &[&str])] = &[
     ("2025-06-18", &["--spec-version", "2025-06-18"]),
 ];
 
-/// Scenarios that fail at times without a gateway as well. The suite is asked once more then.
-const UNSTEADY: &[&str] = &["tools-call-elicitation"];
-
 /// Client scenarios that `attorn connect` takes part in.
 const CLIENT_SCENARIOS: &[&str] = &["auth/client-credentials-jwt", "auth/dpop", "auth/dpop-nonce"];
 
@@ -53,8 +50,8 @@ fn server_runs(port: u16, runs: usize) -> Result<(), StepFailed> {
     let connect = installation.connect_listen("fixture", "suite")?;
     let mut unexpected = Vec::new();
     for (name, arguments) in RUNS.iter().take(runs) {
-        let direct = steady_suite(&url, arguments)?;
-        let through = steady_suite(&connect.url, arguments)?;
+        let direct = suite(&url, arguments)?;
+        let through = suite(&connect.url, arguments)?;
         if direct.is_empty() {
             return Err(StepFailed::Check(format!("{name}: the suite ran nothing")));
         }
@@ -98,16 +95,6 @@ fn compared(name: &str, direct: &Verdicts, through: &Verdicts) -> Vec<String> {
         total(through)
     );
     unexpected
-}
-
-fn steady_suite(url: &str, arguments: &[&str]) -> Result<Verdicts, StepFailed> {
-    let verdicts = suite(url, arguments)?;
-    let failed = |scenario: &&str| verdicts.get(*scenario).is_some_and(|(_, failed)| *failed > 0);
-    if let Some(scenario) = UNSTEADY.iter().copied().find(|scenario| failed(scenario)) {
-        println!("{scenario} failed: once more");
-        return suite(url, arguments);
-    }
-    Ok(verdicts)
 }
 
 fn suite(url: &str, arguments: &[&str]) -> Result<Verdicts, StepFailed> {
