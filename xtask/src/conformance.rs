@@ -1,7 +1,7 @@
 //! `cargo xtask conformance`: the official suite, against a fixture directly and through Attorn.
 //!
 //! A verdict through the gateway must be the fixture's own verdict. What differs is in
-//! [`DIFFERENCES`] with its reason, and a difference that is gone fails as well.
+//! `DIFFERENCES` with its reason, and a difference that is gone fails as well.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};

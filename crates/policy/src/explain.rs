@@ -35,7 +35,7 @@ pub enum Outcome {
     NotEvaluated,
 }
 
-/// Explains the decision that [`crate::decide`] takes on the same request. For owners and
+/// Explains the decision that [`crate::decide()`] takes on the same request. For owners and
 /// investigators: it tells more than a caller may know.
 #[must_use]
 pub fn explain(request: &Request<'_>) -> Vec<Step> {

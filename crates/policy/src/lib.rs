@@ -4,7 +4,7 @@
 //! token and the policies all allow it, judged anew at every call. Whatever is missing, unknown or
 //! cannot be evaluated denies.
 //!
-//! What is implemented: [`decide`] and [`explain`] over one list of steps, filtering of lists,
+//! What is implemented: [`decide()`] and [`explain()`] over one list of steps, filtering of lists,
 //! Cedar policies sliced by server, and tests of policies.
 //!
 //! What is *not*: constraints in tokens (RFC 9396), approvals, and separation of duties. A call

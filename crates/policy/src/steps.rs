@@ -1,5 +1,5 @@
-//! The steps of a decision, in order. [`crate::decide`] stops at the first that fails;
-//! [`crate::explain`] walks on.
+//! The steps of a decision, in order. [`crate::decide()`] stops at the first that fails;
+//! [`crate::explain()`] walks on.
 //!
 //! What a caller has no right to know about looks like a tool that does not exist.
 
