@@ -89,32 +89,32 @@ impl AuditIndex {
     ///
     /// # Errors
     /// The database fails, or bytes are no entry; then none of the batch is added.
-    pub async fn insert(&self, entries: &[(u64, Vec<u8>)]) -> Result<(), Failure> {
+    pub async fn insert(&self, entries: &[(u64, &[u8])]) -> Result<(), Failure> {
         let mut transaction = self.pool.begin().await?;
-        for (index, bytes) in entries {
-            let unreadable = Failure::Record { table: COLUMNS.0 };
-            let text = std::str::from_utf8(bytes).map_err(|_| Failure::Record { table: "log" })?;
-            let entry = Entry::parse(bytes).map_err(|_not_an_entry| unreadable)?;
-            sqlx::query(
-                "INSERT INTO entries (log_index, time_ms, kind, agent, server, tool, decision,
-                 decision_id, reason, trace_id, token_jti, entry)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-                 ON CONFLICT (log_index) DO NOTHING",
-            )
-            .bind(COLUMNS.number(*index)?)
-            .bind(COLUMNS.number(entry.time_ms)?)
-            .bind(entry.kind.as_str())
-            .bind(entry.agent)
-            .bind(entry.server)
-            .bind(entry.tool)
-            .bind(entry.decision.map(attorn_audit::Decision::as_str))
-            .bind(entry.decision_id)
-            .bind(entry.reason)
-            .bind(entry.trace_id)
-            .bind(entry.token_jti)
-            .bind(text)
-            .execute(&mut *transaction)
-            .await?;
+        for rows in entries.chunks(ROWS_PER_STATEMENT) {
+            let rows = rows.iter().map(|(index, bytes)| Row::parse(*index, bytes));
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            let mut query = QueryBuilder::new(
+                "INSERT INTO entries (log_index, time_ms, kind, agent, server, tool, decision, \
+                 decision_id, reason, trace_id, token_jti, entry) ",
+            );
+            query.push_values(rows, |mut values, Row { log_index, time_ms, entry, text }| {
+                values
+                    .push_bind(log_index)
+                    .push_bind(time_ms)
+                    .push_bind(entry.kind.as_str())
+                    .push_bind(entry.agent)
+                    .push_bind(entry.server)
+                    .push_bind(entry.tool)
+                    .push_bind(entry.decision.map(attorn_audit::Decision::as_str))
+                    .push_bind(entry.decision_id)
+                    .push_bind(entry.reason)
+                    .push_bind(entry.trace_id)
+                    .push_bind(entry.token_jti)
+                    .push_bind(text);
+            });
+            query.push(" ON CONFLICT (log_index) DO NOTHING");
+            query.build().execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -205,6 +205,27 @@ impl AuditIndex {
     }
 }
 
+/// One entry as the table has it.
+struct Row<'a> {
+    log_index: i64,
+    time_ms: i64,
+    entry: Entry,
+    text: &'a str,
+}
+
+impl<'a> Row<'a> {
+    fn parse(index: u64, bytes: &'a [u8]) -> Result<Self, Failure> {
+        let unreadable = |_| Failure::Record { table: COLUMNS.0 };
+        let text = std::str::from_utf8(bytes).map_err(|_| Failure::Record { table: "log" })?;
+        let entry = Entry::parse(bytes).map_err(unreadable)?;
+        let time_ms = COLUMNS.number(entry.time_ms)?;
+        Ok(Self { log_index: COLUMNS.number(index)?, time_ms, entry, text })
+    }
+}
+
+/// A statement is a round trip to the database's thread; 12 parameters a row, of 32,766 at most.
+const ROWS_PER_STATEMENT: usize = 256;
+
 #[cfg(test)]
 mod tests {
     use attorn_audit::{Decision, Kind};
@@ -227,9 +248,14 @@ mod tests {
 
     async fn index(size: u64) -> AuditIndex {
         let index = AuditIndex::in_memory().await.unwrap();
-        let batch: Vec<_> = (0..size).map(|place| (place, entry(place).to_canonical())).collect();
-        index.insert(&batch).await.unwrap();
+        insert(&index, 0..size).await;
         index
+    }
+
+    async fn insert(index: &AuditIndex, places: std::ops::Range<u64>) {
+        let entries: Vec<_> = places.map(|at| (at, entry(at).to_canonical())).collect();
+        let batch: Vec<_> = entries.iter().map(|(at, bytes)| (*at, bytes.as_slice())).collect();
+        index.insert(&batch).await.unwrap();
     }
 
     async fn found(index: &AuditIndex, filter: Filter) -> Vec<u64> {
@@ -272,8 +298,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_may_be_repeated() {
         let index = index(3).await;
-        let batch: Vec<_> = (1..5).map(|place| (place, entry(place).to_canonical())).collect();
-        index.insert(&batch).await.unwrap();
+        insert(&index, 1..5).await;
         assert_eq!(index.next_index().await.unwrap(), 5);
         assert_eq!(found(&index, Filter::default()).await.len(), 5);
         assert_eq!(index.entry(3).await.unwrap().unwrap().entry, entry(3));
@@ -285,15 +310,15 @@ mod tests {
         let index = index(3).await;
         index.clear().await.unwrap();
         assert_eq!(index.next_index().await.unwrap(), 0);
-        index.insert(&[(0, entry(0).to_canonical())]).await.unwrap();
+        insert(&index, 0..1).await;
         assert_eq!(found(&index, Filter::default()).await, [0]);
     }
 
     #[tokio::test]
     async fn what_is_no_entry_spoils_its_batch() {
         let index = index(0).await;
-        let batch = [(0, entry(0).to_canonical()), (1, b"{}".to_vec())];
-        assert!(index.insert(&batch).await.is_err());
+        let good = entry(0).to_canonical();
+        assert!(index.insert(&[(0, &good), (1, b"{}")]).await.is_err());
         assert_eq!(index.next_index().await.unwrap(), 0);
     }
 }
