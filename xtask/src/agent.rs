@@ -46,14 +46,17 @@ pub struct Agent {
     /// Its private key.
     pub key: SigningKey,
     addresses: Addresses,
-    nonces: Mutex<[String; 2]>,
+    /// The gateway to connect to, where several serve one address.
+    node: SocketAddr,
+    nonces: Mutex<[String; 3]>,
 }
 
-/// Which of the two nonces.
+/// Whose nonce.
 #[derive(Debug, Clone, Copy)]
 enum Issuer {
     Authority,
     Gateway,
+    Admin,
 }
 
 impl Agent {
@@ -72,12 +75,16 @@ impl Agent {
     /// Somebody with this key, enrolled or not.
     #[must_use]
     pub fn with_key(client_id: &str, key: SigningKey, addresses: Addresses) -> Self {
-        Self {
-            client_id: client_id.to_owned(),
-            key,
-            addresses,
-            nonces: Mutex::new([String::new(), String::new()]),
-        }
+        let node = addresses.gateway;
+        let nonces = Mutex::default();
+        Self { client_id: client_id.to_owned(), key, addresses, node, nonces }
+    }
+
+    /// The same agent, connecting to one of several gateways behind one address.
+    #[must_use]
+    pub fn at(&self, node: SocketAddr) -> Self {
+        let same = Self::with_key(&self.client_id, self.key.clone(), self.addresses.clone());
+        Self { node, ..same }
     }
 
     /// A token for one server, all that is granted or the scopes named.
@@ -178,7 +185,7 @@ impl Agent {
         for _ in 0..2 {
             let nonce = self.nonce(Issuer::Gateway);
             let request = self.request(token, server, body, &nonce)?;
-            let reply = self.exchange(self.addresses.gateway, &request)?;
+            let reply = self.exchange(self.node, &request)?;
             self.learn(Issuer::Gateway, &reply);
             let again =
                 reply.header("www-authenticate").is_some_and(|c| c.contains("use_dpop_nonce"));
@@ -243,6 +250,42 @@ impl Agent {
         })
     }
 
+    /// One POST to the admin API, with a token for it; `path` is below `/admin/v1`.
+    ///
+    /// # Errors
+    /// When it is refused or cannot be reached.
+    pub fn administer(&self, token: &str, path: &str, body: &Value) -> Result<Value, StepFailed> {
+        let host = self.addresses.admin.to_string();
+        let target = format!("/admin/v1{path}");
+        for _ in 0..2 {
+            let nonce = self.nonce(Issuer::Admin);
+            let proof = self.proof(&format!("http://{host}{target}"), Some(token), &nonce)?;
+            let headers = [
+                ("Host", host.clone()),
+                ("Content-Type", "application/json".to_owned()),
+                ("Authorization", format!("DPoP {token}")),
+                ("DPoP", proof),
+            ];
+            let request = RawRequest {
+                method: "POST".to_owned(),
+                target: target.clone(),
+                headers: headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).into(),
+                body: body.to_string().into_bytes(),
+                verbatim: None,
+            };
+            let reply = self.exchange(self.addresses.admin, &request)?;
+            self.learn(Issuer::Admin, &reply);
+            if reply.status == 200 {
+                return Ok(reply.json().unwrap_or_default());
+            }
+            if !reply.header("www-authenticate").is_some_and(|c| c.contains("use_dpop_nonce")) {
+                let text = reply.text();
+                return Err(StepFailed::Check(format!("{path}: {} {text}", reply.status)));
+            }
+        }
+        Err(StepFailed::Check(format!("{path}: the nonce was refused twice")))
+    }
+
     fn proof(&self, url: &str, token: Option<&str>, nonce: &str) -> Result<String, StepFailed> {
         let mut claims = json!({"jti": unique(), "htm": "POST", "htu": url, "iat": now_s()});
         if let Some(members) = claims.as_object_mut() {
@@ -268,20 +311,22 @@ impl Agent {
 
     fn nonce(&self, of: Issuer) -> String {
         let nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        let [authority, gateway] = &*nonces;
+        let [authority, gateway, admin] = &*nonces;
         match of {
             Issuer::Authority => authority.clone(),
             Issuer::Gateway => gateway.clone(),
+            Issuer::Admin => admin.clone(),
         }
     }
 
     fn learn(&self, of: Issuer, reply: &RawReply) {
         let Some(fresh) = reply.header("dpop-nonce") else { return };
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
-        let [authority, gateway] = &mut *nonces;
+        let [authority, gateway, admin] = &mut *nonces;
         match of {
             Issuer::Authority => *authority = fresh.to_owned(),
             Issuer::Gateway => *gateway = fresh.to_owned(),
+            Issuer::Admin => *admin = fresh.to_owned(),
         }
     }
 }

@@ -7,7 +7,7 @@ mod cpu;
 mod journal;
 mod load;
 pub mod parts;
-mod peers;
+pub(crate) mod peers;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -43,6 +43,41 @@ impl Drop for Connect {
     }
 }
 
+/// A gateway in a process of its own; it is stopped when dropped.
+#[derive(Debug)]
+pub struct GatewayProcess {
+    /// Where it listens.
+    pub address: SocketAddr,
+    folder: PathBuf,
+    child: Child,
+}
+
+impl GatewayProcess {
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the process printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("serve.log")).unwrap_or_default()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), StepFailed> {
+        wait_for_port(self.address.port())
+            .map_err(|error| StepFailed::Check(format!("{error}\n{}", self.log())))
+    }
+}
+
+impl Drop for GatewayProcess {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 impl Installation {
     /// Starts the binary, enrols the first operator and creates an owner.
     ///
@@ -283,6 +318,33 @@ impl Installation {
         let bundle = self.folder.join("bundle.json").display().to_string();
         self.cli(&["audit", "export", "--to", &bundle])?;
         self.cli(&["audit", "verify", &bundle]).map(drop)
+    }
+
+    /// Starts a gateway in a process of its own, behind the address of the first one.
+    ///
+    /// # Errors
+    /// When a command fails, or it is not ready in time.
+    pub fn add_gateway(&self, name: &str) -> Result<GatewayProcess, StepFailed> {
+        let folder = self.folder.join(name);
+        create(&folder)?;
+        let code = folder.join("code").display().to_string();
+        let register = ["gateway", "register", name, "--owner", "test-team", "--code-file", &code];
+        self.cli(&register)?;
+        let profile = folder.join("profile").display().to_string();
+        let (binary, from) = (binary().display().to_string(), format!("@{code}"));
+        let issuer = self.addresses.issuer.as_str();
+        let enroll = ["--profile", &profile, "enroll", "--url", issuer, "--code", &from];
+        output_of(&folder, &binary, &enroll)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let config = format!(
+            "state = \"state\"\n[gateway]\npublic_url = \"http://{}\"\n\
+             [follow]\nprofile = \"profile\"\n[listen]\ngateway = \"{address}\"\n",
+            self.addresses.gateway
+        );
+        write(&folder.join("attorn.toml"), &config)?;
+        let mut gateway = GatewayProcess { address, child: spawn(&folder)?, folder };
+        gateway.wait_until_ready()?;
+        Ok(gateway)
     }
 
     /// The journal's folder.

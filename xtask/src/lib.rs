@@ -19,6 +19,7 @@ pub mod fuzz;
 pub mod generated;
 pub mod installation;
 pub mod interop;
+pub mod lock_bench;
 pub mod negative;
 pub mod setup;
 pub mod step;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
 use xtask::{
-    bench, ci, conformance, crash, documents, fuzz, generated, interop, negative, setup, step,
+    bench, ci, conformance, crash, documents, fuzz, generated, interop, lock_bench, negative, setup,
+    step,
 };
 
 #[derive(Debug, Parser)]
@@ -47,6 +48,12 @@ enum Task {
         /// The newest revision alone
         #[arg(long)]
         short: bool,
+    },
+    /// Three gateways under load: how long a lock takes to hold everywhere
+    LockBench {
+        /// How often
+        #[arg(long, default_value_t = 100)]
+        rounds: u32,
     },
     /// Other people's servers behind Attorn, other people's clients in front
     Interop,
@@ -114,6 +121,10 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             setup::everything()?;
             interop::build_binary()?;
             interop::run()
+        }
+        Task::LockBench { rounds } => {
+            interop::build_binary()?;
+            lock_bench::run(*rounds)
         }
         Task::GoTlog => {
             setup::everything()?;

@@ -12,6 +12,7 @@ mod agents;
 mod audit;
 mod context;
 mod delegation;
+mod gateways;
 mod grants;
 mod guard;
 mod handle;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_jose::HeaderCache;
 use attorn_journal::Journal;
 use attorn_net::{Clock, Random, Shutdown};
@@ -13,18 +13,19 @@ use attorn_oauth::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
 use attorn_policy::PolicySet;
 use attorn_registry::{PolicySource, Published};
 use attorn_store::index::AuditIndex;
-use attorn_store::{Failure, Store, StoreError};
+use attorn_store::{Failure, Mark, MarkError, Store, StoreError};
 
 use crate::admin::AdminService;
 use crate::client::ClientKeys;
 use crate::code::EnrolmentCode;
 use crate::config::{Config, ConfigRefusal};
+use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::noise::Noise;
 use crate::public::PublicService;
 use crate::rotation::RotationError;
 use crate::shared::{PublishError, Shared};
-use crate::{bootstrap, indexer, refresh};
+use crate::{bootstrap, indexer, refresh, restored};
 
 /// What an authority is made of.
 #[derive(Debug)]
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The signing keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// The mark beside the registry cannot be used.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
     /// A name of our own is not one; never happens.
     #[error("a built-in name is not a name")]
     Name(attorn_registry::NameError),
@@ -97,7 +101,7 @@ impl Authority {
         let admin_resource = ResourceIndicator::parse(&parts.config.admin_resource())?;
         let nonces = NonceKey::new(&parts.random.bytes()).map_err(|_| StartError::NonceKey)?;
         let shared = Arc::new(Shared {
-            keys: KeyRing::open(parts.keys_folder)?,
+            keys: KeyRing::open(parts.keys_folder.clone())?,
             replays: ReplaySet::new(REPLAYS_MAX, parts.clock.now_s()),
             header_cache: HeaderCache::new(HEADERS_MAX),
             policies: ArcSwap::from_pointee(no_policies()?),
@@ -105,6 +109,10 @@ impl Authority {
             changing: tokio::sync::Mutex::default(),
             publishing: tokio::sync::Mutex::default(),
             indexing: tokio::sync::Mutex::default(),
+            followers: Followers::default(),
+            versions: tokio::sync::watch::Sender::new(0),
+            last_delta: ArcSwapOption::empty(),
+            mark: Mark::open(parts.keys_folder.with_file_name("registry.mark"))?,
             noise: Noise::default(),
             nonces,
             config: parts.config,
@@ -115,11 +123,18 @@ impl Authority {
             clock: parts.clock,
             random: parts.random,
         });
+        restored::go_beyond(&shared).await?;
         bootstrap::seed(&shared).await?;
         shared.publish().await?;
         tokio::spawn(indexer::run(Arc::clone(&shared), parts.shutdown.clone()));
         tokio::spawn(refresh::run(Arc::clone(&shared), parts.shutdown));
         Ok(Self { shared, issuer, admin_resource })
+    }
+
+    /// The registry in force.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.shared.published)
     }
 
     /// The token endpoint and its company, for the public listener.

@@ -151,7 +151,7 @@ fn answer(shared: &Shared, agent: &Agent, now_s: u64) -> Response<Body> {
         kind: agent.kind.as_str(),
         issuer: &shared.config.issuer,
         admin_url: match agent.kind {
-            AgentKind::Operator => Some(&shared.config.admin_url),
+            AgentKind::Gateway | AgentKind::Operator => Some(&shared.config.admin_url),
             AgentKind::Agent => None,
         },
         gateway_url: &shared.config.gateway_url,

@@ -1,7 +1,7 @@
 //! Rotation of the signing keys: pre-published, active, retired, removed.
 
 use attorn_registry::{IssuerKey, KeyState};
-use attorn_store::{Act, Failure, StoreError};
+use attorn_store::{Act, Failure, InForce, StoreError};
 
 use crate::keys::KeyError;
 use crate::shared::Shared;
@@ -53,7 +53,9 @@ pub(crate) async fn emergency_rotate(
     let states: Vec<_> = removed.chain([(active.kid.as_str(), KeyState::Active)]).collect();
     shared.store.set_issuer_key_states(act, &states).await?;
     // Dies before this line: older tokens are refused all the same, because their keys are gone.
-    shared.store.raise_epoch(act).await?;
+    // Beyond what any gateway has in force: this registry may be from a backup.
+    let before = InForce { version: shared.followers.latest(), epoch: 0 };
+    shared.store.raise_epoch(act, before).await?;
     add(shared, act).await?;
     let keys = shared.store.issuer_keys().await?;
     destroy_ended(shared, &keys)?;

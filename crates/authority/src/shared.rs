@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_jose::HeaderCache;
 use attorn_journal::{Durability, Journal, JournalUnavailable};
@@ -12,13 +12,15 @@ use attorn_net::{Clock, Peer, Random};
 use attorn_oauth::nonce::NonceKey;
 use attorn_oauth::replay::ReplaySet;
 use attorn_policy::{PolicyErrors, PolicySet};
-use attorn_registry::{DecisionId, Published, ReasonCode};
+use attorn_registry::{DecisionId, Published, ReasonCode, Snapshot, SnapshotDelta};
 use attorn_store::index::AuditIndex;
-use attorn_store::{Act, Failure, Store, StoreError};
+use attorn_store::{Act, Failure, InForce, Mark, Store, StoreError};
 use http::request::Parts;
+use tokio::sync::watch;
 
 use crate::Config;
 use crate::client::ClientKeys;
+use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::noise::Noise;
 
@@ -43,6 +45,13 @@ pub(crate) struct Shared {
     /// One snapshot at a time, so that a slow one cannot undo the keys or policies of a newer one.
     pub(crate) publishing: tokio::sync::Mutex<()>,
     pub(crate) noise: Noise,
+    /// Gateways in processes of their own.
+    pub(crate) followers: Followers,
+    /// The version in force, for those who wait for the next one.
+    pub(crate) versions: watch::Sender<u64>,
+    /// What led to the version in force, so that it is not read again for each gateway.
+    pub(crate) last_delta: ArcSwapOption<SnapshotDelta>,
+    pub(crate) mark: Mark,
     /// One indexer at a time.
     pub(crate) indexing: tokio::sync::Mutex<()>,
 }
@@ -58,6 +67,9 @@ pub enum PublishError {
     /// The signing keys do not fit the registry.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// How far the registry got cannot be noted beside it.
+    #[error("cannot note how far the registry got")]
+    Mark(#[source] std::io::Error),
     /// The policies in the registry do not compile.
     #[error("the policies in the registry do not compile")]
     Policies(#[from] PolicyErrors),
@@ -128,13 +140,40 @@ impl Shared {
     /// Puts the registry as it is now in force.
     pub(crate) async fn publish(&self) -> Result<(), PublishError> {
         let _alone = self.publishing.lock().await;
-        let snapshot = self.store.load_snapshot(self.clock.now_ms()).await?;
+        let now_ms = self.clock.now_ms();
+        let (snapshot, delta) = self.next_snapshot(now_ms).await?;
         self.keys.load(&snapshot.issuer_keys)?;
         if self.policies.load().version() != snapshot.policy.version {
             self.policies.store(Arc::new(PolicySet::compile(&snapshot.policy)?));
         }
+        let in_force = InForce { version: snapshot.version, epoch: snapshot.epoch };
         self.published.publish(snapshot);
-        Ok(())
+        self.followers.note_published(in_force.version, now_ms);
+        self.last_delta.store(delta.map(Arc::new));
+        self.versions.send_if_modified(|version| {
+            let is_new = *version != in_force.version;
+            *version = in_force.version;
+            is_new
+        });
+        // After it is in force. A crash before this line lets the mark lag by one change.
+        self.mark.raise(in_force).map_err(PublishError::Mark)
+    }
+
+    /// The registry as it is now: the one in force and what changed since, or read whole.
+    async fn next_snapshot(
+        &self,
+        now_ms: u64,
+    ) -> Result<(Snapshot, Option<SnapshotDelta>), PublishError> {
+        let now = self.published.load();
+        if now.version > 0
+            && let Some(delta) = self.store.load_delta(now.version, now_ms).await?
+        {
+            match now.apply(delta.clone()) {
+                Ok(next) => return Ok((next, Some(delta))),
+                Err(refusal) => tracing::warn!(%refusal, "the registry is read whole"),
+            }
+        }
+        Ok((self.store.load_snapshot(now_ms).await?, None))
     }
 
     /// Ends one token before its time, everywhere at once.

@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Agents: register, enroll, suspend, keys
     #[command(subcommand)]
     Agent(c::agent::AgentCommand),
+    /// Gateways in processes of their own: register, list
+    #[command(subcommand)]
+    Gateway(c::gateway::GatewayCommand),
     /// MCP servers: register, list, suspend
     #[command(subcommand)]
     Server(c::server::ServerCommand),

@@ -3,6 +3,7 @@
 //! ```text
 //! <folder>/operator/identity.toml       address and client id
 //! <folder>/operator/key.pem             private key, 0600, never leaves this folder
+//! <folder>/gateway/…                    the same for a gateway in a process of its own
 //! <folder>/agents/<name>/identity.toml
 //! <folder>/agents/<name>/key.pem
 //! ```
@@ -28,7 +29,7 @@ pub(crate) struct Identity {
     pub(crate) client_id: String,
     /// Our name in the registry.
     pub(crate) name: String,
-    /// Where the admin API is; operators only.
+    /// Where the admin API is; operators and gateways only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) admin_url: Option<String>,
     /// Where servers are found that were granted after the enrolment.
@@ -51,7 +52,7 @@ pub(crate) struct KnownServer {
 }
 
 /// An identity and its key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) identity: Identity,
     pub(crate) key: SigningKey,
@@ -61,6 +62,7 @@ pub(crate) struct Profile {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Who<'a> {
     Agent(&'a str),
+    Gateway,
     Operator,
 }
 
@@ -110,6 +112,7 @@ pub(crate) fn agents(folder: &Path) -> Vec<String> {
 
 fn place(folder: &Path, who: Who<'_>) -> Result<PathBuf, Failure> {
     match who {
+        Who::Gateway => Ok(folder.join("gateway")),
         Who::Operator => Ok(folder.join("operator")),
         // The form of names leaves no way out of the folder.
         Who::Agent(name) => match Name::parse(name) {
@@ -121,6 +124,10 @@ fn place(folder: &Path, who: Who<'_>) -> Result<PathBuf, Failure> {
 
 fn not_enrolled(folder: &Path, who: Who<'_>) -> Failure {
     match who {
+        Who::Gateway => {
+            Failure::usage(format!("no gateway is enrolled in `{}`", folder.display()))
+                .next("attorn enroll --url ISSUER --code @FILE --profile DIR")
+        }
         Who::Operator => {
             Failure::usage(format!("no operator is enrolled in `{}`", folder.display())).next(
                 "attorn enroll --url ISSUER --code @FILE   (or name the folder with --profile DIR)",

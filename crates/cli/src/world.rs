@@ -1,26 +1,30 @@
 //! The roles of this process, started in order and stopped in reverse.
 //!
 //! ```text
-//! state (registry, journal, index) ─► authority ─► gateway ─► listeners
+//! node (journal) ─► registry ─► authority ─┐
+//!                └► follower of another ───┴─► gateway ─► listeners
 //! ```
 //!
 //! One journal serves all roles of a process: a node has one log.
 
 mod embedded;
+mod follow;
 mod listeners;
+mod node;
+mod registry;
 mod seen;
 mod server_keys;
-mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_authority::Authority;
-use attorn_gateway::{Gateway, ToolObserver};
+use attorn_gateway::{Freshness, Gateway, SILENT_MAX, ToolObserver};
 use attorn_net::{Client, ClientConfig, Limits, Shutdown, serve};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
+use attorn_store::Mark;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -28,19 +32,36 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::outside::{causes, system_clock, system_random};
 
+use self::follow::Follower;
 use self::listeners::Listeners;
+use self::node::{Node, log_name};
+use self::registry::Registry;
 use self::server_keys::ServerKeys;
-use self::state::State;
 
 /// Running roles.
 #[derive(Debug)]
 pub(crate) struct World {
     config: Config,
-    state: State,
-    authority: Authority,
+    issuer: String,
+    node: Node,
+    own: Option<Own>,
     shutdown: Shutdown,
     serving: JoinSet<()>,
     encrypted: bool,
+}
+
+/// An authority in this process.
+#[derive(Debug)]
+struct Own {
+    registry: Registry,
+    authority: Authority,
+}
+
+/// What a gateway is given by its authority, wherever that is.
+struct Followed {
+    published: Arc<Published>,
+    freshness: Arc<Freshness>,
+    observer: ToolObserver,
 }
 
 impl World {
@@ -48,34 +69,39 @@ impl World {
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
         // Ports first: a second process must not touch the state of a running one.
         let listeners = Listeners::bind(&config).await?;
-        let state = State::open(&config.state, &config.authority.issuer).await?;
-        let shutdown = Shutdown::new();
-        let published = Arc::new(Published::new(Snapshot::new(SnapshotParts::default())));
-        let authority = start_authority(&config, &state, &published, &shutdown).await?;
-        let seen = seen::observer(&state, &authority);
-        let server_keys = ServerKeys::open(&config.state, &state, &authority)?;
-        let gateway = start_gateway(&config, &state, &published, seen, &shutdown)?;
-        let encrypted = listeners.gateway.is_encrypted();
-        let mut serving = JoinSet::new();
+        let (shutdown, mut serving) = (Shutdown::new(), JoinSet::new());
+        let encrypted = listeners.is_encrypted();
+        let (node, own, followed, issuer) = if config.authority.is_some() {
+            let (node, own) = start_authority(&config, &shutdown).await?;
+            let followed = own.followed(&node, &config, &mut serving, &shutdown)?;
+            let issuer = config.authority.as_ref().map(|own| own.issuer.clone());
+            (node, Some(own), followed, issuer.unwrap_or_default())
+        } else {
+            let (node, followed, issuer) = start_following(&config, &mut serving, &shutdown).await?;
+            (node, None, followed, issuer)
+        };
         let (limits, stop) = (Limits::default(), || shutdown.clone());
-        serving.spawn(serve(listeners.authority, authority.public_service(), limits, stop()));
-        serving.spawn(serve(listeners.admin, authority.admin_service(), limits, stop()));
-        serving.spawn(serve(listeners.gateway, gateway.service(), limits, stop()));
-        serving.spawn(seen::list_new_servers(Arc::clone(&published), gateway, stop()));
-        serving.spawn(server_keys.follow(published, stop()));
-        Ok(Self { config, state, authority, shutdown, serving, encrypted })
+        if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)
+        {
+            serving.spawn(serve(public, own.authority.public_service(), limits, stop()));
+            serving.spawn(serve(admin, own.authority.admin_service(), limits, stop()));
+        }
+        if let (Some(gateway), Some(listener)) = (&config.gateway, listeners.gateway) {
+            let published = Arc::clone(&followed.published);
+            let gateway = start_gateway(gateway, &issuer, &node, followed, &shutdown)?;
+            serving.spawn(serve(listener, gateway.service(), limits, stop()));
+            serving.spawn(seen::list_new_servers(published, gateway, stop()));
+        }
+        Ok(Self { config, issuer, node, own, shutdown, serving, encrypted })
     }
 
     /// A one-time code for the first administrator, without serving anything.
     pub(crate) async fn first_admin_code(config: Config) -> Result<Zeroizing<String>, Failure> {
-        let state = State::open(&config.state, &config.authority.issuer).await?;
         let shutdown = Shutdown::new();
-        let published = Arc::new(Published::new(Snapshot::new(SnapshotParts::default())));
-        let authority = start_authority(&config, &state, &published, &shutdown).await?;
-        let code = authority.first_operator_code().await;
+        let (node, own) = start_authority(&config, &shutdown).await?;
+        let code = own.authority.first_operator_code().await;
         shutdown.start();
-        drop(authority);
-        state.close().await;
+        close(node, Some(own)).await;
         let code = code.map_err(|e| Failure::usage(causes(&e)))?.ok_or_else(|| {
             Failure::no("an administrator is enrolled already")
                 .next("attorn agent register NAME --owner OWNER --operator")
@@ -84,31 +110,36 @@ impl World {
     }
 
     pub(crate) fn issuer(&self) -> &str {
-        &self.config.authority.issuer
+        &self.issuer
     }
 
     pub(crate) fn admin_url(&self) -> &str {
-        &self.config.authority.admin_url
+        self.config.authority.as_ref().map_or("", |authority| &authority.admin_url)
     }
 
     pub(crate) fn gateway_url(&self) -> &str {
-        self.config.gateway.public_url.as_str()
+        self.config.gateway.as_ref().map_or("", |gateway| gateway.public_url.as_str())
     }
 
     /// The resource identifier of a server.
     pub(crate) fn resource(&self, server: &str) -> String {
-        self.config.gateway.public_url.resource(server)
+        let gateway = self.config.gateway.as_ref();
+        gateway.map_or_else(String::new, |gateway| gateway.public_url.resource(server))
     }
 
     /// What a person wants to know at the start.
     pub(crate) fn summary(&self) -> Vec<String> {
-        let mut lines = vec![
-            format!("state      {}", self.config.state.display()),
-            format!("authority  {}", self.issuer()),
-            format!("admin API  {}", self.admin_url()),
-            format!("gateway    {}", self.gateway_url()),
-        ];
-        let keys = self.state.journal.keys().iter();
+        let mut lines = vec![format!("state      {}", self.config.state.display())];
+        if self.own.is_some() {
+            lines.push(format!("authority  {}", self.issuer));
+            lines.push(format!("admin API  {}", self.admin_url()));
+        } else {
+            lines.push(format!("follows    {}", self.issuer));
+        }
+        if self.config.gateway.is_some() {
+            lines.push(format!("gateway    {}", self.gateway_url()));
+        }
+        let keys = self.node.journal.keys().iter();
         lines.extend(keys.map(|key| format!("log key    {}", key.to_vkey())));
         if !self.encrypted {
             lines.push("plain HTTP: the listeners are on loopback and speak no TLS".to_owned());
@@ -121,17 +152,16 @@ impl World {
         self.shutdown.start();
         while self.serving.join_next().await.is_some() {}
         self.last_outcomes().await;
-        drop(self.authority);
-        self.state.close().await;
+        close(self.node, self.own).await;
     }
 
     /// A call that the stop cut off records its outcome in a task of its own: the journal stays
     /// open until nothing comes any more.
     async fn last_outcomes(&self) {
-        let mut size = self.state.journal.size();
+        let mut size = self.node.journal.size();
         for _ in 0..OUTCOME_PAUSES_MAX {
             tokio::time::sleep(OUTCOME_PAUSE).await;
-            let grown = self.state.journal.size();
+            let grown = self.node.journal.size();
             if std::mem::replace(&mut size, grown) == grown {
                 return;
             }
@@ -139,51 +169,109 @@ impl World {
     }
 }
 
-async fn start_authority(
-    config: &Config,
-    state: &State,
-    published: &Arc<Published>,
-    shutdown: &Shutdown,
-) -> Result<Authority, Failure> {
+impl Own {
+    /// What the gateway of the same process follows: there is nothing to be cut off from.
+    fn followed(
+        &self,
+        node: &Node,
+        config: &Config,
+        serving: &mut JoinSet<()>,
+        shutdown: &Shutdown,
+    ) -> Result<Followed, Failure> {
+        let (store, journal) = (&self.registry.store, &node.journal);
+        let published = self.authority.published();
+        let observer = seen::observer(store, journal, &self.authority);
+        if config.gateway.is_some() {
+            let keys = ServerKeys::open(&config.state, store, journal, &self.authority)?;
+            serving.spawn(keys.follow(Arc::clone(&published), shutdown.clone()));
+        }
+        Ok(Followed { published, freshness: Arc::new(Freshness::own()), observer })
+    }
+}
+
+async fn start_authority(config: &Config, shutdown: &Shutdown) -> Result<(Node, Own), Failure> {
+    let missing = || Failure::usage("this configuration has no `[authority]`");
+    let authority = config.authority.clone().ok_or_else(missing)?;
+    let name = log_name(&authority.issuer, "node", "1");
+    let node = Node::open(&config.state, &name).await?;
+    let registry = Registry::open(&config.state).await?;
     let parts = attorn_authority::Parts {
-        config: config.authority.clone(),
-        store: state.store.clone(),
-        index: state.index.clone(),
-        journal: state.journal.clone(),
-        published: Arc::clone(published),
+        config: authority,
+        store: registry.store.clone(),
+        index: registry.index.clone(),
+        journal: node.journal.clone(),
+        published: Arc::new(Published::new(Snapshot::new(SnapshotParts::default()))),
         clock: system_clock(),
         random: system_random(),
         keys_folder: config.state.join("keys"),
         shutdown: shutdown.clone(),
     };
-    Authority::start(parts).await.map_err(|e| Failure::usage(causes(&e)))
+    let authority = Authority::start(parts).await.map_err(|e| Failure::usage(causes(&e)))?;
+    Ok((node, Own { registry, authority }))
+}
+
+/// A gateway alone. It starts without its authority, and refuses everything until it heard it.
+async fn start_following(
+    config: &Config,
+    serving: &mut JoinSet<()>,
+    shutdown: &Shutdown,
+) -> Result<(Node, Followed, String), Failure> {
+    let missing = || Failure::usage("this configuration has no `[follow]`");
+    let follow = config.follow.as_ref().ok_or_else(missing)?;
+    let profile = follow::load_profile(&follow.profile)?;
+    let issuer = profile.identity.issuer.clone();
+    let name = log_name(&issuer, "gateway", &profile.identity.name);
+    let node = Node::open(&config.state, &name).await?;
+    let mark = Mark::open(config.state.join("registry.mark"));
+    let mark = mark.map_err(|e| Failure::usage(causes(&e)))?;
+    let published = Arc::new(Published::new(Snapshot::new(SnapshotParts::default())));
+    let freshness = Arc::new(Freshness::followed(SILENT_MAX));
+    let (observer, seen) = seen::reporter();
+    serving.spawn(follow::report(profile.clone(), seen, shutdown.clone()));
+    let (of_follower, heard) = (Arc::clone(&published), Arc::clone(&freshness));
+    let follower = Follower::new(profile, of_follower, heard, mark);
+    serving.spawn(follower.run(shutdown.clone()));
+    Ok((node, Followed { published, freshness, observer }, issuer))
 }
 
 fn start_gateway(
-    config: &Config,
-    state: &State,
-    published: &Arc<Published>,
-    tool_observer: ToolObserver,
+    config: &attorn_gateway::Config,
+    issuer: &str,
+    node: &Node,
+    followed: Followed,
     shutdown: &Shutdown,
 ) -> Result<Gateway, Failure> {
     let client = Client::new(ClientConfig::default())
         .map_err(|e| Failure::usage(format!("cannot set up TLS: {}", causes(&e))))?;
-    let issuer = IssuerUrl::parse(&config.authority.issuer)
-        .map_err(|e| Failure::usage(format!("`authority.issuer`: {e}")))?;
-    let mut gateway = config.gateway.clone();
-    gateway.child_environment = child_environment();
+    let issuer = IssuerUrl::parse(issuer)
+        .map_err(|e| Failure::usage(format!("the issuer `{issuer}`: {e}")))?;
+    let mut config = config.clone();
+    config.child_environment = child_environment();
     let parts = attorn_gateway::Parts {
-        config: gateway,
+        config,
         issuer,
-        published: Arc::clone(published),
-        journal: state.journal.clone(),
-        payload_key: state.payload_key.clone(),
+        published: followed.published,
+        freshness: followed.freshness,
+        journal: node.journal.clone(),
+        payload_key: node.payload_key.clone(),
         clock: system_clock(),
         random: system_random(),
         client,
-        tool_observer,
+        tool_observer: followed.observer,
     };
     Gateway::start(parts, shutdown.clone()).map_err(|e| Failure::usage(causes(&e)))
+}
+
+/// Writes the last checkpoint and closes the files.
+async fn close(node: Node, own: Option<Own>) {
+    let registry = own.map(|Own { registry, authority }| {
+        drop(authority);
+        registry
+    });
+    node.journal.close().await;
+    if let Some(registry) = registry {
+        registry.store.close().await;
+    }
 }
 
 /// What the children of stdio servers see of our environment, beside what is registered for them.

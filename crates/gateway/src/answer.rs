@@ -142,6 +142,7 @@ fn step_up_scope(refusal: &Refusal) -> Option<ScopeSet> {
         | Refusal::Head(_)
         | Refusal::Credential(_)
         | Refusal::Message(_)
+        | Refusal::AuthorityStale
         | Refusal::JournalUnavailable
         | Refusal::Upstream(_) => None,
     }
@@ -157,6 +158,7 @@ fn version_data(refusal: &Refusal) -> ErrorData<'_> {
         | Refusal::Decision(_)
         | Refusal::Head(_)
         | Refusal::Credential(_)
+        | Refusal::AuthorityStale
         | Refusal::JournalUnavailable
         | Refusal::Upstream(_) => ErrorData::default(),
     }

@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::catalogue::ToolObserver;
 use crate::config::Config;
 use crate::cursor::CursorKey;
+use crate::freshness::Freshness;
 use crate::front::Names;
 use crate::possession::Possession;
 use crate::record::Recorder;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub issuer: IssuerUrl,
     /// The registry as it is now.
     pub published: Arc<Published>,
+    /// How long ago `published` was heard to be so.
+    pub freshness: Arc<Freshness>,
     /// Where intents, refusals and outcomes go.
     pub journal: Journal,
     /// The key under which arguments and results are recorded as digests.
@@ -62,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) random: Random,
     pub(crate) names: Names,
     pub(crate) views: Views,
+    pub(crate) freshness: Arc<Freshness>,
     pub(crate) tokens: Tokens,
     pub(crate) possession: Possession,
     pub(crate) cursors: CursorKey,
@@ -98,6 +102,7 @@ impl Gateway {
         let inner = Arc::new_cyclic(|itself| Inner {
             names: Names::new(&config),
             views: Views::new(published),
+            freshness: parts.freshness,
             tokens: Tokens::new(issuer.as_str().to_owned()),
             possession,
             cursors,

@@ -17,6 +17,7 @@ mod config;
 mod cursor;
 mod exchange;
 mod forward;
+mod freshness;
 mod front;
 mod gateway;
 mod http_upstream;
@@ -44,5 +45,6 @@ mod view;
 
 pub use crate::catalogue::{ObservedTool, SeenTools, ToolObserver};
 pub use crate::config::{BodyBytes, Config, PublicUrl, PublicUrlError};
+pub use crate::freshness::{Freshness, SILENT_MAX};
 pub use crate::gateway::{Gateway, ListError, Parts, StartError};
 pub use crate::service::GatewayService;

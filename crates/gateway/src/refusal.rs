@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     Credential(CredentialRefusal),
     Message(MessageRefusal),
     Decision(DecisionRefusal),
+    /// The authority was not heard for too long: a lock may be in force that nobody told us of.
+    AuthorityStale,
     /// The intent could not be recorded; nothing was forwarded.
     JournalUnavailable,
     Upstream(UpstreamFailure),
@@ -136,6 +138,11 @@ impl Refusal {
             Self::Credential(refusal) => refusal.row(),
             Self::Message(refusal) => refusal.row(),
             Self::Decision(refusal) => refusal.row(),
+            Self::AuthorityStale => Row::error(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::InternalError,
+                ReasonCode::AuthorityStale,
+            ),
             Self::JournalUnavailable => Row::error(
                 StatusCode::SERVICE_UNAVAILABLE,
                 ErrorCode::InternalError,

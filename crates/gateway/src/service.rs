@@ -78,6 +78,7 @@ where
     B: HttpBody<Data = Bytes> + Send,
 {
     let answered = match verb(&exchange, head) {
+        Ok(_) if !exchange.gateway.freshness.is_fresh() => Err(Refusal::AuthorityStale),
         Ok(Verb::Post) => tools_call::handle(&mut exchange, head, body).await,
         Ok(Verb::Get) => exchange.listen(head).await,
         Ok(Verb::Delete) => exchange.close(head).await,

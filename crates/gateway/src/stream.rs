@@ -132,6 +132,9 @@ impl<P: Send + Sync + 'static> Stream<P> {
 
 /// Why the caller may no longer be served, judged against the snapshot in force now.
 fn lost_standing(relay: &Relay) -> Option<ReasonCode> {
+    if !relay.gateway.freshness.is_fresh() {
+        return Some(ReasonCode::AuthorityStale);
+    }
     let view = relay.gateway.views.current();
     let Some(server) = view.snapshot.server(&relay.behind.id) else {
         return Some(ReasonCode::ServerUnknown);
@@ -157,6 +160,6 @@ async fn send(sender: &BodySender, piece: Bytes) -> bool {
 }
 
 const PIECES_MAX: usize = 8;
-const TICK: Duration = Duration::from_secs(1);
-const KEEP_ALIVE_TICKS: u32 = 15;
+const TICK: Duration = Duration::from_millis(500);
+const KEEP_ALIVE_TICKS: u32 = 30;
 const READ_WITHIN: Duration = Duration::from_secs(60);

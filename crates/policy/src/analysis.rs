@@ -98,6 +98,11 @@ impl Reads {
         named || self.inputs.contains(&Input::ArgumentsIncomplete)
     }
 
+    /// Whether the outcome can depend on the time.
+    pub(crate) fn clock(&self) -> bool {
+        self.inputs.contains(&Input::NowS)
+    }
+
     /// Whether anything is read that only an entity can tell.
     pub(crate) fn any_entity(&self) -> bool {
         self.inputs.iter().any(|input| match input {
@@ -252,7 +257,7 @@ fn access<'a>(operator: &str, operand: &'a Value) -> Option<(Left<'a>, &'a str)>
 }
 
 fn entity_type_problem(name: &str) -> Option<Problem> {
-    let known = ["Action", "Agent", "Operator", "Prompts", "Resources", "Server", "Tool"];
+    let known = ["Action", "Agent", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
     (!known.contains(&name)).then(|| Problem::EntityTypeUnknown { name: name.to_owned() })
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct Vocabulary {
     types: HashMap<&'static str, EntityTypeName>,
 }
 
-const TYPES: [&str; 7] = ["Action", "Agent", "Operator", "Prompts", "Resources", "Server", "Tool"];
+const TYPES: [&str; 8] = ["Action", "Agent", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
 
 impl Vocabulary {
     pub(crate) fn new() -> Self {
@@ -78,6 +78,14 @@ impl PolicySet {
     /// Asks the policies about one call.
     pub(crate) fn evaluate(&self, question: &Question<'_>) -> Verdict {
         let slice = self.slice(question.server, question.is_builtin);
+        let [memo, _] = &self.memos;
+        if slice.reads.any_argument() || slice.reads.clock() {
+            return self.decide(slice, question);
+        }
+        memo.recall(question, || self.decide(slice, question))
+    }
+
+    fn decide(&self, slice: &Slice, question: &Question<'_>) -> Verdict {
         let Ok(projection) = self.projection(slice, question) else {
             return Verdict::Error { rule: None };
         };
@@ -97,10 +105,20 @@ impl PolicySet {
     /// can tell. A listing shows no more than this.
     pub(crate) fn may_permit(&self, question: &Question<'_>) -> bool {
         let slice = self.slice(question.server, question.is_builtin);
-        let Some((request, entities)) = self.request(slice, question, None) else { return false };
-        let response =
-            self.vocabulary.authorizer.is_authorized(&request, &slice.listing, &entities);
-        matches!(verdict(&response), Verdict::Permit { .. })
+        let [_, memo] = &self.memos;
+        let verdict = if slice.reads.clock() {
+            self.list(slice, question)
+        } else {
+            memo.recall(question, || self.list(slice, question))
+        };
+        matches!(verdict, Verdict::Permit { .. })
+    }
+
+    fn list(&self, slice: &Slice, question: &Question<'_>) -> Verdict {
+        let Some((request, entities)) = self.request(slice, question, None) else {
+            return Verdict::Error { rule: None };
+        };
+        verdict(&self.vocabulary.authorizer.is_authorized(&request, &slice.listing, &entities))
     }
 
     fn projection(

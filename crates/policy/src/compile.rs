@@ -14,6 +14,7 @@ use cedar_policy::{
 
 use crate::analysis::{Problem, Reads, analyse};
 use crate::cedar::Vocabulary;
+use crate::memo::Memo;
 
 /// Longest text of policies, in bytes.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -73,6 +74,8 @@ pub struct PolicySet {
     own: Slice,
     everywhere: Slice,
     by_server: HashMap<String, Slice>,
+    /// What was decided about calls, and what about listings.
+    pub(crate) memos: [Memo; 2],
 }
 
 /// The policies that can match at one server.
@@ -136,6 +139,7 @@ impl PolicySet {
             own: Slice::of(&own),
             everywhere: Slice::of(&everywhere),
             by_server: servers.into_iter().map(slice_of).collect(),
+            memos: Default::default(),
         })
     }
 
@@ -234,7 +238,7 @@ fn read_rule(policy: &Policy, name: &str, problems: &mut Vec<PolicyProblem>) -> 
 
 /// A scope of known words that still matches no request, such as `resource == Server::"crm"`.
 fn scope_problem(policy: &Policy) -> Option<Problem> {
-    const CALLERS: [&str; 2] = ["Agent", "Operator"];
+    const CALLERS: [&str; 3] = ["Agent", "Gateway", "Operator"];
     const TARGETS: [&str; 3] = ["Prompts", "Resources", "Tool"];
     let caller = match policy.principal_constraint() {
         PrincipalConstraint::Any => None,
@@ -282,6 +286,7 @@ fn named_server(constraint: &ResourceConstraint) -> Option<String> {
 pub(crate) fn principal_type(kind: AgentKind) -> &'static str {
     match kind {
         AgentKind::Agent => "Agent",
+        AgentKind::Gateway => "Gateway",
         AgentKind::Operator => "Operator",
     }
 }

@@ -1,5 +1,5 @@
 use attorn_registry::{Agent, AgentKind, Grant, LifeCycle, LockTarget, Owner, ServerId};
-use attorn_registry::{KeyState, ScopePattern, Tool};
+use attorn_registry::{KeyState, RevokedToken, ScopePattern, Tool};
 use proptest::prelude::*;
 
 use super::*;
@@ -93,7 +93,7 @@ fn a_locked_grant_gives_nothing() {
 #[test]
 fn a_revoked_token_does_not_count() {
     let mut world = World::new();
-    world.parts.revoked_jti = vec!["t1".into()];
+    world.parts.revoked = vec![RevokedToken { jti: "t1".into(), expires_s: 1000 }];
     refused(&world, GET, ReasonCode::TokenRevoked, &Visibility::Told);
     let mut world = World::new();
     world.parts.epoch = 1;

@@ -14,7 +14,7 @@
 //!
 //! | Part | Entities | Attributes |
 //! |---|---|---|
-//! | `principal` | `Agent::"name"`, `Operator::"name"` | `name`, `owner` |
+//! | `principal` | `Agent::"name"`, `Gateway::"name"`, `Operator::"name"` | `name`, `owner` |
 //! | `action` | `Action::"read"`, `Action::"write"`, `Action::"irreversible"` | |
 //! | `resource` | `Tool::"server/tool"`, `Resources::"server"`, `Prompts::"server"`, each in `Server::"server"` | `name`, `server`, `owner` |
 //! | `context` | | `arguments`, `arguments_incomplete`, `now_s`, `scope` |
@@ -53,6 +53,7 @@ mod cedar;
 mod compile;
 mod decide;
 mod explain;
+mod memo;
 mod steps;
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use crate::{AgentId, LifeCycle, Name, OwnerId};
 pub enum AgentKind {
     /// Software that acts on its own.
     Agent,
+    /// A gateway in a process of its own. It follows the registry and calls no tool.
+    Gateway,
     /// A person's command line. The person is the owner.
     Operator,
 }
@@ -22,6 +24,7 @@ impl AgentKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Agent => "agent",
+            Self::Gateway => "gateway",
             Self::Operator => "operator",
         }
     }

@@ -10,6 +10,7 @@
 //! What is *not*: people, approvals, downstream resources, and change requests.
 
 mod agent;
+mod delta;
 mod grant;
 mod hex;
 mod id;
@@ -22,6 +23,7 @@ mod reason;
 mod scope;
 mod scope_set;
 mod server;
+mod shards;
 mod snapshot;
 mod standing;
 mod tool;
@@ -31,6 +33,7 @@ mod fixtures;
 
 pub use agent::{Agent, AgentKey, AgentKind, IssuerKey, KeyRefusal, KeyState, rotate};
 pub use attorn_jose::Jkt;
+pub use delta::{DeltaRefusal, SnapshotDelta};
 pub use grant::{Grant, GrantRefusal};
 pub use id::{AgentId, DecisionId, GrantId, IdError, LockId, OwnerId, ServerId};
 pub use life_cycle::{LifeCycle, LifeCycleError, TransitionRefused};
@@ -42,5 +45,5 @@ pub use reason::{ReasonCode, UnknownReason};
 pub use scope::{Class, ClassError, Scope, ScopeError, ScopePattern, ScopeTarget};
 pub use scope_set::ScopeSet;
 pub use server::{McpServer, ServerKey, ServerRefusal, UpstreamSpec};
-pub use snapshot::{LockedSubject, PolicySource, Snapshot, SnapshotParts};
+pub use snapshot::{LockedSubject, PolicySource, RevokedToken, Snapshot, SnapshotParts};
 pub use tool::{Approved, Tool, ToolState};

@@ -1,14 +1,15 @@
 //! One consistent picture of the registry: what a decision reads.
 //!
-//! Built once per change and never altered. Every lookup is a hash lookup, so a decision costs the
-//! same with ten agents and with a million.
+//! Never altered: a change makes the next one, see [`crate::SnapshotDelta`]. Every lookup is a hash
+//! lookup, so a decision costs the same with ten agents and with a million.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use attorn_jose::Jkt;
 
+use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing};
 use crate::{
     Agent, AgentId, Grant, IssuerKey, Lock, LockTarget, McpServer, Owner, OwnerId, ReasonCode,
@@ -23,6 +24,16 @@ pub struct PolicySource {
     pub version: u64,
     /// Cedar policies. The empty text permits nothing.
     pub text: String,
+}
+
+/// An access token that does not count any more although it has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedToken {
+    /// Its name.
+    pub jti: String,
+    /// Its end, in Unix seconds: until then it is remembered.
+    pub expires_s: u64,
 }
 
 /// What a snapshot is made of, as it is stored and sent.
@@ -45,8 +56,8 @@ pub struct SnapshotParts {
     pub grants: Vec<Grant>,
     /// What is stopped.
     pub locks: Vec<Lock>,
-    /// Tokens revoked before their end, by `jti`.
-    pub revoked_jti: Vec<String>,
+    /// Tokens revoked before their end.
+    pub revoked: Vec<RevokedToken>,
     /// The policies in force.
     pub policy: PolicySource,
     /// The keys tokens are verified with.
@@ -67,15 +78,16 @@ pub struct Snapshot {
     pub policy: PolicySource,
     /// The keys tokens are verified with.
     pub issuer_keys: Vec<IssuerKey>,
-    owners: HashMap<OwnerId, Owner>,
-    agents: HashMap<AgentId, Agent>,
-    agent_names: HashMap<String, AgentId>,
-    servers: HashMap<ServerId, McpServer>,
-    server_names: HashMap<String, ServerId>,
+    owners: Shards<OwnerId, Owner>,
+    agents: Shards<AgentId, Agent>,
+    agent_names: Shards<String, AgentId>,
+    servers: Shards<ServerId, McpServer>,
+    server_names: Shards<String, ServerId>,
     // Invariant: nested, so that a lookup needs no owned pair of identifiers.
-    grants: HashMap<AgentId, HashMap<ServerId, Vec<Grant>>>,
-    locks: HashMap<LockTarget, Vec<Lock>>,
-    revoked_jti: HashSet<String>,
+    grants: Shards<AgentId, HashMap<ServerId, Vec<Grant>>>,
+    locks: Shards<LockTarget, Vec<Lock>>,
+    /// Ends by `jti`.
+    revoked: Shards<String, u64>,
 }
 
 /// Everything a call involves that a lock may be set on.
@@ -120,10 +132,63 @@ impl Snapshot {
             owners: parts.owners.into_iter().map(|owner| (owner.id.clone(), owner)).collect(),
             agents: parts.agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect(),
             servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
-            grants,
-            locks,
-            revoked_jti: parts.revoked_jti.into_iter().collect(),
+            grants: grants.into_iter().collect(),
+            locks: locks.into_iter().collect(),
+            revoked: parts.revoked.into_iter().map(|token| (token.jti, token.expires_s)).collect(),
         }
+    }
+
+    pub(crate) fn put_owner(&mut self, owner: Owner) {
+        self.owners.insert(owner.id.clone(), owner);
+    }
+
+    pub(crate) fn put_agent(&mut self, agent: Agent) {
+        if let Some(old) = self.agents.get(&agent.id).filter(|old| old.name != agent.name) {
+            self.agent_names.remove(old.name.as_str());
+        }
+        self.agent_names.insert(agent.name.as_str().to_owned(), agent.id.clone());
+        self.agents.insert(agent.id.clone(), agent);
+    }
+
+    pub(crate) fn put_server(&mut self, server: McpServer) {
+        if let Some(old) = self.servers.get(&server.id).filter(|old| old.name != server.name) {
+            self.server_names.remove(old.name.as_str());
+        }
+        self.server_names.insert(server.name.as_str().to_owned(), server.id.clone());
+        self.servers.insert(server.id.clone(), server);
+    }
+
+    /// What does not count any more is not kept, as in a snapshot that is read whole.
+    pub(crate) fn put_grant(&mut self, grant: Grant, now_s: u64) {
+        let agent = grant.agent.clone();
+        let mut of_agent = self.grants.get(&agent).cloned().unwrap_or_default();
+        let at_server = of_agent.entry(grant.server.clone()).or_default();
+        at_server.retain(|old| old.id != grant.id && old.counts(now_s));
+        if grant.counts(now_s) {
+            at_server.push(grant);
+        }
+        self.grants.insert(agent, of_agent);
+    }
+
+    pub(crate) fn put_lock(&mut self, lock: Lock, now_s: u64) {
+        let target = lock.target.clone();
+        let mut on_target = self.locks.get(&target).cloned().unwrap_or_default();
+        on_target.retain(|old| old.id != lock.id && old.holds(now_s));
+        if lock.holds(now_s) {
+            on_target.push(lock);
+        }
+        if on_target.is_empty() {
+            self.locks.remove(&target);
+        } else {
+            self.locks.insert(target, on_target);
+        }
+    }
+
+    pub(crate) fn put_revoked(&mut self, token: RevokedToken, now_s: u64) {
+        let RevokedToken { jti, expires_s } = token;
+        let known_s = self.revoked.get(&jti).copied().unwrap_or(0);
+        self.revoked.insert(jti.clone(), known_s.max(expires_s));
+        self.revoked.retain_beside(&jti, |end_s| *end_s > now_s);
     }
 
     /// An owner by identifier.
@@ -190,7 +255,7 @@ impl Snapshot {
     /// Whether a token was revoked before its end.
     #[must_use]
     pub fn is_revoked(&self, jti: &str) -> bool {
-        self.revoked_jti.contains(jti)
+        self.revoked.get(jti).is_some()
     }
 
     /// The agent, if it may act at all.
@@ -301,19 +366,28 @@ impl From<SnapshotParts> for Snapshot {
 
 impl From<Snapshot> for SnapshotParts {
     fn from(snapshot: Snapshot) -> Self {
-        let grants = snapshot.grants.into_values().flat_map(HashMap::into_values).flatten();
+        Self::from(&snapshot)
+    }
+}
+
+impl From<&Snapshot> for SnapshotParts {
+    fn from(snapshot: &Snapshot) -> Self {
+        let revoked = snapshot.revoked.iter().map(|(jti, expires_s)| RevokedToken {
+            jti: jti.clone(),
+            expires_s: *expires_s,
+        });
         Self {
             version: snapshot.version,
             made_ms: snapshot.made_ms,
             epoch: snapshot.epoch,
-            owners: snapshot.owners.into_values().collect(),
-            agents: snapshot.agents.into_values().collect(),
-            servers: snapshot.servers.into_values().collect(),
-            grants: grants.collect(),
-            locks: snapshot.locks.into_values().flatten().collect(),
-            revoked_jti: snapshot.revoked_jti.into_iter().collect(),
-            policy: snapshot.policy,
-            issuer_keys: snapshot.issuer_keys,
+            owners: snapshot.owners.values().cloned().collect(),
+            agents: snapshot.agents.values().cloned().collect(),
+            servers: snapshot.servers.values().cloned().collect(),
+            grants: snapshot.all_grants().cloned().collect(),
+            locks: snapshot.locks().cloned().collect(),
+            revoked: revoked.collect(),
+            policy: snapshot.policy.clone(),
+            issuer_keys: snapshot.issuer_keys.clone(),
         }
     }
 }

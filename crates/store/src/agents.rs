@@ -167,7 +167,7 @@ row! {
 
 impl Row {
     fn read(self, keys: Vec<AgentKey>) -> Result<Agent, Failure> {
-        let kinds = [AgentKind::Agent, AgentKind::Operator];
+        let kinds = [AgentKind::Agent, AgentKind::Gateway, AgentKind::Operator];
         let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind);
         Ok(Agent {
             id: COLUMNS.parse(&self.id)?,

@@ -5,6 +5,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 use crate::Store;
 use crate::column::Columns;
 use crate::failure::{Failure, StoreError};
+use crate::revocations::InForce;
 
 const COLUMNS: Columns = Columns("changes");
 
@@ -95,6 +96,33 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
+    /// Every kind.
+    pub const ALL: [Self; 23] = [
+        Self::AgentKeys,
+        Self::AgentOwner,
+        Self::AgentRegistered,
+        Self::AgentState,
+        Self::EnrolmentCreated,
+        Self::EnrolmentRedeemed,
+        Self::EpochRaised,
+        Self::GrantCreated,
+        Self::GrantRevoked,
+        Self::IssuerKeyAdded,
+        Self::IssuerKeyState,
+        Self::LockCreated,
+        Self::LockLifted,
+        Self::OwnerCreated,
+        Self::OwnerState,
+        Self::PolicyApplied,
+        Self::ServerKeys,
+        Self::ServerOwner,
+        Self::ServerRegistered,
+        Self::ServerState,
+        Self::TokenRevoked,
+        Self::ToolApproved,
+        Self::ToolSeen,
+    ];
+
     /// The kind as the table spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -146,6 +174,25 @@ impl<'a> Change<'a> {
         Ok(Self { transaction, version, act })
     }
 
+    /// As [`Change::begin`], with a version beyond one that was in force elsewhere: what a registry
+    /// from a backup needs, so that nobody takes an old number for a known one.
+    pub(crate) async fn begin_beyond(
+        store: &Store,
+        act: Act<'a>,
+        version: u64,
+    ) -> Result<Self, Failure> {
+        let mut change = Self::begin(store, act).await?;
+        let beyond = COLUMNS.number(version)?.saturating_add(1);
+        if change.version < beyond {
+            sqlx::query("UPDATE registry SET version = $1 WHERE id = 1")
+                .bind(beyond)
+                .execute(change.connection())
+                .await?;
+            change.version = beyond;
+        }
+        Ok(change)
+    }
+
     /// Where the statements of the change run.
     pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.transaction
@@ -187,6 +234,18 @@ impl Store {
         COLUMNS.count(version)
     }
 
+    /// How far the registry got.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn in_force(&self) -> Result<InForce, Failure> {
+        let (version, epoch): (i64, i64) =
+            sqlx::query_as("SELECT version, epoch FROM registry WHERE id = 1")
+                .fetch_one(&self.pool)
+                .await?;
+        Ok(InForce { version: COLUMNS.count(version)?, epoch: COLUMNS.count(epoch)? })
+    }
+
     /// At most `limit` changes after a version, in order.
     ///
     /// # Errors
@@ -214,14 +273,15 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use crate::InForce;
     use crate::fixtures::{World, act};
 
     #[tokio::test]
     async fn versions_count_up_without_gaps() {
         let world = World::new().await;
         let first = world.store.version().await.unwrap();
-        world.store.raise_epoch(&act(5)).await.unwrap();
-        let changed = world.store.raise_epoch(&act(6)).await.unwrap();
+        world.store.raise_epoch(&act(5), InForce::default()).await.unwrap();
+        let changed = world.store.raise_epoch(&act(6), InForce::default()).await.unwrap();
         assert_eq!(changed.version, first + 2);
         let rows = world.store.changes_after(first, 10).await.unwrap();
         let seen: Vec<_> = rows.iter().map(|row| (row.version, row.kind.as_str())).collect();

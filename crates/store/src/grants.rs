@@ -93,7 +93,10 @@ impl Store {
     }
 }
 
-async fn grant_by_id(connection: &mut SqliteConnection, id: &GrantId) -> Result<Grant, StoreError> {
+pub(crate) async fn grant_by_id(
+    connection: &mut SqliteConnection,
+    id: &GrantId,
+) -> Result<Grant, StoreError> {
     let row: Option<Row> = sqlx::query_as(
         "SELECT id, agent, server, patterns, expires_s, revoked_s, given_by, reason, created_s
          FROM grants WHERE id = $1",

@@ -1,7 +1,7 @@
 //! The registry on SQL: one module per aggregate.
 //!
 //! Every change counts a version up in the transaction that makes it, leaves a row that says what
-//! changed, and returns both with the record. Readers poll the version and load a whole snapshot.
+//! changed, and returns both with the record. Readers poll the version and load what changed.
 //!
 //! The SQL is one text for SQLite and `PostgreSQL`. What is *not* implemented: connecting to
 //! `PostgreSQL`, people, and approvals.
@@ -14,12 +14,14 @@ mod agents;
 mod change;
 mod column;
 mod database;
+mod delta;
 mod enrolments;
 mod failure;
 mod grants;
 pub mod index;
 mod issuer_keys;
 mod locks;
+mod mark;
 mod owners;
 mod policies;
 mod revocations;
@@ -34,9 +36,12 @@ mod fixtures;
 pub use agents::NewAgent;
 pub use change::{Act, ChangeKind, ChangeRecord, Changed};
 pub use database::Store;
+pub use delta::DELTA_CHANGES_MAX;
 pub use enrolments::ENROLMENT_LIFETIME_S;
 pub use failure::{Failure, Refusal, StoreError};
+pub use mark::{Mark, MarkError};
 pub use owners::NewOwner;
 pub use policies::PolicyRecord;
+pub use revocations::InForce;
 pub use servers::NewServer;
 pub use tools::{SeenTool, TOOLS_MAX, ToolDefinitions};

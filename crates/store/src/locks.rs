@@ -48,14 +48,7 @@ impl Store {
     /// No such lock, or it was lifted already.
     pub async fn lift_lock(&self, act: &Act<'_>, id: &LockId) -> Result<Changed<Lock>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
-        let row: Option<Row> = sqlx::query_as(
-            "SELECT id, target, reason, set_by, created_s, expires_s, lifted_s
-             FROM locks WHERE id = $1",
-        )
-        .bind(id.as_str())
-        .fetch_optional(change.connection())
-        .await?;
-        let lock = row.ok_or(Refusal::LockUnknown)?.read()?;
+        let lock = lock_by_id(change.connection(), id).await?;
         if lock.lifted_s.is_some() {
             return Err(Refusal::LockLifted.into());
         }
@@ -81,6 +74,20 @@ impl Store {
         .await?;
         rows.into_iter().map(Row::read).collect()
     }
+}
+
+pub(crate) async fn lock_by_id(
+    connection: &mut SqliteConnection,
+    id: &LockId,
+) -> Result<Lock, StoreError> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT id, target, reason, set_by, created_s, expires_s, lifted_s
+         FROM locks WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.ok_or(Refusal::LockUnknown)?.read()?)
 }
 
 /// The locks in force at `now_s`.

@@ -1,5 +1,6 @@
 //! Tokens that stop to count before their end: one by one, or all of an epoch.
 
+use attorn_registry::RevokedToken;
 use sqlx::SqliteConnection;
 
 use crate::Store;
@@ -8,6 +9,15 @@ use crate::column::Columns;
 use crate::failure::{Failure, StoreError};
 
 const COLUMNS: Columns = Columns("revoked_tokens");
+
+/// How far a registry got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// The number of its last change.
+    pub version: u64,
+    /// Its epoch.
+    pub epoch: u64,
+}
 
 impl Store {
     /// Revokes a token until its end, and forgets tokens that have ended. Revoking twice is not an
@@ -37,16 +47,24 @@ impl Store {
         change.finish(ChangeKind::TokenRevoked, jti, jti.to_owned()).await
     }
 
-    /// Ends every token issued so far. The epoch never goes back.
+    /// Ends every token issued so far. The epoch never goes back, and neither version nor epoch
+    /// stays at or below what was in force before, as another gateway or an earlier run knows it.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn raise_epoch(&self, act: &Act<'_>) -> Result<Changed<u64>, StoreError> {
-        let mut change = Change::begin(self, *act).await?;
-        let (epoch,): (i64,) =
-            sqlx::query_as("UPDATE registry SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch")
-                .fetch_one(change.connection())
-                .await?;
+    pub async fn raise_epoch(
+        &self,
+        act: &Act<'_>,
+        before: InForce,
+    ) -> Result<Changed<u64>, StoreError> {
+        let mut change = Change::begin_beyond(self, *act, before.version).await?;
+        let (epoch,): (i64,) = sqlx::query_as(
+            "UPDATE registry SET epoch = CASE WHEN epoch > $1 THEN epoch ELSE $1 END + 1
+             WHERE id = 1 RETURNING epoch",
+        )
+        .bind(COLUMNS.number(before.epoch)?)
+        .fetch_one(change.connection())
+        .await?;
         let record = COLUMNS.count(epoch)?;
         change.finish(ChangeKind::EpochRaised, &epoch.to_string(), record).await
     }
@@ -56,13 +74,27 @@ impl Store {
 pub(crate) async fn revoked_tokens(
     connection: &mut SqliteConnection,
     now_s: u64,
-) -> Result<Vec<String>, Failure> {
-    let rows: Vec<(String,)> =
-        sqlx::query_as("SELECT jti FROM revoked_tokens WHERE expires_s > $1 ORDER BY jti")
-            .bind(COLUMNS.number(now_s)?)
-            .fetch_all(connection)
-            .await?;
-    Ok(rows.into_iter().map(|(jti,)| jti).collect())
+) -> Result<Vec<RevokedToken>, Failure> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT jti, expires_s FROM revoked_tokens WHERE expires_s > $1 ORDER BY jti",
+    )
+    .bind(COLUMNS.number(now_s)?)
+    .fetch_all(connection)
+    .await?;
+    let token = |(jti, expires_s)| Ok(RevokedToken { jti, expires_s: COLUMNS.count(expires_s)? });
+    rows.into_iter().map(token).collect()
+}
+
+/// The end of a revoked token; `None` once it is forgotten.
+pub(crate) async fn revoked_token(
+    connection: &mut SqliteConnection,
+    jti: &str,
+) -> Result<Option<u64>, Failure> {
+    let row: Option<(i64,)> = sqlx::query_as("SELECT expires_s FROM revoked_tokens WHERE jti = $1")
+        .bind(jti)
+        .fetch_optional(connection)
+        .await?;
+    COLUMNS.maybe_count(row.map(|(expires_s,)| expires_s))
 }
 
 #[cfg(test)]
@@ -71,7 +103,9 @@ mod tests {
     use crate::fixtures::{World, act};
 
     async fn revoked(world: &World, now_s: u64) -> Vec<String> {
-        revoked_tokens(&mut world.store.pool.acquire().await.unwrap(), now_s).await.unwrap()
+        let mut connection = world.store.pool.acquire().await.unwrap();
+        let tokens = revoked_tokens(&mut connection, now_s).await.unwrap();
+        tokens.into_iter().map(|token| token.jti).collect()
     }
 
     #[tokio::test]
@@ -88,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn the_epoch_counts_up() {
         let world = World::new().await;
-        assert_eq!(world.store.raise_epoch(&act(1)).await.unwrap().record, 1);
-        assert_eq!(world.store.raise_epoch(&act(2)).await.unwrap().record, 2);
+        assert_eq!(world.store.raise_epoch(&act(1), InForce::default()).await.unwrap().record, 1);
+        assert_eq!(world.store.raise_epoch(&act(2), InForce::default()).await.unwrap().record, 2);
     }
 }

@@ -39,7 +39,7 @@ impl Store {
             servers: all_servers(&mut transaction).await?,
             grants: counting_grants(&mut transaction, now_s).await?,
             locks: holding_locks(&mut transaction, now_s).await?,
-            revoked_jti: revoked_tokens(&mut transaction, now_s).await?,
+            revoked: revoked_tokens(&mut transaction, now_s).await?,
             policy: policy_in_force(&mut transaction).await?,
             issuer_keys: all_issuer_keys(&mut transaction).await?,
         };

@@ -10,7 +10,7 @@ use crate::step::StepFailed;
 
 /// A running reference.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     name: &'static str,
     address: SocketAddr,
     child: Child,
@@ -20,7 +20,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// One of the processes in [`super::parts`].
-    pub(super) fn part(task: &'static str, port: u16, to: Option<u16>) -> Result<Self, StepFailed> {
+    pub(crate) fn part(task: &'static str, port: u16, to: Option<u16>) -> Result<Self, StepFailed> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         // The running program, also when a build has put another one in its place meanwhile.
         let this = "/proc/self/exe";
@@ -36,7 +36,7 @@ impl Peer {
     }
 
     /// nginx as a plain proxy with one worker, or nothing where it is not installed.
-    pub(super) fn nginx(port: u16, to: u16) -> Result<Option<Self>, StepFailed> {
+    pub(crate) fn nginx(port: u16, to: u16) -> Result<Option<Self>, StepFailed> {
         if !crate::step::answers("nginx", &["-v"]) {
             println!("nginx is not installed and is left out");
             return Ok(None);
@@ -55,16 +55,16 @@ impl Peer {
         Ok(Some(Self { name: "nginx", address, child, measured, folder: Some(folder) }))
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The process whose CPU time counts.
-    pub(super) fn process(&self) -> u32 {
+    pub(crate) fn process(&self) -> u32 {
         self.measured
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct AgentView {
     /// Also its OAuth `client_id`.
     id: String,
     name: String,
-    /// `agent` or `operator`.
+    /// `agent`, `gateway` or `operator`.
     kind: &'static str,
     owner: Option<String>,
     state: &'static str,
@@ -56,6 +56,8 @@ pub(crate) enum AgentKindWire {
     /// Software that acts on its own.
     #[default]
     Agent,
+    /// A gateway in a process of its own.
+    Gateway,
     /// A person's command line.
     Operator,
 }
@@ -224,6 +226,7 @@ impl From<AgentKindWire> for AgentKind {
     fn from(kind: AgentKindWire) -> Self {
         match kind {
             AgentKindWire::Agent => Self::Agent,
+            AgentKindWire::Gateway => Self::Gateway,
             AgentKindWire::Operator => Self::Operator,
         }
     }

@@ -208,7 +208,7 @@ impl EntryFilter {
 }
 
 impl Count {
-    const fn value(self) -> u64 {
+    pub(crate) const fn value(self) -> u64 {
         match self {
             Self::Number(value) | Self::Text(value) => value,
         }

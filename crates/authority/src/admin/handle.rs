@@ -88,7 +88,10 @@ async fn run(
     };
     if !route.is_change {
         let context = context.renewed(operation).map_err(Stopped::Unadmitted)?;
-        let _read = shared.note(&intent).await?;
+        // Gateways ask all the time, and must hear of a lock also when the journal takes nothing.
+        if operation != Operation::RegistryFollow {
+            let _read = shared.note(&intent).await?;
+        }
         return Ok(route.run(context, input).await?);
     }
     // What the operation checks against the registry must still hold when it writes.

@@ -2,6 +2,7 @@
 
 use attorn_audit::{Entry, Kind};
 use attorn_registry::{GrantId, LOCK_LIFETIME_MAX_S, Lock, LockId, LockTarget};
+use attorn_store::Changed;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,6 +24,9 @@ pub(crate) struct LockView {
     lifted_s: Option<u64>,
     /// Whether it stops anything now.
     holds: bool,
+    /// The version of the registry that has it, where it was set or lifted just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry_version: Option<u64>,
 }
 
 /// A new lock.
@@ -96,18 +100,18 @@ pub(crate) async fn create(context: Context, new: LockNew) -> Result<Effect<Lock
         expires_s: new.expires_s.unwrap_or(latest_s),
         lifted_s: None,
     };
-    let lock = context.shared.store.create_lock(&context.act(), &lock).await?.record;
-    let fact = about(&context, Kind::LockCreated, &lock, &lock.reason);
-    Ok(Effect::new(LockView::of(&context, &lock), fact))
+    let changed = context.shared.store.create_lock(&context.act(), &lock).await?;
+    let fact = about(&context, Kind::LockCreated, &changed.record, &changed.record.reason);
+    Ok(Effect::new(LockView::of_change(&context, &changed), fact))
 }
 
 pub(crate) async fn lift(context: Context, reason: Reason) -> Result<Effect<LockView>, Refusal> {
     let reason = reason.text()?;
     let id = LockId::parse(context.segment("lock"));
     let id = id.map_err(|_| Refusal::Missing(Missing::Lock))?;
-    let lock = context.shared.store.lift_lock(&context.act(), &id).await?.record;
-    let fact = about(&context, Kind::LockLifted, &lock, &reason);
-    Ok(Effect::new(LockView::of(&context, &lock), fact))
+    let changed = context.shared.store.lift_lock(&context.act(), &id).await?;
+    let fact = about(&context, Kind::LockLifted, &changed.record, &reason);
+    Ok(Effect::new(LockView::of_change(&context, &changed), fact))
 }
 
 fn about(context: &Context, kind: Kind, lock: &Lock, reason: &str) -> Entry {
@@ -197,6 +201,11 @@ impl LockView {
             expires_s: lock.expires_s,
             lifted_s: lock.lifted_s,
             holds: lock.holds(context.now_s()),
+            registry_version: None,
         }
+    }
+
+    fn of_change(context: &Context, changed: &Changed<Lock>) -> Self {
+        Self { registry_version: Some(changed.version), ..Self::of(context, &changed.record) }
     }
 }

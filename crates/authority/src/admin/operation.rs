@@ -120,6 +120,9 @@ operations! {
     TokenInspect = "token.inspect", Post "/token/inspect", Read, "What a token says and whether it still stands";
     Whoami = "whoami", Get "/whoami", Read, "Who the caller is";
     Status = "status", Get "/status", Read, "What runs, and how it is";
+    GatewayList = "gateway.list", Get "/gateways", Read, "List gateways, and which registry each has in force";
+    RegistryFollow = "registry.follow", Get "/registry/changes", Read, "For gateways: the registry's changes as they come";
+    ServerSeen = "server.seen", Post "/servers/{server}/seen", Write, "For gateways: tell the tools of a server";
 }
 
 impl Operation {

@@ -46,6 +46,8 @@ pub(crate) enum Refusal {
     Policy(String),
     /// A change that must say why does not.
     ReasonMissing,
+    /// A gateway has a later registry in force than this one.
+    RegistryOlder,
     /// A scope pattern cannot be read.
     Scope(ScopeError),
     /// The registry's rules do not allow the change.
@@ -72,7 +74,7 @@ impl Refusal {
             Self::Missing(_) => StatusCode::NOT_FOUND,
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
-            Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
+            Self::RegistryOlder | Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
             Self::Widened => StatusCode::FORBIDDEN,
         }
     }
@@ -85,6 +87,7 @@ impl Refusal {
             Self::Missing(missing) => missing.reason(),
             Self::NotEnrolled => ReasonCode::AgentPending,
             Self::Policy(_) => ReasonCode::PolicyError,
+            Self::RegistryOlder => ReasonCode::AuthorityStale,
             Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
             Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
             Self::Widened => ReasonCode::DelegationWidened,
@@ -104,6 +107,7 @@ impl Refusal {
             Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),
             Self::Policy(errors) => errors.clone(),
             Self::ReasonMissing => "a reason is required".to_owned(),
+            Self::RegistryOlder => "this registry is older than the one in force".to_owned(),
             Self::Scope(refusal) => refusal.to_string(),
             Self::Store(refusal) => refusal.to_string(),
             Self::StoreUnavailable => "the registry cannot be read or written".to_owned(),

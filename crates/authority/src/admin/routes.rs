@@ -3,7 +3,7 @@
 use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
-    about, access, agents, audit, grants, issuer_keys, locks, owners, policies, servers, tools,
+    about, access, agents, audit, gateways, grants, issuer_keys, locks, owners, policies, servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -57,6 +57,9 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::TokenInspect => Route::query(InputPlace::Body, about::inspect),
         Operation::Whoami => Route::read(about::whoami),
         Operation::Status => Route::read(about::status),
+        Operation::GatewayList => Route::query(InputPlace::Query, gateways::list),
+        Operation::RegistryFollow => Route::query(InputPlace::Query, gateways::follow),
+        Operation::ServerSeen => Route::change(gateways::tools_seen),
     }
 }
 

@@ -144,7 +144,7 @@ pub(crate) async fn run(context: &Context, command: AgentCommand) -> Result<Exit
 }
 
 /// Hands the one-time code over: into a file when asked, else once on standard output.
-fn show_code(
+pub(crate) fn show_code(
     admin: &Admin,
     answer: Option<Value>,
     code_file: Option<PathBuf>,
@@ -158,7 +158,7 @@ fn show_code(
     }
     admin.output.object(&answer);
     admin.output.say(&format!(
-        "next, where the agent runs: attorn agent enroll --url {} --code {source}",
+        "next, where it runs: attorn enroll --url {} --code {source}",
         admin.issuer()
     ));
     Ok(Exit::Yes)

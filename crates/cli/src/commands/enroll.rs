@@ -73,10 +73,7 @@ pub(crate) async fn run(context: &Context, args: EnrollArgs) -> Result<Exit, Fai
         crate::files::remove_if_there(path)?;
     }
     context.output.object(&enrolled.summary);
-    context.output.say(match enrolled.is_operator {
-        true => "next: attorn whoami",
-        false => "next: attorn connect SERVER",
-    });
+    context.output.say(enrolled.next);
     Ok(Exit::Yes)
 }
 
@@ -91,7 +88,7 @@ pub(crate) struct Enrolment<'a> {
 /// What came of it; the key and addresses are in the profile folder.
 #[derive(Debug)]
 pub(crate) struct Enrolled {
-    is_operator: bool,
+    next: &'static str,
     summary: Value,
 }
 
@@ -118,7 +115,6 @@ pub(crate) async fn enroll(
     if answer.issuer != request.issuer {
         return Err(Failure::no("the authority calls itself by another address"));
     }
-    let is_operator = answer.kind == "operator";
     let thumbprint = key.public().thumbprint().to_string();
     let identity = Identity {
         issuer: answer.issuer,
@@ -130,7 +126,11 @@ pub(crate) async fn enroll(
         servers: answer.servers,
     };
     let profile = Profile { identity, key };
-    let who = if is_operator { Who::Operator } else { Who::Agent(&profile.identity.name) };
+    let who = match answer.kind.as_str() {
+        "gateway" => Who::Gateway,
+        "operator" => Who::Operator,
+        _ => Who::Agent(&profile.identity.name),
+    };
     let place = profile.save(folder, who)?;
     let summary = json!({
         "name": profile.identity.name,
@@ -139,7 +139,12 @@ pub(crate) async fn enroll(
         "key": thumbprint,
         "folder": place.display().to_string(),
     });
-    Ok(Enrolled { is_operator, summary })
+    let next = match who {
+        Who::Agent(_) => "next: attorn connect SERVER",
+        Who::Gateway => "next: attorn serve, with `[follow]` in its configuration",
+        Who::Operator => "next: attorn whoami",
+    };
+    Ok(Enrolled { next, summary })
 }
 
 fn new_key(key_type: KeyType) -> Result<SigningKey, Failure> {

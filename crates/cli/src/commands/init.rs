@@ -41,7 +41,10 @@ pub(crate) async fn run(context: &Context, args: InitArgs) -> Result<Exit, Failu
     }
     let config = Config::load(&path)?;
     let code_file = config.state.join("first-admin.code");
-    let issuer = config.authority.issuer.clone();
+    let Some(issuer) = config.authority.as_ref().map(|authority| authority.issuer.clone()) else {
+        return Err(Failure::usage("this configuration has no `[authority]`")
+            .next("attorn enroll --url ISSUER --code @FILE, for a gateway alone"));
+    };
     let code = World::first_admin_code(config).await?;
     files::write_private(&code_file, code.as_bytes())?;
     let output = context.output;

@@ -9,6 +9,7 @@ use crate::admin::{Admin, Operation, items};
 use crate::args::Change;
 use crate::clock;
 use crate::commands::Context;
+use crate::commands::gateway::GATEWAY_COLUMNS;
 use crate::exit::{Exit, Failure};
 use crate::json::{member, set, text};
 use crate::values::{Seconds, ToolRef};
@@ -112,14 +113,44 @@ pub(crate) async fn run(context: &Context, command: LockCommand) -> Result<Exit,
                 "reason": args.reason,
                 "expires_s": expires_s,
             });
-            admin.change(Operation::LockCreate, &[], body, args.change).await
+            let answer = admin.send_change(Operation::LockCreate, &[], body, args.change).await?;
+            told(&admin, answer).await
         }
         LockCommand::List => list(&admin).await,
         LockCommand::Lift { lock, reason, change } => {
             let body = json!({ "reason": reason });
-            admin.change(Operation::LockLift, &[&lock], body, change).await
+            let answer = admin.send_change(Operation::LockLift, &[&lock], body, change).await?;
+            told(&admin, answer).await
         }
     }
+}
+
+/// Prints the lock, and which gateways have it in force after how many milliseconds.
+async fn told(admin: &Admin, answer: Option<Value>) -> Result<Exit, Failure> {
+    let Some(mut answer) = answer else { return Ok(Exit::Yes) };
+    let version = member(&answer, "registry_version").as_u64();
+    let query = [("version", version.map(|version| version.to_string()))];
+    let gateways = admin.read(Operation::GatewayList, &[], &query).await?;
+    let gateways = items(&gateways).to_vec();
+    if admin.output.is_machine() {
+        if let Some(members) = answer.as_object_mut() {
+            members.insert("gateways".to_owned(), Value::Array(gateways));
+        }
+        admin.output.object(&answer);
+        return Ok(Exit::Yes);
+    }
+    admin.output.object(&answer);
+    if !gateways.is_empty() {
+        admin.output.list(&gateways, &GATEWAY_COLUMNS);
+    }
+    let is_behind = |gateway: &&Value| member(gateway, "version").as_u64() < version;
+    for gateway in gateways.iter().filter(is_behind) {
+        let name = text(gateway, "name").unwrap_or_default();
+        admin.output.say(&format!(
+            "{name} has not said that it knows; it refuses everything within 10 s of its last word"
+        ));
+    }
+    Ok(Exit::Yes)
 }
 
 async fn list(admin: &Admin) -> Result<Exit, Failure> {

@@ -8,6 +8,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod enroll;
 pub(crate) mod explain;
+pub(crate) mod gateway;
 pub(crate) mod grant;
 pub(crate) mod init;
 pub(crate) mod key;
@@ -76,6 +77,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Explain(args) => Box::pin(explain::run(context, args)).await,
         Command::Owner(command) => Box::pin(owner::run(context, command)).await,
         Command::Agent(command) => Box::pin(agent::run(context, command)).await,
+        Command::Gateway(command) => Box::pin(gateway::run(context, command)).await,
         Command::Server(command) => Box::pin(server::run(context, command)).await,
         Command::Tools(command) => Box::pin(tools::run(context, command)).await,
         Command::Grant(command) => Box::pin(grant::run(context, command)).await,

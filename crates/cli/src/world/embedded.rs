@@ -35,7 +35,10 @@ impl World {
         folder: &Path,
         output: Output,
     ) -> Result<Admin, Failure> {
-        let code = self.authority.first_operator_code().await;
+        let Some(own) = &self.own else {
+            return Err(Failure::usage("there is no authority in this folder"));
+        };
+        let code = own.authority.first_operator_code().await;
         if let Some(code) = code.map_err(|e| Failure::usage(causes(&e)))? {
             let code = zeroize::Zeroizing::new(code.into_text());
             let enrolment =

@@ -12,12 +12,18 @@ use crate::outside::causes;
 /// Bound, not served yet.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    pub(super) authority: Listener,
-    pub(super) admin: Listener,
-    pub(super) gateway: Listener,
+    pub(super) authority: Option<Listener>,
+    pub(super) admin: Option<Listener>,
+    pub(super) gateway: Option<Listener>,
 }
 
 impl Listeners {
+    /// Whether they speak TLS; all do, or none.
+    pub(super) fn is_encrypted(&self) -> bool {
+        let bound = [&self.authority, &self.admin, &self.gateway];
+        bound.into_iter().flatten().all(Listener::is_encrypted)
+    }
+
     pub(super) async fn bind(config: &Config) -> Result<Self, Failure> {
         let tls = match &config.tls {
             None => None,
@@ -26,9 +32,11 @@ impl Listeners {
                     .map_err(|e| Failure::usage(causes(&e)).next("see [tls] in attorn.toml"))?,
             ),
         };
-        let bind = async |address: SocketAddr| {
+        let bind = async |address: Option<SocketAddr>| {
+            let Some(address) = address else { return Ok(None) };
             Listener::bind(address, tls.as_ref().map(Arc::clone))
                 .await
+                .map(Some)
                 .map_err(|e| Failure::usage(causes(&e)).next("see [listen] in attorn.toml"))
         };
         Ok(Self {

@@ -17,15 +17,10 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::outside::causes;
 
-use super::state::State;
-
 /// Writes seen tools into the registry, where they wait for their owner, and into the journal.
-pub(super) fn observer(state: &State, authority: &Authority) -> ToolObserver {
-    let (store, journal) = (state.store.clone(), state.journal.clone());
-    let authority = authority.clone();
-    // Bounded: a server that changes its tools all the time must not fill our memory. What finds no
-    // place is seen again at the next look.
-    let (sender, mut waiting) = mpsc::channel(WAITING_MAX);
+pub(super) fn observer(store: &Store, journal: &Journal, authority: &Authority) -> ToolObserver {
+    let (store, journal, authority) = (store.clone(), journal.clone(), authority.clone());
+    let (observer, mut waiting) = reporter();
     // One after the other: of two looks at a tool the later one counts.
     tokio::spawn(async move {
         while let Some(seen) = waiting.recv().await {
@@ -37,12 +32,21 @@ pub(super) fn observer(state: &State, authority: &Authority) -> ToolObserver {
             }
         }
     });
-    // Called from request handlers: they do not wait for the database.
-    ToolObserver::new(move |seen| {
+    observer
+}
+
+/// An observer, and where what it saw comes out.
+pub(super) fn reporter() -> (ToolObserver, mpsc::Receiver<SeenTools>) {
+    // Bounded: a server that changes its tools all the time must not fill our memory. What finds no
+    // place is seen again at the next look.
+    let (sender, waiting) = mpsc::channel(WAITING_MAX);
+    // Called from request handlers: they do not wait for anybody.
+    let observer = ToolObserver::new(move |seen| {
         if sender.try_send(seen).is_err() {
             tracing::error!("seen tools are not recorded yet");
         }
-    })
+    });
+    (observer, waiting)
 }
 
 async fn record(

@@ -22,8 +22,6 @@ use crate::exit::Failure;
 use crate::files;
 use crate::outside::causes;
 
-use super::state::State;
-
 /// The folder of the private keys, and where their public parts are told.
 #[derive(Debug)]
 pub(super) struct ServerKeys {
@@ -39,15 +37,16 @@ pub(super) struct ServerKeys {
 impl ServerKeys {
     pub(super) fn open(
         folder: &Path,
-        state: &State,
+        store: &Store,
+        journal: &Journal,
         authority: &Authority,
     ) -> Result<Self, Failure> {
         let folder = folder.join("server-keys");
         files::make_private_folder(&folder)?;
         Ok(Self {
             folder,
-            store: state.store.clone(),
-            journal: state.journal.clone(),
+            store: store.clone(),
+            journal: journal.clone(),
             authority: authority.clone(),
             held: HashMap::new(),
             ended: HashSet::new(),

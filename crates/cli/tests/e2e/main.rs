@@ -7,6 +7,7 @@
 mod administration;
 mod commands;
 mod dev;
+mod gateways;
 mod journey;
 mod server_keys;
 mod support;

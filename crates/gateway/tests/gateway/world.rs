@@ -135,6 +135,7 @@ impl World {
                 config: Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap()),
                 issuer: IssuerUrl::parse(ISSUER).unwrap(),
                 published: Arc::clone(&published),
+                freshness: Arc::new(attorn_gateway::Freshness::own()),
                 journal: journal.clone(),
                 payload_key: PayloadKey::new(&[4; 32]),
                 clock: Clock::new(move || clock.load(Ordering::SeqCst) * 1000),

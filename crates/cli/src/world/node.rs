@@ -1,12 +1,10 @@
-//! What survives a restart: registry, journal, search index and keys, in one private folder.
+//! What every node has: a private folder with its journal and the key of its digests.
 
 use std::path::Path;
 
 use attorn_audit::digest::PayloadKey;
 use attorn_audit::note::NoteSigner;
 use attorn_journal::{Config as JournalConfig, Journal, OpenError};
-use attorn_store::Store;
-use attorn_store::index::AuditIndex;
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -14,22 +12,20 @@ use crate::exit::Failure;
 use crate::files;
 use crate::outside::causes;
 
-/// The open state of one node.
+/// The open journal of one node.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) store: Store,
-    pub(super) index: AuditIndex,
+pub(super) struct Node {
     pub(super) journal: Journal,
     /// Turns arguments and results into digests that cannot be guessed back.
     pub(super) payload_key: PayloadKey,
 }
 
-impl State {
-    /// Opens the folder and makes what is missing.
-    pub(super) async fn open(folder: &Path, issuer: &str) -> Result<Self, Failure> {
+impl Node {
+    /// Opens the folder and makes what is missing. `name` is that of a new log.
+    pub(super) async fn open(folder: &Path, name: &str) -> Result<Self, Failure> {
         files::make_private_folder(folder)?;
         // The journal first: its lock keeps a second process away from the rest.
-        let signer = log_signer(&folder.join("journal.key"), issuer)?;
+        let signer = log_signer(&folder.join("journal.key"), name)?;
         let origin = signer.verifier().name().to_owned();
         let config = JournalConfig::new(folder.join("journal"), origin);
         let opened = tokio::task::spawn_blocking(move || Journal::open(config, signer)).await;
@@ -45,35 +41,27 @@ impl State {
             .map_err(|e| Failure::broken(format!("cannot write the journal: {e}")))?;
         let (size, cut_bytes) = (recovered.size, recovered.cut_bytes);
         tracing::info!(size, cut_bytes, interrupted, "journal open");
-        let store = Store::open(&folder.join("registry.db").display().to_string())
-            .await
-            .map_err(|e| Failure::usage(format!("cannot open the registry: {}", causes(&e))))?;
-        let index = AuditIndex::open(&folder.join("index.db"))
-            .await
-            .map_err(|e| Failure::usage(format!("cannot open the index: {}", causes(&e))))?;
         let payload_key = payload_key(&folder.join("payload.key"))?;
-        Ok(Self { store, index, journal, payload_key })
+        Ok(Self { journal, payload_key })
     }
+}
 
-    /// Writes the last checkpoint and closes the files.
-    pub(super) async fn close(self) {
-        self.journal.close().await;
-        self.store.close().await;
-    }
+/// The name of the log of a node: the deployment, what the node is, and which one.
+pub(super) fn log_name(issuer: &str, role: &str, node: &str) -> String {
+    let deployment = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
+    format!("{}/{role}/{node}", deployment.replace(['+', ' '], "-"))
 }
 
 /// The key that signs checkpoints. Its name is the log's origin and never changes, also when the
 /// issuer does: an auditor knows the log by it.
-fn log_signer(path: &Path, issuer: &str) -> Result<NoteSigner, Failure> {
+fn log_signer(path: &Path, name: &str) -> Result<NoteSigner, Failure> {
     if path.exists() {
         let text = Zeroizing::new(files::read_private(path)?);
         return NoteSigner::from_skey(text.trim_end())
             .map_err(|e| Failure::broken(format!("`{}`: {e}", path.display())));
     }
-    let deployment = issuer.split_once("://").map_or(issuer, |(_, rest)| rest);
-    let name = format!("{}/node/1", deployment.replace(['+', ' '], "-"));
     let seed = Zeroizing::new(clock::random::<32>());
-    let signer = NoteSigner::from_seed(&name, &seed).map_err(|e| Failure::usage(e.to_string()))?;
+    let signer = NoteSigner::from_seed(name, &seed).map_err(|e| Failure::usage(e.to_string()))?;
     files::write_private(path, Zeroizing::new(signer.to_skey()).as_bytes())?;
     Ok(signer)
 }

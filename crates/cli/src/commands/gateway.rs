@@ -1,0 +1,67 @@
+//! `attorn gateway`: gateways in processes of their own.
+
+use std::path::PathBuf;
+
+use attorn_authority::SERVER_NAME;
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::admin::{Admin, Operation};
+use crate::args::Change;
+use crate::commands::Context;
+use crate::commands::agent::show_code;
+use crate::exit::{Exit, Failure};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Register a gateway and get its one-time code (10 minutes, single use)
+    #[command(after_help = REGISTER_EXAMPLES)]
+    Register {
+        /// Short name, `[a-z0-9][a-z0-9-]*`
+        name: String,
+        /// Who answers for it
+        #[arg(long)]
+        owner: String,
+        /// Write the one-time code to this file (0600) instead of showing it
+        #[arg(long, value_name = "FILE")]
+        code_file: Option<PathBuf>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// List gateways: which registry each has in force, and how long that took
+    #[command(after_help = "Example:\n  attorn gateway list")]
+    List,
+}
+
+const REGISTER_EXAMPLES: &str = "\
+Examples:
+  attorn gateway register gw-1 --owner platform --code-file code.txt
+Then, where the gateway runs:
+  attorn enroll --url https://authority.example.com --code @code.txt --profile gw-profile
+  attorn serve --config gateway.toml        with [gateway], [follow] profile = \"gw-profile\"";
+
+pub(crate) async fn run(context: &Context, command: GatewayCommand) -> Result<Exit, Failure> {
+    let admin = Admin::open(context).await?;
+    match command {
+        GatewayCommand::Register { name, owner, code_file, change } => {
+            let body = json!({ "name": name, "owner": owner, "kind": "gateway" });
+            let answer = admin.send_change(Operation::AgentRegister, &[], body, change).await?;
+            let scopes = [Operation::RegistryFollow, Operation::ServerSeen].map(Operation::scope);
+            let grant = json!({
+                "agent": name,
+                "server": SERVER_NAME,
+                "patterns": scopes.map(|scope| scope.to_string()),
+                "reason": "what a gateway needs",
+            });
+            admin.send_change(Operation::GrantCreate, &[], grant, change).await?;
+            show_code(&admin, answer, code_file)
+        }
+        GatewayCommand::List => {
+            admin.list(Operation::GatewayList, &[], &[], &GATEWAY_COLUMNS).await
+        }
+    }
+}
+
+/// What a table of gateways shows.
+pub(crate) const GATEWAY_COLUMNS: [&str; 5] =
+    ["name", "serves", "version", "took_ms", "heard_ms_ago"];

@@ -1,0 +1,201 @@
+//! Following the registry of an authority that runs elsewhere.
+//!
+//! One question after the other, each from the version in force; see `authority/admin/gateways.rs`
+//! for the other side. Each question acknowledges what is in force here. What is not verified by
+//! the issuer's keys, for us and for this very question, changes nothing. Cut off, nothing is done
+//! here: the gateway refuses by itself once [`Freshness`] has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attorn_connect::World;
+use attorn_gateway::{Freshness, SeenTools};
+use attorn_net::Shutdown;
+use attorn_oauth::access_token::{Expected, IssuerKeys};
+use attorn_oauth::jwks::{self, JWKS_LIMITS};
+use attorn_oauth::registry_message::{self, RegistryChange, RegistryMessageRefusal};
+use attorn_registry::{Published, Snapshot};
+use attorn_store::{InForce, Mark};
+use bytes::Bytes;
+use http::Request;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::admin::{Admin, Operation};
+use crate::args::Change;
+use crate::clock;
+use crate::exit::Failure;
+use crate::json::text;
+use crate::output::{Format, Output};
+use crate::outside::{causes, connect_world};
+use crate::profile::{Profile, Who};
+
+/// A gateway's view of its authority.
+pub(super) struct Follower {
+    profile: Profile,
+    pub(super) published: Arc<Published>,
+    pub(super) freshness: Arc<Freshness>,
+    mark: Mark,
+    keys: IssuerKeys,
+}
+
+impl Follower {
+    /// `mark` outlives the process: an authority that knows less than we did is not followed.
+    pub(super) fn new(
+        profile: Profile,
+        published: Arc<Published>,
+        freshness: Arc<Freshness>,
+        mark: Mark,
+    ) -> Self {
+        Self { profile, published, freshness, mark, keys: IssuerKeys::default() }
+    }
+
+    /// Follows until the shutdown. What goes wrong is tried again.
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        let mut admin = None;
+        loop {
+            let asked = tokio::select! {
+                () = shutdown.started() => return,
+                asked = self.ask(&mut admin) => asked,
+            };
+            if let Err(failure) = asked {
+                tracing::error!(error = failure.what, "the registry cannot be followed");
+                admin = None;
+                tokio::select! {
+                    () = shutdown.started() => return,
+                    () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => {}
+                }
+            }
+        }
+    }
+
+    /// One question and its answer.
+    async fn ask(&mut self, admin: &mut Option<Admin>) -> Result<(), Failure> {
+        let admin = match admin {
+            Some(admin) => admin,
+            None => admin.insert(open(&self.profile).await?),
+        };
+        let (nonce, asked_at) = (attorn_jose::base64url(&clock::random::<16>()), Instant::now());
+        let after = self.published.load().version;
+        let query = [("after", Some(after.to_string())), ("nonce", Some(nonce.clone()))];
+        let answer = admin.read(Operation::RegistryFollow, &[], &query).await?;
+        let message = text(&answer, "message").unwrap_or_default();
+        let change = match self.verified(message, &nonce) {
+            Err(RegistryMessageRefusal::KeyUnknown) => {
+                self.keys = issuer_keys(&self.profile).await?;
+                self.verified(message, &nonce)
+            }
+            verified => verified,
+        };
+        let change = change.map_err(|refusal| Failure::broken(refusal.to_string()))?;
+        self.take(change)?;
+        self.freshness.note_heard(asked_at);
+        Ok(())
+    }
+
+    fn verified(
+        &self,
+        message: &str,
+        nonce: &str,
+    ) -> Result<RegistryChange, RegistryMessageRefusal> {
+        let identity = &self.profile.identity;
+        let expected =
+            Expected { issuer: &identity.issuer, audience: &identity.client_id, keys: &self.keys };
+        registry_message::verify(message, &expected, nonce).map(|message| message.change)
+    }
+
+    fn take(&self, change: RegistryChange) -> Result<(), Failure> {
+        let now = self.published.load();
+        let next = match change {
+            RegistryChange::Unchanged(version) if version == now.version => return Ok(()),
+            RegistryChange::Unchanged(_) => {
+                return Err(Failure::broken("the authority answers another question"));
+            }
+            RegistryChange::Delta(delta) => {
+                now.apply(*delta).map_err(|refusal| Failure::broken(refusal.to_string()))?
+            }
+            RegistryChange::Whole(parts) => Snapshot::new(*parts),
+        };
+        let (before, in_force) =
+            (self.mark.at(), InForce { version: next.version, epoch: next.epoch });
+        if in_force.version < before.version || in_force.epoch < before.epoch {
+            return Err(Failure::broken(
+                "the authority's registry is older than what was in force here",
+            )
+            .next("attorn key rotate --emergency"));
+        }
+        self.published.publish(next);
+        self.mark.raise(in_force).map_err(|e| Failure::broken(causes(&e)))
+    }
+}
+
+async fn open(profile: &Profile) -> Result<Admin, Failure> {
+    Admin::with_profile(profile.clone(), Output::new(Format::Ndjson)).await
+}
+
+/// The issuer's keys as it shows them now, from the place that its tokens are verified with too.
+async fn issuer_keys(profile: &Profile) -> Result<IssuerKeys, Failure> {
+    let World { client, .. } = connect_world(profile.identity.roots.as_deref())?;
+    let request = Request::get(format!("{}/jwks", profile.identity.issuer)).body(Bytes::new());
+    let request = request.map_err(|e| Failure::usage(causes(&e)))?;
+    let response = client.send(request).await.map_err(|e| Failure::unreachable(causes(&e)))?;
+    let body = response.into_body().bytes(JWKS_LIMITS.bytes_max).await;
+    let body = body.map_err(|e| Failure::unreachable(causes(&e)))?;
+    jwks::parse(&body).map_err(|e| Failure::broken(causes(&e)))
+}
+
+/// Tells the authority of tools, one listing after the other. What is lost is seen again at the
+/// next look.
+pub(super) async fn report(
+    profile: Profile,
+    mut seen: mpsc::Receiver<SeenTools>,
+    shutdown: Shutdown,
+) {
+    let mut admin = None;
+    loop {
+        let seen = tokio::select! {
+            () = shutdown.started() => return,
+            seen = seen.recv() => seen,
+        };
+        let Some(seen) = seen else { return };
+        if let Err(failure) = tell(&mut admin, &profile, &seen).await {
+            tracing::error!(error = failure.what, "seen tools are not told");
+            admin = None;
+        }
+    }
+}
+
+async fn tell(
+    admin: &mut Option<Admin>,
+    profile: &Profile,
+    seen: &SeenTools,
+) -> Result<(), Failure> {
+    let admin = match admin {
+        Some(admin) => admin,
+        None => admin.insert(open(profile).await?),
+    };
+    let tools = seen.tools.iter().map(|tool| {
+        json!({
+            "name": tool.name,
+            "definition": tool.definition,
+            "proposed_class": tool.proposed_class.as_str(),
+        })
+    });
+    let body = json!({ "tools": tools.collect::<Vec<_>>() });
+    let (place, change) = ([seen.server.as_str()], Change { dry_run: false });
+    admin.send_change(Operation::ServerSeen, &place, body, change).await.map(drop)
+}
+
+/// The identity of this gateway, enrolled with `attorn enroll`.
+pub(super) fn load_profile(folder: &std::path::Path) -> Result<Profile, Failure> {
+    Profile::load(folder, Who::Gateway)
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("issuer", &self.profile.identity.issuer).finish_non_exhaustive()
+    }
+}
+
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);

@@ -1,0 +1,170 @@
+//! The registry as an authority tells it to its gateways: signed, for one gateway, for one question.
+//!
+//! A JWT of its own type (RFC 8725 section 3.11) under the issuer's key. The nonce of the question
+//! stands in the answer, so an old answer fits no new question. What is not checked here: that the
+//! version leads on from the one in force, which [`Snapshot::apply`] does, and the clock, since the
+//! nonce says more about freshness than two clocks can.
+//!
+//! [`Snapshot::apply`]: attorn_registry::Snapshot::apply
+
+use attorn_jose::{Compact, NewHeader, SignError, SigningKey};
+use attorn_json::Limits;
+use attorn_registry::{SnapshotDelta, SnapshotParts};
+use serde::{Deserialize, Serialize};
+
+use crate::access_token::Expected;
+
+/// Compared verbatim: we issue this spelling only.
+const TYPE: &str = "attorn-registry+jwt";
+/// A whole registry of a large installation fits; nothing endless does.
+pub const REGISTRY_MESSAGE_LIMITS: Limits = Limits { bytes_max: 512 << 20, depth_max: 64 };
+
+/// The claims.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryMessage {
+    /// The gateway it is for, by its `client_id`.
+    pub aud: String,
+    /// What to do with the registry in force.
+    pub change: RegistryChange,
+    /// When it was made, in seconds since 1970; for the log.
+    pub iat: u64,
+    /// The issuer, verbatim.
+    pub iss: String,
+    /// The nonce of the question.
+    pub nonce: String,
+}
+
+/// What changed since the version the gateway asked from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RegistryChange {
+    /// These records.
+    Delta(Box<SnapshotDelta>),
+    /// Nothing: the version asked from is in force.
+    Unchanged(u64),
+    /// Too much to tell apart: the whole registry.
+    Whole(Box<SnapshotParts>),
+}
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryMessageRefusal {
+    /// For another gateway, or from another issuer.
+    #[error("the message is for another gateway or from another issuer")]
+    Addressee,
+    /// A claim is missing or has the wrong type.
+    #[error("a claim of the message is missing or has the wrong type")]
+    Claims,
+    /// The key is unknown: fetch the issuer's keys, and try again.
+    #[error("the key of the message is unknown")]
+    KeyUnknown,
+    /// Not a compact JWS of this type.
+    #[error("the message is malformed")]
+    Malformed,
+    /// It answers another question.
+    #[error("the message answers another question")]
+    Nonce,
+    /// The signature does not hold.
+    #[error("the signature of the message does not verify")]
+    Signature,
+}
+
+/// Signs a message under the issuer's key.
+///
+/// # Errors
+/// [`SignError`] if the library fails.
+pub fn issue(message: &RegistryMessage, kid: &str, key: &SigningKey) -> Result<String, SignError> {
+    let claims = serde_json::to_vec(message).map_err(|_| SignError)?;
+    attorn_jose::sign(&NewHeader { typ: TYPE, kid: Some(kid), jwk: false }, &claims, key)
+}
+
+/// Verifies a message: RFC 8725 sections 3.8, 3.9 and 3.11, and the nonce.
+///
+/// # Errors
+/// [`RegistryMessageRefusal`], the first that applies.
+pub fn verify(
+    text: &str,
+    expected: &Expected<'_>,
+    nonce: &str,
+) -> Result<RegistryMessage, RegistryMessageRefusal> {
+    let jws = Compact::parse(text, &REGISTRY_MESSAGE_LIMITS)
+        .map_err(|_| RegistryMessageRefusal::Malformed)?;
+    let header = jws.header();
+    if header.typ.as_deref() != Some(TYPE) || header.jwk.is_some() || header.has_key_reference {
+        return Err(RegistryMessageRefusal::Malformed);
+    }
+    let kid = header.kid.as_deref().ok_or(RegistryMessageRefusal::KeyUnknown)?;
+    let key = expected.keys.find(kid).ok_or(RegistryMessageRefusal::KeyUnknown)?;
+    let verified = jws.verify(key).map_err(|_| RegistryMessageRefusal::Signature)?;
+    let document = verified
+        .claims(&REGISTRY_MESSAGE_LIMITS)
+        .map_err(|_| RegistryMessageRefusal::Claims)?;
+    let message: RegistryMessage =
+        document.to().map_err(|_| RegistryMessageRefusal::Claims)?;
+    if message.iss != expected.issuer || message.aud != expected.audience {
+        return Err(RegistryMessageRefusal::Addressee);
+    }
+    if message.nonce != nonce {
+        return Err(RegistryMessageRefusal::Nonce);
+    }
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use attorn_jose::Algorithm;
+
+    use super::*;
+    use crate::access_token::IssuerKeys;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(Algorithm::EdDsa, &[seed; 32]).unwrap()
+    }
+
+    fn message() -> RegistryMessage {
+        RegistryMessage {
+            aud: "agt_gateway".to_owned(),
+            change: RegistryChange::Unchanged(7),
+            iat: 100,
+            iss: "https://id.example".to_owned(),
+            nonce: "n1".to_owned(),
+        }
+    }
+
+    fn verified(text: &str, nonce: &str) -> Result<RegistryMessage, RegistryMessageRefusal> {
+        let keys = IssuerKeys::new([("k1".to_owned(), key(1).public().clone())]).unwrap();
+        let expected =
+            Expected { issuer: "https://id.example", audience: "agt_gateway", keys: &keys };
+        verify(text, &expected, nonce)
+    }
+
+    #[test]
+    fn an_answer_to_the_question_is_taken() {
+        let text = issue(&message(), "k1", &key(1)).unwrap();
+        let taken = verified(&text, "n1").unwrap();
+        assert!(matches!(taken.change, RegistryChange::Unchanged(7)));
+    }
+
+    #[test]
+    fn everything_else_is_not() {
+        let check = |text: &str, nonce, expected| {
+            assert_eq!(verified(text, nonce).err(), Some(expected));
+        };
+        let good = issue(&message(), "k1", &key(1)).unwrap();
+        check(&good, "n2", RegistryMessageRefusal::Nonce);
+        check(&issue(&message(), "k2", &key(1)).unwrap(), "n1", RegistryMessageRefusal::KeyUnknown);
+        check(&issue(&message(), "k1", &key(2)).unwrap(), "n1", RegistryMessageRefusal::Signature);
+        let other = RegistryMessage { aud: "agt_other".to_owned(), ..message() };
+        check(&issue(&other, "k1", &key(1)).unwrap(), "n1", RegistryMessageRefusal::Addressee);
+        let other = RegistryMessage { iss: "https://id.example/".to_owned(), ..message() };
+        check(&issue(&other, "k1", &key(1)).unwrap(), "n1", RegistryMessageRefusal::Addressee);
+        let header = NewHeader { typ: "at+jwt", kid: Some("k1"), jwk: false };
+        let claims = serde_json::to_vec(&message()).unwrap();
+        let token = attorn_jose::sign(&header, &claims, &key(1)).unwrap();
+        check(&token, "n1", RegistryMessageRefusal::Malformed);
+        let header = NewHeader { typ: TYPE, ..header };
+        let more = attorn_jose::sign(&header, br#"{"aud":"agt_gateway"}"#, &key(1)).unwrap();
+        check(&more, "n1", RegistryMessageRefusal::Claims);
+    }
+}

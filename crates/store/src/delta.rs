@@ -1,0 +1,204 @@
+//! What changed after one version: the rows of `changes` name the records, which are read whole.
+
+use std::collections::BTreeSet;
+
+use attorn_registry::{RevokedToken, SnapshotDelta};
+use sqlx::SqliteConnection;
+
+use crate::Store;
+use crate::agents::agent_by_id;
+use crate::change::ChangeKind;
+use crate::column::Columns;
+use crate::failure::StoreError;
+use crate::grants::grant_by_id;
+use crate::issuer_keys::all_issuer_keys;
+use crate::locks::lock_by_id;
+use crate::owners::owner_by_id;
+use crate::policies::policy_in_force;
+use crate::revocations::revoked_token;
+use crate::servers::server_by_id;
+
+const COLUMNS: Columns = Columns("changes");
+
+/// More changes than this are read as a whole snapshot.
+pub const DELTA_CHANGES_MAX: u64 = 1000;
+
+impl Store {
+    /// The records that changed after a version, as they are now. `None` when that cannot be told
+    /// from the history, or a whole snapshot costs less: then load one.
+    ///
+    /// # Errors
+    /// The database fails, or one record cannot be read: half a change is never published.
+    pub async fn load_delta(
+        &self,
+        after: u64,
+        now_ms: u64,
+    ) -> Result<Option<SnapshotDelta>, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        // Read first, as for a whole snapshot.
+        let (version, epoch): (i64, i64) =
+            sqlx::query_as("SELECT version, epoch FROM registry WHERE id = 1")
+                .fetch_one(&mut *transaction)
+                .await?;
+        let version = COLUMNS.count(version)?;
+        if version < after || version - after > DELTA_CHANGES_MAX {
+            return Ok(None);
+        }
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT kind, subject FROM changes WHERE version > $1 AND version <= $2
+             ORDER BY version",
+        )
+        .bind(COLUMNS.number(after)?)
+        .bind(COLUMNS.number(version)?)
+        .fetch_all(&mut *transaction)
+        .await?;
+        // A version without its row: somebody wrote past us, or the history was cut.
+        if u64::try_from(rows.len()).ok() != Some(version - after) {
+            return Ok(None);
+        }
+        let mut delta = SnapshotDelta {
+            after,
+            version,
+            made_ms: now_ms,
+            epoch: COLUMNS.count(epoch)?,
+            ..SnapshotDelta::default()
+        };
+        for (kind, subject) in rows.into_iter().collect::<BTreeSet<_>>() {
+            let kind = ChangeKind::ALL.into_iter().find(|known| known.as_str() == kind);
+            // Of a newer version of this program.
+            let Some(kind) = kind else { return Ok(None) };
+            add(&mut transaction, &mut delta, kind, &subject).await?;
+        }
+        transaction.rollback().await?;
+        Ok(Some(delta))
+    }
+}
+
+/// Reads what one kind of change is about. A record that was read before is read again: the rows
+/// of one delta are few.
+async fn add(
+    connection: &mut SqliteConnection,
+    delta: &mut SnapshotDelta,
+    kind: ChangeKind,
+    subject: &str,
+) -> Result<(), StoreError> {
+    match kind {
+        ChangeKind::AgentKeys
+        | ChangeKind::AgentOwner
+        | ChangeKind::AgentRegistered
+        | ChangeKind::AgentState
+        | ChangeKind::EnrolmentRedeemed => {
+            delta.agents.push(agent_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::GrantCreated | ChangeKind::GrantRevoked => {
+            delta.grants.push(grant_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::IssuerKeyAdded | ChangeKind::IssuerKeyState => {
+            delta.issuer_keys = Some(all_issuer_keys(connection).await?);
+        }
+        ChangeKind::LockCreated | ChangeKind::LockLifted => {
+            delta.locks.push(lock_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::OwnerCreated | ChangeKind::OwnerState => {
+            delta.owners.push(owner_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::PolicyApplied => delta.policy = Some(policy_in_force(connection).await?),
+        ChangeKind::ServerKeys
+        | ChangeKind::ServerOwner
+        | ChangeKind::ServerRegistered
+        | ChangeKind::ServerState
+        | ChangeKind::ToolApproved
+        | ChangeKind::ToolSeen => {
+            delta.servers.push(server_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::TokenRevoked => {
+            // One that has ended meanwhile is forgotten, and needs no revocation.
+            let expires_s = revoked_token(connection, subject).await?;
+            let token = |expires_s| RevokedToken { jti: subject.to_owned(), expires_s };
+            delta.revoked.extend(expires_s.map(token));
+        }
+        // The epoch is in every delta; codes are in none.
+        ChangeKind::EnrolmentCreated | ChangeKind::EpochRaised => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use attorn_registry::{LifeCycle, Lock, LockId, LockTarget, Snapshot, SnapshotParts};
+
+    use crate::{InForce, SeenTool};
+    use crate::fixtures::{World, act, id, key};
+
+    fn parts(snapshot: &Snapshot) -> SnapshotParts {
+        let mut parts = SnapshotParts::from(snapshot);
+        parts.agents.sort_by(|one, other| one.id.cmp(&other.id));
+        parts.grants.sort_by(|one, other| one.id.cmp(&other.id));
+        parts.owners.sort_by(|one, other| one.id.cmp(&other.id));
+        parts.revoked.sort_by(|one, other| one.jti.cmp(&other.jti));
+        parts
+    }
+
+    /// Every kind of change, one after the other: a delta leads to what is read whole.
+    #[tokio::test]
+    async fn deltas_lead_where_a_whole_snapshot_does() {
+        let world = World::new().await;
+        let store = &world.store;
+        let mut snapshot = store.load_snapshot(1000).await.unwrap();
+        let mut step = async || {
+            let delta = store.load_delta(snapshot.version, 1000).await.unwrap().unwrap();
+            snapshot = snapshot.apply(delta).unwrap();
+            let whole = store.load_snapshot(1000).await.unwrap();
+            assert_eq!(parts(&snapshot), parts(&whole));
+        };
+        store.create_enrolment(&act(1), &world.agent, [1; 32]).await.unwrap();
+        step().await;
+        store.redeem_enrolment(&act(1), &[1; 32], (key(1), "{}")).await.unwrap();
+        step().await;
+        let tool = SeenTool {
+            name: "get".into(),
+            definition: "{}".into(),
+            digest: [1; 32],
+            proposed_class: attorn_registry::Class::Read,
+        };
+        store.record_seen_tools(&act(1), &world.server, &[tool]).await.unwrap();
+        step().await;
+        store.create_grant(&act(1), &world.new_grant()).await.unwrap();
+        let lock = Lock {
+            id: LockId::from_random(&id(9)),
+            target: LockTarget::Agent { agent: world.agent.clone() },
+            reason: "test".into(),
+            by: String::new(),
+            created_s: 0,
+            expires_s: 100,
+            lifted_s: None,
+        };
+        store.create_lock(&act(1), &lock).await.unwrap();
+        step().await;
+        store.lift_lock(&act(2), &lock.id).await.unwrap();
+        store.revoke_grant(&act(2), &world.new_grant().id).await.unwrap();
+        store.revoke_token(&act(2), "t1", 100).await.unwrap();
+        step().await;
+        store.raise_epoch(&act(2), InForce::default()).await.unwrap();
+        store.apply_policy(&act(2), "permit (principal, action, resource);", "x").await.unwrap();
+        store.set_owner_state(&act(2), &world.owner.id, LifeCycle::Suspended).await.unwrap();
+        store.set_server_state(&act(2), &world.server, LifeCycle::Suspended).await.unwrap();
+        step().await;
+        // Nothing new is a delta too.
+        step().await;
+    }
+
+    #[tokio::test]
+    async fn a_history_with_a_hole_gives_no_delta() {
+        let world = World::new().await;
+        let store = &world.store;
+        let after = store.version().await.unwrap();
+        store.raise_epoch(&act(1), InForce::default()).await.unwrap();
+        store.raise_epoch(&act(2), InForce::default()).await.unwrap();
+        assert!(store.load_delta(after, 1).await.unwrap().is_some());
+        assert!(store.load_delta(after + 9, 1).await.unwrap().is_none());
+        let cut = sqlx::query("DELETE FROM changes WHERE version = $1");
+        cut.bind(i64::try_from(after).unwrap() + 1).execute(&store.pool).await.unwrap();
+        assert!(store.load_delta(after, 1).await.unwrap().is_none());
+    }
+}
