@@ -257,7 +257,8 @@ fn access<'a>(operator: &str, operand: &'a Value) -> Option<(Left<'a>, &'a str)>
 }
 
 fn entity_type_problem(name: &str) -> Option<Problem> {
-    let known = ["Action", "Agent", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
+    let known =
+        ["Action", "Agent", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
     (!known.contains(&name)).then(|| Problem::EntityTypeUnknown { name: name.to_owned() })
 }
 

@@ -57,7 +57,8 @@ pub(crate) struct Vocabulary {
     types: HashMap<&'static str, EntityTypeName>,
 }
 
-const TYPES: [&str; 8] = ["Action", "Agent", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
+const TYPES: [&str; 8] =
+    ["Action", "Agent", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
 
 impl Vocabulary {
     pub(crate) fn new() -> Self {
