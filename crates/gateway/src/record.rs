@@ -113,12 +113,6 @@ impl Recorder {
         self.write(entry, Durability::Written).await;
     }
 
-    /// Records a fact that no caller caused.
-    pub(crate) async fn fact(&self, mut entry: Entry) {
-        entry.time_ms = self.0.clock.now_ms();
-        self.write(entry, Durability::Written).await;
-    }
-
     async fn write(&self, entry: Entry, durability: Durability) {
         let (kind, id) = (entry.kind, entry.decision_id.clone());
         if let Err(error) = self.0.journal.append(entry.to_canonical(), durability).await {
@@ -193,10 +187,10 @@ impl Open {
             entry.result_bytes = Some(bytes);
         }
         entry.duration_us = u64::try_from(self.started.elapsed().as_micros()).ok();
-        let recorder = self.recorder.clone();
-        // Without a runtime the process is going down, and the missing outcome is the finding.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            drop(runtime.spawn(async move { recorder.fact(*entry).await }));
+        entry.time_ms = self.recorder.0.clock.now_ms();
+        if let Err(error) = self.recorder.0.journal.append_unawaited(entry.to_canonical()) {
+            let id = entry.decision_id.as_deref();
+            tracing::error!(decision_id = id, %error, "an outcome could not be recorded");
         }
     }
 }

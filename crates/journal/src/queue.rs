@@ -16,13 +16,33 @@ pub(crate) struct Request {
     pub(crate) entry: Vec<u8>,
     pub(crate) durability: Durability,
     pub(crate) urgency: Urgency,
-    pub(crate) done: oneshot::Sender<Result<u64, JournalUnavailable>>,
+    pub(crate) done: Done,
+}
+
+/// Who is told what became of an entry.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// Nobody: it tells what has happened already. A failure goes to the log of the process.
+    Untold,
+    Told(oneshot::Sender<Result<u64, JournalUnavailable>>),
+}
+
+impl Done {
+    pub(crate) fn tell(self, result: Result<u64, JournalUnavailable>) {
+        match (self, result) {
+            // Nobody waits any more if the caller gave up: then there is nobody to tell.
+            (Self::Told(sender), result) => drop(sender.send(result)),
+            (Self::Untold, Ok(_)) => {}
+            (Self::Untold, Err(reason)) => {
+                tracing::error!(%reason, "an entry that nobody waits for could not be recorded");
+            }
+        }
+    }
 }
 
 impl Request {
     pub(crate) fn refuse(self, reason: JournalUnavailable) {
-        // Nobody waits any more if the caller gave up: then there is nobody to tell.
-        let _ = self.done.send(Err(reason));
+        self.done.tell(Err(reason));
     }
 }
 

@@ -6,20 +6,20 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::JournalUnavailable;
 use crate::disk::Segment;
 use crate::integrator::Bell;
 use crate::mark::Mark;
+use crate::queue::Done;
 use crate::shared::Shared;
 
 /// An entry whose caller waits for the fsync.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) index: u64,
-    pub(crate) done: oneshot::Sender<Result<u64, JournalUnavailable>>,
+    pub(crate) done: Done,
 }
 
 /// Where the writer leaves work for the syncer.
@@ -119,7 +119,7 @@ pub(crate) fn run(shared: &Shared, mark: &Mark, bell: &Bell) {
                 shared.size.send_replace(written);
                 for Waiting { index, done } in waiting {
                     // The entry stays even if nobody waits for it any more.
-                    let _ = done.send(Ok(index));
+                    done.tell(Ok(index));
                 }
             }
             Err(error) => {
@@ -127,7 +127,7 @@ pub(crate) fn run(shared: &Shared, mark: &Mark, bell: &Bell) {
                     shared.fail("fsync of a segment", &error);
                 }
                 for Waiting { done, .. } in waiting {
-                    let _ = done.send(Err(JournalUnavailable::Failed));
+                    done.tell(Err(JournalUnavailable::Failed));
                 }
             }
         }

@@ -105,7 +105,7 @@ impl Writer {
         self.shared.desk.wrote(self.next, &mut self.waiting, delay);
         for (index, done) in written {
             // The entry stays even if nobody waits for it any more.
-            let _ = done.send(Ok(index));
+            done.tell(Ok(index));
         }
     }
 
