@@ -20,7 +20,7 @@ use crate::folder::Folder;
 use crate::integrator::{Bell, Integrator, sign};
 use crate::mark::Mark;
 use crate::prove::Prover;
-use crate::queue::{Request, Urgency};
+use crate::queue::{Done, Request, Urgency};
 use crate::recover::{Found, recover};
 use crate::shared::{CHECKPOINT_FILE, LOCK_FILE, MARK_FILE, Shared, Start, WAL_DIR};
 use crate::syncer::{self, SyncDesk};
@@ -133,6 +133,16 @@ impl Journal {
         self.request(entry, durability, Urgency::Ordinary).await
     }
 
+    /// Adds an entry that tells what has happened already, and does not wait for it. Written within
+    /// the process's next moment, on the disk as [`Durability::Written`] entries are.
+    ///
+    /// # Errors
+    /// The journal takes nothing. What goes wrong later is in the log of the process.
+    pub fn append_unawaited(&self, entry: Vec<u8>) -> Result<(), JournalUnavailable> {
+        let (durability, urgency) = (Durability::Written, Urgency::Ordinary);
+        self.push(Request { entry, durability, urgency, done: Done::Untold })
+    }
+
     /// Adds an entry that takes rights away (a lock or a revocation), always with an fsync. It may
     /// use the places in the queue and the space on the disk that are kept free for it.
     ///
@@ -209,6 +219,28 @@ impl Journal {
         blocking(move || read(&shared, range)).await
     }
 
+    /// Entries at these places, each with its place, in the order of the log; those beyond
+    /// [`Journal::size`] are left out.
+    ///
+    /// # Errors
+    /// Fails if a tile cannot be read.
+    pub async fn read_at(&self, mut places: Vec<u64>) -> Result<Vec<(u64, Bytes)>, ReadError> {
+        let shared = Arc::clone(&self.core.shared);
+        places.sort_unstable();
+        places.dedup();
+        blocking(move || {
+            let (width, mut found) = (u64::from(TILE_WIDTH), Vec::with_capacity(places.len()));
+            // Places in one tile are read together.
+            for near in places.chunk_by(|one, other| one / width == other / width) {
+                let (Some(first), Some(last)) = (near.first(), near.last()) else { continue };
+                let entries = (*first..).zip(read(&shared, *first..*last + 1)?);
+                found.extend(entries.filter(|(place, _)| near.binary_search(place).is_ok()));
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// An export bundle of these entries; waits for a checkpoint that covers them.
     ///
     /// # Errors
@@ -254,20 +286,24 @@ impl Journal {
         durability: Durability,
         urgency: Urgency,
     ) -> Result<u64, JournalUnavailable> {
-        if entry.len() > ENTRY_BYTES_MAX {
-            return Err(JournalUnavailable::EntryTooLong);
-        }
-        let shared = &self.core.shared;
         let (done, acknowledged) = oneshot::channel();
-        shared.queue.push(Request { entry, durability, urgency, done }, shared.tail.bytes())?;
+        self.push(Request { entry, durability, urgency, done: Done::Told(done) })?;
         // A disk that hangs must not hold up the caller for ever.
-        let time = Duration::from_millis(shared.config.append_timeout_ms);
+        let time = Duration::from_millis(self.core.shared.config.append_timeout_ms);
         match tokio::time::timeout(time, acknowledged).await {
             Ok(Ok(result)) => result,
             // The thread that should have answered is gone.
             Ok(Err(_)) => Err(JournalUnavailable::Failed),
             Err(_) => Err(JournalUnavailable::TimedOut),
         }
+    }
+
+    fn push(&self, request: Request) -> Result<(), JournalUnavailable> {
+        if request.entry.len() > ENTRY_BYTES_MAX {
+            return Err(JournalUnavailable::EntryTooLong);
+        }
+        let shared = &self.core.shared;
+        shared.queue.push(request, shared.tail.bytes())
     }
 
     /// Waits for a checkpoint over at least `size` entries.

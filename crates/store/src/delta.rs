@@ -127,8 +127,8 @@ async fn add(
 mod tests {
     use attorn_registry::{LifeCycle, Lock, LockId, LockTarget, Snapshot, SnapshotParts};
 
-    use crate::{InForce, SeenTool};
     use crate::fixtures::{World, act, id, key};
+    use crate::{InForce, SeenTool};
 
     fn parts(snapshot: &Snapshot) -> SnapshotParts {
         let mut parts = SnapshotParts::from(snapshot);

@@ -1,22 +1,25 @@
-//! The search index over the log, in its own file.
+//! The search index over the log, in its own file: which places of the log to look at.
 //!
 //! It answers questions and proves nothing: the log is the record, and the index can be thrown
 //! away and made again from it. Losing its last entries in a crash is therefore fine, because
 //! indexing goes on at [`AuditIndex::next_index`].
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use attorn_audit::Entry;
+use serde::Deserialize;
 use sqlx::sqlite::SqliteSynchronous;
-use sqlx::{QueryBuilder, Sqlite, SqlitePool};
+use sqlx::{QueryBuilder, SqlitePool};
 
 use crate::column::Columns;
 use crate::database::{in_memory, open};
 use crate::failure::Failure;
 
 const COLUMNS: Columns = Columns("entries");
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "index", include_str!("../migrations/index/0001_index.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "index", include_str!("../migrations/index/0001_index.sql")),
+    (2, "places", include_str!("../migrations/index/0002_places.sql")),
+];
 
 /// Most entries one search returns.
 pub const HITS_MAX: u32 = 1000;
@@ -58,15 +61,6 @@ pub struct Filter {
     pub limit: Option<u32>,
 }
 
-/// One entry that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
-    /// Its place in the log.
-    pub index: u64,
-    /// What it says.
-    pub entry: Entry,
-}
-
 impl AuditIndex {
     /// Opens the index at a path, and makes it if it is not there.
     ///
@@ -89,29 +83,23 @@ impl AuditIndex {
     ///
     /// # Errors
     /// The database fails, or bytes are no entry; then none of the batch is added.
-    pub async fn insert(&self, entries: &[(u64, &[u8])]) -> Result<(), Failure> {
+    pub async fn insert<'e>(&self, entries: &[(u64, &'e [u8])]) -> Result<(), Failure> {
         let mut transaction = self.pool.begin().await?;
         for rows in entries.chunks(ROWS_PER_STATEMENT) {
-            let rows = rows.iter().map(|(index, bytes)| Row::parse(*index, bytes));
+            let row = |(index, bytes): &(u64, &'e [u8])| -> Result<(i64, Row<'e>), Failure> {
+                Ok((COLUMNS.number(*index)?, Row::parse(bytes)?))
+            };
+            let rows = rows.iter().map(row);
             let rows = rows.collect::<Result<Vec<_>, _>>()?;
             let mut query = QueryBuilder::new(
                 "INSERT INTO entries (log_index, time_ms, kind, agent, server, tool, decision, \
-                 decision_id, reason, trace_id, token_jti, entry) ",
+                 decision_id, reason, trace_id, token_jti) ",
             );
-            query.push_values(rows, |mut values, Row { log_index, time_ms, entry, text }| {
-                values
-                    .push_bind(log_index)
-                    .push_bind(time_ms)
-                    .push_bind(entry.kind.as_str())
-                    .push_bind(entry.agent)
-                    .push_bind(entry.server)
-                    .push_bind(entry.tool)
-                    .push_bind(entry.decision.map(attorn_audit::Decision::as_str))
-                    .push_bind(entry.decision_id)
-                    .push_bind(entry.reason)
-                    .push_bind(entry.trace_id)
-                    .push_bind(entry.token_jti)
-                    .push_bind(text);
+            query.push_values(rows, |mut values, (log_index, row)| {
+                values.push_bind(log_index).push_bind(row.time_ms).push_bind(row.kind);
+                values.push_bind(row.agent).push_bind(row.server).push_bind(row.tool);
+                values.push_bind(row.decision).push_bind(row.decision_id).push_bind(row.reason);
+                values.push_bind(row.trace_id).push_bind(row.token_jti);
             });
             query.push(" ON CONFLICT (log_index) DO NOTHING");
             query.build().execute(&mut *transaction).await?;
@@ -131,12 +119,12 @@ impl AuditIndex {
         COLUMNS.count(next)
     }
 
-    /// Finds entries, newest first.
+    /// Finds the places of entries, newest first.
     ///
     /// # Errors
-    /// The database fails, or an entry in it cannot be read.
-    pub async fn search(&self, filter: &Filter) -> Result<Vec<Hit>, Failure> {
-        let mut query = QueryBuilder::new("SELECT log_index, entry FROM entries WHERE 1 = 1");
+    /// The database fails.
+    pub async fn search(&self, filter: &Filter) -> Result<Vec<u64>, Failure> {
+        let mut query = QueryBuilder::new("SELECT log_index FROM entries WHERE 1 = 1");
         let texts = [
             (" AND agent = ", &filter.agent),
             (" AND server = ", &filter.server),
@@ -166,18 +154,8 @@ impl AuditIndex {
         }
         let limit = filter.limit.unwrap_or(HITS_MAX).min(HITS_MAX);
         query.push(" ORDER BY log_index DESC LIMIT ").push_bind(i64::from(limit));
-        self.hits(query).await
-    }
-
-    /// The entry at a place in the log.
-    ///
-    /// # Errors
-    /// The database fails, or the entry cannot be read.
-    pub async fn entry(&self, index: u64) -> Result<Option<Hit>, Failure> {
-        let mut query =
-            QueryBuilder::new("SELECT log_index, entry FROM entries WHERE log_index = ");
-        query.push_bind(COLUMNS.number(index)?);
-        Ok(self.hits(query).await?.pop())
+        let rows: Vec<(i64,)> = query.build_query_as().fetch_all(&self.pool).await?;
+        rows.into_iter().map(|(place,)| COLUMNS.count(place)).collect()
     }
 
     /// Forgets everything, before it is made again from the log.
@@ -193,42 +171,44 @@ impl AuditIndex {
     pub async fn close(&self) {
         self.pool.close().await;
     }
-
-    async fn hits(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<Hit>, Failure> {
-        let rows: Vec<(i64, String)> = query.build_query_as().fetch_all(&self.pool).await?;
-        let hit = |(index, text): (i64, String)| {
-            let entry = Entry::parse(text.as_bytes());
-            let entry = entry.map_err(|_not_an_entry| Failure::Record { table: COLUMNS.0 })?;
-            Ok(Hit { index: COLUMNS.count(index)?, entry })
-        };
-        rows.into_iter().map(hit).collect()
-    }
 }
 
-/// One entry as the table has it.
-struct Row<'a> {
-    log_index: i64,
+/// What the table has of an entry. The bytes come from the log, which verified them.
+#[derive(Deserialize)]
+struct Row<'e> {
     time_ms: i64,
-    entry: Entry,
-    text: &'a str,
+    #[serde(borrow)]
+    kind: Cow<'e, str>,
+    #[serde(borrow)]
+    agent: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    server: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    tool: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    decision: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    decision_id: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    reason: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    trace_id: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    token_jti: Option<Cow<'e, str>>,
 }
 
-impl<'a> Row<'a> {
-    fn parse(index: u64, bytes: &'a [u8]) -> Result<Self, Failure> {
-        let unreadable = |_| Failure::Record { table: COLUMNS.0 };
-        let text = std::str::from_utf8(bytes).map_err(|_| Failure::Record { table: "log" })?;
-        let entry = Entry::parse(bytes).map_err(unreadable)?;
-        let time_ms = COLUMNS.number(entry.time_ms)?;
-        Ok(Self { log_index: COLUMNS.number(index)?, time_ms, entry, text })
+impl<'e> Row<'e> {
+    fn parse(bytes: &'e [u8]) -> Result<Self, Failure> {
+        serde_json::from_slice(bytes).map_err(|_not_an_entry| Failure::Record { table: COLUMNS.0 })
     }
 }
 
-/// A statement is a round trip to the database's thread; 12 parameters a row, of 32,766 at most.
+/// A statement is a round trip to the database's thread; 11 parameters a row, of 32,766 at most.
 const ROWS_PER_STATEMENT: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use attorn_audit::{Decision, Kind};
+    use attorn_audit::{Decision, Entry, Kind};
 
     use super::*;
 
@@ -259,7 +239,7 @@ mod tests {
     }
 
     async fn found(index: &AuditIndex, filter: Filter) -> Vec<u64> {
-        index.search(&filter).await.unwrap().into_iter().map(|hit| hit.index).collect()
+        index.search(&filter).await.unwrap()
     }
 
     fn some(text: &str) -> Option<String> {
@@ -301,8 +281,6 @@ mod tests {
         insert(&index, 1..5).await;
         assert_eq!(index.next_index().await.unwrap(), 5);
         assert_eq!(found(&index, Filter::default()).await.len(), 5);
-        assert_eq!(index.entry(3).await.unwrap().unwrap().entry, entry(3));
-        assert_eq!(index.entry(9).await.unwrap(), None);
     }
 
     #[tokio::test]

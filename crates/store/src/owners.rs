@@ -87,7 +87,10 @@ pub(crate) async fn active_owner(
     if owner.state == LifeCycle::Active { Ok(owner) } else { Err(Refusal::OwnerInactive.into()) }
 }
 
-pub(crate) async fn owner_by_id(connection: &mut SqliteConnection, id: &OwnerId) -> Result<Owner, StoreError> {
+pub(crate) async fn owner_by_id(
+    connection: &mut SqliteConnection,
+    id: &OwnerId,
+) -> Result<Owner, StoreError> {
     let row: Option<Row> =
         sqlx::query_as("SELECT id, name, email, state, created_s FROM owners WHERE id = $1")
             .bind(id.as_str())

@@ -2,7 +2,7 @@
 
 use attorn_audit::Entry;
 use attorn_audit::note::NoteVerifier;
-use attorn_store::index::{Filter, HITS_MAX, Hit};
+use attorn_store::index::{Filter, HITS_MAX};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -23,6 +23,13 @@ pub(crate) struct EntryView {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     entry: Map<String, Value>,
+}
+
+/// An entry that was found.
+#[derive(Debug)]
+struct Hit {
+    index: u64,
+    entry: Entry,
 }
 
 /// Which entries. Every part that is given must hold.
@@ -90,14 +97,14 @@ pub(crate) async fn search(
     context: Context,
     filter: EntryFilter,
 ) -> Result<List<EntryView>, Refusal> {
-    Ok(find(&context, filter).await?.iter().map(EntryView::of).collect())
+    let hits = find(&context, filter).await?;
+    Ok(hits.iter().rev().map(EntryView::of).collect())
 }
 
 pub(crate) async fn show(context: Context) -> Result<EntryView, Refusal> {
     let index = place(&context)?;
-    catch_up(&context.shared).await?;
-    let hit = context.shared.index.entry(index).await?;
-    Ok(EntryView::of(&hit.ok_or(Refusal::Missing(Missing::Entry))?))
+    let mut hits = hits_at(&context, vec![index]).await?;
+    Ok(EntryView::of(&hits.pop().ok_or(Refusal::Missing(Missing::Entry))?))
 }
 
 /// The proof of one entry is a bundle of one entry: it needs nothing else to be verified.
@@ -107,8 +114,7 @@ pub(crate) async fn proof(context: Context) -> Result<Bundle, Refusal> {
 }
 
 pub(crate) async fn export(context: Context, filter: EntryFilter) -> Result<Bundle, Refusal> {
-    let mut indices: Vec<_> =
-        find(&context, filter).await?.into_iter().map(|hit| hit.index).collect();
+    let mut indices = places(&context, filter).await?;
     indices.sort_unstable();
     bundle(&context, &indices).await
 }
@@ -162,11 +168,27 @@ async fn hits_of_decision(context: &Context, decision: &str) -> Result<Vec<Hit>,
     Ok(hits)
 }
 
+/// The entries a filter finds, in the order of the log.
 async fn find(context: &Context, filter: EntryFilter) -> Result<Vec<Hit>, Refusal> {
+    let places = places(context, filter).await?;
+    hits_at(context, places).await
+}
+
+async fn places(context: &Context, filter: EntryFilter) -> Result<Vec<u64>, Refusal> {
     catch_up(&context.shared).await?;
     let from = filter.from_index.map(Count::value);
-    let hits = context.shared.index.search(&filter.resolve(context)).await?;
-    Ok(hits.into_iter().filter(|hit| from.is_none_or(|from| hit.index >= from)).collect())
+    let places = context.shared.index.search(&filter.resolve(context)).await?;
+    Ok(places.into_iter().filter(|place| from.is_none_or(|from| *place >= from)).collect())
+}
+
+/// The index names places; what stands there is in the log alone.
+async fn hits_at(context: &Context, places: Vec<u64>) -> Result<Vec<Hit>, Refusal> {
+    let found = context.shared.journal.read_at(places).await?;
+    let hit = |(index, bytes): (u64, bytes::Bytes)| {
+        let entry = Entry::parse(&bytes).map_err(|_| Refusal::JournalUnavailable)?;
+        Ok(Hit { index, entry })
+    };
+    found.into_iter().map(hit).collect()
 }
 
 async fn bundle(context: &Context, indices: &[u64]) -> Result<Bundle, Refusal> {
