@@ -34,14 +34,25 @@ struct Figure {
     measured: Measured,
 }
 
-/// Runs every case for `seconds` and writes the results under `bench/results`.
+/// Which cases to run, for how long each.
+#[derive(Debug)]
+pub struct Plan {
+    runtime: tokio::runtime::Runtime,
+    lasts: Duration,
+    /// Only cases whose name, connections included, holds this.
+    only: Option<String>,
+}
+
+/// Runs every case for `seconds` and writes the results under `bench/results`; with `only`, those
+/// cases whose name holds it, and nothing is written.
 ///
 /// # Errors
 /// When a part does not start or a case has no successful call.
-pub fn run(seconds: u64, write: bool) -> Result<(), StepFailed> {
+pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFailed> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| StepFailed::Check(format!("runtime: {error}")))?;
     let lasts = Duration::from_secs(seconds);
+    let plan = Plan { runtime, lasts, only: only.map(str::to_owned) };
     let upstream_port = free_port()?;
     let upstream = Peer::part("bench-upstream", upstream_port, None)?;
     let installation = Installation::start()?;
@@ -58,103 +69,109 @@ pub fn run(seconds: u64, write: bool) -> Result<(), StepFailed> {
                 rate: None,
                 make: plain(peer.address()),
             };
-            figures.push(measure(&runtime, peer.name(), peer.process(), &load)?);
+            figures.extend(plan.measure(peer.name(), peer.process(), &load)?);
         }
-        figures.extend(attorn(&runtime, &installation, connections, lasts)?);
+        figures.extend(plan.attorn(&installation, connections)?);
     }
     drop(upstream);
+    if only.is_some() {
+        return Ok(());
+    }
     let journal = journal::measure(if seconds > 1 { 400_000 } else { 20_000 })?;
     report(&figures, &journal, seconds, write)
 }
 
-fn attorn(
-    runtime: &tokio::runtime::Runtime,
-    installation: &Installation,
-    connections: usize,
-    lasts: Duration,
-) -> Result<Vec<Figure>, StepFailed> {
-    let mut figures = Vec::new();
-    for (algorithm, flags) in [("EdDSA", &[][..]), ("ES256", &["--key-type", "es256"][..])] {
-        let name = format!("bench-{}-{connections}", algorithm.to_lowercase());
-        let agent = installation.enroll_with(&name, &[("bench", &["read:*", "write:*"])], flags)?;
-        let agent = Arc::new(agent);
-        let gateway = installation.addresses().gateway;
-        let token = agent.token("bench", None)?;
-        let echo = call_body("echo", &hello());
-        let note = call_body("note", &hello());
-        let list =
-            json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta()}});
-        for (what, body) in
-            [("tools/call read", echo), ("tools/call write", note), ("tools/list", list)]
-        {
-            let make = protected(&agent, &token, &body);
-            let load = Load { peer: gateway, connections, lasts, rate: None, make };
-            figures.push(measure(
-                runtime,
-                &format!("{what}, DPoP {algorithm}"),
+impl Plan {
+    fn attorn(
+        &self,
+        installation: &Installation,
+        connections: usize,
+    ) -> Result<Vec<Figure>, StepFailed> {
+        let lasts = self.lasts;
+        let mut figures = Vec::new();
+        for (algorithm, flags) in [("EdDSA", &[][..]), ("ES256", &["--key-type", "es256"][..])] {
+            let name = format!("bench-{}-{connections}", algorithm.to_lowercase());
+            let agent =
+                installation.enroll_with(&name, &[("bench", &["read:*", "write:*"])], flags)?;
+            let agent = Arc::new(agent);
+            let gateway = installation.addresses().gateway;
+            let token = agent.token("bench", None)?;
+            let echo = call_body("echo", &hello());
+            let note = call_body("note", &hello());
+            let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta()}});
+            for (what, body) in
+                [("tools/call read", echo), ("tools/call write", note), ("tools/list", list)]
+            {
+                let make = protected(&agent, &token, &body);
+                let load = Load { peer: gateway, connections, lasts, rate: None, make };
+                figures.extend(self.measure(
+                    &format!("{what}, DPoP {algorithm}"),
+                    installation.process(),
+                    &load,
+                )?);
+            }
+            let authority = installation.addresses().authority;
+            let load = Load {
+                peer: authority,
+                connections,
+                lasts,
+                rate: None,
+                make: token_requests(&agent),
+            };
+            figures.extend(self.measure(
+                &format!("token endpoint, {algorithm}"),
                 installation.process(),
                 &load,
             )?);
         }
-        let authority = installation.addresses().authority;
-        let load =
-            Load { peer: authority, connections, lasts, rate: None, make: token_requests(&agent) };
-        figures.push(measure(
-            runtime,
-            &format!("token endpoint, {algorithm}"),
+        let agent = Arc::new(installation.agent(&format!("bench-eddsa-{connections}"))?);
+        let token = agent.token("bench", None)?;
+        let make = protected(&agent, &token, &call_body("echo", &hello()));
+        let load = Load {
+            peer: installation.addresses().gateway,
+            connections,
+            lasts,
+            rate: Some(500.0),
+            make,
+        };
+        figures.extend(self.measure(
+            "tools/call read, DPoP EdDSA, open loop at 500/s",
             installation.process(),
             &load,
         )?);
+        Ok(figures)
     }
-    let agent = Arc::new(installation.agent(&format!("bench-eddsa-{connections}"))?);
-    let token = agent.token("bench", None)?;
-    let make = protected(&agent, &token, &call_body("echo", &hello()));
-    let load = Load {
-        peer: installation.addresses().gateway,
-        connections,
-        lasts,
-        rate: Some(500.0),
-        make,
-    };
-    figures.push(measure(
-        runtime,
-        "tools/call read, DPoP EdDSA, open loop at 500/s",
-        installation.process(),
-        &load,
-    )?);
-    Ok(figures)
+
+    fn measure(&self, name: &str, process: u32, load: &Load) -> Result<Option<Figure>, StepFailed> {
+        let whole = format!("{name}, {} connections", load.connections);
+        if self.only.as_ref().is_some_and(|only| !whole.contains(only)) {
+            return Ok(None);
+        }
+        let before = cpu::micros(process)?;
+        let measured = self.runtime.block_on(load::run(load))?;
+        let spent = cpu::micros(process)?.saturating_sub(before);
+        let calls = measured.ok + measured.other;
+        if measured.ok == 0 {
+            return Err(StepFailed::Check(format!("{name}: no call succeeded")));
+        }
+        let cpu_us_per_call = cpu::ratio(spent, calls);
+        let calls_per_second = measured.per_second();
+        println!(
+            "{name}, {} connections: {calls_per_second:.0}/s, {cpu_us_per_call:.1} us CPU, p50 {} us, p99 {} us, {} others",
+            load.connections, measured.p50_us, measured.p99_us, measured.other
+        );
+        Ok(Some(Figure {
+            name: name.to_owned(),
+            connections: load.connections,
+            calls_per_second,
+            cpu_us_per_call,
+            measured,
+        }))
+    }
 }
 
 fn hello() -> Value {
     json!({"message": "hello"})
-}
-
-fn measure(
-    runtime: &tokio::runtime::Runtime,
-    name: &str,
-    process: u32,
-    load: &Load,
-) -> Result<Figure, StepFailed> {
-    let before = cpu::micros(process)?;
-    let measured = runtime.block_on(load::run(load))?;
-    let spent = cpu::micros(process)?.saturating_sub(before);
-    let calls = measured.ok + measured.other;
-    if measured.ok == 0 {
-        return Err(StepFailed::Check(format!("{name}: no call succeeded")));
-    }
-    let cpu_us_per_call = cpu::ratio(spent, calls);
-    let calls_per_second = measured.per_second();
-    println!(
-        "{name}, {} connections: {calls_per_second:.0}/s, {cpu_us_per_call:.1} us CPU, p50 {} us, p99 {} us, {} others",
-        load.connections, measured.p50_us, measured.p99_us, measured.other
-    );
-    Ok(Figure {
-        name: name.to_owned(),
-        connections: load.connections,
-        calls_per_second,
-        cpu_us_per_call,
-        measured,
-    })
 }
 
 fn references(upstream: u16) -> Result<Vec<Peer>, StepFailed> {

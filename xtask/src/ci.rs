@@ -40,7 +40,7 @@ pub fn everything() -> Result<(), StepFailed> {
     other_verifier()?;
     interop::run()?;
     conformance::run(true)?;
-    bench::run(1, false)
+    bench::run(1, None, false)
 }
 
 /// Go's own transparency log packages judge a journal of ours, and four that were tampered with.

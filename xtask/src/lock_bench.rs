@@ -99,7 +99,8 @@ fn measure(
             let lock = operator.administer(&admin, "/locks", &lock)?;
             let mut took = Duration::ZERO;
             for probe in probes {
-                let one = probe.join().map_err(|_| StepFailed::Check("a probe died".to_owned()))??;
+                let one =
+                    probe.join().map_err(|_| StepFailed::Check("a probe died".to_owned()))??;
                 took = took.max(one);
             }
             let id = lock.get("id").and_then(|id| id.as_str()).unwrap_or_default();

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
 use xtask::{
-    bench, ci, conformance, crash, documents, fuzz, generated, interop, lock_bench, negative, setup,
-    step,
+    bench, ci, conformance, crash, documents, fuzz, generated, interop, lock_bench, negative,
+    setup, step,
 };
 
 #[derive(Debug, Parser)]
@@ -70,9 +70,12 @@ enum Task {
         /// For each case
         #[arg(long, default_value_t = 5)]
         seconds: u64,
+        /// Only cases whose name holds this, such as "read, DPoP EdDSA, 32"; nothing is written
+        #[arg(long)]
+        only: Option<String>,
     },
     #[command(hide = true)]
-    BenchMeasured { seconds: u64 },
+    BenchMeasured { seconds: u64, only: Option<String> },
     #[command(hide = true)]
     BenchUpstream { address: SocketAddr },
     #[command(hide = true)]
@@ -131,8 +134,8 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             ci::other_verifier()
         }
         Task::FuzzSmoke { seconds } => fuzz::smoke(*seconds),
-        Task::Bench { seconds } => optimised_bench(*seconds),
-        Task::BenchMeasured { seconds } => bench::run(*seconds, true),
+        Task::Bench { seconds, only } => optimised_bench(*seconds, only.as_deref()),
+        Task::BenchMeasured { seconds, only } => bench::run(*seconds, only.as_deref(), true),
         Task::BenchUpstream { address } => on_runtime(bench::parts::upstream(*address)),
         Task::BenchProxy { address, to } => on_runtime(bench::parts::proxy(*address, *to)),
     }
@@ -152,11 +155,13 @@ fn on_runtime(work: impl Future<Output = Result<(), StepFailed>>) -> Result<(), 
 }
 
 /// Builds server and load generator with optimisation, and lets the optimised one measure.
-fn optimised_bench(seconds: u64) -> Result<(), StepFailed> {
+fn optimised_bench(seconds: u64, only: Option<&str>) -> Result<(), StepFailed> {
     step::run("cargo", &["build", "--release", "--locked", "-p", "attorn", "-p", "xtask"])?;
     let built = step::root().join("target/release");
     let (server, this) = (built.join("attorn"), built.join("xtask"));
     let (server, this) = (server.display().to_string(), this.display().to_string());
     let environment = [("ATTORN_BINARY", server.as_str())];
-    step::run_with(&this, &["bench-measured", &seconds.to_string()], &environment)
+    let seconds = seconds.to_string();
+    let arguments: Vec<&str> = ["bench-measured", &seconds].into_iter().chain(only).collect();
+    step::run_with(&this, &arguments, &environment)
 }
