@@ -111,7 +111,9 @@ impl Config {
                 // Tokens name the gateway by this text: two spellings would make every token
                 // foreign.
                 if public_url.is_some_and(|url| url != authority.gateway_url) {
-                    return Err("`authority.gateway_url` and `gateway.public_url` differ".to_owned());
+                    return Err(
+                        "`authority.gateway_url` and `gateway.public_url` differ".to_owned()
+                    );
                 }
                 Ok(())
             }

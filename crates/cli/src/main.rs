@@ -29,6 +29,10 @@ use clap::Parser;
 use crate::args::Cli;
 use crate::exit::Exit;
 
+/// A call makes some hundred small allocations; the system's allocator takes a tenth of its time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

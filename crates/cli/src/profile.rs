@@ -124,10 +124,8 @@ fn place(folder: &Path, who: Who<'_>) -> Result<PathBuf, Failure> {
 
 fn not_enrolled(folder: &Path, who: Who<'_>) -> Failure {
     match who {
-        Who::Gateway => {
-            Failure::usage(format!("no gateway is enrolled in `{}`", folder.display()))
-                .next("attorn enroll --url ISSUER --code @FILE --profile DIR")
-        }
+        Who::Gateway => Failure::usage(format!("no gateway is enrolled in `{}`", folder.display()))
+            .next("attorn enroll --url ISSUER --code @FILE --profile DIR"),
         Who::Operator => {
             Failure::usage(format!("no operator is enrolled in `{}`", folder.display())).next(
                 "attorn enroll --url ISSUER --code @FILE   (or name the folder with --profile DIR)",

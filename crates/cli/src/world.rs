@@ -77,7 +77,8 @@ impl World {
             let issuer = config.authority.as_ref().map(|own| own.issuer.clone());
             (node, Some(own), followed, issuer.unwrap_or_default())
         } else {
-            let (node, followed, issuer) = start_following(&config, &mut serving, &shutdown).await?;
+            let (node, followed, issuer) =
+                start_following(&config, &mut serving, &shutdown).await?;
             (node, None, followed, issuer)
         };
         let (limits, stop) = (Limits::default(), || shutdown.clone());
@@ -89,7 +90,7 @@ impl World {
         if let (Some(gateway), Some(listener)) = (&config.gateway, listeners.gateway) {
             let published = Arc::clone(&followed.published);
             let gateway = start_gateway(gateway, &issuer, &node, followed, &shutdown)?;
-            serving.spawn(serve(listener, gateway.service(), limits, stop()));
+            serving.spawn(gateway.serve(listener, limits, stop()));
             serving.spawn(seen::list_new_servers(published, gateway, stop()));
         }
         Ok(Self { config, issuer, node, own, shutdown, serving, encrypted })

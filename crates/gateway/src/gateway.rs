@@ -1,12 +1,13 @@
 //! The gateway as a whole: what it is made of, and how it starts.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attorn_audit::digest::PayloadKey;
 use attorn_journal::Journal;
-use attorn_net::{Client, Clock, Random, Shutdown};
+use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{LifeCycle, Published};
@@ -119,6 +120,19 @@ impl Gateway {
         });
         drop(tokio::spawn(keep_house(Arc::clone(&inner), shutdown)));
         Ok(Self(inner))
+    }
+
+    /// Serves all servers behind this gateway until `shutdown`.
+    ///
+    /// Boxed here, so that the HTTP code around each call is compiled with this crate's optimisation
+    /// and not with that of the program that starts it.
+    pub fn serve(
+        &self,
+        listener: Listener,
+        limits: Limits,
+        shutdown: Shutdown,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(attorn_net::serve(listener, self.service(), limits, shutdown))
     }
 
     /// The HTTP service of all servers behind this gateway.

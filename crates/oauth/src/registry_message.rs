@@ -97,11 +97,9 @@ pub fn verify(
     let kid = header.kid.as_deref().ok_or(RegistryMessageRefusal::KeyUnknown)?;
     let key = expected.keys.find(kid).ok_or(RegistryMessageRefusal::KeyUnknown)?;
     let verified = jws.verify(key).map_err(|_| RegistryMessageRefusal::Signature)?;
-    let document = verified
-        .claims(&REGISTRY_MESSAGE_LIMITS)
-        .map_err(|_| RegistryMessageRefusal::Claims)?;
-    let message: RegistryMessage =
-        document.to().map_err(|_| RegistryMessageRefusal::Claims)?;
+    let document =
+        verified.claims(&REGISTRY_MESSAGE_LIMITS).map_err(|_| RegistryMessageRefusal::Claims)?;
+    let message: RegistryMessage = document.to().map_err(|_| RegistryMessageRefusal::Claims)?;
     if message.iss != expected.issuer || message.aud != expected.audience {
         return Err(RegistryMessageRefusal::Addressee);
     }

@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, RevokedToken, Snapshot};
+use crate::{
+    Agent, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, RevokedToken, Snapshot,
+};
 
 /// The records that changed after one version, as they are at another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,7 +152,8 @@ mod tests {
         let revoked = Grant { revoked_s: Some(1), ..grant("read:*") };
         let next = first().apply(SnapshotDelta { grants: vec![revoked], ..delta() }).unwrap();
         assert!(next.grants(&agent().id, &at).is_empty());
-        let again = SnapshotDelta { after: 8, version: 9, grants: vec![grant("read:*")], ..delta() };
+        let again =
+            SnapshotDelta { after: 8, version: 9, grants: vec![grant("read:*")], ..delta() };
         let next = next.apply(again.clone()).unwrap();
         let next = next.apply(SnapshotDelta { after: 9, version: 10, ..again }).unwrap();
         assert_eq!(next.grants(&agent().id, &at).len(), 1);

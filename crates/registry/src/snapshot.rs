@@ -372,10 +372,10 @@ impl From<Snapshot> for SnapshotParts {
 
 impl From<&Snapshot> for SnapshotParts {
     fn from(snapshot: &Snapshot) -> Self {
-        let revoked = snapshot.revoked.iter().map(|(jti, expires_s)| RevokedToken {
-            jti: jti.clone(),
-            expires_s: *expires_s,
-        });
+        let revoked = snapshot
+            .revoked
+            .iter()
+            .map(|(jti, expires_s)| RevokedToken { jti: jti.clone(), expires_s: *expires_s });
         Self {
             version: snapshot.version,
             made_ms: snapshot.made_ms,

@@ -197,7 +197,9 @@ impl ToolSeen {
         let digest = sha256(self.definition.as_bytes());
         let is_form = !self.name.is_empty() && self.definition.starts_with('{');
         let Self { name, definition, .. } = self;
-        is_form.then_some(SeenTool { name, definition, digest, proposed_class }).ok_or(Refusal::Form)
+        is_form
+            .then_some(SeenTool { name, definition, digest, proposed_class })
+            .ok_or(Refusal::Form)
     }
 }
 

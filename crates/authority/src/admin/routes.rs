@@ -3,7 +3,8 @@
 use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
-    about, access, agents, audit, gateways, grants, issuer_keys, locks, owners, policies, servers, tools,
+    about, access, agents, audit, gateways, grants, issuer_keys, locks, owners, policies, servers,
+    tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.

@@ -194,7 +194,9 @@ pub(super) fn load_profile(folder: &std::path::Path) -> Result<Profile, Failure>
 
 impl std::fmt::Debug for Follower {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Follower").field("issuer", &self.profile.identity.issuer).finish_non_exhaustive()
+        f.debug_struct("Follower")
+            .field("issuer", &self.profile.identity.issuer)
+            .finish_non_exhaustive()
     }
 }
 

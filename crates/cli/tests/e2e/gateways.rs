@@ -67,7 +67,8 @@ fn a_gateway_follows_and_refuses_everything_when_cut_off() {
     let serving = Serving::start(&gateway);
 
     // What is registered now is known there a moment later, and both sides can tell.
-    let upstream = ["server", "register", "crm", "--owner", "ann", "--url", "http://127.0.0.1:9/mcp"];
+    let upstream =
+        ["server", "register", "crm", "--owner", "ann", "--url", "http://127.0.0.1:9/mcp"];
     folder.attorn(&upstream).expect(0);
     until(401, Duration::from_secs(5), || status(&address, &host, "crm"));
     let lock = ["-o", "json", "lock", "create", "server/crm", "--reason", "test"];
