@@ -305,6 +305,32 @@ impl Agent {
             .map_err(|error| StepFailed::Check(format!("cannot sign: {error}")))
     }
 
+    /// The nonce the gateway gave last; empty before its first answer.
+    #[must_use]
+    pub fn gateway_nonce(&self) -> String {
+        self.nonce(Issuer::Gateway)
+    }
+
+    /// Sends a request as it stands to the gateway, once.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub fn send_to_gateway(&self, request: &RawRequest) -> Result<RawReply, StepFailed> {
+        let reply = self.exchange(self.node, request)?;
+        self.learn(Issuer::Gateway, &reply);
+        Ok(reply)
+    }
+
+    /// Sends a request as it stands to the authority, once.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub fn send_to_authority(&self, request: &RawRequest) -> Result<RawReply, StepFailed> {
+        let reply = self.exchange(self.addresses.authority, request)?;
+        self.learn(Issuer::Authority, &reply);
+        Ok(reply)
+    }
+
     fn exchange(&self, peer: SocketAddr, request: &RawRequest) -> Result<RawReply, StepFailed> {
         exchange(peer, request).map_err(|error| StepFailed::Check(format!("{peer}: {error}")))
     }

@@ -102,11 +102,11 @@ fn with_servers(port: u16) -> Result<(), StepFailed> {
 
 /// What a person types who wants to try it, with real servers and a real client.
 fn wrapped() -> Result<(), StepFailed> {
-    let node = node_binary().display().to_string();
-    let script = everything_script().display().to_string();
+    let everything = everything_pinned()?;
     let time = interop(".venv/bin/mcp-server-time").display().to_string();
     let servers: [(&Subject, &[&str]); 2] = [
-        (&EVERYTHING_WRAPPED, &[&node, &script, "stdio"]),
+        // As the README has it, with the version that is tested.
+        (&EVERYTHING_WRAPPED, &["npx", "-y", &everything]),
         (&TIME_WRAPPED, &[&time, "--local-timezone", "UTC"]),
     ];
     for (subject, upstream) in servers {
@@ -115,6 +115,19 @@ fn wrapped() -> Result<(), StepFailed> {
         check(subject, "typescript", "the printed command", command)?;
     }
     Ok(())
+}
+
+/// The package as `npx` takes it, at the version of our lock file.
+fn everything_pinned() -> Result<String, StepFailed> {
+    const PACKAGE: &str = "@modelcontextprotocol/server-everything";
+    let path = interop("package.json");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| StepFailed::File { path: path.clone(), source })?;
+    let package: Value = serde_json::from_str(&text).unwrap_or_default();
+    let version = package.pointer("/dependencies").and_then(|all| all.get(PACKAGE)?.as_str());
+    let version =
+        version.ok_or_else(|| StepFailed::Check(format!("{}: no version", path.display())))?;
+    Ok(format!("{PACKAGE}@{version}"))
 }
 
 fn one_server(installation: &Installation, subject: &Subject) -> Result<(), StepFailed> {

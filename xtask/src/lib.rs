@@ -17,6 +17,7 @@ pub mod crash;
 pub mod documents;
 pub mod fuzz;
 pub mod generated;
+pub mod injected;
 pub mod installation;
 pub mod interop;
 pub mod lock_bench;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
 use xtask::{
-    bench, ci, conformance, crash, documents, fuzz, generated, interop, lock_bench, negative,
-    setup, step,
+    bench, ci, conformance, crash, documents, fuzz, generated, injected, interop, lock_bench,
+    negative, setup, step,
 };
 
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ enum Task {
         #[arg(long)]
         short: bool,
     },
+    /// An agent that does what a hostile text tells it, 200 times
+    Injected,
     /// Three gateways under load: how long a lock takes to hold everywhere
     LockBench {
         /// How often
@@ -124,6 +126,10 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             setup::everything()?;
             interop::build_binary()?;
             interop::run()
+        }
+        Task::Injected => {
+            interop::build_binary()?;
+            injected::run()
         }
         Task::LockBench { rounds } => {
             interop::build_binary()?;
