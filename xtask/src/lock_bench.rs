@@ -20,6 +20,8 @@ const GATEWAYS: usize = 3;
 const SERVER: &str = "bench";
 /// Callers beside the probed one, at each gateway.
 const LOADERS: usize = 2;
+/// Proofs that are sent to all gateways at once.
+const PROOFS: u32 = 30;
 /// No lock may take longer, wherever.
 const WITHIN: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,7 @@ pub fn run(rounds: u32) -> Result<(), StepFailed> {
     let grants: &[(&str, &[&str])] = &[(SERVER, &["read:*"])];
     let victim = installation.enroll("victim", grants)?;
     let bystander = installation.enroll("bystander", grants)?;
+    proofs_count_once(&victim, &gateways)?;
     let operator = installation.operator()?;
     let stop = Arc::new(AtomicBool::new(false));
     let calls = Arc::new(AtomicU64::new(0));
@@ -54,6 +57,37 @@ pub fn run(rounds: u32) -> Result<(), StepFailed> {
         stop.store(true, Ordering::Relaxed);
         report(&measured?, calls.load(Ordering::Relaxed))
     })
+}
+
+/// The same request, proof included, to all gateways at once: exactly one takes it.
+fn proofs_count_once(agent: &Agent, gateways: &[GatewayProcess]) -> Result<(), StepFailed> {
+    let token = agent.token(SERVER, None)?;
+    let body = call_body("echo", &json!({"message": "once"}));
+    for round in 0..PROOFS {
+        // Every gateway's nonce in turn.
+        let turn = usize::try_from(round).unwrap_or(0) % gateways.len();
+        let Some(minting) = gateways.get(turn).map(|gateway| agent.at(gateway.address)) else {
+            continue;
+        };
+        minting.send(&token, SERVER, &body)?;
+        let request = minting.request(&token, SERVER, &body, &minting.gateway_nonce())?;
+        let taken = std::thread::scope(|scope| {
+            let uses: Vec<_> = gateways
+                .iter()
+                .map(|gateway| {
+                    let (at, request) = (agent.at(gateway.address), &request);
+                    scope.spawn(move || at.send_to_gateway(request).map(|reply| reply.status))
+                })
+                .collect();
+            let statuses = uses.into_iter().filter_map(|one| one.join().ok()?.ok());
+            statuses.filter(|status| *status == 200).count()
+        });
+        if taken != 1 {
+            return Err(StepFailed::Check(format!("a proof was taken by {taken} gateways")));
+        }
+    }
+    println!("{PROOFS} proofs, each sent to {GATEWAYS} gateways at once: one took it");
+    Ok(())
 }
 
 /// Calls until told to stop; a token lasts two minutes.
