@@ -4,6 +4,7 @@
 //! system. Calls per second depend on the load generator, which shares the machine.
 
 mod cpu;
+mod growth;
 mod journal;
 mod load;
 pub mod parts;
@@ -60,7 +61,8 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
     installation.register_server("bench", &["--url", &url])?;
     installation.approve_all("bench")?;
     let mut figures = Vec::new();
-    for connections in [1, 32] {
+    let mut memory = vec![("idle", cpu::memory_kib(installation.process())? / 1024)];
+    for connections in [1, 32, 256] {
         for peer in references(upstream_port)? {
             let load = Load {
                 peer: peer.address(),
@@ -73,12 +75,24 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
         }
         figures.extend(plan.attorn(&installation, connections)?);
     }
-    drop(upstream);
+    memory.push(("after 256 busy connections", cpu::memory_kib(installation.process())? / 1024));
+    memory.iter().for_each(|(when, mib)| println!("memory {when}: {mib} MiB"));
     if only.is_some() {
         return Ok(());
     }
+    let growth = if write { growth::measure(&plan, &url)? } else { Vec::new() };
+    drop(installation);
+    drop(upstream);
     let journal = journal::measure(if seconds > 1 { 400_000 } else { 20_000 })?;
-    report(&figures, &journal, seconds, write)
+    if write {
+        let memory: serde_json::Map<_, _> =
+            memory.into_iter().map(|(when, mib)| (when.to_owned(), mib.into())).collect();
+        report(&json!({
+            "machine": cpu::machine(), "seconds_per_case": seconds, "figures": figures,
+            "memory_mib": memory, "growth": growth, "journal": journal,
+        }))?;
+    }
+    Ok(())
 }
 
 impl Plan {
@@ -210,20 +224,13 @@ fn token_requests(agent: &Arc<Agent>) -> MakeRequest {
     })
 }
 
-fn report(
-    figures: &[Figure],
-    journal: &Value,
-    seconds: u64,
-    write: bool,
-) -> Result<(), StepFailed> {
-    if !write {
-        return Ok(());
-    }
+/// Writes the results under the name of the commit they are of.
+fn report(results: &Value) -> Result<(), StepFailed> {
     let commit = output_of(&root(), "git", &["rev-parse", "--short=12", "HEAD"])?;
-    let results = json!({
-        "commit": commit.trim(), "machine": cpu::machine(), "seconds_per_case": seconds,
-        "figures": figures, "journal": journal
-    });
+    let mut results = results.clone();
+    if let Some(members) = results.as_object_mut() {
+        members.insert("commit".to_owned(), commit.trim().into());
+    }
     let folder: PathBuf = root().join("bench/results");
     let path = folder.join(format!("{}.json", commit.trim()));
     let text = serde_json::to_string_pretty(&results).unwrap_or_default();

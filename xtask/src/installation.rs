@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::agent::{Addresses, Agent, unique};
 use crate::step::{StepFailed, output_of, root};
 
-const START_WITHIN: Duration = Duration::from_secs(20);
+/// A registry of a million agents takes its time to be read.
+const START_WITHIN: Duration = Duration::from_secs(120);
 
 /// The binary under test: the release build where `ATTORN_BINARY` names it, else the debug build.
 #[must_use]

@@ -10,6 +10,7 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
     ("go", &["version"], "golang-go"),
     ("nginx", &["-v"], "nginx-light"),
     ("python3", &["-c", "import venv, ensurepip"], "python3-venv"),
+    ("sqlite3", &["--version"], "sqlite3"),
     ("test", &["-d", "/usr/share/gocode/src/golang.org/x/mod"], "golang-golang-x-mod-dev"),
 ];
 

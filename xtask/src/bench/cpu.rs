@@ -20,6 +20,16 @@ pub(super) fn micros(process: u32) -> Result<u64, StepFailed> {
     }
 }
 
+/// Resident memory of a process in KiB: `VmRSS` of `/proc/PID/status`.
+pub(super) fn memory_kib(process: u32) -> Result<u64, StepFailed> {
+    let path = format!("/proc/{process}/status");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| StepFailed::File { path: path.clone().into(), source })?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    kib.ok_or_else(|| StepFailed::Check(format!("{path} cannot be read")))
+}
+
 /// Microseconds per call.
 pub(super) fn ratio(micros: u64, calls: u64) -> f64 {
     let wide = |n: u64| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
