@@ -146,10 +146,12 @@ impl Inner {
 
     /// Asks for era and tools, and reports what is new.
     pub(crate) async fn learn(&self, behind: &Behind) -> Result<(), UpstreamFailure> {
+        let asked_s = self.clock.now_s();
         let (era, tools) = tokio::time::timeout(LEARN_WITHIN, self.ask(behind))
             .await
             .map_err(|_late| UpstreamFailure::Timeout)??;
         behind.replace_seen(&era, &tools);
+        behind.note_look(asked_s);
         self.observer.report(&self.views.current().snapshot, behind, &tools);
         Ok(())
     }
