@@ -101,9 +101,10 @@ fn a_tool_that_is_removed_and_re_added_does_not_slip_through() {
     folder.attorn(&["tools", "diff", "notes/get_note"]).expect(1);
     // As it was approved, it is the tool its owner knows.
     canary.set_tools(notes(BEFORE));
-    assert_eq!(connected.tool_names(5), ["get_note", "list_notes"]);
+    connected.tool_names(5);
     wait_for(&folder, "notes", |tools| state(tools, "get_note") == "approved");
-    assert!(connected.call(6, "get_note", "{}").get("result").is_some());
+    assert_eq!(connected.tool_names(6), ["get_note", "list_notes"]);
+    assert!(connected.call(7, "get_note", "{}").get("result").is_some());
     drop(connected);
     serving.stop();
 }
