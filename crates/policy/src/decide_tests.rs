@@ -425,7 +425,7 @@ fn one_grant_that_fits_is_enough() {
     let mut world = World::new();
     world.parts.grants[0].constraints = details(5).as_slice().to_vec();
     let mut wider = world.parts.grants[0].clone();
-    wider.id = attorn_registry::GrantId::from_random(&[77; 16]);
+    wider.id = GrantId::from_random(&[77; 16]);
     wider.constraints = details(9).as_slice().to_vec();
     world.parts.grants.push(wider.clone());
     world.arguments = Some(r#"{"n":7}"#);

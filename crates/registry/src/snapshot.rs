@@ -344,14 +344,11 @@ impl Snapshot {
     }
 
     /// What everything an agent may use does to the flow of information, with `more` as one more
-    /// grant. Grants that wait for a second owner are looked at as if they counted.
+    /// grant, whether it counts or not.
     #[must_use]
     pub fn effects_of(&self, agent: &AgentId, more: Option<&Grant>, now_s: u64) -> Effects {
-        let lives = |grant: &&Grant| {
-            grant.revoked_s.is_none() && grant.expires_s.is_none_or(|end_s| now_s < end_s)
-        };
         let own = self.grants.get(agent).into_iter().flat_map(HashMap::values).flatten();
-        let all = own.filter(lives).chain(more);
+        let all = own.filter(|grant| grant.counts(now_s)).chain(more);
         all.map(|grant| self.effects_of_grant(grant)).fold(Effects::default(), Effects::bitor)
     }
 

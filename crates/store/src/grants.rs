@@ -142,7 +142,9 @@ pub(crate) async fn counting_grants(
 ) -> Result<Vec<Grant>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, agent, server, patterns, expires_s, revoked_s, given_by, reason, created_s,
-         constraints, awaits_second, confirmed_by FROM grants WHERE revoked_s IS NULL AND (expires_s IS NULL OR expires_s > $1)
+         constraints, awaits_second, confirmed_by FROM grants
+         WHERE revoked_s IS NULL AND (expires_s IS NULL OR expires_s > $1)
+         AND (awaits_second IS NULL OR awaits_second = 0 OR confirmed_by IS NOT NULL)
          ORDER BY created_s, id",
     )
     .bind(COLUMNS.number(now_s)?)
