@@ -205,7 +205,7 @@ fn confirmed(
     Confirmed {
         digest: tool.digest,
         rules: rules.unwrap_or_else(kept),
-        class: class.or(before.map(|before| before.class)).unwrap_or(tool.proposed_class),
+        class: class.or_else(|| before.map(|before| before.class)).unwrap_or(tool.proposed_class),
         effects: effects.map_or(effects_before, Effects::from),
     }
 }
