@@ -25,6 +25,8 @@ pub enum Kind {
     CallCompleted,
     /// A call was permitted or denied. Written before anything is forwarded.
     CallDecided,
+    /// A second owner confirmed a right that joins risks.
+    GrantConfirmed,
     /// A right was given to an agent.
     GrantCreated,
     /// A right was taken back.
@@ -93,7 +95,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -103,6 +105,7 @@ impl Kind {
         Self::ApprovalRequested,
         Self::CallCompleted,
         Self::CallDecided,
+        Self::GrantConfirmed,
         Self::GrantCreated,
         Self::GrantRevoked,
         Self::IdentityCodeIssued,
@@ -150,6 +153,7 @@ impl Kind {
             Self::ApprovalRequested => "approval.requested",
             Self::CallCompleted => "call.completed",
             Self::CallDecided => "call.decided",
+            Self::GrantConfirmed => "grant.confirmed",
             Self::GrantCreated => "grant.created",
             Self::GrantRevoked => "grant.revoked",
             Self::IdentityCodeIssued => "identity.code_issued",

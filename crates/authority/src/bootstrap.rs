@@ -7,7 +7,7 @@ use attorn_registry::{
     Agent, AgentId, AgentKind, Class, Grant, GrantId, KeyState, LifeCycle, Name, OwnerId,
     ScopePattern, ServerId, Snapshot, UpstreamSpec,
 };
-use attorn_store::{Act, NewAgent, NewOwner, NewServer, SeenTool};
+use attorn_store::{Act, Confirmed, NewAgent, NewOwner, NewServer, SeenTool};
 
 use crate::authority::StartError;
 use crate::code::EnrolmentCode;
@@ -77,7 +77,8 @@ async fn seed_admin_server(shared: &Shared, snapshot: &Snapshot) -> Result<(), S
     for operation in Operation::ALL.iter().filter(waiting) {
         let row = operation.row();
         let digest = sha256(definition(*operation).as_bytes());
-        shared.store.approve_tool(&act, &server.id, row.id, (digest, row.class)).await?;
+        let confirmed = Confirmed::plain(digest, row.class);
+        shared.store.approve_tool(&act, &server.id, row.id, &confirmed).await?;
     }
     Ok(())
 }
@@ -172,6 +173,9 @@ async fn grant_everything(
         agent: agent.id.clone(),
         server: server.id.clone(),
         patterns: Class::ALL.map(ScopePattern::All).to_vec(),
+        constraints: Vec::new(),
+        awaits_second: false,
+        confirmed_by: None,
         expires_s: None,
         revoked_s: None,
         by: BY.to_owned(),

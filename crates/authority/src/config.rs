@@ -19,6 +19,10 @@ pub struct Config {
     /// Life of an access token with an irreversible scope, in seconds.
     #[serde(default = "default_irreversible_token_lifetime_s")]
     pub irreversible_token_lifetime_s: u64,
+    /// Whether a grant that lets one agent read private data, take in untrusted content and send
+    /// outside waits for a second owner. Without it such a grant is a finding and counts.
+    #[serde(default)]
+    pub second_owner_for_triple: bool,
 }
 
 /// A configuration the authority cannot start with.
@@ -122,6 +126,7 @@ mod tests {
             gateway_url: "https://gw.example".to_owned(),
             token_lifetime_s: default_token_lifetime_s(),
             irreversible_token_lifetime_s: default_irreversible_token_lifetime_s(),
+            second_owner_for_triple: false,
         }
     }
 

@@ -75,5 +75,8 @@ pub(crate) fn members(claims: &AccessTokenClaims) -> Map<String, Value> {
         ("sub", json!(claims.sub)),
         ("token_type", json!("DPoP")),
     ];
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    // RFC 9396 section 9.2.
+    let details = claims.authorization_details.as_ref();
+    let details = details.map(|details| ("authorization_details", json!(details)));
+    members.into_iter().chain(details).map(|(name, value)| (name.to_owned(), value)).collect()
 }

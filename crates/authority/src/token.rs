@@ -1,7 +1,9 @@
 //! `/token`: the walk of one token request, from a form to a bound access token.
 //!
 //! Implemented: RFC 6749 section 4.4 with RFC 7523 client assertions, RFC 9449 proofs with our
-//! nonces, RFC 8707 resources, RFC 9068 tokens. Not implemented: every other grant.
+//! nonces, RFC 8707 resources, RFC 9068 tokens, RFC 9396 details. Not implemented: every other grant.
+
+use std::collections::BTreeSet;
 
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_jose::Jkt;
@@ -14,7 +16,8 @@ use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::token_request::TokenRequest;
 use attorn_registry::{
-    AgentId, Class, GrantId, LockTarget, LockedSubject, McpServer, ScopeSet, Snapshot,
+    AgentId, AuthorizationDetails, CallConstraint, Class, Grant, GrantId, LockTarget,
+    LockedSubject, McpServer, ScopeSet, ScopeTarget, Snapshot,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -57,7 +60,10 @@ async fn redeem(
     verify_unlocked(&snapshot, &client, &key, server, now_s).map_err(refused)?;
     let granted = snapshot.effective_scopes(client.client_id(), &server.id, now_s);
     let scope = narrow(asked.scope.as_ref(), &granted).map_err(refused)?;
-    let subject = Subject { client: &client, key: key.jkt(), server, scope, now_s };
+    let details =
+        narrowed_details(&snapshot, (&client, server), &scope, asked.details.as_ref(), now_s)
+            .map_err(refused)?;
+    let subject = Subject { client: &client, key: key.jkt(), server, scope, details, now_s };
     let claims = subject.claims(shared, &snapshot);
     let keys = shared.keys.in_use()?;
     let token =
@@ -82,6 +88,7 @@ struct Subject<'a> {
     key: Jkt,
     server: &'a McpServer,
     scope: ScopeSet,
+    details: Option<AuthorizationDetails>,
     now_s: u64,
 }
 
@@ -92,6 +99,7 @@ impl Subject<'_> {
         AccessTokenClaims {
             act: None,
             aud: shared.config.resource_of(self.server.name.as_str()),
+            authorization_details: self.details,
             client_id: client_id.clone(),
             cnf: self.key,
             epoch: snapshot.epoch,
@@ -131,6 +139,47 @@ fn target<'s>(
     snapshot.server_named(name).filter(is_reachable).ok_or(TokenError::ResourceUnknown)
 }
 
+/// RFC 9396 section 6: what was asked under what the grants say, tool by tool. A tool under several
+/// grants is within one of them, and one without constraints frees it.
+fn narrowed_details(
+    snapshot: &Snapshot,
+    (client, server): (&AuthenticatedClient, &McpServer),
+    scope: &ScopeSet,
+    asked: Option<&AuthorizationDetails>,
+    now_s: u64,
+) -> Result<Option<AuthorizationDetails>, TokenError> {
+    let in_scope = |tool: &str| {
+        scope.iter().any(|one| matches!(&one.tool, ScopeTarget::Tool(name) if name == tool))
+    };
+    // Details about a tool that the token does not unlock would be read as a right to it.
+    if asked.is_some_and(|asked| !asked.as_slice().iter().all(|detail| in_scope(&detail.tool))) {
+        return Err(TokenError::AuthorizationDetails);
+    }
+    let grants: Vec<&Grant> =
+        snapshot.counting_grants(client.client_id(), &server.id, now_s).collect();
+    if asked.is_none() && grants.iter().all(|grant| grant.constraints.is_empty()) {
+        return Ok(None);
+    }
+    let tools: BTreeSet<&str> = scope
+        .iter()
+        .filter_map(|scope| match &scope.tool {
+            ScopeTarget::Tool(tool) => Some(tool.as_str()),
+            ScopeTarget::Prompts | ScopeTarget::Resources => None,
+        })
+        .collect();
+    let of_tool = |tool: &str| -> Vec<CallConstraint> {
+        let covers = |grant: &&&Grant| {
+            let mut scopes =
+                scope.iter().filter(|one| one.tool == ScopeTarget::Tool(tool.to_owned()));
+            scopes.any(|scope| grant.covers(scope))
+        };
+        let merged = grants.iter().filter(covers).map(|grant| grant.merged_constraint(tool));
+        merged.collect::<Option<_>>().unwrap_or_default()
+    };
+    let granted: Vec<_> = tools.into_iter().map(of_tool).collect();
+    AuthorizationDetails::narrow(asked, &granted).map_err(|_| TokenError::AuthorizationDetails)
+}
+
 fn verify_unlocked(
     snapshot: &Snapshot,
     client: &AuthenticatedClient,
@@ -167,18 +216,25 @@ fn sole_grant(
     scope: &ScopeSet,
     now_s: u64,
 ) -> Option<GrantId> {
-    let covers_all =
-        |grant: &&_| scope.iter().all(|one| attorn_registry::Grant::covers(grant, one));
+    let covers_all = |grant: &&_| scope.iter().all(|one| Grant::covers(grant, one));
     let grant = snapshot.counting_grants(client, &server.id, now_s).find(covers_all)?;
     Some(grant.id.clone())
+}
+
+/// The SHA-256 of what the token says of arguments: the constraint digest of the journal.
+fn details_digest(claims: &AccessTokenClaims) -> Option<(String, String)> {
+    let details = claims.authorization_details.as_ref()?;
+    let digest = attorn_jose::sha256(details.to_text().as_bytes());
+    Some(("authorization_details_digest".to_owned(), attorn_jose::base64url(&digest)))
 }
 
 fn issued(
     claims: &AccessTokenClaims,
     client: &AuthenticatedClient,
     key: &ProvenKey,
-    about: Entry,
+    mut about: Entry,
 ) -> Entry {
+    about.detail.extend(details_digest(claims));
     Entry {
         agent: Some(claims.client_id.to_string()),
         agent_key: Some(client.key().to_string()),
@@ -202,7 +258,7 @@ fn answer(
     claims: &AccessTokenClaims,
     _recorded: &Recorded,
 ) -> Response<Body> {
-    let body = serde_json::json!({
+    let mut body = serde_json::json!({
         "access_token": token,
         // RFC 9449 section 5.
         "token_type": "DPoP",
@@ -210,6 +266,11 @@ fn answer(
         // RFC 6749 section 3.3: told always, since it may be less than was asked for.
         "scope": claims.scope.to_string(),
     });
+    if let (Some(details), Some(members)) = (&claims.authorization_details, body.as_object_mut()) {
+        // RFC 9396 section 7: the details as granted.
+        let details = serde_json::to_value(details).unwrap_or_default();
+        members.insert("authorization_details".to_owned(), details);
+    }
     let mut answer = json_answer(StatusCode::OK, body.to_string());
     // RFC 9449 section 8.2: the nonce of the next request, so that it needs no second attempt.
     set(&mut answer, DPOP_NONCE, &shared.new_nonce());

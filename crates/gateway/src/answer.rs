@@ -5,7 +5,7 @@ use attorn_mcp::error::{body, tool_refusal};
 use attorn_net::Body;
 use attorn_oauth::challenge::NewChallenge;
 use attorn_oauth::error::ErrorCode as OAuthCode;
-use attorn_registry::{Class, Scope, ScopeSet};
+use attorn_registry::{Class, Scope, ScopeSet, Tool};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -123,9 +123,7 @@ impl Exchange {
     /// The smallest useful set: what reads and nothing that writes (RFC 6750 section 3).
     fn first_scope(&self) -> Option<ScopeSet> {
         let tools = self.server()?.tools.values();
-        let reading = tools
-            .filter(|tool| tool.approved_class() == Some(Class::Read))
-            .map(|tool| Scope::of_tool(Class::Read, &tool.name));
+        let reading = tools.flat_map(Tool::scopes).filter(|scope| scope.class == Class::Read);
         let scope: ScopeSet = reading.chain([Scope::RESOURCES, Scope::PROMPTS]).collect();
         let plain = || ScopeSet::from_iter([Scope::RESOURCES, Scope::PROMPTS]);
         // A header has to stay within what clients and proxies take.

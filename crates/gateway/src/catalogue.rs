@@ -146,10 +146,12 @@ impl Inner {
 
     /// Asks for era and tools, and reports what is new.
     pub(crate) async fn learn(&self, behind: &Behind) -> Result<(), UpstreamFailure> {
+        let asked_s = self.clock.now_s();
         let (era, tools) = tokio::time::timeout(LEARN_WITHIN, self.ask(behind))
             .await
             .map_err(|_late| UpstreamFailure::Timeout)??;
         behind.replace_seen(&era, &tools);
+        behind.note_look(asked_s);
         self.observer.report(&self.views.current().snapshot, behind, &tools);
         Ok(())
     }
@@ -185,7 +187,9 @@ impl Inner {
         let message = match tokio::time::timeout(DISCOVER_WITHIN, answered).await {
             Ok(Ok(message)) => message,
             Ok(Err(
-                failure @ (UpstreamFailure::Unreachable | UpstreamFailure::ContentEncoding),
+                failure @ (UpstreamFailure::Unreachable
+                | UpstreamFailure::NotRecorded
+                | UpstreamFailure::ContentEncoding),
             )) => {
                 return Err(failure);
             }
@@ -319,7 +323,7 @@ impl Inner {
         entry.server = Some(behind.id.to_string());
         let recorded = self.recorder.intent(Housekeeping, &mut entry, Durability::Written).await;
         // Without a journal the gateway does not even ask.
-        recorded.map_err(|_unavailable| UpstreamFailure::Unreachable)
+        recorded.map_err(|_unavailable| UpstreamFailure::NotRecorded)
     }
 
     fn outgoing(&self, revision: Revision, id: Option<u64>, message: Vec<u8>) -> Outgoing {

@@ -28,9 +28,14 @@ pub struct Config {
     /// Seconds a stream that belongs to one request may stay silent.
     #[serde(default = "idle_s")]
     pub upstream_idle_s: u64,
-    /// Seconds between two listings of an upstream's tools by the gateway itself.
-    #[serde(default = "relist_s")]
-    pub relist_s: u64,
+    /// Seconds between two listings of an upstream's tools by the gateway itself, between 1 and
+    /// 3600. A tenth more or less, so that servers are not all asked at once.
+    #[serde(default = "LookSeconds::relist")]
+    pub relist_s: LookSeconds,
+    /// Seconds for which a listing counts as fresh when a tool is called, between 1 and 3600. After
+    /// that a call that writes waits for a new look, and one that reads causes one.
+    #[serde(default = "LookSeconds::call")]
+    pub call_look_s: LookSeconds,
     /// Seconds a session of an older revision survives without a request.
     #[serde(default = "session_idle_s")]
     pub session_idle_s: u64,
@@ -54,7 +59,8 @@ impl Config {
             body_bytes_max: BodyBytes::default(),
             upstream_answer_s: answer_s(),
             upstream_idle_s: idle_s(),
-            relist_s: relist_s(),
+            relist_s: LookSeconds::relist(),
+            call_look_s: LookSeconds::call(),
             session_idle_s: session_idle_s(),
             child_environment: BTreeMap::new(),
         }
@@ -183,6 +189,47 @@ impl TryFrom<usize> for BodyBytes {
     }
 }
 
+/// Seconds between two looks at the tools of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct LookSeconds(u64);
+
+impl LookSeconds {
+    const MAX: u64 = 3600;
+
+    /// The number of seconds.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The time until the next look, a tenth more or less by `random`.
+    pub(crate) fn jittered(self, random: [u8; 2]) -> Duration {
+        let all_ms = self.0 * 1000;
+        let part = all_ms * u64::from(u16::from_be_bytes(random)) / (u64::from(u16::MAX) * 5);
+        Duration::from_millis(all_ms - all_ms / 10 + part)
+    }
+
+    fn relist() -> Self {
+        Self(60)
+    }
+
+    fn call() -> Self {
+        Self(5)
+    }
+}
+
+impl TryFrom<u64> for LookSeconds {
+    type Error = &'static str;
+
+    fn try_from(seconds: u64) -> Result<Self, &'static str> {
+        if (1..=Self::MAX).contains(&seconds) {
+            Ok(Self(seconds))
+        } else {
+            Err("must be between 1 and 3600 seconds")
+        }
+    }
+}
+
 // A tool may work for minutes; a head that never comes must not hold a connection for ever.
 fn answer_s() -> u64 {
     300
@@ -192,17 +239,21 @@ fn idle_s() -> u64 {
     300
 }
 
-fn relist_s() -> u64 {
-    60
-}
-
 fn session_idle_s() -> u64 {
     3600
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PublicUrl, PublicUrlError};
+    use super::{Duration, LookSeconds, PublicUrl, PublicUrlError};
+
+    #[test]
+    fn looks_are_bounded_and_a_tenth_apart() {
+        assert!(LookSeconds::try_from(0).is_err() && LookSeconds::try_from(3601).is_err());
+        let minute = LookSeconds::try_from(60).unwrap();
+        assert_eq!(minute.jittered([0, 0]), Duration::from_secs(54));
+        assert_eq!(minute.jittered([255, 255]), Duration::from_secs(66));
+    }
 
     #[test]
     fn a_public_url_is_an_origin_in_canonical_spelling() {

@@ -129,6 +129,7 @@ impl Caller {
             token_scope: &claims.scope,
             token_jti: &claims.jti,
             token_key: Some(claims.cnf),
+            token_details: claims.authorization_details.as_ref(),
             token_epoch: claims.epoch,
             operation,
             arguments: None,

@@ -10,10 +10,10 @@ use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::resource::IssuerUrl;
-use attorn_registry::{LifeCycle, Published};
+use attorn_registry::{Class, LifeCycle, Published};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 
+use crate::budget::Budgets;
 use crate::catalogue::ToolObserver;
 use crate::config::Config;
 use crate::cursor::CursorKey;
@@ -26,6 +26,7 @@ use crate::servers::{Behind, Servers};
 use crate::service::GatewayService;
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
+use crate::upstream::UpstreamFailure;
 use crate::view::Views;
 
 /// What a gateway is made of.
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) resting: Resting,
     pub(crate) servers: Servers,
     pub(crate) recorder: Recorder,
+    pub(crate) budgets: Budgets,
     pub(crate) observer: ToolObserver,
     // Tasks that need the whole gateway find it here.
     itself: std::sync::Weak<Self>,
@@ -110,6 +112,7 @@ impl Gateway {
             sessions: Sessions::new(config.session_idle_s),
             resting: Resting::default(),
             servers: Servers::new(client, config.clone()),
+            budgets: Budgets::new(journal.clone()),
             recorder: Recorder::new(journal, clock.clone(), payload_key),
             observer: parts.tool_observer,
             config,
@@ -184,15 +187,45 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Looks at a server again when the last look is old, before a tool of it is called. What
+    /// writes waits for the look, so that it never passes under a definition that changed before
+    /// it; what reads does not, and the look that it causes counts for the next call.
+    pub(crate) async fn look_before_call(
+        &self,
+        behind: &Arc<Behind>,
+        class: Class,
+        now_s: u64,
+    ) -> Result<(), UpstreamFailure> {
+        if behind.looked_since(now_s.saturating_sub(self.config.call_look_s.get())) {
+            return Ok(());
+        }
+        match class {
+            Class::Read => {
+                self.relist(behind);
+                Ok(())
+            }
+            Class::Write | Class::Irreversible => {
+                let _alone = behind.looking.lock().await;
+                // Somebody else may have looked meanwhile.
+                if behind.looked_since(now_s) {
+                    return Ok(());
+                }
+                self.learn(behind).await
+            }
+        }
+    }
+}
+
 /// Lists every active server at once and at intervals, and lets unused sessions go.
 async fn keep_house(gateway: Arc<Inner>, shutdown: Shutdown) {
-    let mut tick = interval(Duration::from_secs(gateway.config.relist_s.max(1)));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pause = Duration::ZERO;
     loop {
         tokio::select! {
             () = shutdown.started() => return,
-            _ = tick.tick() => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = gateway.config.relist_s.jittered(gateway.random.bytes());
         let served = gateway.servers.forget_unserved(&gateway.views.current().snapshot);
         gateway.sessions.close_unused(&served, gateway.clock.now_s());
         list_all(&gateway).await;

@@ -12,6 +12,7 @@
 
 mod answer;
 mod arrival;
+mod budget;
 mod catalogue;
 mod config;
 mod cursor;
@@ -44,7 +45,7 @@ mod upstream;
 mod view;
 
 pub use crate::catalogue::{ObservedTool, SeenTools, ToolObserver};
-pub use crate::config::{BodyBytes, Config, PublicUrl, PublicUrlError};
+pub use crate::config::{BodyBytes, Config, LookSeconds, PublicUrl, PublicUrlError};
 pub use crate::freshness::{Freshness, SILENT_MAX};
 pub use crate::gateway::{Gateway, ListError, Parts, StartError};
 pub use crate::service::GatewayService;

@@ -4,7 +4,7 @@
 use attorn_net::Body;
 use attorn_oauth::metadata::ProtectedResourceMetadata;
 use attorn_oauth::resource::ResourceIndicator;
-use attorn_registry::{LifeCycle, McpServer, Scope};
+use attorn_registry::{LifeCycle, McpServer, Scope, Tool};
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
@@ -37,9 +37,7 @@ impl Inner {
 /// RFC 9728 section 2: the scopes of the approved tools. What is held back is not named.
 fn scopes(server: &McpServer) -> Vec<String> {
     let tools = server.tools.values();
-    let approved = tools.filter_map(|tool| {
-        tool.approved_class().map(|class| Scope::of_tool(class, &tool.name).to_string())
-    });
+    let approved = tools.flat_map(Tool::scopes).map(|scope| scope.to_string());
     let mut scopes: Vec<String> =
         approved.chain([Scope::RESOURCES.to_string(), Scope::PROMPTS.to_string()]).collect();
     scopes.sort();

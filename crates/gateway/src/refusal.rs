@@ -315,6 +315,10 @@ impl Row {
 fn upstream_row(failure: UpstreamFailure) -> Row {
     let internal = |status, reason| Row::error(status, ErrorCode::InternalError, reason);
     match failure {
+        // Ours to answer for: the server was not asked, because nothing goes out unrecorded.
+        UpstreamFailure::NotRecorded => {
+            internal(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::JournalUnavailable)
+        }
         UpstreamFailure::Unreachable => {
             internal(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamUnreachable)
         }

@@ -42,8 +42,12 @@ pub(crate) struct Behind {
     pages: Mutex<HashMap<[u8; 32], Arc<Vec<ToolDefinition>>>>,
     spec: UpstreamSpec,
     last_id: AtomicU64,
+    /// When a whole listing was asked for last that was answered, in Unix seconds.
+    looked_s: AtomicU64,
     /// Held while the server is asked anew.
     pub(crate) relisting: tokio::sync::Mutex<()>,
+    /// Held while a call waits for a look: those that wait for the same one look once.
+    pub(crate) looking: tokio::sync::Mutex<()>,
     /// Somebody waits to ask anew; nobody else has to.
     pub(crate) relist_wanted: AtomicBool,
 }
@@ -89,7 +93,9 @@ impl Behind {
             pages: Mutex::default(),
             spec: server.upstream.clone(),
             last_id: AtomicU64::new(0),
+            looked_s: AtomicU64::new(0),
             relisting: tokio::sync::Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             relist_wanted: AtomicBool::new(false),
         }
     }
@@ -106,6 +112,16 @@ impl Behind {
     /// Whether the server ever showed itself.
     pub(crate) fn was_listed(&self) -> bool {
         self.first_seen.initialized()
+    }
+
+    /// Whether the last whole listing was asked for at this second or later.
+    pub(crate) fn looked_since(&self, second: u64) -> bool {
+        self.looked_s.load(Ordering::Relaxed) >= second
+    }
+
+    /// Notes when a listing that was answered was asked for.
+    pub(crate) fn note_look(&self, asked_s: u64) {
+        self.looked_s.fetch_max(asked_s, Ordering::Relaxed);
     }
 
     /// Takes a whole listing: tools it does not name are gone.

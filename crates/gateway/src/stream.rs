@@ -119,6 +119,7 @@ impl<P: Send + Sync + 'static> Stream<P> {
             | UpstreamFailure::MediaType
             | UpstreamFailure::NoStream
             | UpstreamFailure::Protocol
+            | UpstreamFailure::NotRecorded
             | UpstreamFailure::SessionGone
             | UpstreamFailure::Status(_)
             | UpstreamFailure::TooLong => ReasonCode::DownstreamProtocol,

@@ -19,7 +19,6 @@ use crate::arrival::{Arrived, read_body};
 use crate::exchange::{Caller, Exchange};
 use crate::front::{Verb, verify_post};
 use crate::methods;
-use crate::record::durability;
 use crate::refusal::{DecisionRefusal, HeadRefusal, MessageRefusal, Refusal};
 use crate::servers::{Behind, SeenTool};
 use crate::view::View;
@@ -60,12 +59,13 @@ where
     let behind = gateway.seen_server(server).await?;
     exchange.verify_era(&call.method, &behind)?;
     let permit = exchange.decide_call(&view, server, &caller, &call)?;
+    gateway.look_before_call(&behind, permit.class(), exchange.now_s).await?;
     let seen = behind.seen();
     let tool = verify_definition(&call, server, &seen, exchange.revision)?;
     exchange.verify_params(&headers, &call, tool)?;
 
     // 6. The intent is recorded before anything leaves.
-    let durability = durability(permit.class());
+    let durability = exchange.count_call(&permit).await?;
     let recorded = exchange.record(permit, durability).await?;
 
     // 8. A new request, made from what was decided.

@@ -220,6 +220,8 @@ pub(crate) enum UpstreamFailure {
     MediaType,
     #[error("the server offers no stream of its own messages")]
     NoStream,
+    #[error("the journal cannot record that the server is asked")]
+    NotRecorded,
     #[error("the answer broke off or rested too long")]
     Interrupted,
     #[error("the answer is not a message that may come here")]

@@ -18,11 +18,13 @@ mod number;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod text;
 mod value;
 
 use serde::Deserialize;
 
 pub use crate::canonical::{CanonicalError, canonical};
+pub use crate::text::{TextFinding, TextPlace, escape_hidden, hidden_places, text_findings};
 pub use crate::value::{Items, Members, Value};
 
 /// How large and how deep a text may be.

@@ -25,7 +25,6 @@ mod revision;
 mod sentinel;
 mod server_message;
 pub mod sse;
-mod text;
 pub mod tool_definition;
 mod write;
 
@@ -46,4 +45,4 @@ pub use crate::server_message::{
     ServerRequestKind, ServerResponse, UpstreamError, UpstreamFault, parse_server_message,
     result_kind, upstream_integer,
 };
-pub use crate::text::{TextFinding, text_findings};
+pub use attorn_json::{TextFinding, text_findings};

@@ -2,11 +2,10 @@
 //!
 //! Not here: compiling `inputSchema`. No reference in it is ever fetched.
 
-use attorn_json::Value;
+use attorn_json::{TextFinding, Value, text_findings};
 use aws_lc_rs::digest;
 
 use crate::param_header::{ParamHeader, ParamHeaderFault, param_headers};
-use crate::text::{TextFinding, text_findings};
 
 /// One tool as an upstream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

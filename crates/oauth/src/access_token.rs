@@ -2,16 +2,17 @@
 //!
 //! Implemented: the JWT profile of RFC 9068, narrowed: one audience, at most 300 seconds, always
 //! bound to a key by `cnf.jkt` (RFC 9449 section 6.1), `act` of RFC 8693 section 4.1 as history.
-//! Not implemented: opaque tokens, bearer tokens, certificate binding (RFC 8705),
-//! `authorization_details` (RFC 9396). A token that carries what is not implemented and would
-//! restrict it is refused, since ignoring a restriction widens the token.
+//! `authorization_details` of the type `mcp_tool_call` (RFC 9396 section 9.1).
+//! Not implemented: opaque tokens, bearer tokens, certificate binding (RFC 8705), other types of
+//! `authorization_details`. A token that carries what is not implemented and would restrict it is
+//! refused, since ignoring a restriction widens the token.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha256};
 use attorn_json::Limits;
-use attorn_registry::{AgentId, GrantId, ReasonCode, ScopeSet};
+use attorn_registry::{AgentId, AuthorizationDetails, GrantId, ReasonCode, ScopeSet};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub struct AccessTokenClaims {
     pub act: Option<Actor>,
     /// The one resource the token is for.
     pub aud: String,
+    /// What the token says of the arguments of tools: RFC 9396 section 9.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization_details: Option<AuthorizationDetails>,
     /// The client the token was issued to.
     pub client_id: AgentId,
     /// The key the token is bound to: `cnf.jkt`, RFC 9449 section 6.1.
@@ -159,8 +163,8 @@ pub enum TokenRefusal {
     /// For another audience, for several, or for none.
     #[error("the token is for another audience")]
     Audience,
-    /// It carries a restriction that is not enforced here.
-    #[error("the token carries `authorization_details`")]
+    /// It carries a restriction that cannot be enforced here.
+    #[error("the token carries `authorization_details` that cannot be enforced")]
     AuthorizationDetails,
     /// A claim is missing or has the wrong type.
     #[error("a claim is missing or has the wrong type")]
@@ -241,8 +245,8 @@ struct Wire<'a> {
     grt: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
     act: Option<&'a serde_json::value::RawValue>,
-    #[serde(default, deserialize_with = "present")]
-    authorization_details: Option<IgnoredAny>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    authorization_details: Option<&'a serde_json::value::RawValue>,
 }
 
 /// RFC 7519 section 4.1.3 allows a string or an array; only the string can be one audience.
@@ -311,10 +315,11 @@ pub fn verify(
 }
 
 fn claims_of(wire: &Wire<'_>) -> Result<AccessTokenClaims, TokenRefusal> {
-    // RFC 9396 section 9.1: the details restrict the token, and nothing here enforces them.
-    if wire.authorization_details.is_some() {
-        return Err(TokenRefusal::AuthorizationDetails);
-    }
+    // RFC 9396 section 9.1: the details restrict the token. What is of another type or form cannot
+    // be enforced, so such a token is none.
+    let details = wire.authorization_details.map(|raw| AuthorizationDetails::parse_made(raw.get()));
+    let authorization_details =
+        details.transpose().map_err(|_| TokenRefusal::AuthorizationDetails)?;
     // RFC 9449 section 6.1: without a key the token would be a bearer token.
     let cnf = wire.cnf.as_ref().ok_or(TokenRefusal::Unbound)?;
     if !is_identifier(&wire.sub.0) || !is_identifier(&wire.jti.0) {
@@ -326,6 +331,7 @@ fn claims_of(wire: &Wire<'_>) -> Result<AccessTokenClaims, TokenRefusal> {
     Ok(AccessTokenClaims {
         act: wire.act.map(|raw| actor(raw.get())).transpose()?,
         aud: wire.aud_text().ok_or(TokenRefusal::Audience)?.to_owned(),
+        authorization_details,
         client_id: AgentId::parse(&wire.client_id.0).map_err(|_| TokenRefusal::Claims)?,
         cnf: cnf.jkt.0.parse().map_err(|_| TokenRefusal::Claims)?,
         epoch: wire.epoch,

@@ -15,6 +15,8 @@ use crate::replay::ReplayRefusal;
 pub enum ErrorCode {
     /// RFC 6750 section 3.1: the token lacks a scope.
     InsufficientScope,
+    /// RFC 9396 section 5: the details are malformed, unknown or beyond what is granted.
+    InvalidAuthorizationDetails,
     /// RFC 6749 section 5.2: client authentication failed.
     InvalidClient,
     /// RFC 9449 section 5: the proof is not acceptable.
@@ -41,6 +43,7 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidClient => "invalid_client",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::InvalidRequest => "invalid_request",
@@ -60,6 +63,9 @@ pub enum TokenError {
     /// `client_assertion_type` is missing or not the one of RFC 7523.
     #[error("the type of the client assertion is missing or unknown")]
     AssertionType,
+    /// `authorization_details` are malformed, of another type, or nothing could satisfy them.
+    #[error("the authorization details cannot be granted")]
+    AuthorizationDetails,
     /// The client did not prove who it is.
     #[error("client authentication failed: {0}")]
     ClientAuthentication(AssertionRefusal),
@@ -118,6 +124,8 @@ impl TokenError {
             | Self::GrantTypeMissing
             | Self::ParameterRepeated
             | Self::ClientAuthenticationRepeated => ErrorCode::InvalidRequest,
+            // RFC 9396 section 5.
+            Self::AuthorizationDetails => ErrorCode::InvalidAuthorizationDetails,
             // Ours alone: a full set says nothing about the client (RFC 9449 section 11.1).
             Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
             | Self::PossessionReplay(ReplayRefusal::Full) => ErrorCode::TemporarilyUnavailable,
@@ -154,7 +162,8 @@ impl TokenError {
             // RFC 9110 section 15.6.4: our fault, worth another try.
             ErrorCode::TemporarilyUnavailable => 503,
             // RFC 6749 section 5.2; RFC 9449 sections 5 and 8 at a token endpoint.
-            ErrorCode::InvalidDpopProof
+            ErrorCode::InvalidAuthorizationDetails
+            | ErrorCode::InvalidDpopProof
             | ErrorCode::InvalidRequest
             | ErrorCode::InvalidScope
             | ErrorCode::InvalidTarget
@@ -186,7 +195,9 @@ impl TokenError {
             | Self::ResourceMissing
             | Self::ResourceRepeated
             | Self::ResourceUnknown => ReasonCode::ExchangeTarget,
-            Self::ScopeMalformed | Self::ScopeNotGranted => ReasonCode::ExchangeScope,
+            Self::AuthorizationDetails | Self::ScopeMalformed | Self::ScopeNotGranted => {
+                ReasonCode::ExchangeScope
+            }
         }
     }
 
@@ -196,6 +207,10 @@ impl TokenError {
     pub const fn description(&self) -> &'static str {
         match self {
             Self::AssertionType => "client_assertion_type must be the one of RFC 7523",
+            Self::AuthorizationDetails => {
+                "authorization_details must be of the type mcp_tool_call, within bounds, and about \
+                 tools of the scope"
+            }
             Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
             | Self::PossessionReplay(ReplayRefusal::Full) => "try again in a moment",
             Self::ClientAuthentication(_) | Self::ClientAuthenticationMissing => {

@@ -15,6 +15,9 @@ const LIMITS: Limits = Limits { bytes_max: 64 << 10, depth_max: 8 };
 /// RFC 8414 section 2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorizationServerMetadata {
+    /// RFC 9396 section 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details_types_supported: Vec<String>,
     /// RFC 8414 section 2 asks for it only where a grant uses it, and no grant here does. MCP
     /// clients refuse a document without it, so it names a page that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +103,7 @@ impl AuthorizationServerMetadata {
     pub fn of(issuer: &IssuerUrl) -> Self {
         let below = |path: &str| format!("{issuer}/{path}");
         Self {
+            authorization_details_types_supported: vec![attorn_registry::DETAILS_TYPE.to_owned()],
             authorization_endpoint: Some(below("authorize")),
             dpop_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
             grant_types_supported: vec!["client_credentials".to_owned()],

@@ -1,10 +1,10 @@
 //! A request to the token endpoint becomes one typed request per grant: RFC 6749 section 4.
 //!
-//! Implemented: `client_credentials` (RFC 6749 section 4.4) with `private_key_jwt`, `scope` and one
-//! `resource`. Not implemented: every other grant. What is not checked here: whether the client,
+//! Implemented: `client_credentials` (RFC 6749 section 4.4) with `private_key_jwt`, `scope`, one
+//! `resource` and `authorization_details` (RFC 9396). Not implemented: every other grant. What is not checked here: whether the client,
 //! the resource and the scope exist; only their form is.
 
-use attorn_registry::ScopeSet;
+use attorn_registry::{AuthorizationDetails, ScopeSet};
 
 use crate::client_assertion::ASSERTION_TYPE;
 use crate::error::TokenError;
@@ -25,6 +25,8 @@ pub struct ClientCredentials {
     pub client: PresentedAssertion,
     /// What it asks for; `None` asks for all it may have.
     pub scope: Option<ScopeSet>,
+    /// What it asks for of the arguments of tools: RFC 9396 section 6.
+    pub details: Option<AuthorizationDetails>,
     /// What the token is for; `None` where the client has only one resource.
     pub resource: Option<ResourceIndicator>,
 }
@@ -62,9 +64,16 @@ impl TokenRequest {
             client,
             // RFC 6749 section 3.3.
             scope: scope.map_err(|_| TokenError::ScopeMalformed)?,
+            details: details(&form)?,
             resource: one_resource(&form)?,
         }))
     }
+}
+
+/// RFC 9396 section 5: unknown types, unknown fields and missing ones are refused.
+fn details(form: &Form) -> Result<Option<AuthorizationDetails>, TokenError> {
+    let details = form.value("authorization_details").map(AuthorizationDetails::parse);
+    details.transpose().map_err(|_| TokenError::AuthorizationDetails)
 }
 
 /// RFC 8707 section 2 allows several; a token of ours has one audience.

@@ -38,6 +38,7 @@ fn token_for(holder: &SigningKey) -> String {
     let claims = AccessTokenClaims {
         act: None,
         aud: RESOURCE.to_owned(),
+        authorization_details: None,
         client_id: agent(),
         cnf: holder.public().thumbprint(),
         epoch: 3,

@@ -1,7 +1,8 @@
 //! The decision on one call.
 
 use attorn_registry::{
-    AgentId, Class, GrantId, Jkt, McpServer, ReasonCode, Scope, ScopeSet, Snapshot, Tool,
+    AgentId, AuthorizationDetails, Class, GrantId, Jkt, McpServer, ReasonCode, Scope, ScopeSet,
+    Snapshot, Tool,
 };
 
 use crate::compile::PolicySet;
@@ -24,6 +25,8 @@ pub struct Request<'a> {
     pub token_jti: &'a str,
     /// The key the token is bound to.
     pub token_key: Option<Jkt>,
+    /// What the token says of arguments.
+    pub token_details: Option<&'a AuthorizationDetails>,
     /// The epoch the token was issued in.
     pub token_epoch: u64,
     /// What is called.
@@ -66,6 +69,24 @@ pub struct Permit {
     policy_version: u64,
     rule: String,
     grant: Option<GrantId>,
+    counted: Counted,
+}
+
+/// How many calls grant and token allow. Who forwards the call counts it before that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Calls of the tool under the grant, for as long as it lives.
+    pub grant_max: Option<u64>,
+    /// Calls of the tool with this token.
+    pub token_max: Option<u64>,
+}
+
+impl Counted {
+    /// Whether nothing is counted.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
 }
 
 impl Permit {
@@ -91,6 +112,12 @@ impl Permit {
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule
+    }
+
+    /// What has to be counted before the call is forwarded.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        self.counted
     }
 
     /// The grant that covers it.
@@ -137,13 +164,14 @@ impl Denial {
 /// # Errors
 /// The denial, which says what the log and what the caller may know.
 pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
-    let facts = walk(request, Mode::Call)?;
+    let facts = walk(request, Facts::new(Mode::Call))?;
     // Steps that pass leave all of this behind. If one did not, nothing is allowed.
     let (Some(class), Some(scope), Some(rule)) = (facts.class, facts.scope, facts.rule) else {
         return Err(Denial::hidden(ReasonCode::PolicyError));
     };
     let policy_version = request.policies.version();
-    Ok(Permit { class, scope, policy_version, rule, grant: facts.grant.cloned() })
+    let (grant, counted) = (facts.grant.cloned(), facts.counted);
+    Ok(Permit { class, scope, policy_version, rule, grant, counted })
 }
 
 /// Whether a listing shows what the request is about.
@@ -152,7 +180,18 @@ pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
 /// more, and neither do policies on arguments nor an approval that is still to be given.
 #[must_use]
 pub fn is_visible(request: &Request<'_>) -> bool {
-    walk(request, Mode::Listing).is_ok()
+    let tool = match request.operation {
+        Operation::Tool(name) => request.server.tools.get(name),
+        Operation::Prompts | Operation::Resources => None,
+    };
+    let Some(approved) = tool.and_then(|tool| tool.approved.as_ref()) else {
+        return walk(request, Facts::new(Mode::Listing)).is_ok();
+    };
+    // Visible if calls of any of its classes are within reach.
+    approved.classes().any(|class| {
+        let facts = Facts { listed: Some(class), ..Facts::new(Mode::Listing) };
+        walk(request, facts).is_ok()
+    })
 }
 
 /// The tools a listing shows, in no order. The operation of the request does not matter.
@@ -164,8 +203,7 @@ pub fn visible_tools<'a>(request: &Request<'a>) -> Vec<&'a Tool> {
     request.server.tools.values().filter(shown).collect()
 }
 
-fn walk<'a>(request: &Request<'a>, mode: Mode) -> Result<Facts<'a>, Denial> {
-    let mut facts = Facts::new(mode);
+fn walk<'a>(request: &Request<'a>, mut facts: Facts<'a>) -> Result<Facts<'a>, Denial> {
     for step in STEPS {
         (step.run)(request, &mut facts).map_err(|stop| match stop {
             Stop::Denied(denial) => denial,

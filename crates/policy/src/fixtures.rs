@@ -1,9 +1,9 @@
 //! A small world for the tests of this crate.
 
 use attorn_registry::{
-    Agent, AgentId, AgentKey, AgentKind, Approved, Class, Grant, GrantId, Jkt, KeyState, LifeCycle,
-    Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId, PolicySource, ScopePattern,
-    ScopeSet, ServerId, Snapshot, SnapshotParts, Tool, UpstreamSpec,
+    Agent, AgentId, AgentKey, AgentKind, Approved, AuthorizationDetails, Class, Effects, Grant,
+    GrantId, Jkt, KeyState, LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId,
+    PolicySource, ScopePattern, ScopeSet, ServerId, Snapshot, SnapshotParts, Tool, UpstreamSpec,
 };
 
 use crate::{Operation, PolicySet, Request};
@@ -16,6 +16,7 @@ pub(crate) struct World {
     pub(crate) parts: SnapshotParts,
     pub(crate) policy: String,
     pub(crate) token_scope: ScopeSet,
+    pub(crate) token_details: Option<AuthorizationDetails>,
     pub(crate) token_epoch: u64,
     pub(crate) server: &'static str,
     pub(crate) arguments: Option<&'static str>,
@@ -54,7 +55,14 @@ pub(crate) fn tool(name: &str, class: Option<Class>) -> Tool {
         name: name.into(),
         definition: "{}".into(),
         digest,
-        approved: class.map(|class| Approved { digest, class, by: "ann".into(), at_s: 0 }),
+        approved: class.map(|class| Approved {
+            digest,
+            class,
+            rules: Vec::new(),
+            effects: Effects::default(),
+            by: "ann".into(),
+            at_s: 0,
+        }),
         proposed_class: Class::Write,
         seen_s: 0,
     }
@@ -86,6 +94,9 @@ pub(crate) fn grant(server: u8, patterns: &[&str]) -> Grant {
         agent: agent().id,
         server: ServerId::from_random(&[server; 16]),
         patterns: patterns.iter().map(|text| ScopePattern::parse(text).unwrap()).collect(),
+        constraints: Vec::new(),
+        awaits_second: false,
+        confirmed_by: None,
         expires_s: None,
         revoked_s: None,
         by: "ann".into(),
@@ -127,6 +138,7 @@ impl World {
             parts,
             policy: PolicySet::starter_text().to_owned(),
             token_scope: ScopeSet::parse(scopes).unwrap(),
+            token_details: None,
             token_epoch: 0,
             server: "crm",
             arguments: None,
@@ -149,6 +161,7 @@ impl World {
             token_scope: &self.token_scope,
             token_jti: "t1",
             token_key: Some(KEY),
+            token_details: self.token_details.as_ref(),
             token_epoch: self.token_epoch,
             operation,
             arguments: self.arguments,

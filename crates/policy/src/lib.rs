@@ -7,8 +7,11 @@
 //! What is implemented: [`decide()`] and [`explain()`] over one list of steps, filtering of lists,
 //! Cedar policies sliced by server, and tests of policies.
 //!
-//! What is *not*: constraints in tokens (RFC 9396), approvals, and separation of duties. A call
-//! that needs an approval is refused with `approval.required`.
+//! Constraints on arguments in grants and tokens (RFC 9396) are one of the steps; calls they allow
+//! a number of are counted by whoever forwards them.
+//!
+//! What is *not*: approvals, and separation of duties. A call that needs an approval is refused
+//! with `approval.required`.
 //!
 //! The words a policy may use:
 //!
@@ -35,6 +38,7 @@
 //!     policy_version: 1,
 //!     rule: String::new(),
 //!     grant: None,
+//!     counted: attorn_policy::Counted::default(),
 //! };
 //! ```
 //!
@@ -63,6 +67,6 @@ pub use analysis::Problem;
 pub use cases::{Answer, CaseOutcome, Observed, TestsError, run_tests};
 pub use compile::{PolicyErrors, PolicyProblem, PolicySet};
 pub use decide::{
-    Denial, Operation, Permit, Request, Visibility, decide, is_visible, visible_tools,
+    Counted, Denial, Operation, Permit, Request, Visibility, decide, is_visible, visible_tools,
 };
 pub use explain::{Outcome, Step, explain};

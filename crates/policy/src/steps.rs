@@ -4,11 +4,12 @@
 //! What a caller has no right to know about looks like a tool that does not exist.
 
 use attorn_registry::{
-    Agent, Class, GrantId, LockTarget, LockedSubject, ReasonCode, Scope, ScopeSet, ToolState,
+    Agent, AuthorizationDetails, Class, Grant, GrantId, LockTarget, LockedSubject, ReasonCode,
+    Scope, ScopeSet, ToolState,
 };
 
 use crate::cedar::{Question, Verdict};
-use crate::decide::{Denial, Operation, Request, Visibility};
+use crate::decide::{Counted, Denial, Operation, Request, Visibility};
 
 /// One step.
 pub(crate) struct Rule {
@@ -18,13 +19,14 @@ pub(crate) struct Rule {
 }
 
 /// Every step. The order is part of the answer: who, then what, then whether.
-pub(crate) const STEPS: [Rule; 8] = [
+pub(crate) const STEPS: [Rule; 9] = [
     Rule { name: "agent", run: agent, detail: agent_detail },
     Rule { name: "server", run: server, detail: server_detail },
     Rule { name: "lock", run: lock, detail: |_, _| "no lock in force".to_owned() },
     Rule { name: "token", run: token, detail: |_, _| "not revoked, current epoch".to_owned() },
     Rule { name: "tool", run: tool, detail: tool_detail },
     Rule { name: "scope", run: scope, detail: scope_detail },
+    Rule { name: "constraint", run: constraint, detail: constraint_detail },
     Rule { name: "policy", run: policy, detail: policy_detail },
     Rule { name: "approval", run: approval, detail: |_, _| "none needed".to_owned() },
 ];
@@ -40,16 +42,31 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) mode: Mode,
+    /// A tool whose arguments decide its class has several; a listing asks for each.
+    pub(crate) listed: Option<Class>,
     pub(crate) agent: Option<&'a Agent>,
     pub(crate) class: Option<Class>,
     pub(crate) scope: Option<Scope>,
     pub(crate) grant: Option<&'a GrantId>,
+    /// Whether the grant says anything of arguments.
+    pub(crate) constrained: bool,
+    pub(crate) counted: Counted,
     pub(crate) rule: Option<String>,
 }
 
 impl Facts<'_> {
     pub(crate) fn new(mode: Mode) -> Self {
-        Self { mode, agent: None, class: None, scope: None, grant: None, rule: None }
+        Self {
+            mode,
+            listed: None,
+            agent: None,
+            class: None,
+            scope: None,
+            grant: None,
+            constrained: false,
+            counted: Counted::default(),
+            rule: None,
+        }
     }
 }
 
@@ -147,7 +164,11 @@ fn tool<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
         return Err(Denial::hidden(ReasonCode::ToolUnknown).into());
     };
     let (class, outcome) = match tool.state() {
-        ToolState::Approved(class) => (class, Ok(())),
+        ToolState::Approved(class) => {
+            // The class of these very arguments: the same text that is forwarded.
+            let decided = || tool.approved.as_ref().map(|it| it.class_of(request.arguments));
+            (facts.listed.or_else(decided).unwrap_or(class), Ok(()))
+        }
         // The class it would have: only an explanation gets further than this.
         ToolState::Changed => {
             let class = tool.approved.as_ref().map_or(tool.proposed_class, |was| was.class);
@@ -168,10 +189,13 @@ fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     let Some(scope) = &facts.scope else { return Err(Stop::NotEvaluated) };
     let (agent, server) = (request.agent, &request.server.id);
     let Some(grant) = request.snapshot.grant_for(agent, server, scope, request.now_s) else {
-        // More scope would not help, so the caller learns nothing.
-        return Err(Denial::hidden(ReasonCode::ScopeMissing).into());
+        // More scope would not help, so the caller learns nothing, unless other arguments have
+        // another class that they may use: then the tool is in their listing.
+        let visibility = other_class_visibility(request, facts);
+        return Err(Denial { reason: ReasonCode::ScopeMissing, visibility, rule: None }.into());
     };
     facts.grant = Some(&grant.id);
+    facts.constrained = !grant.constraints.is_empty();
     if facts.mode == Mode::Listing || request.token_scope.contains(scope) {
         return Ok(());
     }
@@ -181,7 +205,7 @@ fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     let visibility = if shown {
         Visibility::StepUp(ScopeSet::from_iter([scope.clone()]))
     } else {
-        Visibility::Hidden
+        other_class_visibility(request, facts)
     };
     Err(Denial { reason: ReasonCode::ScopeMissing, visibility, rule: None }.into())
 }
@@ -190,6 +214,61 @@ fn scope_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
     let scope = facts.scope.as_ref().map(ToString::to_string).unwrap_or_default();
     let grant = facts.grant.map_or("none", GrantId::as_str);
     format!("{scope}, grant {grant}")
+}
+
+/// RFC 9396: what token and grant say of the arguments. All of the token's details hold, and all of
+/// at least one grant's. Nothing is parsed where neither says anything.
+fn constraint<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
+    let Some(scope) = &facts.scope else { return Err(Stop::NotEvaluated) };
+    let Operation::Tool(tool) = request.operation else { return Ok(()) };
+    if facts.grant.is_none() {
+        return Err(Stop::NotEvaluated);
+    }
+    let says_nothing = !facts.constrained && request.token_details.is_none();
+    if facts.mode == Mode::Listing || says_nothing {
+        return Ok(());
+    }
+    let violated = || Denial::told(ReasonCode::ConstraintViolated);
+    let details = request.token_details.map_or(&[][..], AuthorizationDetails::as_slice);
+    for detail in details.iter().filter(|detail| detail.tool == tool) {
+        if !detail.holds(request.arguments) {
+            return Err(violated().into());
+        }
+        facts.counted.token_max = fewer(facts.counted.token_max, detail.max_calls);
+    }
+    let (agent, server) = (request.agent, &request.server.id);
+    let within = |grant: &&Grant| {
+        grant.covers(scope)
+            && grant.constraints_on(tool).all(|constraint| constraint.holds(request.arguments))
+    };
+    let mut grants =
+        request.snapshot.counting_grants(agent, server, request.now_s).filter(within).peekable();
+    // The grants were looked at before: that none is within them now is their constraints' doing.
+    let first = *grants.peek().ok_or_else(violated)?;
+    let is_counted = |grant: &&Grant| grant.constraints_on(tool).any(|it| it.max_calls.is_some());
+    let chosen = grants.find(|grant| !is_counted(grant)).unwrap_or(first);
+    facts.grant = Some(&chosen.id);
+    facts.counted.grant_max =
+        chosen.constraints_on(tool).fold(None, |max, one| fewer(max, one.max_calls));
+    Ok(())
+}
+
+fn constraint_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
+    let of = |name: &str, max: Option<u64>| max.map(|max| format!("at most {max} calls {name}"));
+    let limits = [
+        of("under the grant", facts.counted.grant_max),
+        of("with the token", facts.counted.token_max),
+    ];
+    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    if limits.is_empty() {
+        "the arguments are within grant and token".to_owned()
+    } else {
+        limits.join(", ")
+    }
+}
+
+fn fewer(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    [one, other].into_iter().flatten().min()
 }
 
 fn policy<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
@@ -209,8 +288,15 @@ fn policy<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> 
     };
     // What other arguments would have allowed is in the listing and may be told about.
     let shown = request.policies.may_permit(&question);
-    let visibility = if shown { Visibility::Told } else { Visibility::Hidden };
+    let visibility = if shown { Visibility::Told } else { other_class_visibility(request, facts) };
     Err(Denial { reason, visibility, rule }.into())
+}
+
+/// What a caller learns of a call out of reach: that it was refused if calls with other arguments
+/// are in the listing, and nothing if the tool is not there at all.
+fn other_class_visibility(request: &Request<'_>, facts: &Facts<'_>) -> Visibility {
+    let listed = facts.mode == Mode::Call && crate::decide::is_visible(request);
+    if listed { Visibility::Told } else { Visibility::Hidden }
 }
 
 fn policy_detail(request: &Request<'_>, facts: &Facts<'_>) -> String {

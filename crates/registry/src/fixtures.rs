@@ -3,9 +3,9 @@
 use attorn_jose::Jkt;
 
 use crate::{
-    Agent, AgentId, AgentKey, AgentKind, Approved, Class, Grant, GrantId, KeyState, LifeCycle,
-    Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId, ScopePattern, ServerId, Tool,
-    UpstreamSpec,
+    Agent, AgentId, AgentKey, AgentKind, Approved, Class, Effects, Grant, GrantId, KeyState,
+    LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId, ScopePattern, ServerId,
+    Tool, UpstreamSpec,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -55,7 +55,14 @@ pub(crate) fn tool(name: &str, approved: Option<Class>) -> Tool {
         name: name.into(),
         definition: "{}".into(),
         digest,
-        approved: approved.map(|class| Approved { digest, class, by: "ann".into(), at_s: 0 }),
+        approved: approved.map(|class| Approved {
+            digest,
+            class,
+            rules: Vec::new(),
+            effects: Effects::default(),
+            by: "ann".into(),
+            at_s: 0,
+        }),
         proposed_class: Class::Write,
         seen_s: 0,
     }
@@ -81,6 +88,9 @@ pub(crate) fn grant(pattern: &str) -> Grant {
         agent: agent().id,
         server: server("crm", Vec::new()).id,
         patterns: vec![ScopePattern::parse(pattern).unwrap()],
+        constraints: Vec::new(),
+        awaits_second: false,
+        confirmed_by: None,
         expires_s: None,
         revoked_s: None,
         by: "ann".into(),

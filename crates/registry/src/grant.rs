@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, GrantId, Scope, ScopePattern, ServerId};
+use crate::call_constraint::merged;
+use crate::{AgentId, CallConstraint, GrantId, Scope, ScopePattern, ScopeTarget, ServerId};
 
 /// A grant. Its patterns are expanded over approved tools whenever a right is computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,16 @@ pub struct Grant {
     pub server: ServerId,
     /// What. The empty list grants nothing.
     pub patterns: Vec<ScopePattern>,
+    /// What calls under it must satisfy, tool by tool. A tool that none names may be called with
+    /// any arguments.
+    #[serde(default)]
+    pub constraints: Vec<CallConstraint>,
+    /// It does not count before somebody else than its giver confirmed it.
+    #[serde(default)]
+    pub awaits_second: bool,
+    /// Who confirmed it.
+    #[serde(default)]
+    pub confirmed_by: Option<String>,
     /// First second at which it does not count any more.
     pub expires_s: Option<u64>,
     /// When it was revoked, in Unix seconds.
@@ -31,6 +42,9 @@ pub struct Grant {
 /// Why a grant cannot be made as described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantRefusal {
+    /// A constraint names a tool that no pattern covers, or its constraints contradict each other.
+    #[error("a constraint is about a tool of the grant, and all of one tool can hold together")]
+    Constraint,
     /// The end lies in the past.
     #[error("the grant would end before it begins")]
     Expired,
@@ -48,6 +62,18 @@ impl Grant {
         if self.patterns.is_empty() {
             return Err(GrantRefusal::PatternsEmpty);
         }
+        for constraint in &self.constraints {
+            let about = |pattern: &ScopePattern| match pattern {
+                ScopePattern::All(_) => true,
+                ScopePattern::Exact(scope) => {
+                    matches!(&scope.tool, ScopeTarget::Tool(tool) if *tool == constraint.tool)
+                }
+            };
+            let is_whole = merged(&self.constraints, &constraint.tool).is_ok();
+            if !self.patterns.iter().any(about) || !is_whole {
+                return Err(GrantRefusal::Constraint);
+            }
+        }
         if self.expires_s.is_some_and(|end_s| end_s <= now_s) {
             return Err(GrantRefusal::Expired);
         }
@@ -57,7 +83,23 @@ impl Grant {
     /// Whether the grant counts now.
     #[must_use]
     pub fn counts(&self, now_s: u64) -> bool {
-        self.revoked_s.is_none() && self.expires_s.is_none_or(|end_s| now_s < end_s)
+        let confirmed = !self.awaits_second || self.confirmed_by.is_some();
+        confirmed && self.revoked_s.is_none() && self.expires_s.is_none_or(|end_s| now_s < end_s)
+    }
+
+    /// Its constraints on one tool. All of them hold, or the call is not within the grant.
+    pub fn constraints_on<'g>(
+        &'g self,
+        tool: &'g str,
+    ) -> impl Iterator<Item = &'g CallConstraint> + Clone {
+        self.constraints.iter().filter(move |constraint| constraint.tool == tool)
+    }
+
+    /// The same as one constraint; `None` where it has none. One that cannot be made is none the
+    /// less enforced, from its parts.
+    #[must_use]
+    pub fn merged_constraint(&self, tool: &str) -> Option<CallConstraint> {
+        merged(&self.constraints, tool).ok().flatten()
     }
 
     /// Whether one of the patterns covers a scope.

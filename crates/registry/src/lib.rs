@@ -4,13 +4,18 @@
 //! always an argument.
 //!
 //! What is implemented: identifiers and names, the life cycle table, owners, agents and their
-//! overlapping keys, MCP servers, tools as definitions, scopes and grants, locks, the snapshot and
+//! overlapping keys, MCP servers, tools as definitions, classes by argument, scopes and grants, locks, the snapshot and
 //! its publication, and the stable reason codes.
 //!
 //! What is *not*: people, approvals, downstream resources, and change requests.
 
 mod agent;
+mod arguments_schema;
+mod call_constraint;
+mod class_rule;
+mod condition;
 mod delta;
+mod effects;
 mod grant;
 mod hex;
 mod id;
@@ -18,8 +23,10 @@ mod life_cycle;
 mod lock;
 mod name;
 mod owner;
+mod pointer;
 mod published;
 mod reason;
+mod schema_keyword;
 mod scope;
 mod scope_set;
 mod server;
@@ -32,14 +39,22 @@ mod tool;
 mod fixtures;
 
 pub use agent::{Agent, AgentKey, AgentKind, IssuerKey, KeyRefusal, KeyState, rotate};
+pub use arguments_schema::{ArgumentsSchema, SchemaRefusal};
 pub use attorn_jose::Jkt;
+pub use call_constraint::{
+    AuthorizationDetails, CallConstraint, DetailsRefusal, TYPE as DETAILS_TYPE,
+};
+pub use class_rule::{ClassRule, ClassRuleRefusal, verify_class_rules};
+pub use condition::{ArgumentTest, Condition, Number, NumberError, Scalar};
 pub use delta::{DeltaRefusal, SnapshotDelta};
+pub use effects::Effects;
 pub use grant::{Grant, GrantRefusal};
 pub use id::{AgentId, DecisionId, GrantId, IdError, LockId, OwnerId, ServerId};
 pub use life_cycle::{LifeCycle, LifeCycleError, TransitionRefused};
 pub use lock::{LOCK_LIFETIME_MAX_S, Lock, LockRefusal, LockTarget};
 pub use name::{Name, NameError};
 pub use owner::Owner;
+pub use pointer::{ArgumentPointer, PointerError};
 pub use published::Published;
 pub use reason::{ReasonCode, UnknownReason};
 pub use scope::{Class, ClassError, Scope, ScopeError, ScopePattern, ScopeTarget};

@@ -98,6 +98,7 @@ reason_codes! {
 
     ToolUnknown = "tool.unknown", "the server has no such tool";
     ToolUnconfirmed = "tool.unconfirmed", "the owner has not approved the tool yet";
+    ToolHiddenText = "tool.hidden_text", "the definition holds characters that a reader would not see";
     ToolDefinitionChanged = "tool.definition_changed", "the definition of the tool changed since it was approved";
 
     ScopeMissing = "scope.missing", "the token or the grants do not hold the needed scope";

@@ -4,6 +4,7 @@
 //! lookup, so a decision costs the same with ten agents and with a million.
 
 use std::collections::HashMap;
+use std::ops::BitOr as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,8 @@ use attorn_jose::Jkt;
 use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing};
 use crate::{
-    Agent, AgentId, Grant, IssuerKey, Lock, LockTarget, McpServer, Owner, OwnerId, ReasonCode,
-    Scope, ScopeSet, ServerId,
+    Agent, AgentId, Effects, Grant, IssuerKey, Lock, LockTarget, McpServer, Owner, OwnerId,
+    ReasonCode, Scope, ScopeSet, ServerId, Tool,
 };
 
 /// The policies in force, as text.
@@ -342,14 +343,31 @@ impl Snapshot {
         self.counting_grants(agent, server, now_s).find(|grant| grant.covers(scope))
     }
 
+    /// What everything an agent may use does to the flow of information, with `more` as one more
+    /// grant, whether it counts or not.
+    #[must_use]
+    pub fn effects_of(&self, agent: &AgentId, more: Option<&Grant>, now_s: u64) -> Effects {
+        let own = self.grants.get(agent).into_iter().flat_map(HashMap::values).flatten();
+        let all = own.filter(|grant| grant.counts(now_s)).chain(more);
+        all.map(|grant| self.effects_of_grant(grant)).fold(Effects::default(), Effects::bitor)
+    }
+
+    /// The effects of the approved tools that a grant reaches.
+    #[must_use]
+    pub fn effects_of_grant(&self, grant: &Grant) -> Effects {
+        let Some(server) = self.servers.get(&grant.server) else { return Effects::default() };
+        let reached =
+            server.tools.values().filter(|tool| tool.scopes().any(|scope| grant.covers(&scope)));
+        let effects = reached.filter_map(|tool| tool.approved.as_ref()).map(|it| it.effects);
+        effects.fold(Effects::default(), Effects::bitor)
+    }
+
     /// What an agent could be given a token for: its grants over the approved tools of the server,
     /// and the server's resources and prompts.
     #[must_use]
     pub fn effective_scopes(&self, agent: &AgentId, server: &ServerId, now_s: u64) -> ScopeSet {
         let Some(record) = self.servers.get(server) else { return ScopeSet::default() };
-        let tools = record.tools.values().filter_map(|tool| {
-            tool.approved_class().map(|class| Scope::of_tool(class, &tool.name))
-        });
+        let tools = record.tools.values().flat_map(Tool::scopes);
         let grants: Vec<&Grant> = self.counting_grants(agent, server, now_s).collect();
         tools
             .chain([Scope::RESOURCES, Scope::PROMPTS])

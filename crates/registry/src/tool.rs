@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Class;
+use crate::class_rule::{ClassRule, class_of};
+use crate::{Class, Effects, Scope};
 
 /// A tool of an MCP server, as its definition was last seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +31,14 @@ pub struct Approved {
     /// The digest the approval is for.
     #[serde(with = "crate::hex")]
     pub digest: [u8; 32],
-    /// The class the owner confirmed.
+    /// The class the owner confirmed: of every call, or of those no rule speaks of.
     pub class: Class,
+    /// Rules that give calls with certain arguments another class. First match wins.
+    #[serde(default)]
+    pub rules: Vec<ClassRule>,
+    /// What the tool does to the flow of information.
+    #[serde(default)]
+    pub effects: Effects,
     /// Who approved.
     pub by: String,
     /// When, in Unix seconds.
@@ -41,7 +48,7 @@ pub struct Approved {
 /// Whether a tool may be listed and called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolState {
-    /// Approved as it is.
+    /// Approved as it is. The class is that of calls no rule speaks of.
     Approved(Class),
     /// Approved once, and changed since. Held until approved again.
     Changed,
@@ -49,7 +56,30 @@ pub enum ToolState {
     Unconfirmed,
 }
 
+impl Approved {
+    /// The class of a call with these arguments.
+    #[must_use]
+    pub fn class_of(&self, arguments: Option<&str>) -> Class {
+        class_of(self.class, &self.rules, arguments)
+    }
+
+    /// Every class a call can have, each once, in order.
+    pub fn classes(&self) -> impl Iterator<Item = Class> {
+        let has = |class: &Class| {
+            self.class == *class || self.rules.iter().any(|rule| rule.class == *class)
+        };
+        Class::ALL.into_iter().filter(has)
+    }
+}
+
 impl Tool {
+    /// The scopes that unlock calls of the tool: one per class, and none while it is held.
+    pub fn scopes(&self) -> impl Iterator<Item = Scope> {
+        let approved = self.approved.as_ref().filter(|approved| approved.digest == self.digest);
+        let classes = approved.into_iter().flat_map(Approved::classes);
+        classes.map(|class| Scope::of_tool(class, &self.name))
+    }
+
     /// Where the tool stands.
     #[must_use]
     pub fn state(&self) -> ToolState {
@@ -60,7 +90,7 @@ impl Tool {
         }
     }
 
-    /// The class, if the tool may be called.
+    /// The class of calls no rule speaks of, if the tool may be called.
     #[must_use]
     pub fn approved_class(&self) -> Option<Class> {
         match self.state() {

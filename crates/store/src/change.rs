@@ -61,6 +61,8 @@ pub enum ChangeKind {
     EnrolmentRedeemed,
     /// Tokens of earlier epochs stop to count.
     EpochRaised,
+    /// A second owner confirmed a grant.
+    GrantConfirmed,
     /// A new grant.
     GrantCreated,
     /// A grant was taken back.
@@ -97,7 +99,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AgentKeys,
         Self::AgentOwner,
         Self::AgentRegistered,
@@ -105,6 +107,7 @@ impl ChangeKind {
         Self::EnrolmentCreated,
         Self::EnrolmentRedeemed,
         Self::EpochRaised,
+        Self::GrantConfirmed,
         Self::GrantCreated,
         Self::GrantRevoked,
         Self::IssuerKeyAdded,
@@ -134,6 +137,7 @@ impl ChangeKind {
             Self::EnrolmentCreated => "enrolment.created",
             Self::EnrolmentRedeemed => "enrolment.redeemed",
             Self::EpochRaised => "epoch.raised",
+            Self::GrantConfirmed => "grant.confirmed",
             Self::GrantCreated => "grant.created",
             Self::GrantRevoked => "grant.revoked",
             Self::IssuerKeyAdded => "issuer_key.added",

@@ -42,6 +42,13 @@ impl Columns {
         serde_json::from_str(text).map_err(|_other_shape| Failure::Record { table: self.0 })
     }
 
+    pub(crate) fn maybe_json<T: DeserializeOwned>(
+        self,
+        text: Option<&str>,
+    ) -> Result<Option<T>, Failure> {
+        text.map(|text| self.json(text)).transpose()
+    }
+
     pub(crate) fn to_json<T: Serialize>(self, value: &T) -> Result<String, Failure> {
         serde_json::to_string(value).map_err(|_not_json| Failure::Record { table: self.0 })
     }

@@ -90,7 +90,7 @@ async fn add(
         | ChangeKind::EnrolmentRedeemed => {
             delta.agents.push(agent_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
-        ChangeKind::GrantCreated | ChangeKind::GrantRevoked => {
+        ChangeKind::GrantConfirmed | ChangeKind::GrantCreated | ChangeKind::GrantRevoked => {
             delta.grants.push(grant_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
         ChangeKind::IssuerKeyAdded | ChangeKind::IssuerKeyState => {
@@ -125,7 +125,9 @@ async fn add(
 
 #[cfg(test)]
 mod tests {
-    use attorn_registry::{LifeCycle, Lock, LockId, LockTarget, Snapshot, SnapshotParts};
+    use attorn_registry::{
+        Grant, GrantId, LifeCycle, Lock, LockId, LockTarget, Snapshot, SnapshotParts,
+    };
 
     use crate::fixtures::{World, act, id, key};
     use crate::{InForce, SeenTool};
@@ -174,6 +176,12 @@ mod tests {
             lifted_s: None,
         };
         store.create_lock(&act(1), &lock).await.unwrap();
+        step().await;
+        let waiting =
+            Grant { id: GrantId::from_random(&id(8)), awaits_second: true, ..world.new_grant() };
+        store.create_grant(&act(1), &waiting).await.unwrap();
+        step().await;
+        store.confirm_grant(&act(2), &waiting.id).await.unwrap();
         step().await;
         store.lift_lock(&act(2), &lock.id).await.unwrap();
         store.revoke_grant(&act(2), &world.new_grant().id).await.unwrap();

@@ -1,6 +1,8 @@
 //! What the store refuses, and how it fails. The two are never mixed.
 
-use attorn_registry::{GrantRefusal, LockRefusal, ServerRefusal, TransitionRefused};
+use attorn_registry::{
+    ClassRuleRefusal, GrantRefusal, LockRefusal, ServerRefusal, TransitionRefused,
+};
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +21,9 @@ pub enum Refusal {
     /// No agent of this identifier.
     #[error("no such agent")]
     AgentUnknown,
+    /// The rules that give a class break a rule of their own.
+    #[error("{0}")]
+    ClassRules(ClassRuleRefusal),
     /// The enrolment code is unknown, used or expired; which one is not told.
     #[error("the enrolment code is not valid")]
     CodeInvalid,
@@ -28,6 +33,9 @@ pub enum Refusal {
     /// The grant breaks a rule of its own.
     #[error("{0}")]
     Grant(GrantRefusal),
+    /// The grant waits for nobody's confirmation.
+    #[error("the grant does not wait for a confirmation")]
+    GrantConfirmed,
     /// The grant was revoked already.
     #[error("the grant is revoked already")]
     GrantRevoked,

@@ -28,8 +28,8 @@ impl Store {
         server_by_id(change.connection(), &grant.server).await?;
         sqlx::query(
             "INSERT INTO grants
-             (id, agent, server, patterns, expires_s, given_by, reason, created_s)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             (id, agent, server, patterns, expires_s, given_by, reason, created_s, constraints,
+             awaits_second) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(grant.id.as_str())
         .bind(grant.agent.as_str())
@@ -39,6 +39,8 @@ impl Store {
         .bind(act.by)
         .bind(&grant.reason)
         .bind(COLUMNS.number(act.now_s)?)
+        .bind(COLUMNS.to_json(&grant.constraints)?)
+        .bind(i64::from(grant.awaits_second))
         .execute(change.connection())
         .await
         .map_err(|error| StoreError::unique(error, Refusal::IdTaken))?;
@@ -69,6 +71,32 @@ impl Store {
         change.finish(ChangeKind::GrantRevoked, id.as_str(), record).await
     }
 
+    /// Confirms a grant that waits for a second owner.
+    ///
+    /// # Errors
+    /// No such grant, it waits for nobody, or it was taken back.
+    pub async fn confirm_grant(
+        &self,
+        act: &Act<'_>,
+        id: &GrantId,
+    ) -> Result<Changed<Grant>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let grant = grant_by_id(change.connection(), id).await?;
+        if grant.revoked_s.is_some() {
+            return Err(Refusal::GrantRevoked.into());
+        }
+        if !grant.awaits_second || grant.confirmed_by.is_some() {
+            return Err(Refusal::GrantConfirmed.into());
+        }
+        sqlx::query("UPDATE grants SET confirmed_by = $1 WHERE id = $2")
+            .bind(act.by)
+            .bind(id.as_str())
+            .execute(change.connection())
+            .await?;
+        let record = Grant { confirmed_by: Some(act.by.to_owned()), ..grant };
+        change.finish(ChangeKind::GrantConfirmed, id.as_str(), record).await
+    }
+
     /// One grant.
     ///
     /// # Errors
@@ -84,8 +112,8 @@ impl Store {
     /// The database fails.
     pub async fn grants(&self) -> Result<Vec<Grant>, Failure> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, agent, server, patterns, expires_s, revoked_s, given_by, reason, created_s
-             FROM grants ORDER BY created_s, id",
+            "SELECT id, agent, server, patterns, expires_s, revoked_s, given_by, reason, created_s,
+             constraints, awaits_second, confirmed_by FROM grants ORDER BY created_s, id",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -98,8 +126,8 @@ pub(crate) async fn grant_by_id(
     id: &GrantId,
 ) -> Result<Grant, StoreError> {
     let row: Option<Row> = sqlx::query_as(
-        "SELECT id, agent, server, patterns, expires_s, revoked_s, given_by, reason, created_s
-         FROM grants WHERE id = $1",
+        "SELECT id, agent, server, patterns, expires_s, revoked_s, given_by, reason, created_s,
+         constraints, awaits_second, confirmed_by FROM grants WHERE id = $1",
     )
     .bind(id.as_str())
     .fetch_optional(connection)
@@ -113,8 +141,10 @@ pub(crate) async fn counting_grants(
     now_s: u64,
 ) -> Result<Vec<Grant>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, agent, server, patterns, expires_s, revoked_s, given_by, reason, created_s
-         FROM grants WHERE revoked_s IS NULL AND (expires_s IS NULL OR expires_s > $1)
+        "SELECT id, agent, server, patterns, expires_s, revoked_s, given_by, reason, created_s,
+         constraints, awaits_second, confirmed_by FROM grants
+         WHERE revoked_s IS NULL AND (expires_s IS NULL OR expires_s > $1)
+         AND (awaits_second IS NULL OR awaits_second = 0 OR confirmed_by IS NOT NULL)
          ORDER BY created_s, id",
     )
     .bind(COLUMNS.number(now_s)?)
@@ -133,6 +163,9 @@ row! {
     given_by: String,
     reason: String,
     created_s: i64,
+    constraints: Option<String>,
+    awaits_second: Option<i64>,
+    confirmed_by: Option<String>,
 }
 
 impl Row {
@@ -144,6 +177,10 @@ impl Row {
             agent: COLUMNS.parse(&self.agent)?,
             server: COLUMNS.parse(&self.server)?,
             patterns,
+            // Grants from before there were constraints have none.
+            constraints: COLUMNS.maybe_json(self.constraints.as_deref())?.unwrap_or_default(),
+            awaits_second: self.awaits_second.is_some_and(|awaits| awaits != 0),
+            confirmed_by: self.confirmed_by,
             expires_s: COLUMNS.maybe_count(self.expires_s)?,
             revoked_s: COLUMNS.maybe_count(self.revoked_s)?,
             by: self.given_by,
@@ -173,6 +210,22 @@ mod tests {
         let again = store.revoke_grant(&act(7), &grant.id).await;
         assert!(matches!(again, Err(StoreError::Refused(Refusal::GrantRevoked))));
         assert_eq!(store.grants().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn constraints_and_a_second_word_are_kept() {
+        let world = World::new().await;
+        let store = &world.store;
+        let text = r#"[{"type":"mcp_tool_call","tool":"pay","arguments":{"maxProperties":1},"max_calls":3}]"#;
+        let constraints = serde_json::from_str(text).unwrap();
+        let grant = Grant { constraints, awaits_second: true, ..world.new_grant() };
+        let kept = store.create_grant(&act(5), &grant).await.unwrap().record;
+        assert_eq!((&kept.constraints, kept.counts(6)), (&grant.constraints, false));
+        let confirmed = store.confirm_grant(&act(6), &grant.id).await.unwrap().record;
+        assert_eq!(confirmed.confirmed_by.as_deref(), Some("own_test"));
+        assert!(store.grant(&grant.id).await.unwrap().counts(6));
+        let again = store.confirm_grant(&act(7), &grant.id).await;
+        assert!(matches!(again, Err(StoreError::Refused(Refusal::GrantConfirmed))));
     }
 
     #[tokio::test]

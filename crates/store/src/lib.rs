@@ -44,4 +44,4 @@ pub use owners::NewOwner;
 pub use policies::PolicyRecord;
 pub use revocations::InForce;
 pub use servers::NewServer;
-pub use tools::{SeenTool, TOOLS_MAX, ToolDefinitions};
+pub use tools::{Confirmed, SeenTool, TOOLS_MAX, ToolDefinitions};

@@ -53,7 +53,7 @@ mod tests {
     use attorn_registry::{Class, Grant, LifeCycle};
 
     use crate::fixtures::{World, act, key};
-    use crate::{SeenTool, Store};
+    use crate::{Confirmed, SeenTool, Store};
 
     async fn enrolled() -> World {
         let world = World::new().await;
@@ -67,7 +67,10 @@ mod tests {
             proposed_class: Class::Read,
         };
         store.record_seen_tools(&act(3), &world.server, &[tool]).await.unwrap();
-        store.approve_tool(&act(4), &world.server, "get", ([1; 32], Class::Read)).await.unwrap();
+        store
+            .approve_tool(&act(4), &world.server, "get", &Confirmed::plain([1; 32], Class::Read))
+            .await
+            .unwrap();
         let grant = Grant { expires_s: Some(100), ..world.new_grant() };
         store.create_grant(&act(5), &grant).await.unwrap();
         store

@@ -1,6 +1,7 @@
 //! Tools: every definition that was seen, and what was approved of it.
 
-use attorn_registry::{Approved, Class, McpServer, ServerId, Tool};
+use attorn_registry::verify_class_rules;
+use attorn_registry::{Approved, Class, ClassRule, Effects, McpServer, ServerId, Tool};
 use sqlx::SqliteConnection;
 
 use crate::Store;
@@ -25,6 +26,27 @@ pub struct SeenTool {
     pub digest: [u8; 32],
     /// What the annotations suggest.
     pub proposed_class: Class,
+}
+
+/// What an owner confirms of a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The definition that was looked at.
+    pub digest: [u8; 32],
+    /// The class of calls no rule speaks of.
+    pub class: Class,
+    /// Rules that give calls with certain arguments another class.
+    pub rules: Vec<ClassRule>,
+    /// What the tool does to the flow of information.
+    pub effects: Effects,
+}
+
+impl Confirmed {
+    /// One class for every call, and nothing said of effects.
+    #[must_use]
+    pub fn plain(digest: [u8; 32], class: Class) -> Self {
+        Self { digest, class, rules: Vec::new(), effects: Effects::default() }
+    }
 }
 
 /// The two texts to compare before an approval.
@@ -79,27 +101,32 @@ impl Store {
         act: &Act<'_>,
         id: &ServerId,
         name: &str,
-        (digest, class): ([u8; 32], Class),
+        confirmed: &Confirmed,
     ) -> Result<Changed<Tool>, StoreError> {
+        verify_class_rules(&confirmed.rules).map_err(Refusal::ClassRules)?;
         let mut change = Change::begin(self, *act).await?;
         let mut server = server_by_id(change.connection(), id).await?;
         let tool = server.tools.remove(name).ok_or(Refusal::ToolUnknown)?;
-        if tool.digest != digest {
+        if tool.digest != confirmed.digest {
             return Err(Refusal::DefinitionStale.into());
         }
         sqlx::query(
             "UPDATE tools SET approved_definition = definition, approved_digest = digest,
-             approved_class = $1, approved_by = $2, approved_s = $3
-             WHERE server = $4 AND name = $5",
+             approved_class = $1, approved_by = $2, approved_s = $3, approved_rules = $4,
+             approved_effects = $5 WHERE server = $6 AND name = $7",
         )
-        .bind(class.as_str())
+        .bind(confirmed.class.as_str())
         .bind(act.by)
         .bind(COLUMNS.number(act.now_s)?)
+        .bind(COLUMNS.to_json(&confirmed.rules)?)
+        .bind(COLUMNS.to_json(&confirmed.effects)?)
         .bind(id.as_str())
         .bind(name)
         .execute(change.connection())
         .await?;
-        let approved = Approved { digest, class, by: act.by.to_owned(), at_s: act.now_s };
+        let Confirmed { digest, class, rules, effects } = confirmed.clone();
+        let by = act.by.to_owned();
+        let approved = Approved { digest, class, rules, effects, by, at_s: act.now_s };
         let record = Tool { approved: Some(approved), ..tool };
         change.finish(ChangeKind::ToolApproved, id.as_str(), record).await
     }
@@ -162,7 +189,8 @@ pub(crate) async fn tools_of(
 ) -> Result<Vec<Tool>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT server, name, definition, digest, proposed_class, seen_s, approved_digest,
-         approved_class, approved_by, approved_s FROM tools WHERE server = $1 ORDER BY name",
+         approved_class, approved_by, approved_s, approved_rules, approved_effects
+         FROM tools WHERE server = $1 ORDER BY name",
     )
     .bind(id.as_str())
     .fetch_all(connection)
@@ -175,7 +203,8 @@ pub(crate) async fn all_tools(
 ) -> Result<Vec<(ServerId, Tool)>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT server, name, definition, digest, proposed_class, seen_s, approved_digest,
-         approved_class, approved_by, approved_s FROM tools ORDER BY server, name",
+         approved_class, approved_by, approved_s, approved_rules, approved_effects
+         FROM tools ORDER BY server, name",
     )
     .fetch_all(connection)
     .await?;
@@ -193,6 +222,8 @@ row! {
     approved_class: Option<String>,
     approved_by: Option<String>,
     approved_s: Option<i64>,
+    approved_rules: Option<String>,
+    approved_effects: Option<String>,
 }
 
 impl Row {
@@ -203,6 +234,9 @@ impl Row {
             (Some(digest), Some(class), Some(by), Some(at_s)) => Some(Approved {
                 digest: COLUMNS.digest(&digest)?,
                 class: COLUMNS.class(&class)?,
+                // Approvals from before there were rules have none.
+                rules: COLUMNS.maybe_json(self.approved_rules.as_deref())?.unwrap_or_default(),
+                effects: COLUMNS.maybe_json(self.approved_effects.as_deref())?.unwrap_or_default(),
                 by,
                 at_s: COLUMNS.count(at_s)?,
             }),
@@ -262,14 +296,20 @@ mod tests {
         let (store, id) = (&world.store, &world.server);
         store.record_seen_tools(&act(1), id, &[seen("a", 1)]).await.unwrap();
         assert_eq!(state(&world, "a").await, ToolState::Unconfirmed);
-        store.approve_tool(&act(2), id, "a", ([1; 32], Class::Read)).await.unwrap();
+        store
+            .approve_tool(&act(2), id, "a", &Confirmed::plain([1; 32], Class::Read))
+            .await
+            .unwrap();
         assert_eq!(state(&world, "a").await, ToolState::Approved(Class::Read));
         store.record_seen_tools(&act(3), id, &[seen("a", 2)]).await.unwrap();
         assert_eq!(state(&world, "a").await, ToolState::Changed);
         let texts = store.tool_definitions(id, "a").await.unwrap();
         assert_eq!(texts.approved.as_deref(), Some("{\"n\":1}"));
         assert_eq!(texts.current, "{\"n\":2}");
-        store.approve_tool(&act(4), id, "a", ([2; 32], Class::Write)).await.unwrap();
+        store
+            .approve_tool(&act(4), id, "a", &Confirmed::plain([2; 32], Class::Write))
+            .await
+            .unwrap();
         assert_eq!(state(&world, "a").await, ToolState::Approved(Class::Write));
     }
 
@@ -278,9 +318,11 @@ mod tests {
         let world = World::new().await;
         let (store, id) = (&world.store, &world.server);
         store.record_seen_tools(&act(1), id, &[seen("a", 1)]).await.unwrap();
-        let stale = store.approve_tool(&act(2), id, "a", ([9; 32], Class::Read)).await;
+        let stale =
+            store.approve_tool(&act(2), id, "a", &Confirmed::plain([9; 32], Class::Read)).await;
         assert!(matches!(stale, Err(StoreError::Refused(Refusal::DefinitionStale))));
-        let unknown = store.approve_tool(&act(2), id, "A", ([1; 32], Class::Read)).await;
+        let unknown =
+            store.approve_tool(&act(2), id, "A", &Confirmed::plain([1; 32], Class::Read)).await;
         assert!(matches!(unknown, Err(StoreError::Refused(Refusal::ToolUnknown))));
         assert_eq!(state(&world, "a").await, ToolState::Unconfirmed);
     }

@@ -127,6 +127,7 @@ fn steps(
         token_scope: token_scope.unwrap_or(&fresh),
         token_jti: "",
         token_key: None,
+        token_details: None,
         token_epoch: snapshot.epoch,
         operation: match call.tool {
             "@resources" => Operation::Resources,

@@ -1,8 +1,11 @@
 //! Grants: which agent may use what at which server.
 
 use attorn_audit::{Entry, Kind};
-use attorn_registry::{Grant, GrantId, ScopePattern};
+use attorn_registry::{
+    AgentId, AuthorizationDetails, CallConstraint, Grant, GrantId, McpServer, ScopePattern,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::context::{Context, Effect};
@@ -18,6 +21,16 @@ pub(crate) struct GrantView {
     agent: String,
     server: String,
     patterns: Vec<String>,
+    /// What calls must satisfy: authorization details of RFC 9396.
+    #[schema(value_type = Vec<Object>)]
+    constraints: Vec<CallConstraint>,
+    /// It counts only once a second owner confirmed it.
+    awaits_second: bool,
+    confirmed_by: Option<String>,
+    /// What the tools it reaches do to the flow of information.
+    effects: Vec<&'static str>,
+    /// What is risky about it, with everything else the agent may use.
+    finding: Option<&'static str>,
     expires_s: Option<u64>,
     revoked_s: Option<u64>,
     by: String,
@@ -37,8 +50,19 @@ pub(crate) struct GrantNew {
     server: String,
     /// `read:get_invoice`, or `read:*` for every approved read tool.
     patterns: Vec<String>,
+    /// Authorization details of the type `mcp_tool_call` that every call must satisfy.
+    #[schema(value_type = Option<Vec<Object>>)]
+    constraints: Option<Box<RawValue>>,
     /// First second at which it does not count any more.
     expires_s: Option<u64>,
+    /// Why; recorded.
+    reason: Option<String>,
+}
+
+/// A second owner's word.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Confirmation {
     /// Why; recorded.
     reason: Option<String>,
 }
@@ -78,20 +102,62 @@ pub(crate) async fn create(context: Context, new: GrantNew) -> Result<Effect<Gra
         new.patterns.iter().map(|text| ScopePattern::parse(text)).collect();
     let (server, patterns) = (context.server(&new.server)?, patterns?);
     delegation::verify_grant(&context, server, &patterns, new.expires_s)?;
-    let grant = Grant {
+    let constraints = constraints(&new, server)?;
+    let mut grant = Grant {
         id: GrantId::from_random(&context.shared.random.bytes()),
         agent: context.agent(&new.agent)?.id.clone(),
         server: server.id.clone(),
         patterns,
+        constraints,
+        awaits_second: false,
+        confirmed_by: None,
         expires_s: new.expires_s,
         revoked_s: None,
         by: context.operator.id.to_string(),
         reason: new.reason.unwrap_or_default(),
         created_s: context.now_s(),
     };
+    grant.awaits_second =
+        context.shared.config.second_owner_for_triple && joins_all(&context, &grant, Some(&grant));
     let grant = context.shared.store.create_grant(&context.act(), &grant).await?.record;
     let fact = about(&context, Kind::GrantCreated, &grant, &grant.reason);
     Ok(Effect::new(GrantView::of(&context, &grant), fact))
+}
+
+/// Confirms a grant that joins risks. Nobody is the second owner of what they gave themselves.
+pub(crate) async fn confirm(
+    context: Context,
+    reason: Confirmation,
+) -> Result<Effect<GrantView>, Refusal> {
+    let id = grant_id(&context)?;
+    let grant = context.shared.store.grant(&id).await?;
+    let giver = AgentId::parse(&grant.by).ok().and_then(|id| context.snapshot.agent(&id));
+    let own = context.snapshot.agent(&context.operator.id).and_then(|agent| agent.owner.as_ref());
+    let same_owner = giver.is_some_and(|giver| giver.owner.as_ref() == own);
+    if grant.by == context.operator.id.to_string() || own.is_none() || same_owner {
+        return Err(Refusal::SameOwner);
+    }
+    let grant = context.shared.store.confirm_grant(&context.act(), &id).await?.record;
+    let fact = about(&context, Kind::GrantConfirmed, &grant, &reason.reason.unwrap_or_default());
+    Ok(Effect::new(GrantView::of(&context, &grant), fact))
+}
+
+/// What a new grant says of arguments.
+fn constraints(new: &GrantNew, server: &McpServer) -> Result<Vec<CallConstraint>, Refusal> {
+    let Some(text) = &new.constraints else { return Ok(Vec::new()) };
+    // The admin API decides without looking at the body; constraints would not be enforced there.
+    if server.is_builtin() {
+        return Err(Refusal::Builtin);
+    }
+    let details = AuthorizationDetails::parse(text.get()).map_err(Refusal::Details)?;
+    Ok(details.as_slice().to_vec())
+}
+
+/// Whether the agent of a grant joins all three effects, and the grant has a part in it.
+fn joins_all(context: &Context, grant: &Grant, more: Option<&Grant>) -> bool {
+    let snapshot = &context.snapshot;
+    !snapshot.effects_of_grant(grant).is_empty()
+        && snapshot.effects_of(&grant.agent, more, context.now_s()).joins_all()
 }
 
 pub(crate) async fn revoke(context: Context, reason: Reason) -> Result<Effect<GrantView>, Refusal> {
@@ -113,6 +179,13 @@ fn about(context: &Context, kind: Kind, grant: &Grant, reason: &str) -> Entry {
     fact.server = Some(grant.server.to_string());
     fact.scope = Some(patterns(grant).join(" "));
     fact.detail.insert("reason".to_owned(), reason.to_owned());
+    if !grant.constraints.is_empty() {
+        let constraints = serde_json::to_string(&grant.constraints).unwrap_or_default();
+        fact.detail.insert("constraints".to_owned(), constraints);
+    }
+    if grant.awaits_second {
+        fact.detail.insert("second_owner".to_owned(), "needed".to_owned());
+    }
     fact.detail.extend(grant.expires_s.map(|s| ("expires_s".to_owned(), s.to_string())));
     fact
 }
@@ -126,6 +199,15 @@ fn server_name(context: &Context, grant: &Grant) -> String {
     server.map_or_else(|| grant.server.to_string(), |server| server.name.to_string())
 }
 
+fn finding(context: &Context, grant: &Grant) -> Option<&'static str> {
+    let lives =
+        grant.revoked_s.is_none() && grant.expires_s.is_none_or(|end_s| context.now_s() < end_s);
+    // A grant made a moment ago is not in the picture yet.
+    (lives && joins_all(context, grant, Some(grant))).then_some(JOINS_ALL)
+}
+
+const JOINS_ALL: &str = "with its other grants the agent reads private data, takes in untrusted content and sends outside";
+
 impl GrantView {
     fn of(context: &Context, grant: &Grant) -> Self {
         let agent = context.snapshot.agent(&grant.agent);
@@ -134,6 +216,11 @@ impl GrantView {
             agent: agent.map_or_else(|| grant.agent.to_string(), |agent| agent.name.to_string()),
             server: server_name(context, grant),
             patterns: patterns(grant),
+            constraints: grant.constraints.clone(),
+            awaits_second: grant.awaits_second && grant.confirmed_by.is_none(),
+            confirmed_by: grant.confirmed_by.as_ref().map(|by| context.name_of(by)),
+            effects: context.snapshot.effects_of_grant(grant).names(),
+            finding: finding(context, grant),
             expires_s: grant.expires_s,
             revoked_s: grant.revoked_s,
             by: context.name_of(&grant.by),

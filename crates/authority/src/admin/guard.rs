@@ -91,6 +91,7 @@ fn decide(
         token_scope: &claims.scope,
         token_jti: &claims.jti,
         token_key: Some(claims.cnf),
+        token_details: claims.authorization_details.as_ref(),
         token_epoch: claims.epoch,
         operation: attorn_policy::Operation::Tool(operation.row().id),
         arguments: None,

@@ -91,11 +91,13 @@ operations! {
     ServerRetire = "server.retire", Post "/servers/{server}/retire", Irreversible, "Stop a server for good";
     ToolList = "tool.list", Get "/servers/{server}/tools", Read, "The tools of a server";
     ToolDiff = "tool.diff", Get "/servers/{server}/diff", Read, "The tools of a server that wait for their owner, and what changed";
+    ToolDefinitions = "tool.definitions", Get "/servers/{server}/definitions", Read, "The definitions of a server's tools as last seen";
     ToolApprove = "tool.approve", Post "/servers/{server}/tools/{tool}/approve", Write, "Accept a tool as last seen";
     ToolClassify = "tool.classify", Post "/servers/{server}/tools/{tool}/classify", Write, "Change the class of an approved tool";
     GrantList = "grant.list", Get "/grants", Read, "List grants";
     GrantCreate = "grant.create", Post "/grants", Write, "Give an agent scopes at a server";
     GrantShow = "grant.show", Get "/grants/{grant}", Read, "One grant";
+    GrantConfirm = "grant.confirm", Post "/grants/{grant}/confirm", Write, "Let a grant that waits for a second owner count";
     GrantRevoke = "grant.revoke", Post "/grants/{grant}/revoke", Write, "Take a grant back";
     LockList = "lock.list", Get "/locks", Read, "List locks";
     LockCreate = "lock.create", Post "/locks", Write, "Stop something at once";

@@ -2,7 +2,7 @@
 
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
-use attorn_registry::{NameError, ReasonCode, ScopeError};
+use attorn_registry::{DetailsRefusal, NameError, ReasonCode, ScopeError};
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};
 
@@ -32,8 +32,12 @@ pub(crate) enum Refusal {
     BodyTooLong,
     /// The built-in server is not changed through its own API.
     Builtin,
+    /// The constraints of a grant are not taken.
+    Details(DetailsRefusal),
     /// The body is not strict JSON of the form the operation asks for.
     Form,
+    /// The definition holds characters that a reader would not see.
+    HiddenText,
     /// The journal cannot take or give an entry.
     JournalUnavailable,
     /// What is named does not exist.
@@ -48,6 +52,8 @@ pub(crate) enum Refusal {
     ReasonMissing,
     /// A gateway has a later registry in force than this one.
     RegistryOlder,
+    /// Who gave a grant, or shares their owner, cannot be its second owner.
+    SameOwner,
     /// A scope pattern cannot be read.
     Scope(ScopeError),
     /// The registry's rules do not allow the change.
@@ -67,6 +73,7 @@ impl Refusal {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Details(_) => StatusCode::BAD_REQUEST,
             Self::Form | Self::Name(_) | Self::Policy(_) | Self::ReasonMissing | Self::Scope(_) => {
                 StatusCode::BAD_REQUEST
             }
@@ -74,8 +81,9 @@ impl Refusal {
             Self::Missing(_) => StatusCode::NOT_FOUND,
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
-            Self::RegistryOlder | Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
-            Self::Widened => StatusCode::FORBIDDEN,
+            Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
+            Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
+            Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
         }
     }
 
@@ -85,13 +93,17 @@ impl Refusal {
             Self::BodyTooLong => ReasonCode::FrameSize,
             Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
             Self::Missing(missing) => missing.reason(),
+            Self::HiddenText => ReasonCode::ToolHiddenText,
             Self::NotEnrolled => ReasonCode::AgentPending,
             Self::Policy(_) => ReasonCode::PolicyError,
             Self::RegistryOlder => ReasonCode::AuthorityStale,
             Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
             Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
+            Self::SameOwner => ReasonCode::ApprovalSelf,
             Self::Widened => ReasonCode::DelegationWidened,
-            Self::Builtin | Self::Form | Self::Name(_) => ReasonCode::RequestMalformed,
+            Self::Details(_) | Self::Builtin | Self::Form | Self::Name(_) => {
+                ReasonCode::RequestMalformed
+            }
             Self::ReasonMissing | Self::Scope(_) | Self::Store(_) => ReasonCode::RequestMalformed,
         }
     }
@@ -100,7 +112,9 @@ impl Refusal {
         match self {
             Self::BodyTooLong => "the body is too long".to_owned(),
             Self::Builtin => "the built-in server is not changed this way".to_owned(),
+            Self::Details(refusal) => refusal.to_string(),
             Self::Form => "the input does not have the form this operation asks for".to_owned(),
+            Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
             Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),
@@ -108,6 +122,7 @@ impl Refusal {
             Self::Policy(errors) => errors.clone(),
             Self::ReasonMissing => "a reason is required".to_owned(),
             Self::RegistryOlder => "this registry is older than the one in force".to_owned(),
+            Self::SameOwner => "a second owner is somebody else than who gave the grant".to_owned(),
             Self::Scope(refusal) => refusal.to_string(),
             Self::Store(refusal) => refusal.to_string(),
             Self::StoreUnavailable => "the registry cannot be read or written".to_owned(),

@@ -1,7 +1,9 @@
 //! Tools: held until their owner confirms definition and class.
 
 use attorn_audit::{Entry, Kind};
-use attorn_registry::{Class, McpServer, Tool, ToolState};
+use attorn_json::{Limits, TextPlace, hidden_places};
+use attorn_registry::{Approved, Class, ClassRule, Effects, McpServer, Tool, ToolState};
+use attorn_store::Confirmed;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -16,8 +18,15 @@ pub(crate) struct ToolView {
     name: String,
     /// `approved`, `changed` or `unconfirmed`; only approved tools are listed and called.
     state: &'static str,
-    /// The class the owner confirmed.
+    /// The class the owner confirmed, of calls no rule speaks of.
     class: Option<&'static str>,
+    /// Rules that give calls with certain arguments another class. First match wins.
+    #[schema(value_type = Vec<Object>)]
+    rules: Vec<ClassRule>,
+    /// What the tool does to the flow of information, as its owner said.
+    effects: Vec<&'static str>,
+    /// Texts of the definition with characters that would not be seen, escaped.
+    hidden_text: Vec<HiddenText>,
     /// The class the server's annotations suggest.
     proposed_class: &'static str,
     /// SHA-256 of the canonical definition as last seen.
@@ -25,6 +34,17 @@ pub(crate) struct ToolView {
     approved_by: Option<String>,
     approved_s: Option<u64>,
     seen_s: u64,
+}
+
+/// A text of a definition that does not read as it is stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HiddenText {
+    /// JSON pointer into the definition.
+    at: String,
+    /// What is wrong with it.
+    what: Vec<&'static str>,
+    /// The text, hidden characters escaped.
+    text: String,
 }
 
 /// A tool that waits for its owner.
@@ -44,23 +64,63 @@ pub(crate) struct ToolDiff {
     /// The definition as last seen.
     #[schema(value_type = Object)]
     definition: Box<RawValue>,
+    /// Texts of the definition with characters that would not be seen, escaped.
+    hidden_text: Vec<HiddenText>,
+}
+
+/// A tool as its server defines it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ToolDefinition {
+    name: String,
+    /// The definition as last seen.
+    #[schema(value_type = Object)]
+    definition: Box<RawValue>,
 }
 
 /// An approval.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Approval {
-    /// The class; the proposed one if absent.
+    /// The class; if absent that of the earlier approval, with its rules, else the proposed one.
     class: Option<ClassWire>,
+    /// Rules by argument; without a class they are those of the earlier approval.
+    #[schema(value_type = Option<Vec<Object>>)]
+    rules: Option<Vec<ClassRule>>,
+    /// What the tool does to the flow of information; if absent as before.
+    effects: Option<EffectsWire>,
     /// The digest that was looked at; if given, a definition that changed since is refused.
     digest: Option<String>,
+    /// Take a definition with characters that would not be seen.
+    #[serde(default)]
+    accept_hidden_characters: bool,
 }
 
-/// Another class for an approved tool.
+/// Other classes or effects for an approved tool.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Classification {
-    class: ClassWire,
+    /// The class of calls no rule speaks of; if absent as before.
+    class: Option<ClassWire>,
+    /// Rules by argument, in order. If absent as before, and none where the class is given.
+    #[schema(value_type = Option<Vec<Object>>)]
+    rules: Option<Vec<ClassRule>>,
+    /// What the tool does to the flow of information; if absent as before.
+    effects: Option<EffectsWire>,
+}
+
+/// What a tool does to the flow of information.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EffectsWire {
+    /// Its results hold what not everybody may know.
+    #[serde(default)]
+    reads_private: bool,
+    /// Its results hold what strangers wrote.
+    #[serde(default)]
+    takes_untrusted: bool,
+    /// Its arguments reach somebody outside.
+    #[serde(default)]
+    sends_outside: bool,
 }
 
 /// What a call can do to the world.
@@ -89,6 +149,14 @@ pub(crate) async fn diff(context: Context) -> Result<List<ToolDiff>, Refusal> {
     Ok(List { items: waiting })
 }
 
+pub(crate) async fn definitions(context: Context) -> Result<List<ToolDefinition>, Refusal> {
+    let server = context.server(context.segment("server"))?;
+    let definition = |tool: &Tool| {
+        Ok(ToolDefinition { name: tool.name.clone(), definition: raw(tool.definition.clone())? })
+    };
+    sorted(server).map(definition).collect::<Result<_, _>>().map(|items| List { items })
+}
+
 pub(crate) async fn approve(
     context: Context,
     approval: Approval,
@@ -97,8 +165,12 @@ pub(crate) async fn approve(
     if approval.digest.is_some_and(|seen| seen != hex(&tool.digest)) {
         return Err(Refusal::ToolChanged);
     }
-    let class = approval.class.map_or(tool.proposed_class, Class::from);
-    confirm(&context, (server, tool), class, Kind::ToolApproved).await
+    if !approval.accept_hidden_characters && !hidden(tool).is_empty() {
+        return Err(Refusal::HiddenText);
+    }
+    let given = (approval.class.map(Class::from), approval.rules, approval.effects);
+    let confirmed = confirmed(tool, tool.approved.as_ref(), given);
+    confirm(&context, server, (tool, confirmed), Kind::ToolApproved).await
 }
 
 pub(crate) async fn classify(
@@ -109,30 +181,81 @@ pub(crate) async fn classify(
     if tool.approved_class().is_none() {
         return Err(Refusal::ToolNotApproved);
     }
-    confirm(&context, (server, tool), classification.class.into(), Kind::ToolClassified).await
+    let Classification { class, rules, effects } = classification;
+    if class.is_none() && rules.is_none() && effects.is_none() {
+        return Err(Refusal::Form);
+    }
+    let given = (class.map(Class::from), rules, effects);
+    let confirmed = confirmed(tool, tool.approved.as_ref(), given);
+    confirm(&context, server, (tool, confirmed), Kind::ToolClassified).await
+}
+
+/// What was given, over what was approved before. A class stands for all calls unless rules come
+/// with it: rules that were made for another default do not survive it.
+fn confirmed(
+    tool: &Tool,
+    before: Option<&Approved>,
+    (class, rules, effects): (Option<Class>, Option<Vec<ClassRule>>, Option<EffectsWire>),
+) -> Confirmed {
+    let kept = || match class {
+        Some(_) => Vec::new(),
+        None => before.map(|before| before.rules.clone()).unwrap_or_default(),
+    };
+    let effects_before = before.map_or_else(Effects::default, |before| before.effects);
+    Confirmed {
+        digest: tool.digest,
+        rules: rules.unwrap_or_else(kept),
+        class: class.or_else(|| before.map(|before| before.class)).unwrap_or(tool.proposed_class),
+        effects: effects.map_or(effects_before, Effects::from),
+    }
 }
 
 async fn confirm(
     context: &Context,
-    (server, tool): (&McpServer, &Tool),
-    class: Class,
+    server: &McpServer,
+    (tool, confirmed): (&Tool, Confirmed),
     kind: Kind,
 ) -> Result<Effect<ToolView>, Refusal> {
     if server.is_builtin() {
         return Err(Refusal::Builtin);
     }
-    // The digest that was looked at, not whatever is there by then.
-    let confirmed = (tool.digest, class);
     let store = &context.shared.store;
-    let tool = store.approve_tool(&context.act(), &server.id, &tool.name, confirmed).await?.record;
-    let fact = Entry {
-        class: Some(class.as_str().to_owned()),
+    // The digest that was looked at, not whatever is there by then.
+    let tool = store.approve_tool(&context.act(), &server.id, &tool.name, &confirmed).await?.record;
+    let mut fact = Entry {
+        class: Some(confirmed.class.as_str().to_owned()),
         server: Some(server.id.to_string()),
         tool: Some(tool.name.clone()),
         tool_digest: Some(hex(&tool.digest)),
         ..context.fact(kind)
     };
+    if !confirmed.rules.is_empty() {
+        let rules = serde_json::to_string(&confirmed.rules).unwrap_or_default();
+        fact.detail.insert("rules".to_owned(), rules);
+    }
+    if !confirmed.effects.is_empty() {
+        fact.detail.insert("effects".to_owned(), confirmed.effects.names().join(" "));
+    }
+    if !hidden(&tool).is_empty() {
+        fact.detail.insert("hidden_text".to_owned(), "accepted".to_owned());
+    }
     Ok(Effect::new(ToolView::of(&tool), fact))
+}
+
+/// The texts of a definition that hide something. The name stands in it, too.
+fn hidden(tool: &Tool) -> Vec<TextPlace> {
+    let limits = Limits { bytes_max: tool.definition.len(), ..Limits::MESSAGE };
+    let document = attorn_json::parse(tool.definition.as_bytes(), &limits);
+    document.map(|document| hidden_places(document.value(), HIDDEN_MAX)).unwrap_or_default()
+}
+
+fn hidden_text(tool: &Tool) -> Vec<HiddenText> {
+    let shown = |place: TextPlace| HiddenText {
+        at: place.at,
+        what: place.findings.iter().map(|finding| finding.meaning()).collect(),
+        text: place.text,
+    };
+    hidden(tool).into_iter().map(shown).collect()
 }
 
 fn tool(context: &Context) -> Result<(&McpServer, &Tool), Refusal> {
@@ -155,6 +278,10 @@ fn state(tool: &Tool) -> &'static str {
     }
 }
 
+fn raw(definition: String) -> Result<Box<RawValue>, Refusal> {
+    RawValue::from_string(definition).map_err(|_| Refusal::StoreUnavailable)
+}
+
 pub(crate) fn hex(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -165,6 +292,9 @@ impl ToolView {
             name: tool.name.clone(),
             state: state(tool),
             class: tool.approved.as_ref().map(|approved| approved.class.as_str()),
+            rules: tool.approved.as_ref().map(|it| it.rules.clone()).unwrap_or_default(),
+            effects: tool.approved.as_ref().map(|it| it.effects.names()).unwrap_or_default(),
+            hidden_text: hidden_text(tool),
             proposed_class: tool.proposed_class.as_str(),
             digest: hex(&tool.digest),
             approved_by: tool.approved.as_ref().map(|approved| approved.by.clone()),
@@ -176,7 +306,6 @@ impl ToolView {
 
 impl ToolDiff {
     fn of(tool: &Tool, approved: Option<String>) -> Result<Self, Refusal> {
-        let raw = |text| RawValue::from_string(text).map_err(|_| Refusal::StoreUnavailable);
         Ok(Self {
             name: tool.name.clone(),
             state: state(tool),
@@ -186,7 +315,15 @@ impl ToolDiff {
             digest: hex(&tool.digest),
             approved_definition: approved.map(raw).transpose()?,
             definition: raw(tool.definition.clone())?,
+            hidden_text: hidden_text(tool),
         })
+    }
+}
+
+impl From<EffectsWire> for Effects {
+    fn from(wire: EffectsWire) -> Self {
+        let EffectsWire { reads_private, takes_untrusted, sends_outside } = wire;
+        Self { reads_private, takes_untrusted, sends_outside }
     }
 }
 
@@ -199,3 +336,6 @@ impl From<ClassWire> for Class {
         }
     }
 }
+
+/// Places told of one definition; one is enough to refuse it.
+const HIDDEN_MAX: usize = 16;

@@ -8,6 +8,7 @@
 mod admin;
 mod admission;
 mod audit;
+mod details;
 mod enrolment;
 mod escalation;
 mod faults;

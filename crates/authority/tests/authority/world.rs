@@ -118,6 +118,7 @@ impl World {
                 gateway_url: "https://gw.example".to_owned(),
                 token_lifetime_s: 120,
                 irreversible_token_lifetime_s: 60,
+                second_owner_for_triple: false,
             },
             store: store.clone(),
             index: AuditIndex::in_memory().await.unwrap(),

@@ -10,11 +10,12 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::admin::{Admin, Operation, items};
 use crate::agent::mcp_headers;
 use crate::commands::Context;
 use crate::commands::connect::resource_of;
 use crate::exit::{Exit, Failure};
-use crate::json::at;
+use crate::json::{at, text};
 use crate::outside::{causes, connect_world};
 use crate::profile::{self, Profile, Who};
 
@@ -91,6 +92,7 @@ pub(crate) async fn run(context: &Context, args: DoctorArgs) -> Result<Exit, Fai
     let at_gateway = args.target.is_some();
     let walked = walk(&mut funnel, &world, profile, &resource, at_gateway).await;
     Ok(match walked {
+        Ok(Exit::Yes) if !at_gateway => findings(&mut funnel).await?,
         Ok(exit) => exit,
         Err((step, failure)) => funnel.fail(step, &failure),
     })
@@ -132,6 +134,25 @@ async fn walk(
     Ok(Exit::Yes)
 }
 
+/// Grants that join risks, and grants that wait. A finding is no failure of the installation.
+async fn findings(funnel: &mut Funnel<'_>) -> Result<Exit, Failure> {
+    let admin = Admin::open(funnel.context).await?;
+    let answer = admin.read(Operation::GrantList, &[], &[]).await?;
+    let mut found = 0;
+    for grant in items(&answer) {
+        let Some(finding) = text(grant, "finding") else { continue };
+        found += 1;
+        let of = |name| text(grant, name).unwrap_or_default();
+        let what = format!("{} of {}: {finding}", of("id"), of("agent"));
+        let fix = format!("attorn grant revoke {} --reason …", of("id"));
+        funnel.line("grants", "FIND", &what, Some(&fix));
+    }
+    if found == 0 {
+        funnel.ok("grants", "no agent joins private data, untrusted content and a way out");
+    }
+    Ok(Exit::Yes)
+}
+
 /// One harmless request with token and proof.
 async fn call(client: &AuthorizedClient, url: &Url, at_gateway: bool) -> Result<String, Failure> {
     let mut headers = HeaderMap::new();
@@ -139,7 +160,7 @@ async fn call(client: &AuthorizedClient, url: &Url, at_gateway: bool) -> Result<
         headers = mcp_headers("tools/list");
         (Method::POST, url.clone(), Bytes::from_static(LIST))
     } else {
-        let path = crate::admin::Operation::Whoami.path_of(&[]);
+        let path = Operation::Whoami.path_of(&[]);
         let url = url.join(&path).map_err(|e| Failure::usage(e.to_string()))?;
         (Method::GET, url, Bytes::new())
     };

@@ -4,14 +4,37 @@ use std::fs;
 
 use crate::support::{ATTORN, Connected, Folder, Listening, Serving, write_config};
 
-/// An administrator, the sample server with approved tools, and an agent that may read.
-pub(crate) fn installed(folder: &Folder) -> Serving {
+/// An administrator and an owner, and the address of the issuer.
+pub(crate) fn organised(folder: &Folder) -> (Serving, String) {
     let issuer = write_config(folder);
     folder.attorn(&["init"]).expect(0);
     let serving = Serving::start(folder);
     folder.attorn(&["enroll", "--url", &issuer, "--code", "@state/first-admin.code"]).expect(0);
     folder.attorn(&["whoami"]).expect(0);
     folder.attorn(&["owner", "create", "finance"]).expect(0);
+    (serving, issuer)
+}
+
+/// An enrolled agent with these grants.
+pub(crate) fn agent(folder: &Folder, issuer: &str, name: &str, grants: &[(&str, &str)]) {
+    let code = format!("{name}.code");
+    let register = ["agent", "register", name, "--owner", "finance", "--code-file", &code];
+    let registered = folder.attorn(&register).expect(0);
+    let secret = fs::read_to_string(folder.path().join(&code)).unwrap();
+    assert!(
+        !registered.out.contains(secret.trim()),
+        "the code was shown although a file was named"
+    );
+    for (server, pattern) in grants {
+        folder.attorn(&["grant", "create", name, server, pattern]).expect(0);
+    }
+    let code = format!("@{code}");
+    folder.attorn(&["agent", "enroll", "--url", issuer, "--code", &code]).expect(0);
+}
+
+/// An administrator, the sample server with approved tools, and an agent that may read.
+pub(crate) fn installed(folder: &Folder) -> Serving {
+    let (serving, issuer) = organised(folder);
     let register =
         ["server", "register", "invoices", "--owner", "finance", "--", ATTORN, "sample-mcp-server"];
     folder.attorn(&register).expect(0);
@@ -24,12 +47,7 @@ pub(crate) fn installed(folder: &Folder) -> Serving {
     folder.attorn(&["tools", "diff", "invoices"]).expect(1);
     folder.attorn(&["tools", "approve", "invoices"]).expect(0);
     folder.attorn(&["tools", "diff", "invoices"]).expect(0);
-    let agent = ["agent", "register", "reader", "--owner", "finance", "--code-file", "code"];
-    let registered = folder.attorn(&agent).expect(0);
-    let code = fs::read_to_string(folder.path().join("code")).unwrap();
-    assert!(!registered.out.contains(code.trim()), "the code was shown although a file was named");
-    folder.attorn(&["grant", "create", "reader", "invoices", "read:*"]).expect(0);
-    folder.attorn(&["agent", "enroll", "--url", &issuer, "--code", "@code"]).expect(0);
+    agent(folder, &issuer, "reader", &[("invoices", "read:*")]);
     serving
 }
 

@@ -5,7 +5,9 @@
 #![expect(clippy::panic, reason = "a helper fails its test by panicking")]
 
 mod administration;
+mod arguments;
 mod commands;
+mod definitions;
 mod dev;
 mod gateways;
 mod journey;

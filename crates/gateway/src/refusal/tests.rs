@@ -58,6 +58,7 @@ fn every() -> Vec<Refusal> {
     ];
     let upstream = [
         UpstreamFailure::ContentEncoding,
+        UpstreamFailure::NotRecorded,
         UpstreamFailure::Interrupted,
         UpstreamFailure::MediaType,
         UpstreamFailure::NoStream,

@@ -7,8 +7,10 @@
     reason = "a helper fails its test by panicking"
 )]
 
+mod arguments;
 mod calls;
 mod credentials;
+mod definitions;
 mod lists;
 mod older;
 mod responses;

@@ -17,9 +17,9 @@ use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_policy::PolicySet;
 use attorn_registry::{
-    Agent, AgentId, AgentKey, AgentKind, Approved, Class, Grant, GrantId, IssuerKey, KeyState,
-    LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId, PolicySource, Published,
-    ScopePattern, ScopeSet, ServerId, Snapshot, SnapshotParts, Tool, UpstreamSpec,
+    Agent, AgentId, AgentKey, AgentKind, Approved, Class, Effects, Grant, GrantId, IssuerKey,
+    KeyState, LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId, PolicySource,
+    Published, ScopePattern, ScopeSet, ServerId, Snapshot, SnapshotParts, Tool, UpstreamSpec,
 };
 use attorn_testkit::canary::Canary;
 use bytes::Bytes;
@@ -88,7 +88,7 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-fn tool(value: &Value, class: Option<Class>) -> Tool {
+pub(crate) fn tool(value: &Value, class: Option<Class>) -> Tool {
     let text = value.to_string();
     let document = attorn_json::parse(text.as_bytes(), &attorn_json::Limits::MESSAGE).unwrap();
     let definition = ToolDefinition::parse(document.value()).unwrap();
@@ -99,6 +99,8 @@ fn tool(value: &Value, class: Option<Class>) -> Tool {
         approved: class.map(|class| Approved {
             digest: definition.digest,
             class,
+            rules: Vec::new(),
+            effects: Effects::default(),
             by: "ann".into(),
             at_s: 0,
         }),
@@ -185,6 +187,7 @@ impl World {
         AccessTokenClaims {
             act: None,
             aud: URL.into(),
+            authorization_details: None,
             client_id: agent_id(),
             cnf: self.agent_key.public().thumbprint(),
             epoch: 0,
@@ -369,6 +372,9 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             patterns: ["read:*", "write:set", "irreversible:drop"]
                 .map(|pattern| ScopePattern::parse(pattern).unwrap())
                 .to_vec(),
+            constraints: Vec::new(),
+            awaits_second: false,
+            confirmed_by: None,
             expires_s: None,
             revoked_s: None,
             by: "ann".into(),

@@ -59,7 +59,8 @@ fn all() -> Vec<TokenError> {
     while let Some(error) = next {
         all.push(error);
         next = match error {
-            TokenError::AssertionType => Some(TokenError::ClientAuthenticationMissing),
+            TokenError::AssertionType => Some(TokenError::AuthorizationDetails),
+            TokenError::AuthorizationDetails => Some(TokenError::ClientAuthenticationMissing),
             TokenError::ClientAuthenticationMissing => {
                 Some(TokenError::ClientAuthenticationRepeated)
             }

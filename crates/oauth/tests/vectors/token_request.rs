@@ -12,8 +12,9 @@ struct Input {
     authorization: Option<String>,
 }
 
-const REFUSALS: [TokenError; 10] = [
+const REFUSALS: [TokenError; 11] = [
     TokenError::AssertionType,
+    TokenError::AuthorizationDetails,
     TokenError::ClientAuthenticationMissing,
     TokenError::ClientAuthenticationRepeated,
     TokenError::FormMalformed,
