@@ -73,6 +73,10 @@ pub enum Kind {
     ResourceAccessed,
     /// A person reviewed rights.
     ReviewCompleted,
+    /// Certificates and trust of the listeners were read again and took effect.
+    TlsReloaded,
+    /// They were read again and cannot be used; the old ones stay.
+    TlsReloadRefused,
     /// A token was exchanged for one with another audience.
     TokenExchanged,
     /// A token was asked about.
@@ -95,7 +99,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -129,6 +133,8 @@ impl Kind {
         Self::PossessionFailed,
         Self::ResourceAccessed,
         Self::ReviewCompleted,
+        Self::TlsReloadRefused,
+        Self::TlsReloaded,
         Self::TokenExchanged,
         Self::TokenIntrospected,
         Self::TokenIssued,
@@ -177,6 +183,8 @@ impl Kind {
             Self::PossessionFailed => "possession.failed",
             Self::ResourceAccessed => "resource.accessed",
             Self::ReviewCompleted => "review.completed",
+            Self::TlsReloadRefused => "tls.reload_refused",
+            Self::TlsReloaded => "tls.reloaded",
             Self::TokenExchanged => "token.exchanged",
             Self::TokenIntrospected => "token.introspected",
             Self::TokenIssued => "token.issued",

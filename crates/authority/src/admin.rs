@@ -10,6 +10,7 @@ mod about;
 mod access;
 mod agents;
 mod audit;
+mod authentication;
 mod context;
 mod delegation;
 mod gateways;

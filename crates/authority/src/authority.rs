@@ -7,6 +7,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_jose::HeaderCache;
 use attorn_journal::Journal;
 use attorn_net::{Clock, Random, Shutdown};
+use attorn_oauth::jwt_svid::Holders;
+use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::nonce::NonceKey;
 use attorn_oauth::replay::ReplaySet;
 use attorn_oauth::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
@@ -25,7 +27,7 @@ use crate::noise::Noise;
 use crate::public::PublicService;
 use crate::rotation::RotationError;
 use crate::shared::{PublishError, Shared};
-use crate::{bootstrap, indexer, refresh, restored};
+use crate::{TrustDomains, bootstrap, indexer, refresh, restored};
 
 /// What an authority is made of.
 #[derive(Debug)]
@@ -46,6 +48,10 @@ pub struct Parts {
     pub random: Random,
     /// The folder of the signing keys.
     pub keys_folder: PathBuf,
+    /// How clients may authenticate, as the listeners allow.
+    pub methods: ClientMethods,
+    /// Whose JWT-SVIDs count.
+    pub trust_domains: TrustDomains,
     /// Ends the tasks of the authority.
     pub shutdown: Shutdown,
 }
@@ -106,6 +112,9 @@ impl Authority {
             header_cache: HeaderCache::new(HEADERS_MAX),
             policies: ArcSwap::from_pointee(no_policies()?),
             client_keys: ClientKeys::default(),
+            methods: parts.methods,
+            trust_domains: parts.trust_domains,
+            svid_holders: Holders::default(),
             changing: tokio::sync::Mutex::default(),
             publishing: tokio::sync::Mutex::default(),
             indexing: tokio::sync::Mutex::default(),

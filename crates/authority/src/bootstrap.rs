@@ -4,8 +4,8 @@ use attorn_audit::{Entry, Kind};
 use attorn_jose::sha256;
 use attorn_policy::PolicySet;
 use attorn_registry::{
-    Agent, AgentId, AgentKind, Class, Grant, GrantId, KeyState, LifeCycle, Name, OwnerId,
-    ScopePattern, ServerId, Snapshot, UpstreamSpec,
+    Agent, AgentId, AgentKind, Authentication, Binding, Class, Grant, GrantId, KeyState, LifeCycle,
+    Name, OwnerId, ScopePattern, ServerId, Snapshot, UpstreamSpec,
 };
 use attorn_store::{Act, Confirmed, NewAgent, NewOwner, NewServer, SeenTool};
 
@@ -150,6 +150,8 @@ async fn register_operator(shared: &Shared, snapshot: &Snapshot) -> Result<Agent
         name: own_name("first-operator")?,
         kind: AgentKind::Operator,
         owner: administrators(shared, snapshot).await?,
+        authentication: Authentication::PrivateKeyJwt,
+        binding: Binding::Dpop,
     };
     let (id, owner) = (Some(new.id.to_string()), Some(new.owner.to_string()));
     announce(shared, Entry { agent: id, owner, ..fact(shared, Kind::IdentityRegistered) }).await?;

@@ -7,29 +7,69 @@ use std::sync::{PoisonError, RwLock};
 
 use attorn_jose::{Jkt, PublicKey};
 use attorn_oauth::client_assertion::{self, AuthenticatedClient, Expected};
+use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::error::TokenError;
-use attorn_oauth::token_request::PresentedAssertion;
-use attorn_registry::{AgentId, LockTarget, ReasonCode, Snapshot};
+use attorn_oauth::jwt_svid::{self, SvidRefusal};
+use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
+use attorn_oauth::token_request::PresentedClient;
+use attorn_registry::{Agent, AgentId, Authentication, Binding, LockTarget, ReasonCode, Snapshot};
 
 use crate::refused::Refused;
 use crate::shared::Shared;
 
-/// Authenticates a client by its assertion, which is burned.
+/// What a request proves besides the client's own word.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Proven<'a> {
+    /// The client certificate of the connection.
+    pub(crate) certificate: Option<&'a PresentedCertificate<'a>>,
+    /// The key of a proof that holds, not yet burned.
+    pub(crate) proof_key: Option<Jkt>,
+}
+
+/// Authenticates a client in the one way it is registered for. An assertion is burned.
 pub(crate) fn authenticate(
     shared: &Shared,
     snapshot: &Snapshot,
-    presented: &PresentedAssertion,
+    presented: &PresentedClient,
+    proven: Proven<'_>,
     now_s: u64,
 ) -> Result<AuthenticatedClient, Refused> {
-    let expected =
-        Expected { issuer: &shared.config.issuer, client_id: presented.client_id.as_deref() };
+    match presented {
+        PresentedClient::Assertion { assertion, client_id } => {
+            by_assertion(shared, snapshot, (assertion, client_id.as_deref()), now_s)
+        }
+        PresentedClient::Certificate { client_id } => {
+            let agent = named(snapshot, client_id, CertificateRefusal::Unregistered, now_s)?;
+            let certificate = proven.certificate;
+            verify_unlocked(snapshot, certificate, now_s)
+                .and_then(|()| {
+                    let authentication = &agent.authentication;
+                    Ok(mtls::authenticate(&agent.id, authentication, certificate, now_s)?)
+                })
+                .map_err(|error| Refused::of(error, Some(client_id)))
+        }
+        PresentedClient::JwtSvid { svid, client_id } => {
+            let agent = named(snapshot, client_id, SvidRefusal::Subject, now_s)?;
+            by_svid(shared, agent, (svid, proven), now_s)
+                .map_err(|error| Refused::of(error.into(), Some(client_id)))
+        }
+    }
+}
+
+fn by_assertion(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    (assertion, client_id): (&str, Option<&str>),
+    now_s: u64,
+) -> Result<AuthenticatedClient, Refused> {
+    let expected = Expected { issuer: &shared.config.issuer, client_id };
     let mut named = None;
     let keys_of = |id: &AgentId| {
         let keys = usable_keys(shared, snapshot, id, now_s);
         named = Some((id.to_string(), keys.as_ref().err().copied()));
         keys.unwrap_or_default()
     };
-    let (assertion, replays) = (&presented.assertion, &shared.replays);
+    let replays = &shared.replays;
     let client = client_assertion::authenticate(assertion, &expected, keys_of, replays, now_s);
     client.map_err(|refusal| {
         let error = TokenError::ClientAuthentication(refusal);
@@ -40,6 +80,68 @@ pub(crate) fn authenticate(
     })
 }
 
+/// draft-ietf-oauth-spiffe-client-auth-02 section 3.1: the SVID of the workload that the client is.
+fn by_svid(
+    shared: &Shared,
+    agent: &Agent,
+    (svid, proven): (&str, Proven<'_>),
+    now_s: u64,
+) -> Result<AuthenticatedClient, SvidRefusal> {
+    let Authentication::Spiffe { id } = &agent.authentication else {
+        return Err(SvidRefusal::Subject);
+    };
+    let holder = match agent.binding {
+        Binding::Certificate => {
+            proven.certificate.map(|held| Confirmation::Certificate(held.thumbprint).key())
+        }
+        Binding::Dpop => proven.proof_key,
+    };
+    let issuer = &shared.config.issuer;
+    let expected = jwt_svid::Expected { issuer, client_id: &agent.id, id, holder };
+    let keys = shared.trust_domains.keys(id.trust_domain());
+    jwt_svid::authenticate(svid, &expected, &keys, &shared.svid_holders, now_s)
+}
+
+/// The client of a `client_id` parameter, if it may act. All others look like wrong credentials.
+fn named<'s>(
+    snapshot: &'s Snapshot,
+    client_id: &str,
+    refusal: impl Into<TokenError>,
+    now_s: u64,
+) -> Result<&'s Agent, Refused> {
+    let error = refusal.into();
+    let id = AgentId::parse(client_id).map_err(|_| Refused::of(error, Some(client_id)))?;
+    acting(snapshot, &id, now_s).map_err(|reason| {
+        let reason = if reason == ReasonCode::AgentUnknown { error.reason() } else { reason };
+        Refused { reason, client_id: Some(client_id.to_owned()), error }
+    })
+}
+
+/// An agent that is active, answered for and not locked.
+fn acting<'s>(snapshot: &'s Snapshot, id: &AgentId, now_s: u64) -> Result<&'s Agent, ReasonCode> {
+    let agent = snapshot.acting_agent(id)?;
+    let owner = agent.owner.clone().map(|owner| LockTarget::Owner { owner });
+    let locks = [Some(LockTarget::Agent { agent: id.clone() }), owner];
+    if locks.iter().flatten().any(|target| snapshot.active_lock(target, now_s).is_some()) {
+        return Err(ReasonCode::LockActive);
+    }
+    Ok(agent)
+}
+
+/// A lock on a certificate stops whoever shows it.
+fn verify_unlocked(
+    snapshot: &Snapshot,
+    certificate: Option<&PresentedCertificate<'_>>,
+    now_s: u64,
+) -> Result<(), TokenError> {
+    let Some(certificate) = certificate else { return Ok(()) };
+    let jkt = Confirmation::Certificate(certificate.thumbprint).key();
+    match snapshot.active_lock(&LockTarget::Key { jkt }, now_s) {
+        None => Ok(()),
+        Some(_) => Err(CertificateRefusal::Unregistered.into()),
+    }
+}
+
 /// The keys a client may use now, or why it may use none.
 fn usable_keys(
     shared: &Shared,
@@ -47,11 +149,10 @@ fn usable_keys(
     id: &AgentId,
     now_s: u64,
 ) -> Result<Vec<PublicKey>, ReasonCode> {
-    let agent = snapshot.acting_agent(id)?;
-    let owner = agent.owner.clone().map(|owner| LockTarget::Owner { owner });
-    let locks = [Some(LockTarget::Agent { agent: id.clone() }), owner];
-    if locks.iter().flatten().any(|target| snapshot.active_lock(target, now_s).is_some()) {
-        return Err(ReasonCode::LockActive);
+    let agent = acting(snapshot, id, now_s)?;
+    // RFC 8705 section 2: a client that is registered for its certificate has no other way in.
+    if agent.authentication != Authentication::PrivateKeyJwt {
+        return Err(ReasonCode::ClientAuthentication);
     }
     let unlocked = |jkt: Jkt| snapshot.active_lock(&LockTarget::Key { jkt }, now_s).is_none();
     let keys: Vec<_> = agent

@@ -1,6 +1,6 @@
 //! `/introspect`: RFC 7662, for clients about their own tokens.
 //!
-//! Implemented: `private_key_jwt` authentication, all claims of a token that still stands. Not
+//! Implemented: authentication as at the token endpoint, all claims of a token that still stands. Not
 //! implemented: introspection by resource servers, RFC 9701 (JWT answers).
 
 use attorn_audit::{Entry, Kind};
@@ -8,14 +8,14 @@ use attorn_net::Body;
 use attorn_oauth::access_token::AccessTokenClaims;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::form::Form;
-use attorn_oauth::token_request::PresentedAssertion;
+use attorn_oauth::token_request::PresentedClient;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::client;
+use crate::client::{self, Proven};
 use crate::http::json_answer;
-use crate::proof::authorization;
+use crate::proof::{authorization, certificate};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::Shared;
 use crate::standing::{verify_any_audience, verify_standing};
@@ -38,8 +38,10 @@ async fn introspect(
 ) -> Result<Value, Unserved> {
     let (now_s, snapshot) = (about.time_ms / 1000, shared.published.load());
     let form = Form::parse(body)?;
-    let presented = PresentedAssertion::of(&form, authorization(head))?;
-    let client = client::authenticate(shared, &snapshot, &presented, now_s)?;
+    let presented = PresentedClient::of(&form, authorization(head))?;
+    let certificate = certificate(head);
+    let proven = Proven { certificate: certificate.as_ref(), proof_key: None };
+    let client = client::authenticate(shared, &snapshot, &presented, proven, now_s)?;
     // RFC 7662 section 2.1: `token` is required.
     let token = form
         .value("token")
@@ -60,12 +62,12 @@ async fn introspect(
     Ok(told.into())
 }
 
-/// RFC 7662 section 2.2, with `cnf` as RFC 9449 section 6.2 asks.
+/// RFC 7662 section 2.2, with `cnf` as RFC 9449 section 6.2 and RFC 8705 section 3.2 ask.
 pub(crate) fn members(claims: &AccessTokenClaims) -> Map<String, Value> {
     let members = [
         ("aud", json!(claims.aud)),
         ("client_id", json!(claims.client_id)),
-        ("cnf", json!({ "jkt": claims.cnf })),
+        ("cnf", json!(claims.cnf)),
         ("exp", json!(claims.exp)),
         ("iat", json!(claims.iat)),
         ("iss", json!(claims.iss)),
@@ -73,7 +75,7 @@ pub(crate) fn members(claims: &AccessTokenClaims) -> Map<String, Value> {
         ("nbf", json!(claims.nbf)),
         ("scope", json!(claims.scope)),
         ("sub", json!(claims.sub)),
-        ("token_type", json!("DPoP")),
+        ("token_type", json!(claims.cnf.token_type())),
     ];
     // RFC 9396 section 9.2.
     let details = claims.authorization_details.as_ref();

@@ -4,11 +4,12 @@
 //! of one administrative request.
 //!
 //! Implemented: metadata (RFC 8414 and the OpenID discovery path), keys, `/token` with
-//! `client_credentials`, `/revoke` (RFC 7009), `/introspect` (RFC 7662), enrolment of keys with
+//! `client_credentials`, clients known by
+//! assertions, certificates (RFC 8705) and SVIDs, `/revoke` (RFC 7009), `/introspect` (RFC 7662), enrolment of keys with
 //! one-time codes, rotation of the signing keys, the admin API with one scope per operation, the
 //! search index over the journal.
 //!
-//! Not implemented: people, `/authorize`, PAR, token exchange, dynamic registration, mTLS, several
+//! Not implemented: people, `/authorize`, PAR, token exchange, dynamic registration, several
 //! authorities on one registry.
 
 mod admin;
@@ -34,6 +35,7 @@ mod rotation;
 mod shared;
 mod standing;
 mod token;
+mod trust_domains;
 
 pub use admin::{AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME};
 pub use authority::{Authority, Parts, StartError};
@@ -42,3 +44,4 @@ pub use config::{Config, ConfigRefusal};
 pub use keys::KeyError;
 pub use public::{Answering, PublicService};
 pub use shared::PublishError;
+pub use trust_domains::TrustDomains;

@@ -11,6 +11,7 @@ use attorn_oauth::error::TokenError;
 use attorn_oauth::form::FORM_BYTES_MAX;
 use attorn_oauth::metadata::AuthorizationServerMetadata;
 use attorn_oauth::resource::IssuerUrl;
+use attorn_registry::ReasonCode;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -20,6 +21,7 @@ use hyper::service::Service;
 use crate::http::{
     BodyRefusal, empty, health, json_answer, method_not_allowed, public_json, read_body,
 };
+use crate::proof::is_misdirected;
 use crate::shared::Shared;
 use crate::{enroll, introspect, refused, revoke, token};
 
@@ -45,7 +47,7 @@ enum Endpoint {
 
 impl PublicService {
     pub(crate) fn new(shared: Arc<Shared>, issuer: &IssuerUrl) -> Self {
-        let metadata = AuthorizationServerMetadata::of(issuer);
+        let metadata = AuthorizationServerMetadata::of(issuer, shared.methods);
         // Strings and lists of strings: serializing cannot fail.
         let metadata = serde_json::to_vec(&metadata).unwrap_or_default().into();
         Self { shared, metadata }
@@ -59,6 +61,9 @@ impl PublicService {
         let Some(endpoint) = endpoint(head.uri.path(), self.shared.config.issuer_path()) else {
             return empty(StatusCode::NOT_FOUND);
         };
+        if is_misdirected(&head) {
+            return self.misdirected(&head).await;
+        }
         let is_get = head.method == Method::GET;
         match endpoint {
             Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata
@@ -119,6 +124,16 @@ impl PublicService {
 }
 
 impl PublicService {
+    /// RFC 9110 section 15.5.20: a request of another listener, which may ask more of its clients.
+    async fn misdirected(&self, head: &Parts) -> Response<Body> {
+        let now_ms = self.shared.clock.now_ms();
+        let about = self.shared.entry_from(head, Kind::TokenRefused, now_ms);
+        match self.shared.note_refusal(about, ReasonCode::FrameOrigin).await {
+            Ok(()) => empty(StatusCode::MISDIRECTED_REQUEST),
+            Err(_) => refused::unavailable(),
+        }
+    }
+
     /// A body nobody looked into.
     async fn malformed(
         &self,

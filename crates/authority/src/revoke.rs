@@ -4,14 +4,14 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_net::Body;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::form::Form;
-use attorn_oauth::token_request::PresentedAssertion;
+use attorn_oauth::token_request::PresentedClient;
 use attorn_store::Act;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use crate::client;
+use crate::client::{self, Proven};
 use crate::http::empty;
-use crate::proof::authorization;
+use crate::proof::{authorization, certificate};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::Shared;
 use crate::standing::verify_any_audience;
@@ -28,8 +28,10 @@ pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Respon
 async fn revoke(shared: &Shared, head: &Parts, body: &[u8], about: Entry) -> Result<(), Unserved> {
     let (now_s, snapshot) = (about.time_ms / 1000, shared.published.load());
     let form = Form::parse(body)?;
-    let presented = PresentedAssertion::of(&form, authorization(head))?;
-    let client = client::authenticate(shared, &snapshot, &presented, now_s)?;
+    let presented = PresentedClient::of(&form, authorization(head))?;
+    let certificate = certificate(head);
+    let proven = Proven { certificate: certificate.as_ref(), proof_key: None };
+    let client = client::authenticate(shared, &snapshot, &presented, proven, now_s)?;
     // RFC 7009 section 2.1: `token` is required.
     let token = form
         .value("token")

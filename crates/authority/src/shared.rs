@@ -9,6 +9,8 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_jose::HeaderCache;
 use attorn_journal::{Durability, Journal, JournalUnavailable};
 use attorn_net::{Clock, Peer, Random};
+use attorn_oauth::jwt_svid::Holders;
+use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::nonce::NonceKey;
 use attorn_oauth::replay::ReplaySet;
 use attorn_policy::{PolicyErrors, PolicySet};
@@ -18,11 +20,11 @@ use attorn_store::{Act, Failure, InForce, Mark, Store, StoreError};
 use http::request::Parts;
 use tokio::sync::watch;
 
-use crate::Config;
 use crate::client::ClientKeys;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::noise::Noise;
+use crate::{Config, TrustDomains};
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -37,6 +39,11 @@ pub(crate) struct Shared {
     /// The policies in force, compiled.
     pub(crate) policies: ArcSwap<PolicySet>,
     pub(crate) client_keys: ClientKeys,
+    /// How clients may authenticate, as the listeners allow.
+    pub(crate) methods: ClientMethods,
+    /// Whose JWT-SVIDs count, and with which key each was used first.
+    pub(crate) trust_domains: TrustDomains,
+    pub(crate) svid_holders: Holders,
     /// Proofs and assertions that were used.
     pub(crate) replays: ReplaySet,
     pub(crate) header_cache: HeaderCache,

@@ -54,7 +54,7 @@ pub(crate) fn verify_standing(
         server: &server.id,
         tool: None,
         token_jti: Some(&claims.jti),
-        key: Some(claims.cnf),
+        key: Some(claims.cnf.key()),
     };
     match snapshot.lock_on(&subject, now_s) {
         Some(_) => Err(ReasonCode::LockActive),

@@ -1,32 +1,35 @@
 //! `/token`: the walk of one token request, from a form to a bound access token.
 //!
-//! Implemented: RFC 6749 section 4.4 with RFC 7523 client assertions, RFC 9449 proofs with our
-//! nonces, RFC 8707 resources, RFC 9068 tokens, RFC 9396 details. Not implemented: every other grant.
+//! Implemented: RFC 6749 section 4.4 with RFC 7523 client assertions, JWT-SVIDs and RFC 8705
+//! certificates, tokens bound by RFC 9449 proofs with our nonces or to the certificate, RFC 8707
+//! resources, RFC 9068 tokens, RFC 9396 details. Not implemented: every other grant.
 
 use std::collections::BTreeSet;
 
 use attorn_audit::{Decision, Entry, Kind};
-use attorn_jose::Jkt;
 use attorn_net::Body;
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::client_assertion::AuthenticatedClient;
+use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::dpop::{DpopRefusal, VerifiedProof};
 use attorn_oauth::error::TokenError;
-use attorn_oauth::possession::ProvenKey;
+use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
 use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::token_request::TokenRequest;
 use attorn_registry::{
-    AgentId, AuthorizationDetails, CallConstraint, Class, Grant, GrantId, LockTarget,
+    Agent, AgentId, AuthorizationDetails, Binding, CallConstraint, Class, Grant, GrantId, LockTarget,
     LockedSubject, McpServer, ScopeSet, ScopeTarget, Snapshot,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
 
+use crate::Config;
+use crate::client::{self, Proven};
 use crate::http::{DPOP_NONCE, json_answer, set};
-use crate::proof::{authorization, verify_proof};
+use crate::proof::{authorization, certificate, verify_present_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
-use crate::{Config, client};
 
 /// Answers one token request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
@@ -50,11 +53,15 @@ async fn redeem(
     let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
     let request = TokenRequest::parse(body, authorization(head))?;
     let TokenRequest::ClientCredentials(asked) = request;
+    let certificate = certificate(head);
     // Before the client: a proof that only lacks our nonce must not cost the client its assertion.
-    let proof = verify_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
-    let client = client::authenticate(shared, &snapshot, &asked.client, now_s)?;
+    let proof = verify_present_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
+    let proof_key = proof.as_ref().map(VerifiedProof::jkt);
+    let proven = Proven { certificate: certificate.as_ref(), proof_key };
+    let client = client::authenticate(shared, &snapshot, &asked.client, proven, now_s)?;
     let refused = |error| Refused::of(error, Some(client.client_id().as_str()));
-    let key = proof.burn(&shared.replays, now_s).map_err(|error| refused(error.into()))?;
+    let agent = snapshot.agent(client.client_id());
+    let key = bind(shared, agent, proof, certificate.as_ref(), now_s).map_err(refused)?;
     let server = target(shared, &snapshot, client.client_id(), asked.resource.as_ref(), now_s)
         .map_err(refused)?;
     verify_unlocked(&snapshot, &client, &key, server, now_s).map_err(refused)?;
@@ -63,7 +70,8 @@ async fn redeem(
     let details =
         narrowed_details(&snapshot, (&client, server), &scope, asked.details.as_ref(), now_s)
             .map_err(refused)?;
-    let subject = Subject { client: &client, key: key.jkt(), server, scope, details, now_s };
+    let key_of = key.confirmation;
+    let subject = Subject { client: &client, key: key_of, server, scope, details, now_s };
     let claims = subject.claims(shared, &snapshot);
     let keys = shared.keys.in_use()?;
     let token =
@@ -82,10 +90,47 @@ async fn redeem(
     Ok(answer(shared, &token, &claims, &recorded))
 }
 
+/// What a token will be bound to: a key that was proven, or the certificate of the connection.
+struct Holder {
+    confirmation: Confirmation,
+    proof_jti: Option<String>,
+}
+
+/// Takes the binding that the client is registered for; a client never chooses a weaker one.
+fn bind(
+    shared: &Shared,
+    agent: Option<&Agent>,
+    proof: Option<VerifiedProof>,
+    certificate: Option<&PresentedCertificate<'_>>,
+    now_s: u64,
+) -> Result<Holder, TokenError> {
+    let agent = agent.ok_or(TokenError::ClientAuthenticationMissing)?;
+    match agent.binding {
+        // RFC 9449 section 5.
+        Binding::Dpop => {
+            let proof = proof.ok_or(TokenError::Possession(DpopRefusal::Missing))?;
+            let key = proof.burn(&shared.replays, now_s)?;
+            let confirmation = Confirmation::Jkt(key.jkt());
+            Ok(Holder { confirmation, proof_jti: Some(key.proof_jti().to_owned()) })
+        }
+        // RFC 8705 section 3.
+        Binding::Certificate => {
+            let certificate = certificate.ok_or(TokenError::CertificateMissing)?;
+            match mtls::verify_registered(&agent.authentication, certificate, now_s) {
+                // A client that authenticates by assertions may use any certificate.
+                Ok(()) | Err(CertificateRefusal::Method) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+            let confirmation = Confirmation::Certificate(certificate.thumbprint);
+            Ok(Holder { confirmation, proof_jti: None })
+        }
+    }
+}
+
 /// What a token is made from.
 struct Subject<'a> {
     client: &'a AuthenticatedClient,
-    key: Jkt,
+    key: Confirmation,
     server: &'a McpServer,
     scope: ScopeSet,
     details: Option<AuthorizationDetails>,
@@ -93,7 +138,7 @@ struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// RFC 9068 section 2.2, and `cnf` of RFC 9449 section 6.1.
+    /// RFC 9068 section 2.2, and `cnf` of RFC 9449 section 6.1 or RFC 8705 section 3.1.
     fn claims(self, shared: &Shared, snapshot: &Snapshot) -> AccessTokenClaims {
         let client_id = self.client.client_id();
         AccessTokenClaims {
@@ -183,7 +228,7 @@ fn narrowed_details(
 fn verify_unlocked(
     snapshot: &Snapshot,
     client: &AuthenticatedClient,
-    key: &ProvenKey,
+    key: &Holder,
     server: &McpServer,
     now_s: u64,
 ) -> Result<(), TokenError> {
@@ -192,7 +237,7 @@ fn verify_unlocked(
         server: &server.id,
         tool: None,
         token_jti: None,
-        key: Some(key.jkt()),
+        key: Some(key.confirmation.key()),
     };
     // The client's own key was looked at when it was used; the proof's may be another one.
     let key_locked = snapshot.active_lock(&LockTarget::Key { jkt: client.key() }, now_s).is_some();
@@ -231,7 +276,7 @@ fn details_digest(claims: &AccessTokenClaims) -> Option<(String, String)> {
 fn issued(
     claims: &AccessTokenClaims,
     client: &AuthenticatedClient,
-    key: &ProvenKey,
+    key: &Holder,
     mut about: Entry,
 ) -> Entry {
     about.detail.extend(details_digest(claims));
@@ -242,8 +287,8 @@ fn issued(
         client_id: Some(claims.client_id.to_string()),
         decision: Some(Decision::Permit),
         grant: claims.grt.as_ref().map(ToString::to_string),
-        proof_jti: Some(key.proof_jti().to_owned()),
-        proof_key: Some(key.jkt().to_string()),
+        proof_jti: key.proof_jti.clone(),
+        proof_key: Some(key.confirmation.key().to_string()),
         scope: Some(claims.scope.to_string()),
         subject: Some(claims.sub.clone()),
         token_jti: Some(claims.jti.clone()),
@@ -260,8 +305,8 @@ fn answer(
 ) -> Response<Body> {
     let mut body = serde_json::json!({
         "access_token": token,
-        // RFC 9449 section 5.
-        "token_type": "DPoP",
+        // RFC 9449 section 5, RFC 8705 section 3.
+        "token_type": claims.cnf.token_type(),
         "expires_in": claims.exp.saturating_sub(claims.iat),
         // RFC 6749 section 3.3: told always, since it may be less than was asked for.
         "scope": claims.scope.to_string(),
@@ -272,7 +317,10 @@ fn answer(
         members.insert("authorization_details".to_owned(), details);
     }
     let mut answer = json_answer(StatusCode::OK, body.to_string());
-    // RFC 9449 section 8.2: the nonce of the next request, so that it needs no second attempt.
-    set(&mut answer, DPOP_NONCE, &shared.new_nonce());
+    match claims.cnf {
+        // RFC 9449 section 8.2: the nonce of the next request, so that it needs no second attempt.
+        Confirmation::Jkt(_) => set(&mut answer, DPOP_NONCE, &shared.new_nonce()),
+        Confirmation::Certificate(_) => {}
+    }
     answer
 }

@@ -18,7 +18,7 @@ use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::json::{member, text};
 use crate::output::{Output, clean};
-use crate::outside::{causes, connect_world};
+use crate::outside::causes;
 use crate::profile::{Profile, Who};
 
 /// A session of one operator.
@@ -41,13 +41,13 @@ impl Admin {
     }
 
     pub(crate) async fn with_profile(profile: Profile, output: Output) -> Result<Self, Failure> {
-        let Profile { identity, key } = profile;
+        let (world, credential) = (profile.world()?, profile.proof.credential());
+        let Profile { identity, .. } = profile;
         let named = identity.admin_url.unwrap_or_default();
         let admin_url = Url::parse(&named)
             .map_err(|_| Failure::usage(format!("`{named}` is no address of an admin API")))?;
-        let world = connect_world(identity.roots.as_deref())?;
         let resource = format!("{named}/admin");
-        let who = Identity { client_id: identity.client_id, key };
+        let who = Identity { client_id: identity.client_id, credential };
         let tokens = TokenSource::for_issuer(world, &identity.issuer, resource, who)
             .await
             .map_err(|e| Failure::unreachable(causes(&e)).next("attorn doctor"))?;

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::exit::Failure;
 use crate::json::{at, member, set};
-use crate::outside::{causes, connect_world};
+use crate::outside::causes;
 use crate::profile::Profile;
 
 /// A caller with an identity, in front of one MCP server.
@@ -36,8 +36,9 @@ impl AgentClient {
         let url = Url::parse(resource)
             .map_err(|_| Failure::usage(format!("`{resource}` is not an address")))?;
         let identity = &profile.identity;
-        let world = connect_world(identity.roots.as_deref())?;
-        let who = Identity { client_id: identity.client_id.clone(), key: profile.key.clone() };
+        let world = profile.world()?;
+        let credential = profile.proof.credential();
+        let who = Identity { client_id: identity.client_id.clone(), credential };
         let tokens = TokenSource::for_issuer(world, &identity.issuer, resource, who)
             .await
             .map_err(|e| Failure::unreachable(causes(&e)))?;

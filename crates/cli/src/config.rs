@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use attorn_registry::is_trust_domain;
 use serde::Deserialize;
 
 use crate::exit::Failure;
@@ -55,6 +56,39 @@ pub(crate) struct Tls {
     pub(crate) certificates: PathBuf,
     /// Private key.
     pub(crate) key: PathBuf,
+    /// `none`, or `optional`: ask clients for a certificate and serve those without one as before.
+    #[serde(default)]
+    pub(crate) client_auth: ClientAuth,
+    /// Authorities whose client certificates count (RFC 8705 section 2.1). Self-signed ones count by
+    /// their registered thumbprint and need none.
+    pub(crate) client_ca: Option<PathBuf>,
+    /// Lists of revoked client certificates of `client_ca`. With them, a certificate that no list
+    /// covers, and every one once its list has ended, does not count.
+    pub(crate) client_revoked: Option<PathBuf>,
+    /// SPIFFE trust domains whose SVIDs count.
+    #[serde(default)]
+    pub(crate) spiffe: Vec<TrustDomain>,
+}
+
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ClientAuth {
+    /// Nobody is asked.
+    #[default]
+    None,
+    /// Everybody is asked, and may have none.
+    Optional,
+}
+
+/// One SPIFFE trust domain.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustDomain {
+    /// Its name, as in `spiffe://<name>/…`.
+    pub(crate) trust_domain: String,
+    /// Its trust bundle, a JWK set as a SPIFFE bundle endpoint serves it. Keep the file fresh.
+    pub(crate) bundle: PathBuf,
 }
 
 impl Config {
@@ -80,6 +114,13 @@ impl Config {
         if let Some(tls) = &mut config.tls {
             tls.certificates = folder.join(&tls.certificates);
             tls.key = folder.join(&tls.key);
+            tls.verify()?;
+            for path in [&mut tls.client_ca, &mut tls.client_revoked].into_iter().flatten() {
+                *path = folder.join(&path);
+            }
+            for domain in &mut tls.spiffe {
+                domain.bundle = folder.join(&domain.bundle);
+            }
         }
         if let Some(follow) = &mut config.follow {
             follow.profile = folder.join(&follow.profile);
@@ -118,6 +159,23 @@ impl Config {
                 Ok(())
             }
             (None, Some(_)) => Ok(()),
+        }
+    }
+}
+
+impl Tls {
+    /// Refuses trust that nothing would be judged by, or by a name nobody has.
+    fn verify(&self) -> Result<(), String> {
+        if self.client_auth == ClientAuth::None && self.client_ca.is_some() {
+            return Err("`tls.client_ca` needs `tls.client_auth = \"optional\"`".to_owned());
+        }
+        if self.client_ca.is_none() && self.client_revoked.is_some() {
+            return Err("`tls.client_revoked` needs `tls.client_ca`".to_owned());
+        }
+        let wrong = self.spiffe.iter().find(|domain| !is_trust_domain(&domain.trust_domain));
+        match wrong {
+            None => Ok(()),
+            Some(domain) => Err(format!("`{}` is no SPIFFE trust domain", domain.trust_domain)),
         }
     }
 }
@@ -161,6 +219,24 @@ mod tests {
         assert!(check(&EXAMPLE.replace("state =", "stat =")).is_err());
         assert!(check(&format!("{EXAMPLE}more = 1\n")).is_err());
         assert!(check(&EXAMPLE.replace("token_lifetime_s", "token_life")).is_err());
+    }
+
+    #[test]
+    fn trust_in_clients_is_asked_for_and_named() {
+        let tls = |more: &str| {
+            check(&format!("{EXAMPLE}\n[tls]\ncertificates = \"c\"\nkey = \"k\"\n{more}"))
+        };
+        let config = tls("client_auth = \"optional\"\nclient_ca = \"ca.pem\"").unwrap();
+        let tls_of = config.tls.unwrap();
+        assert_eq!(tls_of.client_ca.as_deref(), Some(Path::new("/etc/attorn/ca.pem")));
+        assert!(tls("client_ca = \"ca.pem\"").is_err());
+        assert!(tls("client_auth = \"optional\"\nclient_revoked = \"crl.pem\"").is_err());
+        assert!(tls("client_auth = \"required\"").is_err());
+        let domain = |name: &str| {
+            tls(&format!("[[tls.spiffe]]\ntrust_domain = \"{name}\"\nbundle = \"b.json\""))
+        };
+        assert!(domain("example.org").is_ok());
+        assert!(domain("spiffe://example.org").is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use attorn_net::{Client, ClientConfig, Clock, Random, Roots};
+use attorn_net::{Client, ClientConfig, ClientIdentity, Clock, Random, Roots};
 
 use crate::clock;
 use crate::exit::Failure;
@@ -22,12 +22,20 @@ pub(crate) fn system_random() -> Random {
 ///
 /// `roots` is a PEM file of certificate authorities; without one the public ones count.
 pub(crate) fn connect_world(roots: Option<&Path>) -> Result<attorn_connect::World, Failure> {
+    connect_world_as(roots, None)
+}
+
+/// As [`connect_world`], with a certificate to show.
+pub(crate) fn connect_world_as(
+    roots: Option<&Path>,
+    identity: Option<ClientIdentity>,
+) -> Result<attorn_connect::World, Failure> {
     let roots = match roots {
         Some(path) => Roots::Pem(files::read_text(path)?),
         None => Roots::Public,
     };
-    let client = Client::new(ClientConfig { roots, ..ClientConfig::default() })
-        .map_err(|e| Failure::usage(format!("cannot set up TLS: {e}")))?;
+    let client = Client::new(ClientConfig { roots, identity, ..ClientConfig::default() })
+        .map_err(|e| Failure::usage(format!("cannot set up TLS: {}", causes(&e))))?;
     Ok(attorn_connect::World { client, clock: system_clock(), random: system_random() })
 }
 

@@ -6,18 +6,22 @@
 //! <folder>/gateway/…                    the same for a gateway in a process of its own
 //! <folder>/agents/<name>/identity.toml
 //! <folder>/agents/<name>/key.pem
+//! <folder>/agents/<name>/certificate.pem   only for agents that are known by their certificate
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use attorn_connect::key_file;
-use attorn_jose::SigningKey;
+use attorn_connect::token::Credential;
+use attorn_connect::{World, key_file};
+use attorn_jose::{CertificateThumbprint, SigningKey};
+use attorn_net::{ClientIdentity, certificates_of_pem};
 use attorn_registry::Name;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::files;
-use crate::outside::causes;
+use crate::outside::{causes, connect_world_as};
 
 /// Who we are to one authority.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +42,9 @@ pub(crate) struct Identity {
     /// PEM file of the certificate authorities to trust instead of the public ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) roots: Option<PathBuf>,
+    /// The chain to show in handshakes, leaf first; then `key.pem` is its key and signs nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<PathBuf>,
     /// Servers and their addresses, as known at enrolment.
     #[serde(default)]
     pub(crate) servers: Vec<KnownServer>,
@@ -51,11 +58,44 @@ pub(crate) struct KnownServer {
     pub(crate) resource: String,
 }
 
-/// An identity and its key.
+/// An identity and what proves it.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     pub(crate) identity: Identity,
-    pub(crate) key: SigningKey,
+    pub(crate) proof: Proof,
+}
+
+/// What proves an identity.
+#[derive(Clone, Debug)]
+pub(crate) enum Proof {
+    /// A certificate and its key, for the handshake.
+    Certificate(ClientIdentity),
+    /// A key that signs.
+    Key(SigningKey),
+}
+
+impl Proof {
+    pub(crate) fn credential(&self) -> Credential {
+        match self {
+            Self::Certificate(_) => Credential::Certificate,
+            Self::Key(key) => Credential::Key(key.clone()),
+        }
+    }
+
+    /// The thumbprint of the key, or of the certificate.
+    pub(crate) fn thumbprint(&self) -> Result<String, Failure> {
+        match self {
+            Self::Key(key) => Ok(key.public().thumbprint().to_string()),
+            Self::Certificate(identity) => thumbprint_of(identity.certificates_pem.as_bytes()),
+        }
+    }
+}
+
+/// `x5t#S256` of the first certificate of a PEM text: RFC 8705 section 3.1.
+pub(crate) fn thumbprint_of(pem: &[u8]) -> Result<String, Failure> {
+    let chain = certificates_of_pem(pem).map_err(|e| Failure::usage(causes(&e)))?;
+    let leaf = chain.first().ok_or_else(|| Failure::usage("there is no certificate"))?;
+    Ok(CertificateThumbprint::of_der(leaf).to_string())
 }
 
 /// Where a profile stands in the folder.
@@ -75,15 +115,40 @@ impl Profile {
         }
         let identity = toml::from_str(&files::read_text(&path)?)
             .map_err(|e| Failure::usage(format!("`{}`: {}", path.display(), e.message())))?;
-        let key = key_file::load(&place, KEY).map_err(|e| Failure::usage(causes(&e)))?;
-        Ok(Self { identity, key })
+        let identity: Identity = identity;
+        let proof = match &identity.certificate {
+            Some(certificate) => Proof::Certificate(ClientIdentity {
+                certificates_pem: files::read_text(&place.join(certificate))?,
+                key_pem: Zeroizing::new(files::read_private(&key_file::path(&place, KEY))?),
+            }),
+            None => {
+                let key = key_file::load(&place, KEY).map_err(|e| Failure::usage(causes(&e)))?;
+                Proof::Key(key)
+            }
+        };
+        Ok(Self { identity, proof })
+    }
+
+    /// What to reach authority and servers with.
+    pub(crate) fn world(&self) -> Result<World, Failure> {
+        let identity = match &self.proof {
+            Proof::Certificate(identity) => Some(identity.clone()),
+            Proof::Key(_) => None,
+        };
+        connect_world_as(self.identity.roots.as_deref(), identity)
     }
 
     /// Writes the key before the identity: an identity without its key would be useless.
     pub(crate) fn save(&self, folder: &Path, who: Who<'_>) -> Result<PathBuf, Failure> {
         let place = place(folder, who)?;
         files::make_private_folder(&place)?;
-        let pem = self.key.to_pkcs8_pem().map_err(|e| Failure::usage(e.to_string()))?;
+        let pem = match &self.proof {
+            Proof::Key(key) => key.to_pkcs8_pem().map_err(|e| Failure::usage(e.to_string()))?,
+            Proof::Certificate(ClientIdentity { certificates_pem, key_pem }) => {
+                files::write_private(&place.join(CERTIFICATE), certificates_pem.as_bytes())?;
+                key_pem.clone()
+            }
+        };
         files::write_private(&key_file::path(&place, KEY), pem.as_bytes())?;
         let identity =
             toml::to_string(&self.identity).map_err(|e| Failure::usage(e.to_string()))?;
@@ -140,3 +205,5 @@ fn not_enrolled(folder: &Path, who: Who<'_>) -> Failure {
 
 const IDENTITY: &str = "identity.toml";
 const KEY: &str = "key";
+/// Beside the key, so that both are replaced in one place.
+pub(crate) const CERTIFICATE: &str = "certificate.pem";

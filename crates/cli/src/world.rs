@@ -14,6 +14,7 @@ mod node;
 mod registry;
 mod seen;
 mod server_keys;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use self::listeners::Listeners;
 use self::node::{Node, log_name};
 use self::registry::Registry;
 use self::server_keys::ServerKeys;
+use self::tls::ProcessTls;
 
 /// Running roles.
 #[derive(Debug)]
@@ -68,11 +70,12 @@ impl World {
     /// Starts every role the config names.
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
         // Ports first: a second process must not touch the state of a running one.
-        let listeners = Listeners::bind(&config).await?;
+        let mut tls = ProcessTls::new(config.tls.as_ref());
+        let listeners = Listeners::bind(&config, &mut tls).await?;
         let (shutdown, mut serving) = (Shutdown::new(), JoinSet::new());
         let encrypted = listeners.is_encrypted();
         let (node, own, followed, issuer) = if config.authority.is_some() {
-            let (node, own) = start_authority(&config, &shutdown).await?;
+            let (node, own) = start_authority(&config, &tls, &shutdown).await?;
             let followed = own.followed(&node, &config, &mut serving, &shutdown)?;
             let issuer = config.authority.as_ref().map(|own| own.issuer.clone());
             (node, Some(own), followed, issuer.unwrap_or_default())
@@ -89,17 +92,19 @@ impl World {
         }
         if let (Some(gateway), Some(listener)) = (&config.gateway, listeners.gateway) {
             let published = Arc::clone(&followed.published);
-            let gateway = start_gateway(gateway, &issuer, &node, followed, &shutdown)?;
+            let asks = tls.methods().certificates;
+            let gateway = start_gateway((gateway, asks), &issuer, &node, followed, &shutdown)?;
             serving.spawn(gateway.serve(listener, limits, stop()));
             serving.spawn(seen::list_new_servers(published, gateway, stop()));
         }
+        serving.spawn(tls.follow(node.journal.clone(), stop()));
         Ok(Self { config, issuer, node, own, shutdown, serving, encrypted })
     }
 
     /// A one-time code for the first administrator, without serving anything.
     pub(crate) async fn first_admin_code(config: Config) -> Result<Zeroizing<String>, Failure> {
         let shutdown = Shutdown::new();
-        let (node, own) = start_authority(&config, &shutdown).await?;
+        let (node, own) = start_authority(&config, &ProcessTls::new(None), &shutdown).await?;
         let code = own.authority.first_operator_code().await;
         shutdown.start();
         close(node, Some(own)).await;
@@ -190,7 +195,11 @@ impl Own {
     }
 }
 
-async fn start_authority(config: &Config, shutdown: &Shutdown) -> Result<(Node, Own), Failure> {
+async fn start_authority(
+    config: &Config,
+    tls: &ProcessTls,
+    shutdown: &Shutdown,
+) -> Result<(Node, Own), Failure> {
     let missing = || Failure::usage("this configuration has no `[authority]`");
     let authority = config.authority.clone().ok_or_else(missing)?;
     let name = log_name(&authority.issuer, "node", "1");
@@ -205,6 +214,8 @@ async fn start_authority(config: &Config, shutdown: &Shutdown) -> Result<(Node, 
         clock: system_clock(),
         random: system_random(),
         keys_folder: config.state.join("keys"),
+        methods: tls.methods(),
+        trust_domains: tls.trust_domains.clone(),
         shutdown: shutdown.clone(),
     };
     let authority = Authority::start(parts).await.map_err(|e| Failure::usage(causes(&e)))?;
@@ -236,7 +247,7 @@ async fn start_following(
 }
 
 fn start_gateway(
-    config: &attorn_gateway::Config,
+    (config, client_certificates): (&attorn_gateway::Config, bool),
     issuer: &str,
     node: &Node,
     followed: Followed,
@@ -251,6 +262,7 @@ fn start_gateway(
     let parts = attorn_gateway::Parts {
         config,
         issuer,
+        client_certificates,
         published: followed.published,
         freshness: followed.freshness,
         journal: node.journal.clone(),

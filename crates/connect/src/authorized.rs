@@ -137,9 +137,9 @@ impl AuthorizedClient {
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, secret(&token.authorization())?);
         headers.remove("dpop");
-        if token.bound {
+        if let Some(key) = self.tokens.key().filter(|_| token.bound) {
             let nonce = self.tokens.nonces().of(url);
-            let (world, key) = (self.tokens.world(), self.tokens.key());
+            let world = self.tokens.world();
             let held = Some(token.text());
             let proof = dpop_proof(world, key, method.as_str(), url, held, nonce.as_deref())?;
             headers.insert(HeaderName::from_static("dpop"), secret(&proof)?);

@@ -5,7 +5,8 @@
 //! holds the key and signs, for use without MCP.
 //!
 //! Implemented: discovery (RFC 9728, RFC 8414), tokens by `client_credentials` with
-//! `private_key_jwt` and DPoP (RFC 7523, RFC 9449) with the nonces of both servers, renewal by one
+//! `private_key_jwt` and DPoP (RFC 7523, RFC 9449) with the nonces of both servers, or by a client
+//! certificate (RFC 8705), renewal by one
 //! caller for all, step-up on `insufficient_scope`; stdio and loopback HTTP towards clients of every
 //! revision from 2025-03-26 to 2026-07-28; a code flow without a person where the user asks for it.
 //!

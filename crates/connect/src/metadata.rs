@@ -32,6 +32,12 @@ pub struct AuthorizationServer {
     /// Where clients register themselves, RFC 7591.
     #[serde(default, deserialize_with = "present_url")]
     pub registration_endpoint: Option<Url>,
+    /// RFC 8705 section 5.
+    #[serde(default)]
+    pub mtls_endpoint_aliases: Option<EndpointAliases>,
+    /// RFC 8705 section 3.3: tokens of clients with certificates are bound to them.
+    #[serde(default)]
+    pub tls_client_certificate_bound_access_tokens: bool,
     /// RFC 9449 section 5.1; empty when the server knows no DPoP.
     #[serde(default)]
     pub dpop_signing_alg_values_supported: Vec<String>,
@@ -41,6 +47,14 @@ pub struct AuthorizationServer {
     /// RFC 9207 section 3.
     #[serde(default)]
     pub authorization_response_iss_parameter_supported: bool,
+}
+
+/// RFC 8705 section 5: where clients with certificates go.
+#[derive(Clone, Debug, Deserialize)]
+pub struct EndpointAliases {
+    /// Where tokens come from.
+    #[serde(default, deserialize_with = "present_url")]
+    pub token_endpoint: Option<Url>,
 }
 
 /// Where the metadata of `identifier` may be, the most specific place first.

@@ -4,6 +4,7 @@ use attorn_jose::SignError;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
+use url::Url;
 use url::form_urlencoded::Serializer;
 
 use crate::code::{self, CodeFailure};
@@ -11,7 +12,7 @@ use crate::fetch::{self, FetchError, Fetched};
 use crate::metadata::AuthorizationServer;
 use crate::nonces::Nonces;
 use crate::proof::{client_assertion, dpop_proof};
-use crate::token::Grant;
+use crate::token::{Credential, Grant, Identity};
 use crate::world::World;
 
 /// What a token is asked for.
@@ -20,6 +21,15 @@ pub(crate) struct Wish<'a> {
     pub(crate) server: &'a AuthorizationServer,
     pub(crate) resource: &'a str,
     pub(crate) scope: Option<&'a str>,
+}
+
+impl Wish<'_> {
+    /// RFC 8705 section 5: a client with a certificate goes to the alias, where there is one.
+    fn endpoint(&self, grant: &Grant) -> &Url {
+        let alias = self.server.mtls_endpoint_aliases.as_ref();
+        let alias = alias.and_then(|aliases| aliases.token_endpoint.as_ref());
+        alias.filter(|_| grant.key().is_none()).unwrap_or(&self.server.token_endpoint)
+    }
 }
 
 /// RFC 6749 section 5.1.
@@ -85,7 +95,7 @@ pub(crate) async fn token(
     loop {
         let form = form(world, grant, wish, code.as_ref())?;
         let fetched = post(world, nonces, grant, wish, form).await?;
-        let learned = nonces.learn(&wish.server.token_endpoint, &fetched.headers);
+        let learned = nonces.learn(wish.endpoint(grant), &fetched.headers);
         if fetched.status == StatusCode::OK {
             let endpoint = &wish.server.token_endpoint;
             return fetch::parse(endpoint, &fetched.body).map_err(|_| TokenFailure::Malformed);
@@ -107,14 +117,19 @@ fn form(
 ) -> Result<String, TokenFailure> {
     let mut form = Serializer::new(String::new());
     match grant {
-        Grant::ClientCredentials(identity) => {
-            let issuer = &wish.server.issuer;
-            // Made anew for each attempt: its `jti` is good for one.
-            let assertion = client_assertion(world, &identity.key, &identity.client_id, issuer)?;
+        Grant::ClientCredentials(Identity { client_id, credential }) => {
             form.append_pair("grant_type", "client_credentials")
-                .append_pair("client_id", &identity.client_id)
-                .append_pair("client_assertion_type", ASSERTION_TYPE)
-                .append_pair("client_assertion", &assertion);
+                .append_pair("client_id", client_id);
+            match credential {
+                // RFC 8705 section 2: the handshake says the rest.
+                Credential::Certificate => {}
+                Credential::Key(key) => {
+                    // Made anew for each attempt: its `jti` is good for one.
+                    let assertion = client_assertion(world, key, client_id, &wish.server.issuer)?;
+                    form.append_pair("client_assertion_type", ASSERTION_TYPE)
+                        .append_pair("client_assertion", &assertion);
+                }
+            }
         }
         Grant::UnattendedCode(_) => {
             if let Some(code) = code {
@@ -137,17 +152,15 @@ async fn post(
     wish: &Wish<'_>,
     form: String,
 ) -> Result<Fetched, TokenFailure> {
-    let endpoint = &wish.server.token_endpoint;
-    let key = match grant {
-        Grant::ClientCredentials(identity) => &identity.key,
-        Grant::UnattendedCode(client) => &client.key,
-    };
-    let nonce = nonces.of(endpoint);
-    let proof = dpop_proof(world, key, "POST", endpoint, None, nonce.as_deref())?;
+    let endpoint = wish.endpoint(grant);
     let mut headers = fetch::content_type("application/x-www-form-urlencoded");
-    let mut proof = HeaderValue::from_str(&proof).map_err(|_| TokenFailure::Malformed)?;
-    proof.set_sensitive(true);
-    headers.insert(HeaderName::from_static("dpop"), proof);
+    if let Some(key) = grant.key() {
+        let nonce = nonces.of(endpoint);
+        let proof = dpop_proof(world, key, "POST", endpoint, None, nonce.as_deref())?;
+        let mut proof = HeaderValue::from_str(&proof).map_err(|_| TokenFailure::Malformed)?;
+        proof.set_sensitive(true);
+        headers.insert(HeaderName::from_static("dpop"), proof);
+    }
     fetch::send(world, Method::POST, endpoint, headers, Bytes::from(form))
         .await
         .map_err(TokenFailure::Unreachable)

@@ -22,17 +22,37 @@ use crate::world::World;
 pub struct Identity {
     /// The `client_id` at the authorization server.
     pub client_id: String,
-    /// The key that signs assertions and proofs.
-    pub key: SigningKey,
+    /// What it proves who it is with.
+    pub credential: Credential,
+}
+
+/// What a client proves who it is with.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// The certificate that the HTTP client of the [`World`] shows: RFC 8705. Tokens are bound to it.
+    Certificate,
+    /// A key that signs assertions and proofs: RFC 7523, RFC 9449.
+    Key(SigningKey),
 }
 
 /// How tokens are got.
 #[derive(Clone, Debug)]
 pub enum Grant {
-    /// `client_credentials` with `private_key_jwt`: a program acting for itself.
+    /// `client_credentials`: a program acting for itself.
     ClientCredentials(Identity),
     /// `authorization_code` with PKCE at a server that approves without a person. Only on request.
     UnattendedCode(CodeClient),
+}
+
+impl Grant {
+    /// The key that signs proofs.
+    pub(crate) const fn key(&self) -> Option<&SigningKey> {
+        match self {
+            Self::ClientCredentials(Identity { credential: Credential::Key(key), .. }) => Some(key),
+            Self::ClientCredentials(Identity { credential: Credential::Certificate, .. }) => None,
+            Self::UnattendedCode(client) => Some(&client.key),
+        }
+    }
 }
 
 /// What to do with a token that is not bound to the key.
@@ -130,11 +150,9 @@ impl TokenSource {
         &self.0.world
     }
 
-    pub(crate) fn key(&self) -> &SigningKey {
-        match &self.0.grant {
-            Grant::ClientCredentials(identity) => &identity.key,
-            Grant::UnattendedCode(client) => &client.key,
-        }
+    /// The key that signs proofs; a client with a certificate needs none.
+    pub(crate) fn key(&self) -> Option<&SigningKey> {
+        self.0.grant.key()
     }
 
     pub(crate) fn nonces(&self) -> &Nonces {
@@ -226,12 +244,17 @@ impl TokenSource {
         let bound = answer.token_type.eq_ignore_ascii_case("DPoP");
         // RFC 9449 section 5: `Bearer` in answer to a proof means that the token is not bound.
         let knows_dpop = !server.dpop_signing_alg_values_supported.is_empty();
-        let acceptable = match self.0.unbound {
-            UnboundTokens::Refuse => bound,
-            UnboundTokens::AcceptWithoutDpopSupport => {
-                bound || (!knows_dpop && answer.token_type.eq_ignore_ascii_case("Bearer"))
-            }
-        };
+        // RFC 8705 section 3: `Bearer`, and bound all the same to the certificate that was shown.
+        let certified = grant.key().is_none()
+            && server.tls_client_certificate_bound_access_tokens
+            && answer.token_type.eq_ignore_ascii_case("Bearer");
+        let acceptable = certified
+            || match self.0.unbound {
+                UnboundTokens::Refuse => bound,
+                UnboundTokens::AcceptWithoutDpopSupport => {
+                    bound || (!knows_dpop && answer.token_type.eq_ignore_ascii_case("Bearer"))
+                }
+            };
         if !acceptable {
             return Err(TokenFailure::Unbound);
         }

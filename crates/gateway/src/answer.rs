@@ -105,7 +105,9 @@ impl Exchange {
         let (error, scope) = match challenge {
             Challenge::None => return None,
             Challenge::Credential => (None, self.first_scope()),
-            Challenge::Token => (Some(OAuthCode::InvalidToken), self.first_scope()),
+            Challenge::Certificate | Challenge::Token => {
+                (Some(OAuthCode::InvalidToken), self.first_scope())
+            }
             Challenge::Proof => (Some(OAuthCode::InvalidDpopProof), None),
             Challenge::Nonce => (Some(OAuthCode::UseDpopNonce), None),
             Challenge::Scope => (Some(OAuthCode::InsufficientScope), step_up_scope(refusal)),

@@ -10,6 +10,7 @@ use attorn_mcp::{
     ClientMessage, FrameRefusal, HeaderView, MirrorHeader, Request, RequestId, Revision,
     check_headers, parse_client_message,
 };
+use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::McpServer;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, request};
@@ -19,6 +20,7 @@ use http_body_util::BodyExt;
 use crate::exchange::{Caller, Exchange};
 use crate::front::Verb;
 use crate::media;
+use crate::possession;
 use crate::refusal::{MessageRefusal, Refusal};
 use crate::sessions::Session;
 use crate::trace::TraceContext;
@@ -50,7 +52,14 @@ impl Exchange {
         let token = gateway.tokens.verify(&head.headers, &url, view, self.now_s)?;
         self.note_token(&token);
         let verified = token.clone();
-        let proven = gateway.possession.prove(&head.headers, verb, &url, token, self.now_s)?;
+        let proven = match token.confirmation() {
+            Confirmation::Jkt(_) => {
+                gateway.possession.prove(&head.headers, verb, &url, token, self.now_s)?
+            }
+            Confirmation::Certificate(_) => {
+                possession::by_certificate(head, token, &view.snapshot, self.now_s)?
+            }
+        };
         self.note_proof(&proven);
         Ok(Caller { token: verified })
     }

@@ -57,7 +57,7 @@ impl Exchange {
         let claims = token.claims();
         let entry = &mut self.entry;
         entry.agent = Some(claims.client_id.to_string());
-        entry.agent_key = Some(claims.cnf.to_string());
+        entry.agent_key = Some(claims.cnf.key().to_string());
         entry.audience = Some(claims.aud.clone());
         entry.client_id = Some(claims.client_id.to_string());
         entry.grant = claims.grt.as_ref().map(ToString::to_string);
@@ -69,7 +69,7 @@ impl Exchange {
 
     /// Notes the proof, once it holds.
     pub(crate) fn note_proof(&mut self, proven: &Proven) {
-        self.entry.proof_jti = Some(proven.token.proof_jti().to_owned());
+        self.entry.proof_jti = proven.token.proof_jti().map(str::to_owned);
         self.entry.proof_key = Some(proven.token.proof_key().to_string());
         self.nonce.clone_from(&proven.nonce);
     }
@@ -108,7 +108,7 @@ impl Caller {
         Principal {
             subject: claims.sub.clone(),
             client_id: claims.client_id.to_string(),
-            key: claims.cnf,
+            key: claims.cnf.key(),
         }
     }
 
@@ -128,7 +128,7 @@ impl Caller {
             agent: &claims.client_id,
             token_scope: &claims.scope,
             token_jti: &claims.jti,
-            token_key: Some(claims.cnf),
+            token_key: Some(claims.cnf.key()),
             token_details: claims.authorization_details.as_ref(),
             token_epoch: claims.epoch,
             operation,
@@ -165,7 +165,7 @@ impl Caller {
             server: &server.id,
             tool: None,
             token_jti: Some(&claims.jti),
-            key: Some(claims.cnf),
+            key: Some(claims.cnf.key()),
         };
         // A stream outlives neither the token's epoch nor the key it was opened with.
         if !counts_now(claims, agent, snapshot, now_s) {

@@ -2,6 +2,7 @@
 //!
 //! Order: host and origin, then method, then the headers that say how the body is to be read.
 
+use attorn_net::Peer;
 use http::header::{EXPECT, HOST, HeaderMap, HeaderName, ORIGIN};
 use http::{Method, Version, request};
 
@@ -38,6 +39,12 @@ impl Names {
     /// are how DNS rebinding looks (MCP 2026-07-28, Streamable HTTP, Security & Endpoint).
     pub(crate) fn verify(&self, head: &request::Parts) -> Result<(), HeadRefusal> {
         let host = addressed_host(head).ok_or(HeadRefusal::Host)?;
+        // RFC 9110 section 7.4: a connection for one host carries no request for another, whose
+        // listener may ask more of its clients.
+        let peer = head.extensions.get::<Peer>();
+        if peer.is_some_and(|peer| peer.is_misdirected(&head.uri, &head.headers)) {
+            return Err(HeadRefusal::Host);
+        }
         // RFC 9110 section 4.2.3: the host is case-insensitive.
         if !self.hosts.iter().any(|name| name.eq_ignore_ascii_case(host)) {
             return Err(HeadRefusal::Host);

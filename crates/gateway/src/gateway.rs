@@ -36,6 +36,8 @@ pub struct Parts {
     pub config: Config,
     /// The one issuer whose tokens count.
     pub issuer: IssuerUrl,
+    /// Whether the listener asks for client certificates, so that tokens can be bound to them.
+    pub client_certificates: bool,
     /// The registry as it is now.
     pub published: Arc<Published>,
     /// How long ago `published` was heard to be so.
@@ -63,6 +65,7 @@ pub struct Gateway(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) issuer: IssuerUrl,
+    pub(crate) client_certificates: bool,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) names: Names,
@@ -97,7 +100,16 @@ impl Gateway {
     /// [`StartError`] when a key cannot be used.
     pub fn start(parts: Parts, shutdown: Shutdown) -> Result<Self, StartError> {
         let Parts {
-            config, issuer, published, journal, payload_key, clock, random, client, ..
+            config,
+            issuer,
+            client_certificates,
+            published,
+            journal,
+            payload_key,
+            clock,
+            random,
+            client,
+            ..
         } = parts;
         let nonce_key = NonceKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
         let cursors = CursorKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
@@ -117,6 +129,7 @@ impl Gateway {
             observer: parts.tool_observer,
             config,
             issuer,
+            client_certificates,
             clock,
             random,
             itself: itself.clone(),

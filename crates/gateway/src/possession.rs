@@ -1,16 +1,17 @@
-//! Proof of possession for every request: RFC 9449 with nonces of our own, always required.
-//!
-//! Not here: certificates (RFC 8705) and bearer tokens; both are refused.
+//! Proof of possession for every request: RFC 9449 with nonces of our own, or the certificate of
+//! the connection (RFC 8705 section 3). A token's own binding says which; there is no third.
 
-use attorn_jose::{Algorithm, HeaderCache};
-use attorn_net::Random;
+use attorn_jose::{Algorithm, CertificateThumbprint, HeaderCache};
+use attorn_net::{Peer, Random};
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::dpop::{
     self, DpopRefusal, NONCE_RENEW_S, NonceKey, NoncePolicy, ProofExpectation,
 };
-use attorn_oauth::possession::{BoundToken, bind};
+use attorn_oauth::mtls::{self, PresentedCertificate};
+use attorn_oauth::possession::{BoundToken, PossessionRefusal, bind};
 use attorn_oauth::replay::ReplaySet;
-use http::{HeaderMap, HeaderName};
+use attorn_registry::{ReasonCode, Snapshot};
+use http::{HeaderMap, HeaderName, request};
 
 use crate::front::Verb;
 use crate::refusal::CredentialRefusal;
@@ -51,11 +52,13 @@ impl Possession {
         token: VerifiedToken,
         now_s: u64,
     ) -> Result<Proven, CredentialRefusal> {
+        let jkt = token.jkt().copied();
+        let jkt = jkt.ok_or(CredentialRefusal::Possession(PossessionRefusal::OtherMethod))?;
         let expected = ProofExpectation {
             algorithms: &Algorithm::ALL,
             htm: verb.as_str(),
             htu: url,
-            access_token: Some((token.digest(), token.jkt())),
+            access_token: Some((token.digest(), &jkt)),
             nonce: NoncePolicy::Required(&self.nonce_key),
             header_cache: Some(&self.headers),
         };
@@ -73,6 +76,30 @@ impl Possession {
     pub(crate) fn nonce(&self, now_s: u64) -> String {
         self.nonce_key.mint(now_s, &self.random.bytes())
     }
+}
+
+/// Compares a token with the certificate of its connection. Nothing is burned: the handshake was
+/// the proof, and it holds for this connection alone.
+pub(crate) fn by_certificate(
+    head: &request::Parts,
+    token: VerifiedToken,
+    snapshot: &Snapshot,
+    now_s: u64,
+) -> Result<Proven, CredentialRefusal> {
+    let certificate = head.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
+    let presented = certificate.map(|certificate| PresentedCertificate {
+        thumbprint: CertificateThumbprint::from_bytes(certificate.thumbprint),
+        not_before_s: certificate.not_before_s,
+        not_after_s: certificate.not_after_s,
+        anchors: &certificate.anchors,
+        dns_names: &certificate.dns_names,
+        uris: &certificate.uris,
+    });
+    let agent = snapshot.agent(&token.claims().client_id);
+    let agent = agent.ok_or(CredentialRefusal::Caller(ReasonCode::AgentUnknown))?;
+    let token = mtls::bind(token, presented.as_ref(), &agent.authentication, now_s)
+        .map_err(CredentialRefusal::Possession)?;
+    Ok(Proven { token, nonce: None })
 }
 
 /// RFC 9449 section 4.3, check 1: exactly one `DPoP` header.

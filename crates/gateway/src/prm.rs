@@ -23,6 +23,9 @@ impl Inner {
         let resource = ResourceIndicator::parse(&self.config.public_url.resource(name)).ok()?;
         let mut document = ProtectedResourceMetadata::of(&resource, &self.issuer, scopes(server));
         document.resource_name = Some(name.to_owned());
+        // RFC 9728 section 2: either binding will do where certificates are asked for.
+        document.tls_client_certificate_bound_access_tokens = self.client_certificates;
+        document.dpop_bound_access_tokens_required = !self.client_certificates;
         let mut response =
             Response::new(Body::full(Bytes::from(serde_json::to_vec(&document).ok()?)));
         let headers = response.headers_mut();

@@ -118,6 +118,8 @@ pub(crate) enum RefusalBody {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Challenge {
     None,
+    /// RFC 8705 section 3: `invalid_token`, for want of the right certificate.
+    Certificate,
     /// RFC 6750 section 3.1: a request without a credential gets no error code.
     Credential,
     /// RFC 6750 section 3.1: `insufficient_scope`.
@@ -223,6 +225,13 @@ impl CredentialRefusal {
             Self::Possession(PossessionRefusal::Replay(
                 refusal @ (ReplayRefusal::StartedAfterIssue | ReplayRefusal::Ended),
             )) => challenged(Challenge::Nonce, refusal.reason()),
+            // RFC 8705 section 3: `invalid_token` for another certificate, or none.
+            Self::Possession(
+                refusal @ (PossessionRefusal::CertificateInvalid
+                | PossessionRefusal::CertificateMismatch
+                | PossessionRefusal::CertificateMissing
+                | PossessionRefusal::OtherMethod),
+            ) => challenged(Challenge::Certificate, refusal.reason()),
             Self::Possession(refusal) => challenged(Challenge::Proof, refusal.reason()),
             Self::Caller(reason) => challenged(Challenge::Token, reason),
         }
@@ -296,7 +305,7 @@ impl Row {
     /// What the record of the refusal is about.
     pub(crate) fn kind(self) -> Kind {
         match self.challenge {
-            Challenge::Proof | Challenge::Nonce => Kind::PossessionFailed,
+            Challenge::Certificate | Challenge::Proof | Challenge::Nonce => Kind::PossessionFailed,
             Challenge::Credential | Challenge::Token => Kind::TokenRefused,
             Challenge::None | Challenge::Scope => Kind::CallDecided,
         }

@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use attorn_jose::sha256;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_oauth::challenge::{Presented, presented};
-use attorn_registry::{Agent, LifeCycle, ReasonCode, Snapshot};
+use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::possession::PossessionRefusal;
+use attorn_registry::{Agent, Authentication, LifeCycle, ReasonCode, Snapshot};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -42,7 +44,8 @@ impl Tokens {
         view: &View,
         now_s: u64,
     ) -> Result<VerifiedToken, CredentialRefusal> {
-        let text = token_text(headers)?;
+        let presented = presented_token(headers)?;
+        let (Presented::Bearer(text) | Presented::Dpop(text)) = presented;
         let digest = sha256(text.as_bytes());
         let token = if let Some(token) = self.held(&digest, view.keys_generation) {
             if token.claims().aud != audience {
@@ -52,11 +55,12 @@ impl Tokens {
             token
         } else {
             let expected = Expected { issuer: &self.issuer, audience, keys: &view.keys };
-            let token =
-                access_token::verify(text, &expected, now_s).map_err(CredentialRefusal::Token)?;
+            let token = access_token::verify(text, &expected, now_s)
+                .map_err(|refusal| refused(presented, refusal))?;
             self.hold(digest, &token, view.keys_generation, now_s);
             token
         };
+        verify_scheme(presented, &token)?;
         verify_current(&token, &view.snapshot, now_s)?;
         Ok(token)
     }
@@ -89,17 +93,38 @@ impl Tokens {
 
 /// The token of the one `Authorization` header. Nothing else carries a token: not the query, not
 /// the body (MCP 2026-07-28, Authorization, Token Requirements).
-fn token_text(headers: &HeaderMap) -> Result<&str, CredentialRefusal> {
+fn presented_token(headers: &HeaderMap) -> Result<Presented<'_>, CredentialRefusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(CredentialRefusal::TokenMissing)?;
     if values.next().is_some() {
         return Err(CredentialRefusal::TokenMalformed);
     }
     let value = value.to_str().map_err(|_| CredentialRefusal::TokenMalformed)?;
-    match presented(value).ok_or(CredentialRefusal::TokenMalformed)? {
-        Presented::Dpop(token) => Ok(token),
-        // RFC 9449 section 7.2: a bound token under `Bearer` is refused.
-        Presented::Bearer(_) => Err(CredentialRefusal::BearerNotAllowed),
+    presented(value).ok_or(CredentialRefusal::TokenMalformed)
+}
+
+/// What comes under `Bearer` and has not even the form of our tokens is a bearer token.
+fn refused(presented: Presented<'_>, refusal: TokenRefusal) -> CredentialRefusal {
+    match (presented, refusal) {
+        (
+            Presented::Bearer(_),
+            TokenRefusal::Malformed | TokenRefusal::Type | TokenRefusal::Unbound,
+        ) => CredentialRefusal::BearerNotAllowed,
+        (Presented::Bearer(_) | Presented::Dpop(_), refusal) => CredentialRefusal::Token(refusal),
+    }
+}
+
+/// Each binding has its scheme: `DPoP` (RFC 9449 section 7.1), and `Bearer` for a token that is
+/// bound to the certificate of its connection (RFC 8705 section 3).
+fn verify_scheme(presented: Presented<'_>, token: &VerifiedToken) -> Result<(), CredentialRefusal> {
+    match (presented, token.confirmation()) {
+        (Presented::Dpop(_), Confirmation::Jkt(_))
+        | (Presented::Bearer(_), Confirmation::Certificate(_)) => Ok(()),
+        // RFC 9449 section 7.2: a token bound by DPoP under `Bearer` is refused.
+        (Presented::Bearer(_), Confirmation::Jkt(_)) => Err(CredentialRefusal::BearerNotAllowed),
+        (Presented::Dpop(_), Confirmation::Certificate(_)) => {
+            Err(CredentialRefusal::Possession(PossessionRefusal::OtherMethod))
+        }
     }
 }
 
@@ -137,8 +162,19 @@ pub(crate) fn counts_now(
     now_s: u64,
 ) -> bool {
     // The agent may use other keys for its proofs than it registered, but not one it gave up.
-    let given_up = agent.keys.iter().any(|key| key.jkt == claims.cnf)
-        && agent.accepted_key(&claims.cnf, now_s).is_none();
+    let given_up = match &claims.cnf {
+        Confirmation::Jkt(jkt) => {
+            agent.keys.iter().any(|key| key.jkt == *jkt) && agent.accepted_key(jkt, now_s).is_none()
+        }
+        Confirmation::Certificate(thumbprint) => match &agent.authentication {
+            Authentication::SelfSignedTlsClientAuth { certificates } => {
+                !certificates.contains(thumbprint)
+            }
+            Authentication::PrivateKeyJwt
+            | Authentication::Spiffe { .. }
+            | Authentication::TlsClientAuth { .. } => false,
+        },
+    };
     claims.epoch >= snapshot.epoch && !snapshot.is_revoked(&claims.jti) && !given_up
 }
 

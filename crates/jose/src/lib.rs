@@ -5,7 +5,7 @@
 //! advice of RFC 8725.
 //!
 //! Not implemented, on purpose: the JSON serialization, JWE, symmetric keys, `none`, any `crit`
-//! extension, keys fetched by `jku` or `x5u`, certificates. What is not implemented is refused,
+//! extension, keys fetched by `jku` or `x5u`, chains of certificates. What is not implemented is refused,
 //! never skipped, where it could change the meaning of a signature.
 //!
 //! The crate has no clock and no I/O. Keys are parsed once and shared by cheap clones. The one
@@ -13,6 +13,7 @@
 
 mod algorithm;
 mod base64url;
+mod certificate;
 mod compact;
 mod ed25519_point;
 mod header;
@@ -27,6 +28,7 @@ mod thumbprint;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use base64url::{Base64urlError, base64url, from_base64url};
+pub use certificate::CertificateThumbprint;
 pub use compact::{Compact, JwsError, Verified};
 pub use header::{Header, HeaderError};
 pub use header_cache::HeaderCache;

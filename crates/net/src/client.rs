@@ -26,7 +26,7 @@ use pool::{Pool, Sender};
 use response::Connection;
 pub use response::{ResponseBody, ResponseBodyError};
 
-use crate::tls::{Roots, TlsError};
+use crate::tls::{ClientIdentity, Roots, TlsError};
 
 /// Which addresses a client may connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct ClientConfig {
     pub reach: Reach,
     /// Whom it trusts.
     pub roots: Roots,
+    /// The certificate it shows to servers that ask for one, after it has verified theirs.
+    pub identity: Option<ClientIdentity>,
     /// Time for resolving, connecting and the TLS handshake together.
     pub connect_timeout: Duration,
     /// Time from the request sent to the response head.
@@ -61,6 +63,7 @@ impl Default for ClientConfig {
         Self {
             reach: Reach::Any,
             roots: Roots::Public,
+            identity: None,
             connect_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(60),
             body_timeout: None,
@@ -125,9 +128,9 @@ impl Client {
     /// A client with an empty pool.
     ///
     /// # Errors
-    /// When the roots do not parse.
+    /// When the roots or the certificate do not parse.
     pub fn new(config: ClientConfig) -> Result<Self, TlsError> {
-        let connector = Connector::new(config.reach, &config.roots)?;
+        let connector = Connector::new(&config)?;
         let pool = Arc::new(Pool::new(config.idle_timeout, config.idle_max));
         Ok(Self(Arc::new(Inner { config, connector, pool })))
     }

@@ -1,23 +1,31 @@
 //! Listeners, TLS, limits, graceful stop and outbound HTTP.
 //!
 //! Implemented: HTTP/1.1 and HTTP/2 listeners with limits on time, bytes and streams; TLS by rustls
-//! on aws-lc-rs, the provider always named; plain HTTP on loopback only; a pooled HTTP/1.1 client
-//! that resolves once, judges every address and connects to a judged one.
+//! on aws-lc-rs, the provider always named; client certificates, asked for and shown; certificates and
+//! trust replaced while connections run; plain HTTP on loopback only; a pooled HTTP/1.1 client that
+//! resolves once, judges every address and connects to a judged one.
 //!
-//! Not implemented: client certificates, the PROXY protocol, HTTP/2 towards upstreams, redirects,
+//! Not implemented: client certificates out of headers, the PROXY protocol, HTTP/2 towards upstreams, redirects,
 //! HTTP proxies. Nothing here reads an environment variable or the system clock.
 
 mod body;
+mod certificate;
 mod client;
 mod clock;
+mod connected;
+mod der;
 mod listener;
 mod peer;
 mod random;
 mod serve;
 mod shutdown;
+#[cfg(test)]
+mod test_certificates;
 mod tls;
+mod trust;
 
 pub use body::{Body, BodyClosed, BodySender, StreamAborted};
+pub use certificate::PeerCertificate;
 pub use client::{
     Client, ClientConfig, Reach, ResponseBody, ResponseBodyError, SendError, UrlRefusal,
 };
@@ -27,4 +35,5 @@ pub use peer::Peer;
 pub use random::Random;
 pub use serve::{Limits, serve};
 pub use shutdown::Shutdown;
-pub use tls::{Roots, TlsError, server_config, server_config_from_files};
+pub use tls::{ClientIdentity, Roots, Tls, TlsError, TlsMaterial, certificates_of_pem, read_pem};
+pub use trust::Anchors;

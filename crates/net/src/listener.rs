@@ -1,16 +1,15 @@
 //! Where requests come in.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+
+use crate::Tls;
 
 /// A bound socket, with TLS unless it is on loopback.
 pub struct Listener {
     tcp: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     address: SocketAddr,
 }
 
@@ -38,17 +37,14 @@ impl Listener {
     ///
     /// # Errors
     /// [`BindError::PlainOffLoopback`] without `tls` anywhere but on loopback.
-    pub async fn bind(
-        address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-    ) -> Result<Self, BindError> {
+    pub async fn bind(address: SocketAddr, tls: Option<Tls>) -> Result<Self, BindError> {
         if tls.is_none() && !address.ip().is_loopback() {
             return Err(BindError::PlainOffLoopback { address });
         }
         let failed = |source| BindError::Address { address, source };
         let tcp = TcpListener::bind(address).await.map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
-        Ok(Self { tcp, tls: tls.map(TlsAcceptor::from), address })
+        Ok(Self { tcp, tls, address })
     }
 
     /// The address bound, with the port the operating system chose.
@@ -61,7 +57,7 @@ impl Listener {
         self.tls.is_some()
     }
 
-    pub(crate) const fn tls(&self) -> Option<&TlsAcceptor> {
+    pub(crate) const fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
 

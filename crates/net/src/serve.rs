@@ -4,10 +4,13 @@
 
 mod guarded;
 #[cfg(test)]
+mod mtls_tests;
+#[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +28,8 @@ use tokio::task::JoinSet;
 
 use guarded::Guarded;
 
-use crate::{Listener, Peer, Shutdown};
+use crate::connected::Connected;
+use crate::{Listener, Shutdown};
 
 /// What one listener takes from its clients.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +85,7 @@ where
             () = shutdown.started() => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        let (place, stream, peer) = match accepted {
+        let (place, stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: do not spin, connections will end.
@@ -92,7 +96,7 @@ where
         };
         let (listener, service, shutdown) = (listener.clone(), service.clone(), shutdown.clone());
         connections.spawn(async move {
-            connection(&listener, (stream, peer), service, &limits, &shutdown).await;
+            connection(&listener, (stream, address), service, &limits, &shutdown).await;
             drop(place);
         });
     }
@@ -105,16 +109,16 @@ where
 async fn accept(
     listener: &Listener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::sync::OwnedSemaphorePermit, TcpStream, Peer)> {
+) -> std::io::Result<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((place, stream, Peer { address, encrypted: listener.is_encrypted() }))
+    Ok((place, stream, address))
 }
 
 async fn connection<S, B>(
     listener: &Listener,
-    (stream, peer): (TcpStream, Peer),
+    (stream, address): (TcpStream, SocketAddr),
     service: S,
     limits: &Limits,
     shutdown: &Shutdown,
@@ -128,17 +132,26 @@ async fn connection<S, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let Some(tls) = listener.tls() else {
-        return speak_http(stream, peer, service, limits, shutdown).await;
+        let connected = Connected::plain(address);
+        return speak_http(stream, connected, service, limits, shutdown).await;
     };
-    match tokio::time::timeout(limits.header_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => speak_http(stream, peer, service, limits, shutdown).await,
+    match tokio::time::timeout(limits.header_timeout, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let connected = Connected::encrypted(address, tls, stream.get_ref().1);
+            speak_http(stream, connected, service, limits, shutdown).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_late) => tracing::debug!("TLS handshake took too long"),
     }
 }
 
-async fn speak_http<IO, S, B>(io: IO, peer: Peer, service: S, limits: &Limits, shutdown: &Shutdown)
-where
+async fn speak_http<IO, S, B>(
+    io: IO,
+    connected: Connected,
+    service: S,
+    limits: &Limits,
+    shutdown: &Shutdown,
+) where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + Sync,
     S::Future: Send + 'static,
@@ -146,7 +159,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(connected.peer());
         service.call(request)
     });
     let protocol = protocol(limits);

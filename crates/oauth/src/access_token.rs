@@ -1,11 +1,12 @@
 //! Access tokens: what we issue and what we accept, side by side.
 //!
 //! Implemented: the JWT profile of RFC 9068, narrowed: one audience, at most 300 seconds, always
-//! bound to a key by `cnf.jkt` (RFC 9449 section 6.1), `act` of RFC 8693 section 4.1 as history.
-//! `authorization_details` of the type `mcp_tool_call` (RFC 9396 section 9.1).
-//! Not implemented: opaque tokens, bearer tokens, certificate binding (RFC 8705), other types of
-//! `authorization_details`. A token that carries what is not implemented and would restrict it is
-//! refused, since ignoring a restriction widens the token.
+//! bound by `cnf` to a key (RFC 9449 section 6.1) or a certificate (RFC 8705 section 3.1), `act` of
+//! RFC 8693 section 4.1 as history, `authorization_details` of the type `mcp_tool_call` (RFC 9396
+//! section 9.1).
+//! Not implemented: opaque tokens, bearer tokens, other types of `authorization_details`. A token
+//! that carries what is not implemented and would restrict it is refused, since ignoring a
+//! restriction widens the token.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::claim::{CLOCK_AHEAD_S, Text, is_identifier, object, present};
+use crate::confirmation::{Confirmation, WireConfirmation};
 
 /// The longest time between `iat` and `exp`, in seconds.
 pub const LIFETIME_MAX_S: u64 = 300;
@@ -41,9 +43,8 @@ pub struct AccessTokenClaims {
     pub authorization_details: Option<AuthorizationDetails>,
     /// The client the token was issued to.
     pub client_id: AgentId,
-    /// The key the token is bound to: `cnf.jkt`, RFC 9449 section 6.1.
-    #[serde(serialize_with = "confirmation")]
-    pub cnf: Jkt,
+    /// What the token is bound to.
+    pub cnf: Confirmation,
     /// The revocation epoch at issue. A newer epoch ends all older tokens.
     pub epoch: u64,
     /// End, in seconds since 1970; the token is not valid at this second.
@@ -73,10 +74,6 @@ pub struct Actor {
     pub act: Option<Box<Self>>,
     /// The identity of the actor.
     pub sub: String,
-}
-
-fn confirmation<S: serde::Serializer>(jkt: &Jkt, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map([("jkt", jkt)])
 }
 
 impl AccessTokenClaims {
@@ -258,12 +255,6 @@ enum AudienceClaim<'a> {
 }
 
 #[derive(Deserialize)]
-struct WireConfirmation<'a> {
-    #[serde(borrow)]
-    jkt: Text<'a>,
-}
-
-#[derive(Deserialize)]
 struct WireActor<'a> {
     #[serde(borrow)]
     sub: Text<'a>,
@@ -320,7 +311,7 @@ fn claims_of(wire: &Wire<'_>) -> Result<AccessTokenClaims, TokenRefusal> {
     let details = wire.authorization_details.map(|raw| AuthorizationDetails::parse_made(raw.get()));
     let authorization_details =
         details.transpose().map_err(|_| TokenRefusal::AuthorizationDetails)?;
-    // RFC 9449 section 6.1: without a key the token would be a bearer token.
+    // RFC 9449 section 6.1: without a key the token would be a bearer token. RFC 8705 section 3.1.
     let cnf = wire.cnf.as_ref().ok_or(TokenRefusal::Unbound)?;
     if !is_identifier(&wire.sub.0) || !is_identifier(&wire.jti.0) {
         return Err(TokenRefusal::Claims);
@@ -333,7 +324,7 @@ fn claims_of(wire: &Wire<'_>) -> Result<AccessTokenClaims, TokenRefusal> {
         aud: wire.aud_text().ok_or(TokenRefusal::Audience)?.to_owned(),
         authorization_details,
         client_id: AgentId::parse(&wire.client_id.0).map_err(|_| TokenRefusal::Claims)?,
-        cnf: cnf.jkt.0.parse().map_err(|_| TokenRefusal::Claims)?,
+        cnf: cnf.read().ok_or(TokenRefusal::Claims)?,
         epoch: wire.epoch,
         exp: wire.exp,
         grt: grant.map_err(|_| TokenRefusal::Claims)?,
@@ -386,10 +377,19 @@ impl VerifiedToken {
         &self.0.digest
     }
 
-    /// The key the token is bound to.
+    /// What the token is bound to.
     #[must_use]
-    pub fn jkt(&self) -> &Jkt {
+    pub fn confirmation(&self) -> &Confirmation {
         &self.0.claims.cnf
+    }
+
+    /// The key whose proofs the token needs, unless it is bound to a certificate.
+    #[must_use]
+    pub fn jkt(&self) -> Option<&Jkt> {
+        match &self.0.claims.cnf {
+            Confirmation::Jkt(jkt) => Some(jkt),
+            Confirmation::Certificate(_) => None,
+        }
     }
 
     /// Whether the times still hold; all else was settled by [`verify`] and cannot change.

@@ -2,7 +2,7 @@
 //!
 //! Implemented: RFC 7521 section 4.2 and RFC 7523 section 3, with the audience rule of
 //! draft-ietf-oauth-rfc7523bis-03: the issuer alone, as one string. Not implemented: client
-//! secrets, certificates, workload tokens.
+//! secrets. Certificates are in [`crate::mtls`], JWT-SVIDs in [`crate::jwt_svid`].
 
 use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha256};
 use attorn_registry::AgentId;
@@ -27,13 +27,14 @@ pub struct Expected<'a> {
     pub client_id: Option<&'a str>,
 }
 
-/// Proof that a client used its own key, once. Only [`authenticate`] makes one:
+/// Proof that a client used its own key. Only [`authenticate`], [`crate::mtls::authenticate`] and
+/// [`crate::jwt_svid::authenticate`] make one:
 ///
 /// ```compile_fail,E0451
 /// use attorn_oauth::client_assertion::AuthenticatedClient;
 ///
 /// fn forge(client_id: attorn_registry::AgentId, key: attorn_jose::Jkt) -> AuthenticatedClient {
-///     AuthenticatedClient { client_id, key, assertion_jti: String::new() }
+///     AuthenticatedClient { client_id, key, assertion_jti: None }
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub struct Expected<'a> {
 pub struct AuthenticatedClient {
     client_id: AgentId,
     key: Jkt,
-    assertion_jti: String,
+    assertion_jti: Option<String>,
 }
 
 /// Why a client is not authenticated. The client is told none of it.
@@ -153,7 +154,8 @@ pub fn authenticate(
         sha256(&[client_id.as_str().as_bytes(), b"\n", wire.jti.0.as_bytes()].concat());
     replays.insert(replay_key, expires_s, now_s).map_err(AssertionRefusal::Replay)?;
     let assertion_jti = wire.jti.0.into_owned();
-    Ok(AuthenticatedClient { client_id, key: key.thumbprint(), assertion_jti })
+    let key = key.thumbprint();
+    Ok(AuthenticatedClient { client_id, key, assertion_jti: Some(assertion_jti) })
 }
 
 /// Whom the assertion claims to be from. Nothing but the choice of keys rests on it; it is read
@@ -214,13 +216,18 @@ fn check_times(wire: &Wire<'_>, now_s: u64) -> Result<u64, AssertionRefusal> {
 }
 
 impl AuthenticatedClient {
+    /// For the modules that verified something else than an assertion by the client's own key.
+    pub(crate) const fn vouched_for(client_id: AgentId, key: Jkt) -> Self {
+        Self { client_id, key, assertion_jti: None }
+    }
+
     /// The client.
     #[must_use]
     pub const fn client_id(&self) -> &AgentId {
         &self.client_id
     }
 
-    /// The registered key it used. The key a token is bound to may be another one: clients make a
+    /// The registered key it used, or the thumbprint of its certificate. The key a token is bound to may be another one: clients make a
     /// new pair per session (RFC 9449 section 3).
     #[must_use]
     pub const fn key(&self) -> Jkt {
@@ -229,8 +236,8 @@ impl AuthenticatedClient {
 
     /// The identifier of the assertion, for the log.
     #[must_use]
-    pub fn assertion_jti(&self) -> &str {
-        &self.assertion_jti
+    pub fn assertion_jti(&self) -> Option<&str> {
+        self.assertion_jti.as_deref()
     }
 }
 

@@ -8,6 +8,8 @@ use attorn_registry::ReasonCode;
 
 use crate::client_assertion::AssertionRefusal;
 use crate::dpop::DpopRefusal;
+use crate::jwt_svid::SvidRefusal;
+use crate::mtls::CertificateRefusal;
 use crate::replay::ReplayRefusal;
 
 /// An `error` value on the wire.
@@ -60,12 +62,21 @@ impl ErrorCode {
 /// Why the token endpoint refuses. Every fact about the peer's fault, and one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// `client_assertion_type` is missing or not the one of RFC 7523.
+    /// `client_assertion_type` is missing or not one that is served.
     #[error("the type of the client assertion is missing or unknown")]
     AssertionType,
     /// `authorization_details` are malformed, of another type, or nothing could satisfy them.
     #[error("the authorization details cannot be granted")]
     AuthorizationDetails,
+    /// The client is registered for certificate-bound tokens and the connection has no certificate.
+    #[error("the client needs a client certificate on its connection")]
+    CertificateMissing,
+    /// The certificate of the connection does not stand for the client.
+    #[error("client authentication failed: {0}")]
+    ClientCertificate(CertificateRefusal),
+    /// The JWT-SVID does not stand for the client.
+    #[error("client authentication failed: {0}")]
+    ClientSvid(SvidRefusal),
     /// The client did not prove who it is.
     #[error("client authentication failed: {0}")]
     ClientAuthentication(AssertionRefusal),
@@ -122,17 +133,21 @@ impl TokenError {
             Self::AssertionType
             | Self::FormMalformed
             | Self::GrantTypeMissing
+            // RFC 8705 section 3: the client asks for what its connection cannot be bound to.
+            | Self::CertificateMissing
             | Self::ParameterRepeated
             | Self::ClientAuthenticationRepeated => ErrorCode::InvalidRequest,
             // RFC 9396 section 5.
             Self::AuthorizationDetails => ErrorCode::InvalidAuthorizationDetails,
             // Ours alone: a full set says nothing about the client (RFC 9449 section 11.1).
             Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
+            | Self::ClientSvid(SvidRefusal::Full)
             | Self::PossessionReplay(ReplayRefusal::Full) => ErrorCode::TemporarilyUnavailable,
             // RFC 6749 section 5.2: unknown client, no authentication, or a wrong one. All alike.
-            Self::ClientAuthentication(_) | Self::ClientAuthenticationMissing => {
-                ErrorCode::InvalidClient
-            }
+            Self::ClientAuthentication(_)
+            | Self::ClientAuthenticationMissing
+            | Self::ClientCertificate(_)
+            | Self::ClientSvid(_) => ErrorCode::InvalidClient,
             // RFC 6749 section 5.2.
             Self::GrantTypeUnsupported => ErrorCode::UnsupportedGrantType,
             // RFC 9449 sections 5 and 8.
@@ -178,11 +193,13 @@ impl TokenError {
     #[must_use]
     pub const fn reason(&self) -> ReasonCode {
         match self {
-            Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full)) => {
-                ReasonCode::PossessionUnavailable
-            }
+            Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
+            | Self::ClientSvid(SvidRefusal::Full) => ReasonCode::PossessionUnavailable,
+            Self::CertificateMissing => ReasonCode::PossessionCertificateMissing,
             Self::ClientAuthentication(_)
             | Self::ClientAuthenticationMissing
+            | Self::ClientCertificate(_)
+            | Self::ClientSvid(_)
             | Self::ClientAuthenticationRepeated => ReasonCode::ClientAuthentication,
             Self::AssertionType
             | Self::FormMalformed
@@ -206,16 +223,19 @@ impl TokenError {
     #[must_use]
     pub const fn description(&self) -> &'static str {
         match self {
-            Self::AssertionType => "client_assertion_type must be the one of RFC 7523",
+            Self::AssertionType => "client_assertion_type must be jwt-bearer or jwt-spiffe",
             Self::AuthorizationDetails => {
                 "authorization_details must be of the type mcp_tool_call, within bounds, and about \
                  tools of the scope"
             }
+            Self::CertificateMissing => "a client certificate is required on this connection",
             Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
+            | Self::ClientSvid(SvidRefusal::Full)
             | Self::PossessionReplay(ReplayRefusal::Full) => "try again in a moment",
-            Self::ClientAuthentication(_) | Self::ClientAuthenticationMissing => {
-                "client authentication failed"
-            }
+            Self::ClientAuthentication(_)
+            | Self::ClientAuthenticationMissing
+            | Self::ClientCertificate(_)
+            | Self::ClientSvid(_) => "client authentication failed",
             Self::ClientAuthenticationRepeated => "use one way of client authentication",
             Self::FormMalformed => "the body must be a form in UTF-8 of at most 64 KiB",
             Self::GrantTypeMissing => "grant_type is missing",
@@ -249,6 +269,18 @@ impl From<DpopRefusal> for TokenError {
 impl From<AssertionRefusal> for TokenError {
     fn from(refusal: AssertionRefusal) -> Self {
         Self::ClientAuthentication(refusal)
+    }
+}
+
+impl From<CertificateRefusal> for TokenError {
+    fn from(refusal: CertificateRefusal) -> Self {
+        Self::ClientCertificate(refusal)
+    }
+}
+
+impl From<SvidRefusal> for TokenError {
+    fn from(refusal: SvidRefusal) -> Self {
+        Self::ClientSvid(refusal)
     }
 }
 

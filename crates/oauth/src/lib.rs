@@ -1,11 +1,12 @@
 //! The rules of the authorization server and of the resource server, without their I/O.
 //!
-//! Implemented: RFC 9068 access tokens bound by RFC 9449 (DPoP), RFC 7523 client assertions, the
+//! Implemented: RFC 9068 access tokens bound by RFC 9449 (DPoP) or
+//! RFC 8705 (certificates), RFC 7523 client assertions, the
 //! `client_credentials` grant of RFC 6749 with RFC 8707 resource indicators, metadata by RFC 8414
 //! and RFC 9728, challenges by RFC 9110 section 11, and the proof of possession that enrols a key.
 //!
 //! Not implemented: client secrets, the authorization code grant, refresh tokens, token exchange,
-//! mTLS, `authorization_details`. A token or request that needs one of them is refused.
+//! `authorization_details`. A token or request that needs one of them is refused.
 //!
 //! Time is an argument, in whole seconds since 1970 UTC. Random bytes are arguments. Each kind of
 //! JWT has its own module with its own media type, keys and audience, and the maker stands beside
@@ -15,16 +16,20 @@ pub mod access_token;
 pub mod challenge;
 mod claim;
 pub mod client_assertion;
+pub mod confirmation;
 pub mod dpop;
 pub mod enrolment;
 pub mod error;
 pub mod form;
 pub mod jwks;
+pub mod jwt_svid;
 pub mod metadata;
+pub mod mtls;
 pub mod nonce;
 pub mod possession;
 pub mod registry_message;
 pub mod replay;
 pub mod resource;
 pub mod scope;
+pub mod spiffe_bundle;
 pub mod token_request;

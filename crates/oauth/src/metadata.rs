@@ -1,7 +1,7 @@
 //! Metadata documents, written by the servers and read by the client.
 //!
-//! Implemented: RFC 8414 section 2 with the members of RFC 9449 section 5.1, and RFC 9728
-//! section 2. Only what is served is announced. Not implemented: signed metadata, languages.
+//! Implemented: RFC 8414 section 2 with the members of RFC 9449 section 5.1 and RFC 8705 sections
+//! 3.3 and 5, and RFC 9728 section 2. Only what is served is announced. Not implemented: signed metadata, languages.
 
 use attorn_jose::Algorithm;
 use attorn_json::Limits;
@@ -36,20 +36,63 @@ pub struct AuthorizationServerMetadata {
     /// Where the keys are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks_uri: Option<String>,
+    /// RFC 8705 section 5: where clients with certificates go; absent where none are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtls_endpoint_aliases: Option<EndpointAliases>,
     /// RFC 8414 section 2 requires the member; no response type is served, so the list is empty.
     #[serde(default)]
     pub response_types_supported: Vec<String>,
     /// RFC 7009 section 2; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation_endpoint: Option<String>,
+    /// RFC 8705 section 3.3.
+    #[serde(default)]
+    pub tls_client_certificate_bound_access_tokens: bool,
     /// Where tokens are.
     pub token_endpoint: String,
-    /// RFC 8414 section 2: `private_key_jwt` and nothing else.
+    /// RFC 8414 section 2: never a client secret.
     #[serde(default)]
     pub token_endpoint_auth_methods_supported: Vec<String>,
     /// RFC 8414 section 2.
     #[serde(default)]
     pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
+}
+
+/// RFC 8705 section 5.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointAliases {
+    /// RFC 7662.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection_endpoint: Option<String>,
+    /// RFC 7009.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_endpoint: Option<String>,
+    /// Where tokens are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_endpoint: Option<String>,
+}
+
+/// How clients may authenticate, as the configuration of the listeners allows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientMethods {
+    /// Listeners ask for client certificates.
+    pub certificates: bool,
+    /// The trust bundle of at least one SPIFFE trust domain is known.
+    pub spiffe: bool,
+}
+
+impl ClientMethods {
+    /// RFC 8705 section 2, and draft-ietf-oauth-spiffe-client-auth-02 section 5.
+    fn names(self) -> Vec<String> {
+        let named = [
+            (true, "private_key_jwt"),
+            (self.certificates, "tls_client_auth"),
+            (self.certificates, "self_signed_tls_client_auth"),
+            (self.certificates && self.spiffe, "spiffe_x509"),
+            (self.spiffe, "spiffe_jwt"),
+        ];
+        named.into_iter().filter(|(served, _)| *served).map(|(_, name)| name.to_owned()).collect()
+    }
 }
 
 /// RFC 9728 section 2.
@@ -100,8 +143,14 @@ pub enum MetadataRefusal {
 impl AuthorizationServerMetadata {
     /// What this implementation serves, with its endpoints below the issuer.
     #[must_use]
-    pub fn of(issuer: &IssuerUrl) -> Self {
+    pub fn of(issuer: &IssuerUrl, methods: ClientMethods) -> Self {
         let below = |path: &str| format!("{issuer}/{path}");
+        // The same listener serves clients with and without certificates.
+        let aliases = EndpointAliases {
+            introspection_endpoint: Some(below("introspect")),
+            revocation_endpoint: Some(below("revoke")),
+            token_endpoint: Some(below("token")),
+        };
         Self {
             authorization_details_types_supported: vec![attorn_registry::DETAILS_TYPE.to_owned()],
             authorization_endpoint: Some(below("authorize")),
@@ -110,10 +159,12 @@ impl AuthorizationServerMetadata {
             introspection_endpoint: Some(below("introspect")),
             issuer: issuer.to_string(),
             jwks_uri: Some(below("jwks")),
+            mtls_endpoint_aliases: methods.certificates.then_some(aliases),
             response_types_supported: Vec::new(),
             revocation_endpoint: Some(below("revoke")),
+            tls_client_certificate_bound_access_tokens: methods.certificates,
             token_endpoint: below("token"),
-            token_endpoint_auth_methods_supported: vec!["private_key_jwt".to_owned()],
+            token_endpoint_auth_methods_supported: methods.names(),
             token_endpoint_auth_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
         }
     }
@@ -198,7 +249,7 @@ mod tests {
 
     #[test]
     fn our_own_documents_read_back() {
-        let server = AuthorizationServerMetadata::of(&issuer());
+        let server = AuthorizationServerMetadata::of(&issuer(), ClientMethods::default());
         let body = serde_json::to_vec(&server).unwrap();
         assert_eq!(AuthorizationServerMetadata::parse(&body, &issuer()), Ok(server));
         let document =
@@ -211,7 +262,11 @@ mod tests {
 
     #[test]
     fn only_what_is_served_is_announced() {
-        let server = serde_json::to_value(AuthorizationServerMetadata::of(&issuer())).unwrap();
+        let server = serde_json::to_value(AuthorizationServerMetadata::of(
+            &issuer(),
+            ClientMethods::default(),
+        ))
+        .unwrap();
         assert_eq!(server["token_endpoint_auth_methods_supported"][0], "private_key_jwt");
         assert_eq!(server["response_types_supported"].as_array().map(Vec::len), Some(0));
         assert_eq!(server["token_endpoint"], "https://auth.example/token");

@@ -1,7 +1,8 @@
 //! A token and a proof become one: the token is used by the key it is bound to, for the first time
 //! with this proof. RFC 9449 section 7.
 //!
-//! Implemented: the binding of a DPoP proof. Not implemented: certificates (RFC 8705).
+//! Implemented: the binding of a DPoP proof. The binding of a certificate is [`crate::mtls::bind`],
+//! which needs no memory: the handshake of the connection was the proof.
 
 use attorn_jose::Jkt;
 use attorn_registry::ReasonCode;
@@ -11,20 +12,21 @@ use crate::claim::CLOCK_AHEAD_S;
 use crate::dpop::VerifiedProof;
 use crate::replay::{ReplayRefusal, ReplaySet};
 
-/// Proof that a token was presented by its own key, once. Only [`bind`] makes one:
+/// Proof that a token was presented by its own key. Only [`bind`] and [`crate::mtls::bind`] make
+/// one:
 ///
 /// ```compile_fail,E0451
 /// use attorn_oauth::{access_token::VerifiedToken, possession::BoundToken};
 ///
 /// fn forge(token: VerifiedToken) -> BoundToken {
-///     BoundToken { token, proof_jti: String::new() }
+///     BoundToken { token, proof_jti: None }
 /// }
 /// ```
 #[derive(Debug)]
 #[must_use]
 pub struct BoundToken {
     token: VerifiedToken,
-    proof_jti: String,
+    proof_jti: Option<String>,
 }
 
 /// Proof that a request without a token came from the holder of a key, once. Only
@@ -39,6 +41,18 @@ pub struct ProvenKey {
 /// Why token and proof do not belong together, or not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PossessionRefusal {
+    /// The certificate has ended, or does not stand for the client any more.
+    #[error("the client certificate does not count any more")]
+    CertificateInvalid,
+    /// Another certificate than the one the token is bound to.
+    #[error("the token is bound to another certificate")]
+    CertificateMismatch,
+    /// The connection has no client certificate.
+    #[error("the token is bound to a certificate and none was presented")]
+    CertificateMissing,
+    /// A token that is bound by DPoP came without its proof, or one bound to a certificate with one.
+    #[error("the token is bound in another way")]
+    OtherMethod,
     /// The proof was checked against another token.
     #[error("the proof was checked against another token")]
     OtherToken,
@@ -52,6 +66,11 @@ impl PossessionRefusal {
     #[must_use]
     pub const fn reason(self) -> ReasonCode {
         match self {
+            Self::CertificateInvalid => ReasonCode::PossessionCertificateInvalid,
+            Self::CertificateMismatch => ReasonCode::PossessionKeyMismatch,
+            Self::CertificateMissing => ReasonCode::PossessionCertificateMissing,
+            // RFC 9449 section 7.2: a token bound by DPoP is never taken as a bearer token.
+            Self::OtherMethod => ReasonCode::TokenBearerNotAllowed,
             Self::OtherToken => ReasonCode::PossessionTokenHash,
             Self::Replay(refusal) => refusal.reason(),
         }
@@ -70,11 +89,11 @@ pub fn bind(
 ) -> Result<BoundToken, PossessionRefusal> {
     // RFC 9449 section 4.3, check 12. The proof says itself what it was checked against, so that
     // mixing up two requests cannot pass.
-    if proof.token_digest() != Some(token.digest()) || proof.jkt() != *token.jkt() {
+    if proof.token_digest() != Some(token.digest()) || Some(&proof.jkt()) != token.jkt() {
         return Err(PossessionRefusal::OtherToken);
     }
     let ProvenKey { proof_jti, .. } = proof.burn(replays, now_s)?;
-    Ok(BoundToken { token, proof_jti })
+    Ok(BoundToken { token, proof_jti: Some(proof_jti) })
 }
 
 impl VerifiedProof {
@@ -95,6 +114,11 @@ impl VerifiedProof {
 }
 
 impl BoundToken {
+    /// For [`crate::mtls::bind`], which has compared the certificate.
+    pub(crate) fn by_certificate(token: VerifiedToken) -> Self {
+        Self { token, proof_jti: None }
+    }
+
     /// The claims of the token.
     #[must_use]
     pub fn claims(&self) -> &AccessTokenClaims {
@@ -107,16 +131,16 @@ impl BoundToken {
         &self.token
     }
 
-    /// The key that was proven.
+    /// The key that was proven, or the thumbprint of the certificate.
     #[must_use]
     pub fn proof_key(&self) -> Jkt {
-        *self.token.jkt()
+        self.token.confirmation().key()
     }
 
-    /// The identifier of the proof, for the log.
+    /// The identifier of the proof, for the log; a certificate has none.
     #[must_use]
-    pub fn proof_jti(&self) -> &str {
-        &self.proof_jti
+    pub fn proof_jti(&self) -> Option<&str> {
+        self.proof_jti.as_deref()
     }
 }
 

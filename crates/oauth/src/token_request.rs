@@ -1,7 +1,8 @@
 //! A request to the token endpoint becomes one typed request per grant: RFC 6749 section 4.
 //!
-//! Implemented: `client_credentials` (RFC 6749 section 4.4) with `private_key_jwt`, `scope`, one
-//! `resource` and `authorization_details` (RFC 9396). Not implemented: every other grant. What is not checked here: whether the client,
+//! Implemented: `client_credentials` (RFC 6749 section 4.4) with `private_key_jwt`, a JWT-SVID or
+//! a client certificate, `scope`, one `resource` and `authorization_details` (RFC 9396).
+//! Not implemented: every other grant. What is not checked here: whether the client,
 //! the resource and the scope exist; only their form is.
 
 use attorn_registry::{AuthorizationDetails, ScopeSet};
@@ -9,6 +10,7 @@ use attorn_registry::{AuthorizationDetails, ScopeSet};
 use crate::client_assertion::ASSERTION_TYPE;
 use crate::error::TokenError;
 use crate::form::Form;
+use crate::jwt_svid;
 use crate::resource::ResourceIndicator;
 
 /// A token request whose form is right.
@@ -22,7 +24,7 @@ pub enum TokenRequest {
 #[derive(Debug)]
 pub struct ClientCredentials {
     /// How the client wants to prove who it is.
-    pub client: PresentedAssertion,
+    pub client: PresentedClient,
     /// What it asks for; `None` asks for all it may have.
     pub scope: Option<ScopeSet>,
     /// What it asks for of the arguments of tools: RFC 9396 section 6.
@@ -31,17 +33,32 @@ pub struct ClientCredentials {
     pub resource: Option<ResourceIndicator>,
 }
 
-/// A client assertion nobody has looked at yet: RFC 7521 section 4.2.
-pub struct PresentedAssertion {
-    /// The JWT.
-    pub assertion: String,
-    /// The `client_id` parameter, which must then agree.
-    pub client_id: Option<String>,
+/// A client's way to say who it is, which nobody has looked at yet.
+pub enum PresentedClient {
+    /// RFC 7521 section 4.2: a JWT by a key of the client.
+    Assertion {
+        /// The JWT.
+        assertion: String,
+        /// The `client_id` parameter, which must then agree.
+        client_id: Option<String>,
+    },
+    /// RFC 8705 section 2: the certificate of the connection; the parameter says whose it is.
+    Certificate {
+        /// The `client_id` parameter.
+        client_id: String,
+    },
+    /// draft-ietf-oauth-spiffe-client-auth-02 section 3.1: a JWT-SVID.
+    JwtSvid {
+        /// The JWT-SVID.
+        svid: String,
+        /// The `client_id` parameter: the SVID itself names a workload and no client.
+        client_id: String,
+    },
 }
 
-impl std::fmt::Debug for PresentedAssertion {
+impl std::fmt::Debug for PresentedClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("PresentedAssertion([redacted])")
+        f.write_str("PresentedClient([redacted])")
     }
 }
 
@@ -58,7 +75,7 @@ impl TokenRequest {
             Some(_) => return Err(TokenError::GrantTypeUnsupported),
             None => return Err(TokenError::GrantTypeMissing),
         }
-        let client = PresentedAssertion::of(&form, authorization)?;
+        let client = PresentedClient::of(&form, authorization)?;
         let scope = form.value("scope").map(ScopeSet::parse).transpose();
         Ok(Self::ClientCredentials(ClientCredentials {
             client,
@@ -86,8 +103,8 @@ fn one_resource(form: &Form) -> Result<Option<ResourceIndicator>, TokenError> {
     ResourceIndicator::parse(first).map(Some).map_err(|_| TokenError::ResourceMalformed)
 }
 
-impl PresentedAssertion {
-    /// Finds the one way of client authentication we serve; also for revocation and introspection
+impl PresentedClient {
+    /// Finds the one way of client authentication of a request; also for revocation and introspection
     /// (RFC 7009 section 2.1, RFC 7662 section 2.1).
     ///
     /// # Errors
@@ -100,14 +117,22 @@ impl PresentedAssertion {
         if has_secret && (assertion.is_some() || assertion_type.is_some()) {
             return Err(TokenError::ClientAuthenticationRepeated);
         }
+        let client_id = form.value("client_id").map(str::to_owned);
         match (assertion, assertion_type) {
             // RFC 7521 section 4.2: both parameters are required.
-            (Some(assertion), Some(ASSERTION_TYPE)) => Ok(Self {
-                assertion: assertion.to_owned(),
-                client_id: form.value("client_id").map(str::to_owned),
+            (Some(assertion), Some(ASSERTION_TYPE)) => {
+                Ok(Self::Assertion { assertion: assertion.to_owned(), client_id })
+            }
+            (Some(svid), Some(jwt_svid::ASSERTION_TYPE)) => Ok(Self::JwtSvid {
+                svid: svid.to_owned(),
+                client_id: client_id.ok_or(TokenError::ClientAuthenticationMissing)?,
             }),
             (Some(_), Some(_) | None) | (None, Some(_)) => Err(TokenError::AssertionType),
-            (None, None) => Err(TokenError::ClientAuthenticationMissing),
+            (None, None) if has_secret => Err(TokenError::ClientAuthenticationMissing),
+            // RFC 8705 section 2: `client_id` is required.
+            (None, None) => client_id
+                .map(|client_id| Self::Certificate { client_id })
+                .ok_or(TokenError::ClientAuthenticationMissing),
         }
     }
 }

@@ -8,6 +8,7 @@ use attorn_oauth::access_token::{
     self, AccessTokenClaims, DuplicateKeyId, IssuerKeys, TokenRefusal, VerifiedToken,
 };
 use attorn_oauth::client_assertion::{self, AssertionRefusal, NewAssertion};
+use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{
     self, DpopRefusal, NewProof, NonceKey, NoncePolicy, ProofExpectation, VerifiedProof,
 };
@@ -40,7 +41,7 @@ fn token_for(holder: &SigningKey) -> String {
         aud: RESOURCE.to_owned(),
         authorization_details: None,
         client_id: agent(),
-        cnf: holder.public().thumbprint(),
+        cnf: Confirmation::Jkt(holder.public().thumbprint()),
         epoch: 3,
         exp: NOW_S + 120,
         grt: None,
@@ -76,7 +77,7 @@ fn verified_proof(
         algorithms: &Algorithm::ALL,
         htm: "POST",
         htu: RESOURCE,
-        access_token: Some((token.digest(), token.jkt())),
+        access_token: Some((token.digest(), token.jkt().unwrap())),
         nonce,
         header_cache: None,
     };
@@ -111,7 +112,7 @@ fn from_code_to_call() {
     let client = client.unwrap();
     assert_eq!(client.client_id(), &agent());
     assert_eq!(client.key(), holder.public().thumbprint());
-    assert_eq!(client.assertion_jti(), "a1");
+    assert_eq!(client.assertion_jti(), Some("a1"));
 
     // The call: token and proof become one.
     let nonces = NonceKey::new(&[4; 32]).unwrap();
@@ -123,7 +124,7 @@ fn from_code_to_call() {
     assert_eq!((proof.jti(), proof.nonce_age_s()), ("p1", Some(2)));
     let bound = bind(token, proof, &replays, NOW_S).unwrap();
     assert_eq!(bound.proof_key(), holder.public().thumbprint());
-    assert_eq!(bound.proof_jti(), "p1");
+    assert_eq!(bound.proof_jti(), Some("p1"));
     assert_eq!(bound.claims().scope.to_string(), "read:get_invoice");
     assert_eq!((bound.claims().epoch, bound.token().claims().jti.as_str()), (3, "token-1"));
 }

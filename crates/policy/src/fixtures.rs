@@ -45,6 +45,8 @@ pub(crate) fn agent() -> Agent {
             not_before_s: 0,
             not_after_s: None,
         }],
+        authentication: attorn_registry::Authentication::PrivateKeyJwt,
+        binding: attorn_registry::Binding::Dpop,
         created_s: 0,
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use attorn_jose::Jkt;
 
-use crate::{AgentId, LifeCycle, Name, OwnerId};
+use crate::{AgentId, Authentication, Binding, LifeCycle, Name, OwnerId};
 
 /// Who is behind an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -151,6 +151,12 @@ pub struct Agent {
     pub state: LifeCycle,
     /// Its public keys, past ones included.
     pub keys: Vec<AgentKey>,
+    /// How it proves who it is.
+    #[serde(default)]
+    pub authentication: Authentication,
+    /// What its tokens are bound to.
+    #[serde(default)]
+    pub binding: Binding,
     /// When the record was made, in Unix seconds.
     pub created_s: u64,
 }

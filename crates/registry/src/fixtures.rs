@@ -45,6 +45,8 @@ pub(crate) fn agent() -> Agent {
         owner: Some(owner().id),
         state: LifeCycle::Active,
         keys: vec![agent_key(1)],
+        authentication: crate::Authentication::PrivateKeyJwt,
+        binding: crate::Binding::Dpop,
         created_s: 0,
     }
 }

@@ -3,14 +3,16 @@
 //! Pure data and the rules on it: no clock, no randomness, no I/O. Times are Unix seconds and
 //! always an argument.
 //!
-//! What is implemented: identifiers and names, the life cycle table, owners, agents and their
-//! overlapping keys, MCP servers, tools as definitions, classes by argument, scopes and grants, locks, the snapshot and
+//! What is implemented: identifiers and names, the life cycle table, owners, agents, their
+//! overlapping keys and their way of authentication, MCP servers, tools as definitions, classes by
+//! argument, scopes and grants, locks, the snapshot and
 //! its publication, and the stable reason codes.
 //!
 //! What is *not*: people, approvals, downstream resources, and change requests.
 
 mod agent;
 mod arguments_schema;
+mod authentication;
 mod call_constraint;
 mod class_rule;
 mod condition;
@@ -32,6 +34,7 @@ mod scope_set;
 mod server;
 mod shards;
 mod snapshot;
+mod spiffe;
 mod standing;
 mod tool;
 
@@ -40,7 +43,10 @@ mod fixtures;
 
 pub use agent::{Agent, AgentKey, AgentKind, IssuerKey, KeyRefusal, KeyState, rotate};
 pub use arguments_schema::{ArgumentsSchema, SchemaRefusal};
-pub use attorn_jose::Jkt;
+pub use attorn_jose::{CertificateThumbprint, Jkt};
+pub use authentication::{
+    Authentication, AuthenticationRefusal, Binding, CERTIFICATES_MAX, CertificateName,
+};
 pub use call_constraint::{
     AuthorizationDetails, CallConstraint, DetailsRefusal, TYPE as DETAILS_TYPE,
 };
@@ -61,4 +67,5 @@ pub use scope::{Class, ClassError, Scope, ScopeError, ScopePattern, ScopeTarget}
 pub use scope_set::ScopeSet;
 pub use server::{McpServer, ServerKey, ServerRefusal, UpstreamSpec};
 pub use snapshot::{LockedSubject, PolicySource, RevokedToken, Snapshot, SnapshotParts};
+pub use spiffe::{SpiffeId, SpiffeIdError, is_trust_domain};
 pub use tool::{Approved, Tool, ToolState};

@@ -25,7 +25,7 @@ pub enum LockTarget {
     },
     /// Everything bound to one key.
     Key {
-        /// Thumbprint of the key.
+        /// Thumbprint of the key, or of the certificate: what the journal calls `proof_key`.
         jkt: Jkt,
     },
     /// Everything of every identity an owner answers for.

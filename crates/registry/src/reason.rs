@@ -65,6 +65,7 @@ reason_codes! {
     PossessionNonce = "possession.nonce", "the proof holds no fresh nonce of ours";
     PossessionClock = "possession.clock", "the proof is too old, or from the future";
     PossessionCertificateMissing = "possession.certificate_missing", "the token is bound to a certificate and none was presented";
+    PossessionCertificateInvalid = "possession.certificate_invalid", "the client certificate has ended, or nobody vouches for it any more";
     PossessionUnavailable = "possession.unavailable", "used proofs cannot be remembered at the moment";
 
     ClientAuthentication = "client.authentication", "the client did not prove who it is";

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use attorn_registry::{Agent, AgentId, AgentKey, AgentKind, LifeCycle, Name, OwnerId};
+use attorn_registry::{
+    Agent, AgentId, AgentKey, AgentKind, Authentication, Binding, LifeCycle, Name, OwnerId,
+    TransitionRefused,
+};
 use sqlx::SqliteConnection;
 
 use crate::Store;
@@ -25,13 +28,18 @@ pub struct NewAgent {
     pub kind: AgentKind,
     /// Who answers for it.
     pub owner: OwnerId,
+    /// How it proves who it is.
+    pub authentication: Authentication,
+    /// What its tokens are bound to.
+    pub binding: Binding,
 }
 
 impl Store {
-    /// Registers an agent. It is pending until it enrols a key.
+    /// Registers an agent. It is pending until it enrols a key; one that is known by its
+    /// certificates or by a SPIFFE ID has nothing to enrol.
     ///
     /// # Errors
-    /// The owner is unknown or not active, or the name is taken.
+    /// The owner is unknown or not active, or the name or a certificate name is taken.
     pub async fn register_agent(
         &self,
         act: &Act<'_>,
@@ -39,21 +47,62 @@ impl Store {
     ) -> Result<Changed<Agent>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
         active_owner(change.connection(), &agent.owner).await?;
+        let needs_enrolment = agent.authentication.needs_enrolment();
+        let state = if needs_enrolment { LifeCycle::Pending } else { LifeCycle::Active };
         sqlx::query(
-            "INSERT INTO agents (id, name, kind, owner, state, created_s)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO agents (id, name, kind, owner, state, created_s, authentication, binding)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(agent.id.as_str())
         .bind(agent.name.as_str())
         .bind(agent.kind.as_str())
         .bind(agent.owner.as_str())
-        .bind(LifeCycle::Pending.as_str())
+        .bind(state.as_str())
         .bind(COLUMNS.number(act.now_s)?)
+        .bind(COLUMNS.to_json(&agent.authentication)?)
+        .bind(agent.binding.as_str())
         .execute(change.connection())
         .await
         .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
+        write_subjects(change.connection(), &agent.id, &agent.authentication).await?;
         let record = agent_by_id(change.connection(), &agent.id).await?;
         change.finish(ChangeKind::AgentRegistered, agent.id.as_str(), record).await
+    }
+
+    /// Gives an agent another way to prove who it is. The old one ends with this change.
+    ///
+    /// # Errors
+    /// No such agent, it is retired, or a certificate name is taken.
+    pub async fn set_agent_authentication(
+        &self,
+        act: &Act<'_>,
+        id: &AgentId,
+        (authentication, binding): (&Authentication, Binding),
+    ) -> Result<Changed<Agent>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let agent = agent_by_id(change.connection(), id).await?;
+        let state = match agent.state {
+            // With a certificate there is nothing left to enrol.
+            LifeCycle::Pending if !authentication.needs_enrolment() => LifeCycle::Active,
+            LifeCycle::Pending | LifeCycle::Discovered | LifeCycle::Active => agent.state,
+            LifeCycle::Suspended => agent.state,
+            LifeCycle::Retired => {
+                let refused = TransitionRefused { from: agent.state, to: LifeCycle::Active };
+                return Err(Refusal::Transition(refused).into());
+            }
+        };
+        sqlx::query(
+            "UPDATE agents SET authentication = $1, binding = $2, state = $3 WHERE id = $4",
+        )
+        .bind(COLUMNS.to_json(authentication)?)
+        .bind(binding.as_str())
+        .bind(state.as_str())
+        .bind(id.as_str())
+        .execute(change.connection())
+        .await?;
+        write_subjects(change.connection(), id, authentication).await?;
+        let record = Agent { authentication: authentication.clone(), binding, state, ..agent };
+        change.finish(ChangeKind::AgentAuthentication, id.as_str(), record).await
     }
 
     /// Changes the state of an agent.
@@ -114,6 +163,28 @@ impl Store {
     }
 }
 
+/// Replaces what an agent is known by. A retired agent keeps its names, so that nobody inherits
+/// them.
+async fn write_subjects(
+    connection: &mut SqliteConnection,
+    id: &AgentId,
+    authentication: &Authentication,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM agent_subjects WHERE agent = $1")
+        .bind(id.as_str())
+        .execute(&mut *connection)
+        .await?;
+    for subject in authentication.subjects() {
+        sqlx::query("INSERT INTO agent_subjects (subject, agent) VALUES ($1, $2)")
+            .bind(subject)
+            .bind(id.as_str())
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| StoreError::unique(error, Refusal::KeyTaken))?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn write_state(
     connection: &mut SqliteConnection,
     id: &AgentId,
@@ -131,11 +202,13 @@ pub(crate) async fn agent_by_id(
     connection: &mut SqliteConnection,
     id: &AgentId,
 ) -> Result<Agent, StoreError> {
-    let row: Option<Row> =
-        sqlx::query_as("SELECT id, name, kind, owner, state, created_s FROM agents WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(&mut *connection)
-            .await?;
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT id, name, kind, owner, state, created_s, authentication, binding FROM agents
+         WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(&mut *connection)
+    .await?;
     let row = row.ok_or(Refusal::AgentUnknown)?;
     Ok(row.read(keys_of(connection, id).await?)?)
 }
@@ -145,10 +218,12 @@ pub(crate) async fn all_agents(connection: &mut SqliteConnection) -> Result<Vec<
     for (agent, key) in all_keys(connection).await? {
         keys.entry(agent).or_default().push(key);
     }
-    let rows: Vec<Row> =
-        sqlx::query_as("SELECT id, name, kind, owner, state, created_s FROM agents ORDER BY name")
-            .fetch_all(connection)
-            .await?;
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, name, kind, owner, state, created_s, authentication, binding FROM agents
+         ORDER BY name",
+    )
+    .fetch_all(connection)
+    .await?;
     let with_keys = |row: Row| {
         let own = keys.remove(&COLUMNS.parse(&row.id)?).unwrap_or_default();
         row.read(own)
@@ -163,12 +238,16 @@ row! {
     owner: Option<String>,
     state: String,
     created_s: i64,
+    authentication: String,
+    binding: String,
 }
 
 impl Row {
     fn read(self, keys: Vec<AgentKey>) -> Result<Agent, Failure> {
         let kinds = [AgentKind::Agent, AgentKind::Gateway, AgentKind::Operator];
         let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind);
+        let bindings = [Binding::Certificate, Binding::Dpop];
+        let binding = bindings.into_iter().find(|binding| binding.as_str() == self.binding);
         Ok(Agent {
             id: COLUMNS.parse(&self.id)?,
             name: COLUMNS.parse(&self.name)?,
@@ -176,6 +255,8 @@ impl Row {
             owner: COLUMNS.maybe_parse(self.owner.as_deref())?,
             state: COLUMNS.state(&self.state)?,
             keys,
+            authentication: COLUMNS.json(&self.authentication)?,
+            binding: binding.ok_or(Failure::Record { table: COLUMNS.0 })?,
             created_s: COLUMNS.count(self.created_s)?,
         })
     }
@@ -209,6 +290,51 @@ mod tests {
         world.store.set_owner_state(&act(1), &world.owner.id, suspended).await.unwrap();
         let refused = world.store.register_agent(&act(2), &world.new_agent()).await.unwrap_err();
         assert!(matches!(refused, StoreError::Refused(Refusal::OwnerInactive)));
+    }
+
+    fn dns(name: &str) -> Authentication {
+        Authentication::TlsClientAuth {
+            name: attorn_registry::CertificateName::Dns(name.to_owned()),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_with_a_certificate_has_nothing_to_enrol() {
+        let world = World::new().await;
+        let new = NewAgent {
+            id: AgentId::from_random(&id(52)),
+            name: name("c"),
+            authentication: dns("c.example"),
+            binding: Binding::Certificate,
+            ..world.new_agent()
+        };
+        let agent = world.store.register_agent(&act(1), &new).await.unwrap().record;
+        assert_eq!((agent.state, agent.binding), (LifeCycle::Active, Binding::Certificate));
+        assert_eq!(world.store.agent(&agent.id).await.unwrap(), agent);
+        assert_eq!(agent.authentication, dns("c.example"));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_name_is_one_agents() {
+        let world = World::new().await;
+        let set = async |agent: &AgentId, authentication: &Authentication| {
+            let wanted = (authentication, Binding::Certificate);
+            world.store.set_agent_authentication(&act(1), agent, wanted).await
+        };
+        let first = set(&world.agent, &dns("a.example")).await.unwrap().record;
+        assert_eq!(first.state, LifeCycle::Active);
+        let new =
+            NewAgent { id: AgentId::from_random(&id(53)), name: name("d"), ..world.new_agent() };
+        let other = world.store.register_agent(&act(2), &new).await.unwrap().record.id;
+        let taken = set(&other, &dns("a.example")).await;
+        assert!(matches!(taken, Err(StoreError::Refused(Refusal::KeyTaken))));
+        assert!(set(&other, &dns("d.example")).await.is_ok());
+        // Given up, it can be another one's; a retired agent gives nothing up.
+        set(&world.agent, &Authentication::PrivateKeyJwt).await.unwrap();
+        assert!(set(&other, &dns("a.example")).await.is_ok());
+        world.store.set_agent_state(&act(3), &other, LifeCycle::Retired).await.unwrap();
+        assert!(set(&world.agent, &dns("a.example")).await.is_err());
+        assert!(set(&other, &dns("e.example")).await.is_err());
     }
 
     #[tokio::test]

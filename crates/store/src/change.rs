@@ -47,6 +47,8 @@ pub struct ChangeRecord {
 /// What can happen to the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
+    /// How an agent authenticates.
+    AgentAuthentication,
     /// The keys of an agent.
     AgentKeys,
     /// The owner of an agent.
@@ -130,6 +132,7 @@ impl ChangeKind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AgentAuthentication => "agent.authentication",
             Self::AgentKeys => "agent.keys",
             Self::AgentOwner => "agent.owner",
             Self::AgentRegistered => "agent.registered",

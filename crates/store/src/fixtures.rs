@@ -1,7 +1,8 @@
 //! A small registry for the tests of this crate.
 
 use attorn_registry::{
-    AgentId, AgentKind, Grant, GrantId, Jkt, Name, OwnerId, ScopePattern, ServerId, UpstreamSpec,
+    AgentId, AgentKind, Authentication, Binding, Grant, GrantId, Jkt, Name, OwnerId, ScopePattern,
+    ServerId, UpstreamSpec,
 };
 
 use crate::{Act, NewAgent, NewOwner, NewServer, Store};
@@ -62,6 +63,8 @@ impl World {
             name: name("billing"),
             kind: AgentKind::Agent,
             owner: self.owner.id.clone(),
+            authentication: Authentication::PrivateKeyJwt,
+            binding: Binding::Dpop,
         }
     }
 

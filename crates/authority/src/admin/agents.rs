@@ -6,6 +6,7 @@ use attorn_store::NewAgent;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::authentication::{AuthenticationWire, BindingWire, note_authentication};
 use super::context::{Context, Effect};
 use super::delegation;
 use super::list::List;
@@ -24,6 +25,10 @@ pub(crate) struct AgentView {
     owner: Option<String>,
     state: &'static str,
     keys: Vec<AgentKeyView>,
+    /// How it proves who it is.
+    authentication: AuthenticationWire,
+    /// What its tokens are bound to.
+    binding: BindingWire,
     created_s: u64,
 }
 
@@ -47,6 +52,10 @@ pub(crate) struct AgentNew {
     owner: String,
     #[serde(default)]
     kind: AgentKindWire,
+    /// How it proves who it is; a key of its own unless said otherwise.
+    authentication: Option<AuthenticationWire>,
+    /// What its tokens are bound to; what goes with its authentication unless said otherwise.
+    binding: Option<BindingWire>,
 }
 
 /// What is behind an identity.
@@ -70,9 +79,21 @@ pub(crate) struct AgentCode {
     kind: &'static str,
     owner: Option<String>,
     state: &'static str,
-    /// Shown this once. Good for one enrolment.
-    code: String,
-    code_expires_s: u64,
+    /// Shown this once. Good for one enrolment. Absent where there is nothing to enrol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code_expires_s: Option<u64>,
+}
+
+/// Another way to authenticate.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuthenticationWanted {
+    /// The old way ends at once.
+    authentication: AuthenticationWire,
+    /// What goes with it unless said otherwise.
+    binding: Option<BindingWire>,
 }
 
 /// Another owner.
@@ -101,18 +122,42 @@ pub(crate) async fn register(
     context: Context,
     new: AgentNew,
 ) -> Result<Effect<AgentCode>, Refusal> {
+    let authentication = AuthenticationWire::read(new.authentication)?;
     let new = NewAgent {
         id: AgentId::from_random(&context.shared.random.bytes()),
         name: Name::parse(&new.name)?,
         kind: new.kind.into(),
         owner: context.owner(&new.owner)?.id.clone(),
+        binding: new.binding.map_or(authentication.usual_binding(), Into::into),
+        authentication,
     };
     let store = &context.shared.store;
     let agent = store.register_agent(&context.act(), &new).await?.record;
+    let mut fact = about(&context, Kind::IdentityRegistered, &agent);
+    note_authentication(&mut fact, &agent);
+    if !agent.authentication.needs_enrolment() {
+        return Ok(Effect::new(AgentCode::of(&context, &agent, None), fact));
+    }
     let code = EnrolmentCode::new(&context.shared.random, context.now_s());
     store.create_enrolment(&context.act(), &agent.id, code.hash()).await?;
-    let fact = about(&context, Kind::IdentityRegistered, &agent);
-    Ok(Effect::new(AgentCode::of(&context, &agent, code), fact))
+    Ok(Effect::new(AgentCode::of(&context, &agent, Some(code)), fact))
+}
+
+/// Another way to authenticate is as good as a code for a new key.
+pub(crate) async fn authentication(
+    context: Context,
+    wanted: AuthenticationWanted,
+) -> Result<Effect<AgentView>, Refusal> {
+    let agent = context.agent(context.segment("agent"))?;
+    delegation::verify_code(&context, agent)?;
+    let authentication = AuthenticationWire::read(Some(wanted.authentication))?;
+    let binding = wanted.binding.map_or(authentication.usual_binding(), Into::into);
+    let store = &context.shared.store;
+    let wanted = (&authentication, binding);
+    let changed = store.set_agent_authentication(&context.act(), &agent.id, wanted).await?;
+    let mut fact = about(&context, Kind::KeyRotated, &changed.record);
+    note_authentication(&mut fact, &changed.record);
+    Ok(Effect::new(AgentView::of(&context, &changed.record), fact))
 }
 
 pub(crate) async fn code(context: Context, _: ReasonWished) -> Result<Effect<AgentCode>, Refusal> {
@@ -122,7 +167,7 @@ pub(crate) async fn code(context: Context, _: ReasonWished) -> Result<Effect<Age
     let store = &context.shared.store;
     store.create_enrolment(&context.act(), &agent.id, code.hash()).await?;
     let fact = about(&context, Kind::IdentityCodeIssued, agent);
-    Ok(Effect::new(AgentCode::of(&context, agent, code), fact))
+    Ok(Effect::new(AgentCode::of(&context, agent, Some(code)), fact))
 }
 
 pub(crate) async fn owner(
@@ -192,6 +237,8 @@ impl AgentView {
             owner: context.owner_name(agent.owner.as_ref()),
             state: agent.state.as_str(),
             keys: agent.keys.iter().map(AgentKeyView::of).collect(),
+            authentication: AuthenticationWire::of(&agent.authentication),
+            binding: agent.binding.into(),
             created_s: agent.created_s,
         }
     }
@@ -209,15 +256,15 @@ impl AgentKeyView {
 }
 
 impl AgentCode {
-    fn of(context: &Context, agent: &Agent, code: EnrolmentCode) -> Self {
+    fn of(context: &Context, agent: &Agent, code: Option<EnrolmentCode>) -> Self {
         Self {
             id: agent.id.to_string(),
             name: agent.name.to_string(),
             kind: agent.kind.as_str(),
             owner: context.owner_name(agent.owner.as_ref()),
             state: agent.state.as_str(),
-            code_expires_s: code.expires_s,
-            code: code.into_text(),
+            code_expires_s: code.as_ref().map(|code| code.expires_s),
+            code: code.map(EnrolmentCode::into_text),
         }
     }
 }

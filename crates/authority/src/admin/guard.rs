@@ -4,22 +4,24 @@
 //! looked at.
 
 use attorn_audit::{Entry, Kind};
+use attorn_jose::Jkt;
 use attorn_net::Body;
-use attorn_oauth::access_token::{self, AccessTokenClaims, TokenRefusal};
-use attorn_oauth::challenge::NewChallenge;
+use attorn_oauth::access_token::{self, AccessTokenClaims, TokenRefusal, VerifiedToken};
+use attorn_oauth::challenge::{NewChallenge, Presented, presented};
 use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
 use attorn_oauth::error::ErrorCode;
+use attorn_oauth::mtls;
 use attorn_oauth::possession::{self, BoundToken, PossessionRefusal};
 use attorn_oauth::replay::ReplayRefusal;
 use attorn_policy::{Denial, Permit};
-use attorn_registry::{AgentId, ReasonCode, ScopeSet, Snapshot};
+use attorn_registry::{AgentId, Authentication, ReasonCode, ScopeSet, Snapshot};
 use http::header::{AUTHORIZATION, HeaderMap, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::operation::{Operation, SERVER_NAME};
 use crate::http::{json_answer, set};
-use crate::proof::{ALGORITHMS, proof_of};
+use crate::proof::{ALGORITHMS, certificate, is_misdirected, proof_of};
 use crate::shared::Shared;
 
 /// A caller who may run the operation asked for. Only [`admit`] makes one.
@@ -38,13 +40,15 @@ pub(crate) struct Operator {
 pub(crate) enum Unadmitted {
     /// The decision went against it.
     Denied(Denial),
+    /// The request belongs to another listener.
+    Misdirected,
     /// The registry holds no keys to verify with, or not the admin server.
     NotReady,
     /// Token and proof do not belong together, or the proof was used.
     Possession(PossessionRefusal),
     /// The proof does not hold.
     Proof(DpopRefusal),
-    /// The token came under another scheme than `DPoP`.
+    /// The token came under another scheme than that of its binding.
     Scheme,
     /// The token does not hold.
     Token(TokenRefusal),
@@ -60,7 +64,7 @@ pub(crate) fn admit(
     head: &Parts,
     now_s: u64,
 ) -> Result<Operator, Unadmitted> {
-    let bound = prove_possession(shared, head, now_s)?;
+    let bound = prove_possession(shared, snapshot, head, now_s)?;
     let permit = decide(shared, snapshot, operation, bound.claims(), now_s)?;
     let claims = bound.claims();
     // An agent that may act has a record, so the name is never really missing.
@@ -90,7 +94,7 @@ fn decide(
         agent: &claims.client_id,
         token_scope: &claims.scope,
         token_jti: &claims.jti,
-        token_key: Some(claims.cnf),
+        token_key: Some(claims.cnf.key()),
         token_details: claims.authorization_details.as_ref(),
         token_epoch: claims.epoch,
         operation: attorn_policy::Operation::Tool(operation.row().id),
@@ -100,8 +104,17 @@ fn decide(
     attorn_policy::decide(&request).map_err(Unadmitted::Denied)
 }
 
-fn prove_possession(shared: &Shared, head: &Parts, now_s: u64) -> Result<BoundToken, Unadmitted> {
-    let token = token_of(&head.headers)?;
+fn prove_possession(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    head: &Parts,
+    now_s: u64,
+) -> Result<BoundToken, Unadmitted> {
+    if is_misdirected(head) {
+        return Err(Unadmitted::Misdirected);
+    }
+    let presented = token_of(&head.headers)?;
+    let (Presented::Bearer(text) | Presented::Dpop(text)) = presented;
     let keys = shared.keys.in_use().map_err(|_| Unadmitted::NotReady)?;
     let audience = shared.config.admin_resource();
     let expected = access_token::Expected {
@@ -109,7 +122,29 @@ fn prove_possession(shared: &Shared, head: &Parts, now_s: u64) -> Result<BoundTo
         audience: &audience,
         keys: &keys.verifying,
     };
-    let token = access_token::verify(token, &expected, now_s).map_err(Unadmitted::Token)?;
+    let token = access_token::verify(text, &expected, now_s).map_err(Unadmitted::Token)?;
+    match (presented, token.jkt().copied()) {
+        (Presented::Dpop(_), Some(jkt)) => by_proof(shared, head, (token, jkt), now_s),
+        // RFC 8705 section 3: a token that is bound to the certificate of its connection.
+        (Presented::Bearer(_), None) => {
+            let agent = snapshot.agent(&token.claims().client_id);
+            let authentication = agent.map(|agent| &agent.authentication);
+            let authentication = authentication.unwrap_or(&Authentication::PrivateKeyJwt);
+            mtls::bind(token, certificate(head).as_ref(), authentication, now_s)
+                .map_err(Unadmitted::Possession)
+        }
+        // RFC 9449 section 7.2: a token bound by DPoP under `Bearer` is refused; the other way
+        // round as well.
+        (Presented::Bearer(_), Some(_)) | (Presented::Dpop(_), None) => Err(Unadmitted::Scheme),
+    }
+}
+
+fn by_proof(
+    shared: &Shared,
+    head: &Parts,
+    (token, jkt): (VerifiedToken, Jkt),
+    now_s: u64,
+) -> Result<BoundToken, Unadmitted> {
     let proof = proof_of(&head.headers).map_err(Unadmitted::Proof)?;
     // RFC 9449 section 4.3: from the configured address, never from `Host`.
     let htu = format!("{}{}", shared.config.admin_url, head.uri.path());
@@ -117,7 +152,7 @@ fn prove_possession(shared: &Shared, head: &Parts, now_s: u64) -> Result<BoundTo
         algorithms: &ALGORITHMS,
         htm: head.method.as_str(),
         htu: &htu,
-        access_token: Some((token.digest(), token.jkt())),
+        access_token: Some((token.digest(), &jkt)),
         nonce: NoncePolicy::Required(&shared.nonces),
         header_cache: Some(&shared.header_cache),
     };
@@ -140,21 +175,14 @@ const fn ends_the_token(reason: ReasonCode) -> bool {
 }
 
 /// RFC 9449 section 7.1: one `Authorization` header, one space, one token.
-fn token_of(headers: &HeaderMap) -> Result<&str, Unadmitted> {
+fn token_of(headers: &HeaderMap) -> Result<Presented<'_>, Unadmitted> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Unadmitted::TokenMissing)?;
     if values.next().is_some() {
         return Err(Unadmitted::Scheme);
     }
     let value = value.to_str().map_err(|_| Unadmitted::Scheme)?;
-    let (scheme, token) = value.split_once(' ').ok_or(Unadmitted::Scheme)?;
-    // RFC 9110 section 11.1: schemes are case-insensitive.
-    // RFC 9449 section 7.2: a bound token under `Bearer` is refused.
-    let spaced = token.contains([' ', '\t', ',']);
-    if !scheme.eq_ignore_ascii_case("DPoP") || token.is_empty() || spaced {
-        return Err(Unadmitted::Scheme);
-    }
-    Ok(token)
+    presented(value).ok_or(Unadmitted::Scheme)
 }
 
 impl Operator {
@@ -181,7 +209,7 @@ impl Operator {
             client_id: Some(self.id.to_string()),
             grant: self.permit.grant().map(ToString::to_string),
             policy_version: Some(self.permit.policy_version().to_string()),
-            proof_jti: Some(self.bound.proof_jti().to_owned()),
+            proof_jti: self.bound.proof_jti().map(str::to_owned),
             proof_key: Some(self.bound.proof_key().to_string()),
             rule: Some(self.permit.rule().to_owned()),
             scope: Some(self.permit.scope().to_string()),
@@ -201,6 +229,7 @@ impl Unadmitted {
     pub(crate) fn reason(&self) -> ReasonCode {
         match self {
             Self::Denied(denial) => denial.reason,
+            Self::Misdirected => ReasonCode::FrameOrigin,
             Self::NotReady => ReasonCode::AuthorityStale,
             Self::Possession(refusal) => refusal.reason(),
             Self::Proof(refusal) => refusal.reason(),
@@ -213,7 +242,7 @@ impl Unadmitted {
     /// What the refusal is recorded as.
     pub(crate) const fn kind(&self) -> Kind {
         match self {
-            Self::Denied(_) | Self::NotReady => Kind::AdminRefused,
+            Self::Denied(_) | Self::Misdirected | Self::NotReady => Kind::AdminRefused,
             Self::Possession(_) | Self::Proof(_) | Self::Scheme => Kind::PossessionFailed,
             Self::Token(_) | Self::TokenMissing => Kind::TokenRefused,
         }
@@ -232,10 +261,19 @@ impl Unadmitted {
                 (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidToken))
             }
             Self::Denied(_) => (StatusCode::FORBIDDEN, Some(ErrorCode::InsufficientScope)),
+            // RFC 9110 section 15.5.20.
+            Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, None),
             // Ours, not the caller's: a used proof that cannot be remembered is not a wrong one.
             Self::NotReady | Self::Possession(PossessionRefusal::Replay(ReplayRefusal::Full)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some(ErrorCode::TemporarilyUnavailable))
             }
+            // RFC 8705 section 3: 401 and `invalid_token`.
+            Self::Possession(
+                PossessionRefusal::CertificateInvalid
+                | PossessionRefusal::CertificateMismatch
+                | PossessionRefusal::CertificateMissing
+                | PossessionRefusal::OtherMethod,
+            ) => (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidToken)),
             Self::Possession(_) => (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidDpopProof)),
             Self::Proof(refusal) => (StatusCode::UNAUTHORIZED, Some(refusal.code())),
             Self::Scheme | Self::Token(_) => {

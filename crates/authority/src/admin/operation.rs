@@ -82,6 +82,7 @@ operations! {
     AgentSuspend = "agent.suspend", Post "/agents/{agent}/suspend", Write, "Stop an agent until it is resumed";
     AgentResume = "agent.resume", Post "/agents/{agent}/resume", Write, "Let a suspended agent act again";
     AgentRetire = "agent.retire", Post "/agents/{agent}/retire", Irreversible, "Stop an agent for good";
+    AgentAuthentication = "agent.authentication", Post "/agents/{agent}/authentication", Write, "Give an agent another way to authenticate; the old one ends";
     AgentCode = "agent.code", Post "/agents/{agent}/code", Write, "Make a new one-time code";
     ServerList = "server.list", Get "/servers", Read, "List MCP servers";
     ServerShow = "server.show", Get "/servers/{server}", Read, "One MCP server";

@@ -20,6 +20,7 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::AgentSuspend => Route::change(agents::suspend),
         Operation::AgentResume => Route::change(agents::resume),
         Operation::AgentRetire => Route::change(agents::retire),
+        Operation::AgentAuthentication => Route::change(agents::authentication),
         Operation::AgentCode => Route::change(agents::code),
         Operation::ServerList => Route::read(servers::list),
         Operation::ServerShow => Route::read(servers::show),

@@ -236,7 +236,7 @@ async fn a_refusal_names_the_address_it_came_from_and_nothing_a_client_wrote() {
     let world = World::new().await;
     let mut request = form_request("/token", &[("grant_type", "password")], None);
     let address = "192.0.2.7:4711".parse().unwrap();
-    request.extensions_mut().insert(attorn_net::Peer { address, encrypted: true });
+    request.extensions_mut().insert(attorn_net::Peer::new(address, true));
     request.headers_mut().insert("x-forwarded-for", "198.51.100.1".parse().unwrap());
     assert_eq!(world.public(request).await.refusal(), (400, "unsupported_grant_type"));
     assert_eq!(world.newest("token.refused").await["detail"]["peer"], "192.0.2.7");

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use attorn_audit::note::NoteSigner;
 use attorn_audit::{Entry, Kind};
-use attorn_authority::{Authority, Config, Operation, Parts};
+use attorn_authority::{Authority, Config, Operation, Parts, TrustDomains};
 use attorn_jose::{Algorithm, SigningKey, sha256};
 use attorn_journal::{Durability, Journal};
 use attorn_net::{Clock, Random, Shutdown};
 use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion};
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::enrolment::{NewEnrolment, new_enrolment};
+use attorn_oauth::metadata::ClientMethods;
 use attorn_registry::{AgentId, Published, Snapshot, SnapshotParts};
 use attorn_store::Store;
 use attorn_store::index::AuditIndex;
@@ -127,6 +128,8 @@ impl World {
             clock,
             random: random(),
             keys_folder: folder.join("keys"),
+            methods: ClientMethods { certificates: true, spiffe: true },
+            trust_domains: TrustDomains::default(),
             shutdown: shutdown.clone(),
         })
         .await

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, Operation};
@@ -11,6 +11,8 @@ use crate::commands::Context;
 use crate::commands::enroll::{self, EnrollArgs};
 use crate::exit::{Exit, Failure};
 use crate::files;
+use crate::json::{member, set, text};
+use crate::profile::thumbprint_of;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
@@ -30,6 +32,17 @@ pub(crate) enum AgentCommand {
         /// Write the one-time code to this file (0600) instead of showing it
         #[arg(long, value_name = "FILE")]
         code_file: Option<PathBuf>,
+        #[command(flatten)]
+        way: WayArgs,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Give an agent another way to authenticate; the old one ends at once
+    #[command(after_help = AUTHENTICATION_EXAMPLES)]
+    Authentication {
+        agent: String,
+        #[command(flatten)]
+        way: WayArgs,
         #[command(flatten)]
         change: Change,
     },
@@ -91,9 +104,70 @@ pub(crate) enum AgentCommand {
     },
 }
 
+/// How an agent proves who it is. Without any of them, by a key of its own and a one-time code.
+#[derive(Debug, Args)]
+pub(crate) struct WayArgs {
+    /// By a certificate of `tls.client_ca` with exactly this URI
+    #[arg(long, value_name = "URI", group = "known_by")]
+    tls_san_uri: Option<String>,
+    /// By a certificate of `tls.client_ca` with exactly this host name
+    #[arg(long, value_name = "NAME", group = "known_by")]
+    tls_san_dns: Option<String>,
+    /// By exactly this certificate, self-signed or not (PEM; several for a rotation)
+    #[arg(long, value_name = "FILE", group = "known_by")]
+    certificate: Vec<PathBuf>,
+    /// By an SVID of this workload
+    #[arg(long, value_name = "ID", group = "known_by")]
+    spiffe_id: Option<String>,
+    /// Bind tokens to the client certificate or to a DPoP key [default: as it authenticates]
+    #[arg(long, value_enum)]
+    binding: Option<BindingArg>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BindingArg {
+    /// The client certificate of the connection
+    Certificate,
+    /// A key that signs each request
+    Dpop,
+}
+
+impl WayArgs {
+    /// The members of the admin API.
+    fn put_into(&self, body: &mut Value) -> Result<(), Failure> {
+        let thumbprints: Result<Vec<String>, Failure> =
+            self.certificate.iter().map(|path| thumbprint_of(&files::read(path)?)).collect();
+        let thumbprints = thumbprints?;
+        let way = match (&self.tls_san_uri, &self.tls_san_dns, &self.spiffe_id) {
+            (Some(uri), _, _) => json!({ "method": "tls_client_auth", "uri": uri }),
+            (None, Some(dns), _) => json!({ "method": "tls_client_auth", "dns": dns }),
+            (None, None, Some(id)) => json!({ "method": "spiffe", "id": id }),
+            (None, None, None) if !thumbprints.is_empty() => {
+                json!({ "method": "self_signed_tls_client_auth", "certificates": thumbprints })
+            }
+            (None, None, None) => json!({ "method": "private_key_jwt" }),
+        };
+        set(body, "authentication", way);
+        match self.binding {
+            None => {}
+            Some(BindingArg::Certificate) => set(body, "binding", "certificate"),
+            Some(BindingArg::Dpop) => set(body, "binding", "dpop"),
+        }
+        Ok(())
+    }
+}
+
+const AUTHENTICATION_EXAMPLES: &str = "\
+Examples:
+  attorn agent authentication billing-agent --certificate old.crt --certificate new.crt
+  attorn agent authentication billing-agent --tls-san-dns billing.agents.example.com";
+
 const REGISTER_EXAMPLES: &str = "\
 Examples:
   attorn agent register billing-agent --owner finance-team
+  attorn agent register billing-agent --owner finance-team --tls-san-uri urn:agent:billing
+  attorn agent register billing-agent --owner finance-team --certificate billing.crt
+  attorn agent register billing-agent --owner finance-team --spiffe-id spiffe://example.org/billing
   attorn agent register billing-agent --owner finance-team --code-file code.txt
 Then, where the agent runs:
   attorn agent enroll --url https://authority.example.com --code @code.txt";
@@ -105,11 +179,17 @@ pub(crate) async fn run(context: &Context, command: AgentCommand) -> Result<Exit
     let admin = Admin::open(context).await?;
     match command {
         AgentCommand::Enroll(_) => Ok(Exit::Usage),
-        AgentCommand::Register { name, owner, operator, code_file, change } => {
+        AgentCommand::Register { name, owner, operator, code_file, way, change } => {
             let kind = if operator { "operator" } else { "agent" };
-            let body = json!({ "name": name, "owner": owner, "kind": kind });
+            let mut body = json!({ "name": name, "owner": owner, "kind": kind });
+            way.put_into(&mut body)?;
             let answer = admin.send_change(Operation::AgentRegister, &[], body, change).await?;
             show_code(&admin, answer, code_file)
+        }
+        AgentCommand::Authentication { agent, way, change } => {
+            let mut body = json!({});
+            way.put_into(&mut body)?;
+            admin.change(Operation::AgentAuthentication, &[&agent], body, change).await
         }
         AgentCommand::Code { agent, code_file, change } => {
             let answer =
@@ -150,6 +230,17 @@ pub(crate) fn show_code(
     code_file: Option<PathBuf>,
 ) -> Result<Exit, Failure> {
     let Some(mut answer) = answer else { return Ok(Exit::Yes) };
+    if member(&answer, "code").is_null() {
+        admin.output.object(&answer);
+        admin.output.say(&format!(
+            "next, where the agent runs: attorn agent enroll --url {} --name {} --client-id {} \
+             --certificate FILE --key FILE --gateway URL",
+            admin.issuer(),
+            text(&answer, "name").unwrap_or_default(),
+            text(&answer, "id").unwrap_or_default(),
+        ));
+        return Ok(Exit::Yes);
+    }
     let mut source = "-".to_owned();
     if let (Some(path), Some(members)) = (code_file, answer.as_object_mut()) {
         let code = members.remove("code").unwrap_or_default();

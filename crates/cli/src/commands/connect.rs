@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use attorn_connect::code::CodeClient;
-use attorn_connect::token::{Grant, Identity as TokenIdentity, UnboundTokens};
-use attorn_connect::{Connector, Era, LocalPort, OpenError, Options, TokenFailure};
+use attorn_connect::token::{Credential, Grant, Identity as TokenIdentity, UnboundTokens};
+use attorn_connect::{Connector, Era, LocalPort, OpenError, Options, TokenFailure, World};
 use attorn_jose::{Algorithm, SigningKey};
 use attorn_net::Shutdown;
 use clap::Args;
@@ -52,7 +52,7 @@ Examples:
   attorn connect https://gateway.example.com/crm/mcp --client-id agt_… --key key.pem";
 
 pub(crate) async fn run(context: &Context, args: ConnectArgs) -> Result<Exit, Failure> {
-    let Way { grant, issuer, resource, roots } = way(context, &args)?;
+    let Way { grant, issuer, resource, world } = way(context, &args)?;
     let resource = Url::parse(&resource)
         .map_err(|_| Failure::usage(format!("`{resource}` is not an address")))?;
     let unbound = if args.accept_bearer {
@@ -61,7 +61,6 @@ pub(crate) async fn run(context: &Context, args: ConnectArgs) -> Result<Exit, Fa
         UnboundTokens::Refuse
     };
     let options = Options { resource, issuer, grant, unbound, era: Era::Unknown };
-    let world = connect_world(roots.as_deref())?;
     let fix = || format!("attorn doctor {}", args.server);
     let connector = Connector::open(world, options).await.map_err(|e| not_open(&e).next(fix()))?;
     let mut signals = Signals::listen()?;
@@ -83,7 +82,7 @@ struct Way {
     grant: Grant,
     issuer: Option<String>,
     resource: String,
-    roots: Option<PathBuf>,
+    world: World,
 }
 
 fn way(context: &Context, args: &ConnectArgs) -> Result<Way, Failure> {
@@ -96,18 +95,25 @@ fn way(context: &Context, args: &ConnectArgs) -> Result<Way, Failure> {
         let key = SigningKey::from_seed(Algorithm::Es256, &seed)
             .map_err(|e| Failure::usage(e.to_string()))?;
         let grant = Grant::UnattendedCode(CodeClient { client_id: None, key });
-        return Ok(Way { grant, issuer: None, resource: args.server.clone(), roots: None });
+        let world = connect_world(None)?;
+        return Ok(Way { grant, issuer: None, resource: args.server.clone(), world });
     }
     if let (Some(client_id), Some(key)) = (&args.client_id, &args.key) {
         let key = SigningKey::from_pkcs8_pem(&files::read_private(key)?)
             .map_err(|e| Failure::usage(e.to_string()))?;
-        let grant = Grant::ClientCredentials(TokenIdentity { client_id: client_id.clone(), key });
-        return Ok(Way { grant, issuer: None, resource: args.server.clone(), roots: None });
+        let credential = Credential::Key(key);
+        let who = TokenIdentity { client_id: client_id.clone(), credential };
+        let grant = Grant::ClientCredentials(who);
+        let world = connect_world(None)?;
+        return Ok(Way { grant, issuer: None, resource: args.server.clone(), world });
     }
-    let Profile { identity, key } = load(context, args.agent.as_deref())?;
+    let profile = load(context, args.agent.as_deref())?;
+    let (world, credential) = (profile.world()?, profile.proof.credential());
+    let Profile { identity, .. } = profile;
     let resource = resource_of(&identity, &args.server)?;
-    let grant = Grant::ClientCredentials(TokenIdentity { client_id: identity.client_id, key });
-    Ok(Way { grant, issuer: Some(identity.issuer), resource, roots: identity.roots })
+    let who = TokenIdentity { client_id: identity.client_id, credential };
+    let grant = Grant::ClientCredentials(who);
+    Ok(Way { grant, issuer: Some(identity.issuer), resource, world })
 }
 
 /// Serves one loopback port. Its address holds this start's secret: it goes to standard output,
@@ -202,6 +208,7 @@ mod tests {
             admin_url: None,
             gateway_url: Some("https://gw.example".into()),
             roots: None,
+            certificate: None,
             servers: vec![known],
         };
         let check = |target, expected| {

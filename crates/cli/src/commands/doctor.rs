@@ -16,7 +16,7 @@ use crate::commands::Context;
 use crate::commands::connect::resource_of;
 use crate::exit::{Exit, Failure};
 use crate::json::{at, text};
-use crate::outside::{causes, connect_world};
+use crate::outside::causes;
 use crate::profile::{self, Profile, Who};
 
 #[derive(Debug, Args)]
@@ -79,8 +79,8 @@ pub(crate) async fn run(context: &Context, args: DoctorArgs) -> Result<Exit, Fai
         Err(failure) => return Ok(funnel.fail("profile", &failure)),
     };
     funnel.ok("profile", &format!("{} ({})", profile.identity.name, profile.identity.client_id));
-    funnel.ok("key", &profile.key.public().thumbprint().to_string());
-    let world = connect_world(profile.identity.roots.as_deref())?;
+    funnel.ok("key", &profile.proof.thumbprint()?);
+    let world = profile.world()?;
     let resource = match &args.target {
         Some(target) => resource_of(&profile.identity, target),
         None => Ok(format!("{}/admin", profile.identity.admin_url.clone().unwrap_or_default())),
@@ -105,7 +105,8 @@ async fn walk(
     resource: &str,
     at_gateway: bool,
 ) -> Result<Exit, (&'static str, Failure)> {
-    let Profile { identity, key } = profile;
+    let credential = profile.proof.credential();
+    let Profile { identity, .. } = profile;
     let url = Url::parse(resource)
         .map_err(|_| ("address", Failure::usage(format!("`{resource}` is not an address"))))?;
     funnel.ok("address", url.as_str());
@@ -119,7 +120,7 @@ async fn walk(
         .await
         .map_err(|e| ("authority", undiscovered(&e)))?;
     funnel.ok("authority", &format!("tokens at {}", server.token_endpoint));
-    let who = Identity { client_id: identity.client_id, key };
+    let who = Identity { client_id: identity.client_id, credential };
     let tokens = TokenSource::for_issuer(world.clone(), &identity.issuer, resource, who)
         .await
         .map_err(|e| ("authority", undiscovered(&e)))?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use attorn_connect::{World, discovery};
 use attorn_jose::{Algorithm, SigningKey, SigningKeyError};
+use attorn_net::ClientIdentity;
 use attorn_oauth::enrolment::{NewEnrolment, new_enrolment};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
@@ -21,7 +22,7 @@ use crate::exit::{Exit, Failure};
 use crate::json::text;
 use crate::output::clean;
 use crate::outside::{causes, connect_world};
-use crate::profile::{Identity, KnownServer, Profile, Who};
+use crate::profile::{CERTIFICATE, Identity, KnownServer, Profile, Proof, Who};
 use crate::values::Source;
 
 #[derive(Debug, Args)]
@@ -39,6 +40,24 @@ pub(crate) struct EnrollArgs {
     /// PEM file of certificate authorities to trust instead of the public ones
     #[arg(long, value_name = "FILE")]
     pub(crate) roots: Option<PathBuf>,
+    /// PEM file of a certificate chain, leaf first: the agent is known by it and needs no code
+    #[arg(long, value_name = "FILE", requires_all = ["key", "client_id", "name"])]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Private key of the certificate (PKCS#8 PEM, 0600)
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) key: Option<PathBuf>,
+    /// Client id of the agent with that certificate
+    #[arg(long, requires = "certificate")]
+    pub(crate) client_id: Option<String>,
+    /// Name of the agent with that certificate
+    #[arg(long, requires = "certificate")]
+    pub(crate) name: Option<String>,
+    /// Where servers are found, for an agent with a certificate
+    #[arg(long, value_name = "URL", requires = "certificate")]
+    pub(crate) gateway: Option<String>,
+    /// Where the admin API is, for an operator with a certificate
+    #[arg(long, value_name = "URL", requires = "certificate")]
+    pub(crate) admin_url: Option<String>,
     #[command(flatten)]
     pub(crate) change: Change,
 }
@@ -55,7 +74,9 @@ pub(crate) enum KeyType {
 const EXAMPLES: &str = "\
 Examples:
   attorn enroll --url https://authority.example.com --code @code.txt
-  attorn agent enroll --url http://127.0.0.1:7800 --code - --key-type es256 < code.txt";
+  attorn agent enroll --url http://127.0.0.1:7800 --code - --key-type es256 < code.txt
+  attorn agent enroll --url https://authority.example.com --name billing-agent \
+    --client-id agt_… --certificate billing.crt --key billing.key --gateway https://gw.example.com";
 
 pub(crate) async fn run(context: &Context, args: EnrollArgs) -> Result<Exit, Failure> {
     if args.change.dry_run {
@@ -64,6 +85,9 @@ pub(crate) async fn run(context: &Context, args: EnrollArgs) -> Result<Exit, Fai
         let folder = context.profile.display();
         context.output.say(&format!("would make a key in {folder} and redeem the code"));
         return Ok(Exit::Yes);
+    }
+    if let (Some(certificate), Some(key)) = (&args.certificate, &args.key) {
+        return with_certificate(context, &args, (certificate, key)).await;
     }
     let code = Zeroizing::new(args.code.read()?);
     let request = Enrolment { issuer: &args.url, code: &code, key_type: args.key_type };
@@ -75,6 +99,47 @@ pub(crate) async fn run(context: &Context, args: EnrollArgs) -> Result<Exit, Fai
     context.output.object(&enrolled.summary);
     context.output.say(enrolled.next);
     Ok(Exit::Yes)
+}
+
+/// Keeps a certificate that the registry knows already. Nothing is sent but a look at the
+/// authority's metadata: the first token shows whether the certificate is taken.
+async fn with_certificate(
+    context: &Context,
+    args: &EnrollArgs,
+    (certificate, key): (&Path, &Path),
+) -> Result<Exit, Failure> {
+    let identity = Identity {
+        issuer: args.url.clone(),
+        client_id: args.client_id.clone().unwrap_or_default(),
+        name: args.name.clone().unwrap_or_default(),
+        admin_url: args.admin_url.clone(),
+        gateway_url: args.gateway.clone(),
+        roots: args.roots.as_deref().map(std::path::absolute).transpose().map_err(unlocatable)?,
+        certificate: Some(PathBuf::from(CERTIFICATE)),
+        servers: Vec::new(),
+    };
+    let proof = Proof::Certificate(ClientIdentity {
+        certificates_pem: crate::files::read_text(certificate)?,
+        key_pem: Zeroizing::new(crate::files::read_private(key)?),
+    });
+    let profile = Profile { identity, proof };
+    // A key that is not the certificate's is found out here and not with the first call.
+    authority_of(&profile.world()?, &args.url).await?;
+    let is_operator = profile.identity.admin_url.is_some();
+    let who = if is_operator { Who::Operator } else { Who::Agent(&profile.identity.name) };
+    let place = profile.save(&context.profile, who)?;
+    context.output.object(&json!({
+        "name": profile.identity.name,
+        "client_id": profile.identity.client_id,
+        "certificate": profile.proof.thumbprint()?,
+        "folder": place.display().to_string(),
+    }));
+    context.output.say("next: attorn connect SERVER");
+    Ok(Exit::Yes)
+}
+
+fn unlocatable(error: std::io::Error) -> Failure {
+    Failure::usage(format!("the current folder is not known: {error}"))
 }
 
 /// What an enrolment needs.
@@ -115,7 +180,6 @@ pub(crate) async fn enroll(
     if answer.issuer != request.issuer {
         return Err(Failure::no("the authority calls itself by another address"));
     }
-    let thumbprint = key.public().thumbprint().to_string();
     let identity = Identity {
         issuer: answer.issuer,
         client_id: answer.client_id,
@@ -123,9 +187,10 @@ pub(crate) async fn enroll(
         admin_url: answer.admin_url,
         gateway_url: answer.gateway_url,
         roots: roots.map(Path::to_owned),
+        certificate: None,
         servers: answer.servers,
     };
-    let profile = Profile { identity, key };
+    let profile = Profile { identity, proof: Proof::Key(key) };
     let who = match answer.kind.as_str() {
         "gateway" => Who::Gateway,
         "operator" => Who::Operator,
@@ -136,7 +201,7 @@ pub(crate) async fn enroll(
         "name": profile.identity.name,
         "client_id": profile.identity.client_id,
         "kind": answer.kind,
-        "key": thumbprint,
+        "key": profile.proof.thumbprint()?,
         "folder": place.display().to_string(),
     });
     let next = match who {

@@ -28,7 +28,7 @@ use crate::clock;
 use crate::exit::Failure;
 use crate::json::text;
 use crate::output::{Format, Output};
-use crate::outside::{causes, connect_world};
+use crate::outside::causes;
 use crate::profile::{Profile, Who};
 
 /// A gateway's view of its authority.
@@ -136,7 +136,7 @@ async fn open(profile: &Profile) -> Result<Admin, Failure> {
 
 /// The issuer's keys as it shows them now, from the place that its tokens are verified with too.
 async fn issuer_keys(profile: &Profile) -> Result<IssuerKeys, Failure> {
-    let World { client, .. } = connect_world(profile.identity.roots.as_deref())?;
+    let World { client, .. } = profile.world()?;
     let request = Request::get(format!("{}/jwks", profile.identity.issuer)).body(Bytes::new());
     let request = request.map_err(|e| Failure::usage(causes(&e)))?;
     let response = client.send(request).await.map_err(|e| Failure::unreachable(causes(&e)))?;

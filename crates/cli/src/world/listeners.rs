@@ -1,10 +1,10 @@
 //! The ports of this process.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use attorn_net::{Listener, server_config_from_files};
+use attorn_net::Listener;
 
+use super::tls::ProcessTls;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::outside::causes;
@@ -24,17 +24,10 @@ impl Listeners {
         bound.into_iter().flatten().all(Listener::is_encrypted)
     }
 
-    pub(super) async fn bind(config: &Config) -> Result<Self, Failure> {
-        let tls = match &config.tls {
-            None => None,
-            Some(tls) => Some(
-                server_config_from_files(&tls.certificates, &tls.key)
-                    .map_err(|e| Failure::usage(causes(&e)).next("see [tls] in attorn.toml"))?,
-            ),
-        };
-        let bind = async |address: Option<SocketAddr>| {
+    pub(super) async fn bind(config: &Config, tls: &mut ProcessTls) -> Result<Self, Failure> {
+        let mut bind = async |address: Option<SocketAddr>| {
             let Some(address) = address else { return Ok(None) };
-            Listener::bind(address, tls.as_ref().map(Arc::clone))
+            Listener::bind(address, tls.listener()?)
                 .await
                 .map(Some)
                 .map_err(|e| Failure::usage(causes(&e)).next("see [listen] in attorn.toml"))

@@ -11,6 +11,7 @@ mod definitions;
 mod dev;
 mod gateways;
 mod journey;
+mod mtls;
 mod server_keys;
 mod support;
 mod tls;

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use serde_json::{Value, json};
 
-use crate::token::{Grant, Identity, TokenSource, UnboundTokens};
+use crate::token::{Credential, Grant, Identity, TokenSource, UnboundTokens};
 use crate::world::World;
 
 /// What a request was, kept for assertions.
@@ -143,7 +143,8 @@ impl Fake {
     }
 
     pub(super) async fn tokens(&self) -> TokenSource {
-        let identity = Identity { client_id: "agt_test".to_owned(), key: key() };
+        let identity =
+            Identity { client_id: "agt_test".to_owned(), credential: Credential::Key(key()) };
         let world = self.world();
         let server = crate::discovery::authorization_server(&world, &self.origin).await.unwrap();
         let grant = Grant::ClientCredentials(identity);
@@ -345,7 +346,8 @@ fn verified(jwt: &str, expected: Option<&SigningKey>) -> Value {
 
 /// A connector to `fake`, with a token in hand.
 pub(super) async fn connector(fake: &Fake, era: crate::Era) -> crate::Connector {
-    let identity = Identity { client_id: "agt_test".to_owned(), key: key() };
+    let identity =
+        Identity { client_id: "agt_test".to_owned(), credential: Credential::Key(key()) };
     let options = crate::Options {
         resource: url::Url::parse(&fake.resource()).unwrap(),
         issuer: None,

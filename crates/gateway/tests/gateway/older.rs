@@ -1,5 +1,6 @@
 //! Sessions of the older revisions, and what a server of only one era looks like.
 
+use attorn_oauth::confirmation::Confirmation;
 use attorn_testkit::canary::Script;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ async fn a_session_belongs_to_its_key() {
     let id = session(&world).await;
     let thief = crate::world::thief();
     let mut claims = world.claims("read:get");
-    claims.cnf = thief.public().thumbprint();
+    claims.cnf = Confirmation::Jkt(thief.public().thumbprint());
     let token = world.issue(&claims);
     let mut ask = older(&get(1), Some(&id));
     ask.headers.extend(world.credentials("POST", &token, &thief, None));

@@ -13,6 +13,7 @@ use attorn_journal::Journal;
 use attorn_mcp::tool_definition::ToolDefinition;
 use attorn_net::{Body, Client, ClientConfig, Clock, Random, Shutdown};
 use attorn_oauth::access_token::{self, AccessTokenClaims};
+use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_policy::PolicySet;
@@ -136,6 +137,7 @@ impl World {
             Parts {
                 config: Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap()),
                 issuer: IssuerUrl::parse(ISSUER).unwrap(),
+                client_certificates: true,
                 published: Arc::clone(&published),
                 freshness: Arc::new(attorn_gateway::Freshness::own()),
                 journal: journal.clone(),
@@ -189,7 +191,7 @@ impl World {
             aud: URL.into(),
             authorization_details: None,
             client_id: agent_id(),
-            cnf: self.agent_key.public().thumbprint(),
+            cnf: Confirmation::Jkt(self.agent_key.public().thumbprint()),
             epoch: 0,
             exp: now_s + 120,
             grt: None,
@@ -353,6 +355,8 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
                 not_before_s: 0,
                 not_after_s: None,
             }],
+            authentication: attorn_registry::Authentication::PrivateKeyJwt,
+            binding: attorn_registry::Binding::Dpop,
             created_s: 0,
         }],
         servers: vec![McpServer {

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::pool::Sender;
-use super::{Reach, SendError, UrlRefusal};
-use crate::tls::{Roots, TlsError, client_config};
+use super::{ClientConfig, Reach, SendError, UrlRefusal};
+use crate::tls::{TlsError, client_config};
 
 /// Where a connection leads: what the pool tells connections apart by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,8 +68,9 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(reach: Reach, roots: &Roots) -> Result<Self, TlsError> {
-        Ok(Self { reach, tls: TlsConnector::from(client_config(roots)?) })
+    pub(super) fn new(config: &ClientConfig) -> Result<Self, TlsError> {
+        let tls = client_config(&config.roots, config.identity.as_ref())?;
+        Ok(Self { reach: config.reach, tls: TlsConnector::from(tls) })
     }
 
     pub(super) async fn connect(&self, target: &Target) -> Result<Sender, SendError> {

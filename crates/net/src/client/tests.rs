@@ -11,11 +11,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::{Body, Limits, Listener, Peer, Shutdown, serve, server_config};
+use crate::{Body, Limits, Listener, Peer, Shutdown, Tls, serve};
 
 type Answer = fn(Request<Incoming>) -> Response<Body>;
 
-async fn start(answer: Answer, tls: Option<Arc<rustls::ServerConfig>>) -> (SocketAddr, Shutdown) {
+async fn start(answer: Answer, tls: Option<Tls>) -> (SocketAddr, Shutdown) {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), tls).await.unwrap();
     let (address, shutdown) = (listener.address(), Shutdown::new());
     let service =
@@ -63,9 +63,7 @@ async fn a_body_in_use_keeps_its_connection() {
 #[tokio::test]
 async fn tls_needs_a_certificate_of_the_given_roots() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let tls =
-        server_config(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes())
-            .unwrap();
+    let tls = Tls::new(&crate::test_certificates::material(&made)).unwrap();
     let (address, _stop) = start(port_of_peer, Some(tls)).await;
     let url = format!("https://localhost:{}/", address.port());
 

@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::{Body, Client, ClientConfig, Roots, server_config};
+use crate::{Body, Client, ClientConfig, Roots, Tls};
 
-async fn bind(tls: Option<Arc<rustls::ServerConfig>>) -> (Listener, SocketAddr) {
+async fn bind(tls: Option<Tls>) -> (Listener, SocketAddr) {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), tls).await.unwrap();
     let address = listener.address();
     (listener, address)
@@ -91,13 +91,12 @@ async fn a_stop_lets_the_running_request_finish() {
 #[tokio::test]
 async fn one_connection_carries_many_streams() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = made.signing_key.serialize_pem();
-    let tls = server_config(made.cert.pem().as_bytes(), key.as_bytes()).unwrap();
+    let tls = Tls::new(&crate::test_certificates::material(&made)).unwrap();
     let (listener, address) = bind(Some(tls)).await;
     let service = service_fn(answering("taken"));
     tokio::spawn(serve(listener, service, Limits::default(), Shutdown::new()));
 
-    let config = crate::tls::client_config(&Roots::Pem(made.cert.pem())).unwrap();
+    let config = crate::tls::client_config(&Roots::Pem(made.cert.pem()), None).unwrap();
     let mut config = Arc::unwrap_or_clone(config);
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use attorn_oauth::client_assertion::AssertionRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::error::TokenError;
+use attorn_oauth::jwt_svid::SvidRefusal;
+use attorn_oauth::mtls::CertificateRefusal;
 use attorn_oauth::replay::ReplayRefusal;
 use serde::Deserialize;
 
@@ -51,6 +53,27 @@ const PROOFS: [DpopRefusal; 16] = [
     DpopRefusal::Url,
 ];
 
+const CERTIFICATES: [CertificateRefusal; 6] = [
+    CertificateRefusal::Clock,
+    CertificateRefusal::Method,
+    CertificateRefusal::Missing,
+    CertificateRefusal::Name,
+    CertificateRefusal::Unregistered,
+    CertificateRefusal::Untrusted,
+];
+
+const SVIDS: [SvidRefusal; 9] = [
+    SvidRefusal::Audience,
+    SvidRefusal::Claims,
+    SvidRefusal::Clock,
+    SvidRefusal::Full,
+    SvidRefusal::Malformed,
+    SvidRefusal::OtherHolder,
+    SvidRefusal::Signature,
+    SvidRefusal::Subject,
+    SvidRefusal::Type,
+];
+
 /// Every error, each variant listed after the one before it. Exhaustive on purpose: a new variant
 /// does not compile until it stands here, and then fails until the file has its row.
 fn all() -> Vec<TokenError> {
@@ -60,7 +83,8 @@ fn all() -> Vec<TokenError> {
         all.push(error);
         next = match error {
             TokenError::AssertionType => Some(TokenError::AuthorizationDetails),
-            TokenError::AuthorizationDetails => Some(TokenError::ClientAuthenticationMissing),
+            TokenError::AuthorizationDetails => Some(TokenError::CertificateMissing),
+            TokenError::CertificateMissing => Some(TokenError::ClientAuthenticationMissing),
             TokenError::ClientAuthenticationMissing => {
                 Some(TokenError::ClientAuthenticationRepeated)
             }
@@ -74,9 +98,11 @@ fn all() -> Vec<TokenError> {
             TokenError::ResourceRepeated => Some(TokenError::ResourceUnknown),
             TokenError::ResourceUnknown => Some(TokenError::ScopeMalformed),
             TokenError::ScopeMalformed => Some(TokenError::ScopeNotGranted),
-            // These three hold a refusal of their own; see below.
+            // These hold a refusal of their own; see below.
             TokenError::ScopeNotGranted
             | TokenError::ClientAuthentication(_)
+            | TokenError::ClientCertificate(_)
+            | TokenError::ClientSvid(_)
             | TokenError::Possession(_)
             | TokenError::PossessionReplay(_) => None,
         };
@@ -85,6 +111,8 @@ fn all() -> Vec<TokenError> {
     all.extend(REPLAYS.map(TokenError::PossessionReplay));
     all.extend(REPLAYS.map(|r| TokenError::ClientAuthentication(AssertionRefusal::Replay(r))));
     all.extend(assertions().map(TokenError::ClientAuthentication));
+    all.extend(CERTIFICATES.map(TokenError::ClientCertificate));
+    all.extend(SVIDS.map(TokenError::ClientSvid));
     all
 }
 
@@ -134,6 +162,7 @@ fn descriptions_are_fixed_texts_without_an_oracle() {
     let texts: std::collections::BTreeSet<_> = assertions()
         .map(|refusal| TokenError::ClientAuthentication(refusal).description())
         .into_iter()
+        .chain(CERTIFICATES.map(|refusal| TokenError::ClientCertificate(refusal).description()))
         .collect();
     assert_eq!(texts.len(), 1);
 }

@@ -1,5 +1,5 @@
 use attorn_oauth::error::TokenError;
-use attorn_oauth::token_request::TokenRequest;
+use attorn_oauth::token_request::{PresentedClient, TokenRequest};
 use serde::Deserialize;
 
 use crate::run;
@@ -46,9 +46,11 @@ fn what_is_parsed_is_what_was_sent() {
                 resource=https%3A%2F%2Fgateway.example%2Fbilling%2Fmcp&client_id=x%2By+z";
     let TokenRequest::ClientCredentials(request) =
         TokenRequest::parse(form.as_bytes(), None).unwrap();
-    assert_eq!(request.client.assertion, "a.b.c");
-    assert_eq!(request.client.client_id.as_deref(), Some("x+y z"));
+    let PresentedClient::Assertion { assertion, client_id } = &request.client else {
+        panic!("{:?}", request.client)
+    };
+    assert_eq!((assertion.as_str(), client_id.as_deref()), ("a.b.c", Some("x+y z")));
     assert_eq!(request.scope.unwrap().to_string(), "read:a");
     assert_eq!(request.resource.unwrap().as_str(), "https://gateway.example/billing/mcp");
-    assert_eq!(format!("{:?}", request.client), "PresentedAssertion([redacted])");
+    assert_eq!(format!("{:?}", request.client), "PresentedClient([redacted])");
 }

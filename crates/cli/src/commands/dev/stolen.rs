@@ -20,7 +20,7 @@ use crate::exit::Failure;
 use crate::files;
 use crate::json::text;
 use crate::outside::causes;
-use crate::profile::Profile;
+use crate::profile::{Profile, Proof};
 
 /// A token lying about in a file, as in a log or a repository.
 #[derive(Debug)]
@@ -110,13 +110,15 @@ async fn request_token(
     nonce: Option<&str>,
 ) -> Result<(Value, Option<String>), Failure> {
     let identity = &victim.identity;
+    let Proof::Key(key) = &victim.proof else {
+        return Err(Failure::no("the agent has no key that signs"));
+    };
     let endpoint = format!("{}/token", identity.issuer);
     let client_id = AgentId::parse(&identity.client_id).map_err(|e| Failure::no(e.to_string()))?;
     let (now_s, jti) = (clock::now_s(), || attorn_jose::base64url(&clock::random::<16>()));
     let assertion =
         NewAssertion { client_id: &client_id, issuer: &identity.issuer, now_s, jti: &jti() };
-    let assertion =
-        new_assertion(&victim.key, &assertion).map_err(|e| Failure::no(e.to_string()))?;
+    let assertion = new_assertion(key, &assertion).map_err(|e| Failure::no(e.to_string()))?;
     let jti = jti();
     let proof = NewProof {
         htm: "POST",
@@ -126,7 +128,7 @@ async fn request_token(
         access_token: None,
         nonce,
     };
-    let proof = new_proof(&victim.key, &proof).map_err(|e| Failure::no(e.to_string()))?;
+    let proof = new_proof(key, &proof).map_err(|e| Failure::no(e.to_string()))?;
     let form = Serializer::new(String::new())
         .append_pair("grant_type", "client_credentials")
         .append_pair(
