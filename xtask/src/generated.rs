@@ -8,7 +8,6 @@ use attorn_registry::ReasonCode;
 
 /// Reason codes that no negative row expects, each with what shows it instead, or what it waits for.
 pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
-    ("possession.certificate_missing", "part 2: mTLS"),
     ("possession.unavailable", "tests of the oauth crate: a full replay set"),
     ("agent.ownerless", "tests of the authority: only a broken registry leaves an agent ownerless"),
     ("server.pending", "tests of the registry"),

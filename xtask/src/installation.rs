@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::agent::{Addresses, Agent, unique};
+use crate::pki::Pki;
 use crate::step::{StepFailed, output_of, root};
 
 /// A registry of a million agents takes its time to be read.
@@ -26,6 +27,8 @@ pub fn binary() -> PathBuf {
 pub struct Installation {
     folder: PathBuf,
     addresses: Addresses,
+    /// The authorities to trust, where it speaks TLS.
+    roots: Option<String>,
     child: Child,
 }
 
@@ -85,19 +88,36 @@ impl Installation {
     /// # Errors
     /// When it does not start in time or a command fails.
     pub fn start() -> Result<Self, StepFailed> {
+        Self::start_on(None)
+    }
+
+    /// As [`Self::start`], on TLS, with clients asked for certificates.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_tls(pki: &Pki) -> Result<Self, StepFailed> {
+        Self::start_on(Some(pki))
+    }
+
+    fn start_on(pki: Option<&Pki>) -> Result<Self, StepFailed> {
         let folder = std::env::temp_dir().join(format!("attorn-test-{}", unique()));
         create(&folder)?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let authority = local(free_port()?);
         let admin = local(free_port()?);
         let gateway = local(free_port()?);
-        let issuer = format!("http://{authority}");
+        let issuer = match pki {
+            None => format!("http://{authority}"),
+            Some(_) => format!("https://localhost:{}", authority.port()),
+        };
         let addresses = Addresses { issuer, authority, admin, gateway };
         let config = config_text(&folder, authority, admin, gateway);
+        let config = pki.map(|pki| with_tls(&config, pki)).unwrap_or(config);
+        let roots = pki.map(|pki| pki.path("server.pem"));
         write(&folder.join("attorn.toml"), &config)?;
         output_of(&folder, &binary().display().to_string(), &["init"])?;
         let child = spawn(&folder)?;
-        let installation = Self { folder, addresses, child };
+        let installation = Self { folder, addresses, roots, child };
         installation.wait_until_ready()?;
         installation.first_operator()?;
         installation.cli(&["owner", "create", "test-team"])?;
@@ -360,7 +380,9 @@ impl Installation {
 
     fn first_operator(&self) -> Result<(), StepFailed> {
         let code = format!("@{}", self.state().join("first-admin.code").display());
-        self.cli(&["enroll", "--url", &self.addresses.issuer, "--code", &code]).map(drop)
+        let mut enroll = vec!["enroll", "--url", &self.addresses.issuer, "--code", &code];
+        enroll.extend(self.roots.iter().flat_map(|roots| ["--roots", roots.as_str()]));
+        self.cli(&enroll).map(drop)
     }
 
     fn wait_until_ready(&self) -> Result<(), StepFailed> {
@@ -394,6 +416,19 @@ fn config_text(
          gateway_url = \"http://{gateway}\"\n\n\
          [gateway]\npublic_url = \"http://{gateway}\"\n\n\
          [listen]\nauthority = \"{authority}\"\nadmin = \"{admin}\"\ngateway = \"{gateway}\"\n"
+    )
+}
+
+/// The same addresses under the one name that the test certificate has.
+fn with_tls(config: &str, pki: &Pki) -> String {
+    let config = config.replace("\"http://127.0.0.1:", "\"https://localhost:");
+    format!(
+        "{config}\n[tls]\ncertificates = \"{}\"\nkey = \"{}\"\nclient_auth = \"optional\"\n\
+         client_ca = \"{}\"\n\n[[tls.spiffe]]\ntrust_domain = \"example.org\"\nbundle = \"{}\"\n",
+        pki.path("server.pem"),
+        pki.path("server.key"),
+        pki.path("client-ca.pem"),
+        pki.path("bundle.json")
     )
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::bounded::{Background, output_within};
 use crate::installation::{Connect, Installation, free_port, wait_for_port};
 use crate::step::{StepFailed, root};
+use crate::tls_installation::TlsInstallation;
 use crate::wrapped::Wrapped;
 
 /// One server, one tool to call, one to hide.
@@ -80,6 +81,7 @@ pub fn run() -> Result<(), StepFailed> {
     let port = free_port()?;
     let _http = everything_over_http(port)?;
     with_servers(port)?;
+    with_certificates()?;
     wrapped()
 }
 
@@ -96,6 +98,39 @@ fn with_servers(port: u16) -> Result<(), StepFailed> {
     for subject in [&EVERYTHING, &TIME, &EVERYTHING_HTTP] {
         installation.approve_all(subject.server)?;
         one_server(&installation, subject)?;
+    }
+    Ok(())
+}
+
+/// The official Python client through `attorn connect` with a certificate, and plain `curl` with
+/// the same one; a token of one certificate is of no use with another.
+fn with_certificates() -> Result<(), StepFailed> {
+    let tls = TlsInstallation::start()?;
+    let python = interop(".venv/bin/python").display().to_string();
+    let time = ["--", &python, "-m", "mcp_server_time", "--local-timezone", "UTC"];
+    tls.installation.register_server("time", &time)?;
+    tls.installation.approve_all("time")?;
+    tls.grant("billing", "time", "read:get_current_time")?;
+    tls.grant("billing", "time", "write:get_current_time")?;
+    tls.enroll("billing", "own")?;
+    let connect = tls.installation.connect_command("time", "billing");
+    for client in ["python", "typescript"] {
+        check(&TIME, client, "mTLS", stdio_client(client, &TIME.options(), &connect))?;
+    }
+    let token = tls.token("billing", "own", "time")?;
+    let call = |certificate: Option<&str>| {
+        let arguments = serde_json::json!({"timezone": "UTC"});
+        let bearer = vec![format!("Authorization: Bearer {token}")];
+        tls.call(("time", TIME.call, &arguments), certificate, bearer, Vec::new())
+    };
+    for (certificate, expected) in [(Some("own"), 200), (Some("twin"), 401), (None, 401)] {
+        let reply = call(certificate)?;
+        let shown = certificate.unwrap_or("no certificate");
+        if reply.status != expected {
+            let told = reply.text();
+            return Err(StepFailed::Check(format!("curl with {shown}: {} {told}", reply.status)));
+        }
+        println!("time by curl with {shown}: {expected}, as it should be");
     }
     Ok(())
 }

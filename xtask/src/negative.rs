@@ -7,6 +7,7 @@
 mod bases;
 mod case;
 mod fixtures;
+mod mt;
 mod play;
 mod rows;
 mod verdict;

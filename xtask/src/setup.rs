@@ -8,6 +8,7 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
     ("node", &["--version"], "nodejs"),
     ("npm", &["--version"], "npm"),
     ("go", &["version"], "golang-go"),
+    ("curl", &["--version"], "curl"),
     ("nginx", &["-v"], "nginx-light"),
     ("python3", &["-c", "import venv, ensurepip"], "python3-venv"),
     ("sqlite3", &["--version"], "sqlite3"),

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::case;
 use super::fixtures;
+use super::mt;
 use super::rows::{Case, Expect, Http2, Upstream};
 use super::verdict::Observed;
 use super::world::World;
@@ -24,6 +25,9 @@ const SEEN_WITHIN: Duration = Duration::from_secs(3);
 /// # Errors
 /// When the request cannot be made or sent, or a command of the case fails.
 pub(super) fn play(world: &World, case: &Case, expect: &Expect) -> Result<Observed, StepFailed> {
+    if let Some(mtls) = &case.mtls {
+        return mt::play(world, case, mtls, expect);
+    }
     set_upstream(world, case.upstream.as_ref())?;
     let base = case.base.as_deref().unwrap_or("call");
     for _ in 0..case.first_as_well {

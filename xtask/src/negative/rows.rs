@@ -170,6 +170,9 @@ pub(super) struct Case {
     /// `${length}` are filled in.
     #[serde(default)]
     pub(super) wire: Option<String>,
+    /// Run it over TLS with client certificates; then nothing else of the case counts.
+    #[serde(default)]
+    pub(super) mtls: Option<Mtls>,
     /// Send it over HTTP/2, with these changes to the frames.
     #[serde(default)]
     pub(super) http2: Option<Http2>,
@@ -188,6 +191,35 @@ pub(super) struct Case {
     /// Expectation of this case alone.
     #[serde(default)]
     pub(super) expect: Option<Expect>,
+}
+
+/// A request over TLS, made by `curl`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mtls {
+    /// `call`, `token`, or `assertion` for a token request by a key.
+    pub(super) request: String,
+    /// Whose: `billing` unless said otherwise.
+    #[serde(default)]
+    pub(super) agent: Option<String>,
+    /// The certificate shown in the handshake; none unless said.
+    #[serde(default)]
+    pub(super) certificate: Option<String>,
+    /// The certificate that a call's token was got with, if not the agent's own.
+    #[serde(default)]
+    pub(super) token_with: Option<String>,
+    /// Another confirmation in the token; `${own}` is the thumbprint of that certificate.
+    #[serde(default)]
+    pub(super) cnf: Option<Value>,
+    /// Another scheme than `Bearer`.
+    #[serde(default)]
+    pub(super) scheme: Option<String>,
+    /// Header lines; `${own}` is the agent's certificate.
+    #[serde(default)]
+    pub(super) headers: Vec<String>,
+    /// More options for `curl`.
+    #[serde(default)]
+    pub(super) options: Vec<String>,
 }
 
 /// How a JWT differs from the right one.

@@ -15,6 +15,7 @@ use super::verdict::spellings;
 use crate::agent::{Agent, now_s, unique};
 use crate::installation::{Connect, Installation};
 use crate::step::StepFailed;
+use crate::tls_installation::TlsInstallation;
 
 /// How long the journal may take to show an entry.
 const RECORDED_WITHIN: Duration = Duration::from_millis(1500);
@@ -39,6 +40,7 @@ pub(super) struct World {
     tokens: RefCell<BTreeMap<(String, String), (String, u64)>>,
     nonces: RefCell<[String; 2]>,
     connector: OnceCell<Connect>,
+    tls: OnceCell<TlsInstallation>,
     sent: RefCell<BTreeSet<String>>,
     issuer_key: SigningKey,
     stranger: SigningKey,
@@ -79,6 +81,7 @@ impl World {
             tokens: RefCell::default(),
             nonces: RefCell::default(),
             connector: OnceCell::new(),
+            tls: OnceCell::new(),
             sent: RefCell::default(),
             issuer_key,
             stranger: fixture_key(7)?,
@@ -158,6 +161,14 @@ impl World {
             .parse()
             .map_err(|error| StepFailed::Check(format!("the connector's `{address}`: {error}")))?;
         Ok((address, format!("/{path}")))
+    }
+
+    /// The installation that asks for client certificates; started when first asked for.
+    pub(super) fn tls(&self) -> Result<&TlsInstallation, StepFailed> {
+        if self.tls.get().is_none() {
+            drop(self.tls.set(super::mt::start(&self.canary)?));
+        }
+        self.tls.get().ok_or_else(|| StepFailed::Check("no TLS installation".to_owned()))
     }
 
     /// Remembers credentials that were sent, to look for them in the logs at the end.
@@ -293,6 +304,7 @@ impl World {
     /// Stops everything, verifies the journal, and looks for credentials in the process's output.
     pub(super) fn stop_and_read_leaks(self) -> Result<Vec<String>, StepFailed> {
         self.installation.verify_journal()?;
+        self.tls.get().map_or(Ok(()), super::mt::verify)?;
         let mut printed = self.installation.log();
         for entry in self.installation.journal_entries(0)? {
             printed.push_str(&entry.to_string());
@@ -360,7 +372,7 @@ fn approve(installation: &Installation, canary: &Canary) -> Result<(), StepFaile
     Ok(())
 }
 
-fn issuer_key(installation: &Installation) -> Result<SigningKey, StepFailed> {
+pub(super) fn issuer_key(installation: &Installation) -> Result<SigningKey, StepFailed> {
     let keys = installation.cli(&["key", "list"])?;
     let active = keys.as_array().into_iter().flatten().find(|key| {
         key.get("state").and_then(Value::as_str).is_some_and(|state| state == "active")
