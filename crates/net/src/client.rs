@@ -135,6 +135,12 @@ impl Client {
         Ok(Self(Arc::new(Inner { config, connector, pool })))
     }
 
+    /// Whether any server asked for the certificate of this client so far.
+    #[must_use]
+    pub fn was_asked_for_certificate(&self) -> bool {
+        self.0.connector.was_asked_for_certificate()
+    }
+
     /// Sends `request`, whose URI is absolute, and waits for the response head.
     ///
     /// `Host` and `Connection` are ours; every other header leaves as given. Dropping the response

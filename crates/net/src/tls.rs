@@ -11,13 +11,16 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
@@ -173,10 +176,47 @@ fn configured(
     Ok((Arc::new(config), Arc::new(trust)))
 }
 
+/// A certificate of our own, and whether anybody asked for it.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    key: Arc<CertifiedKey>,
+    asked: AtomicBool,
+}
+
+impl Shown {
+    /// Reads chain and key.
+    ///
+    /// # Errors
+    /// When a text does not parse or the key does not belong to the leaf.
+    pub(crate) fn new(identity: &ClientIdentity) -> Result<Arc<Self>, TlsError> {
+        let chain = certificates(identity.certificates_pem.as_bytes())?;
+        let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?;
+        let key = Arc::new(CertifiedKey::from_der(chain, key, &provider())?);
+        Ok(Arc::new(Self { key, asked: AtomicBool::new(false) }))
+    }
+
+    /// Whether a server asked for it. One that should and did not is not at the other end: somebody
+    /// between ends TLS.
+    pub(crate) fn was_asked_for(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        Some(Arc::clone(&self.key))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 /// The configuration of outbound connections. Only HTTP/1.1 is offered.
 pub(crate) fn client_config(
     roots: &Roots,
-    identity: Option<&ClientIdentity>,
+    shown: Option<&Arc<Shown>>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let mut store = RootCertStore::empty();
     match roots {
@@ -190,12 +230,11 @@ pub(crate) fn client_config(
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(store);
-    let mut config = match identity {
+    let mut config = match shown {
         None => builder.with_no_client_auth(),
-        Some(identity) => {
-            let chain = certificates(identity.certificates_pem.as_bytes())?;
-            let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?;
-            builder.with_client_auth_cert(chain, key)?
+        Some(shown) => {
+            let resolver: Arc<Shown> = Arc::clone(shown);
+            builder.with_client_cert_resolver(resolver)
         }
     };
     config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];

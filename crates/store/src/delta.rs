@@ -83,7 +83,8 @@ async fn add(
     subject: &str,
 ) -> Result<(), StoreError> {
     match kind {
-        ChangeKind::AgentKeys
+        ChangeKind::AgentAuthentication
+        | ChangeKind::AgentKeys
         | ChangeKind::AgentOwner
         | ChangeKind::AgentRegistered
         | ChangeKind::AgentState

@@ -14,6 +14,7 @@ mod escalation;
 mod faults;
 mod keys;
 mod metadata;
+mod mtls;
 mod revocation;
 mod token;
 mod world;

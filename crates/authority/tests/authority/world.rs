@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 pub(crate) const ISSUER: &str = "https://id.example";
 pub(crate) const ADMIN: &str = "https://admin.example";
 pub(crate) const CRM: &str = "https://gw.example/crm/mcp";
-const START_MS: u64 = 1_800_000_000_000;
+pub(crate) const START_MS: u64 = 1_800_000_000_000;
 
 /// An authority that lives as long as the test.
 pub(crate) struct World {
@@ -37,6 +37,7 @@ pub(crate) struct World {
     now_ms: Arc<AtomicU64>,
     folder: PathBuf,
     shutdown: Shutdown,
+    pub(crate) trust_domains: TrustDomains,
 }
 
 /// An answer, read to its end.
@@ -112,6 +113,7 @@ impl World {
             let now_ms = Arc::clone(&now_ms);
             move || now_ms.load(Ordering::SeqCst)
         });
+        let trust_domains = TrustDomains::default();
         let authority = Authority::start(Parts {
             config: Config {
                 issuer: ISSUER.to_owned(),
@@ -129,12 +131,12 @@ impl World {
             random: random(),
             keys_folder: folder.join("keys"),
             methods: ClientMethods { certificates: true, spiffe: true },
-            trust_domains: TrustDomains::default(),
+            trust_domains: trust_domains.clone(),
             shutdown: shutdown.clone(),
         })
         .await
         .unwrap();
-        Self { authority, store, journal, published, now_ms, folder, shutdown }
+        Self { authority, store, journal, published, now_ms, folder, shutdown, trust_domains }
     }
 
     pub(crate) fn now_s(&self) -> u64 {

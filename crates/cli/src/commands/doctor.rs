@@ -1,6 +1,7 @@
 //! `attorn doctor`: the way to a gateway or authority, step by step, each failure with its fix.
 
 use attorn_connect::discovery::DiscoveryError;
+use attorn_connect::metadata::AuthorizationServer;
 use attorn_connect::token::Identity;
 use attorn_connect::{AuthorizedClient, TokenSource, World, discovery};
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::commands::connect::resource_of;
 use crate::exit::{Exit, Failure};
 use crate::json::{at, text};
 use crate::outside::causes;
-use crate::profile::{self, Profile, Who};
+use crate::profile::{self, Profile, Proof, Who};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -106,7 +107,7 @@ async fn walk(
     at_gateway: bool,
 ) -> Result<Exit, (&'static str, Failure)> {
     let credential = profile.proof.credential();
-    let Profile { identity, .. } = profile;
+    let Profile { identity, proof: profile_proof } = profile;
     let url = Url::parse(resource)
         .map_err(|_| ("address", Failure::usage(format!("`{resource}` is not an address"))))?;
     funnel.ok("address", url.as_str());
@@ -120,6 +121,10 @@ async fn walk(
         .await
         .map_err(|e| ("authority", undiscovered(&e)))?;
     funnel.ok("authority", &format!("tokens at {}", server.token_endpoint));
+    if matches!(profile_proof, Proof::Certificate(_)) {
+        asked_for_certificate(world, &server).map_err(|failure| ("certificate", failure))?;
+        funnel.ok("certificate", "asked for in the handshake");
+    }
     let who = Identity { client_id: identity.client_id, credential };
     let tokens = TokenSource::for_issuer(world.clone(), &identity.issuer, resource, who)
         .await
@@ -152,6 +157,20 @@ async fn findings(funnel: &mut Funnel<'_>) -> Result<Exit, Failure> {
         funnel.ok("grants", "no agent joins private data, untrusted content and a way out");
     }
     Ok(Exit::Yes)
+}
+
+/// An authority that takes certificates asks for them. Where it says so and nobody asked, TLS ends
+/// somewhere before it, and the certificate with it.
+fn asked_for_certificate(world: &World, server: &AuthorizationServer) -> Result<(), Failure> {
+    if !server.tls_client_certificate_bound_access_tokens {
+        return Err(Failure::no("the authority takes no client certificates")
+            .next("set `client_auth = \"optional\"` under [tls] of its attorn.toml"));
+    }
+    if !world.client.was_asked_for_certificate() {
+        return Err(Failure::no("nobody asked for the certificate: something before it ends TLS")
+            .next("let the proxy pass TLS through, or use an agent with a key (DPoP)"));
+    }
+    Ok(())
 }
 
 /// One harmless request with token and proof.

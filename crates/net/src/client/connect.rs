@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Uri;
@@ -15,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::pool::Sender;
 use super::{ClientConfig, Reach, SendError, UrlRefusal};
-use crate::tls::{TlsError, client_config};
+use crate::tls::{Shown, TlsError, client_config};
 
 /// Where a connection leads: what the pool tells connections apart by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,12 +66,18 @@ impl Target {
 pub(super) struct Connector {
     reach: Reach,
     tls: TlsConnector,
+    shown: Option<Arc<Shown>>,
 }
 
 impl Connector {
     pub(super) fn new(config: &ClientConfig) -> Result<Self, TlsError> {
-        let tls = client_config(&config.roots, config.identity.as_ref())?;
-        Ok(Self { reach: config.reach, tls: TlsConnector::from(tls) })
+        let shown = config.identity.as_ref().map(Shown::new).transpose()?;
+        let tls = client_config(&config.roots, shown.as_ref())?;
+        Ok(Self { reach: config.reach, tls: TlsConnector::from(tls), shown })
+    }
+
+    pub(super) fn was_asked_for_certificate(&self) -> bool {
+        self.shown.as_ref().is_some_and(|shown| shown.was_asked_for())
     }
 
     pub(super) async fn connect(&self, target: &Target) -> Result<Sender, SendError> {

@@ -61,6 +61,10 @@ async fn a_certificate_is_judged_by_each_set_of_authorities() {
     let (ca, domain) = (Authority::new(), Authority::new());
     let asking = Asking::new(vec![ca.anchors("ca"), domain.anchors("spiffe://a")]).await;
     assert_eq!(asking.told(&asking.client(None)).await.unwrap(), "nobody");
+    let client = asking.client(Some(ca.leaf("urn:a", CLIENT, 2090)));
+    assert!(!client.was_asked_for_certificate());
+    asking.told(&client).await.unwrap();
+    assert!(client.was_asked_for_certificate());
     let seen = asking.seen(ca.leaf("urn:a", CLIENT, 2090)).await;
     assert_eq!(seen, r#"["urn:a"] ["ca"]"#);
     let seen = asking.seen(domain.leaf("spiffe://a/b", CLIENT, 2090)).await;
