@@ -18,8 +18,8 @@ use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::token_request::TokenRequest;
 use attorn_registry::{
-    Agent, AgentId, AuthorizationDetails, Binding, CallConstraint, Class, Grant, GrantId, LockTarget,
-    LockedSubject, McpServer, ScopeSet, ScopeTarget, Snapshot,
+    Agent, AgentId, AuthorizationDetails, Binding, CallConstraint, Class, Grant, GrantId,
+    LockTarget, LockedSubject, McpServer, ScopeSet, ScopeTarget, Snapshot,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
