@@ -80,6 +80,8 @@ impl World {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let name = format!("attorn-authority-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
+        // Of a run that was killed and had the same number.
+        drop(std::fs::remove_dir_all(&folder));
         Self::at(folder, Store::in_memory().await.unwrap(), |_| ()).await
     }
 
