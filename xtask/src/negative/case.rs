@@ -179,6 +179,29 @@ pub(super) fn proof(
     forged_jwt(world, forged, header, claims, &agent.key).map(Some)
 }
 
+/// Members in the order of their names, whatever order the build of `serde_json` keeps.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: std::collections::BTreeMap<_, _> = members.into_iter().collect();
+            members.into_iter().map(|(name, value)| (name, sorted(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+/// The text with every replacement made. One that finds nothing would test nothing.
+fn altered(text: String, replacements: &[(String, String)]) -> Result<String, StepFailed> {
+    replacements.iter().try_fold(text, |text, (from, to)| {
+        if text.contains(from) {
+            Ok(text.replace(from, to))
+        } else {
+            Err(StepFailed::Check(format!("`{from}` is not in {text}")))
+        }
+    })
+}
+
 pub(super) fn forged_jwt(
     world: &World,
     forged: &Forged,
@@ -193,14 +216,8 @@ pub(super) fn forged_jwt(
         forge::merge(&mut claims, patch);
     }
     at_hand(world, &mut claims);
-    let mut header = header.to_string();
-    let mut claims = claims.to_string();
-    for (from, to) in &forged.header_replace {
-        header = header.replace(from, to);
-    }
-    for (from, to) in &forged.claims_replace {
-        claims = claims.replace(from, to);
-    }
+    let header = altered(sorted(header).to_string(), &forged.header_replace)?;
+    let claims = altered(sorted(claims).to_string(), &forged.claims_replace)?;
     let public = right_key.public().to_jwk(None);
     let signer = match forged.signer.as_deref() {
         None | Some("right") => Signer::Key(right_key),
