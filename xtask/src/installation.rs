@@ -361,6 +361,7 @@ impl Installation {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let config = format!(
             "state = \"state\"\n[gateway]\npublic_url = \"http://{}\"\n\
+             [gateway.limits]\nagent = {WIDE}\nkey = {WIDE}\nserver = {WIDE}\n\
              [follow]\nprofile = \"profile\"\n[listen]\ngateway = \"{address}\"\n",
             self.addresses.gateway
         );

@@ -36,6 +36,7 @@ mod rotation;
 mod shared;
 mod standing;
 mod token;
+mod traced;
 mod trust_domains;
 
 pub use admin::{AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME};

@@ -23,24 +23,28 @@ use attorn_registry::{
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
+use tokio::time::Instant;
 
-use crate::Config;
 use crate::client::{self, Proven};
 use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, certificate, verify_present_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
+use crate::{Config, traced};
 
 /// Answers one token request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
+    let started = (now_ms, Instant::now());
     match redeem(shared, head, body, now_ms).await {
         Ok(answer) => {
             shared.telemetry.calls.token_issued();
+            traced::tell(shared, head, started, None);
             answer
         }
         Err(unserved) => {
-            note_failure(shared, head, &unserved);
+            let reason = note_failure(shared, head, &unserved);
+            traced::tell(shared, head, started, Some(reason));
             let about = shared.entry_from(head, Kind::TokenRefused, now_ms);
             refused::answer(shared, about, unserved).await
         }
@@ -131,20 +135,20 @@ fn bind(
 
 /// Counts a refusal, and charges credentials that do not hold to where they came from. Asking
 /// without our nonce is how an honest client begins.
-fn note_failure(shared: &Shared, head: &Parts, unserved: &Unserved) {
-    match unserved {
+fn note_failure(shared: &Shared, head: &Parts, unserved: &Unserved) -> ReasonCode {
+    let reason = match unserved {
         Unserved::Refused(refused) => {
-            shared.telemetry.calls.token_refused(refused.reason);
-            let is_proof = matches!(refused.error.code(), ErrorCode::InvalidDpopProof);
-            if is_proof || refused.error.code() == ErrorCode::InvalidClient {
+            let code = refused.error.code();
+            if code == ErrorCode::InvalidDpopProof || code == ErrorCode::InvalidClient {
                 shared.throttle.failed(head);
             }
+            refused.reason
         }
-        Unserved::Limited(_) => shared.telemetry.calls.token_refused(ReasonCode::RateLimited),
-        Unserved::Unavailable => {
-            shared.telemetry.calls.token_refused(ReasonCode::JournalUnavailable);
-        }
-    }
+        Unserved::Limited(_) => ReasonCode::RateLimited,
+        Unserved::Unavailable => ReasonCode::JournalUnavailable,
+    };
+    shared.telemetry.calls.token_refused(reason);
+    reason
 }
 
 /// What a token is made from.

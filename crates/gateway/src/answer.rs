@@ -84,7 +84,9 @@ impl Exchange {
             headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
         }
         if matches!(row.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            let wait_s = refusal.limited().map_or(1, |limited| limited.retry_after_s());
+            // Spread, so that those who were refused together do not all come back together.
+            let [spread] = self.gateway.random.bytes();
+            let wait_s = refusal.limited().map_or(1, |limited| limited.retry_after_s(spread));
             headers.insert(RETRY_AFTER, HeaderValue::from(wait_s));
         }
         response

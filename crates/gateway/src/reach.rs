@@ -198,7 +198,8 @@ fn costs_a_signature(refusal: &Refusal) -> bool {
             | CredentialRefusal::Proof(_)
             | CredentialRefusal::Possession(_) => true,
         },
-        Refusal::Head(_)
+        Refusal::AuthorityStale
+        | Refusal::Head(_)
         | Refusal::Message(_)
         | Refusal::Decision(_)
         | Refusal::JournalUnavailable

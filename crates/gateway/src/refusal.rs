@@ -166,7 +166,8 @@ impl Refusal {
         match self {
             Self::Message(MessageRefusal::TooManySessions) => Some(Limit::Sessions),
             Self::Message(MessageRefusal::TooManyStreams) => Some(Limit::Streams),
-            Self::Head(_)
+            Self::AuthorityStale
+            | Self::Head(_)
             | Self::Credential(_)
             | Self::Message(_)
             | Self::Decision(_)
@@ -182,7 +183,8 @@ impl Refusal {
             Self::Credential(CredentialRefusal::Limited(limited)) | Self::Limited(limited) => {
                 Some(*limited)
             }
-            Self::Head(_)
+            Self::AuthorityStale
+            | Self::Head(_)
             | Self::Credential(_)
             | Self::Message(_)
             | Self::Decision(_)

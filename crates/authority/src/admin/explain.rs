@@ -227,7 +227,9 @@ fn step(
         }
         std::cmp::Ordering::Greater => match now {
             None => view(Outcome::NotEvaluated, String::new(), "none", None),
-            Some((true, detail)) => view(Outcome::WouldPass, detail, "present", None),
+            Some((true, detail)) => {
+                view(Outcome::WouldPass, pointed(detail, policies), "present", None)
+            }
             Some((false, detail)) => {
                 let detail = pointed(detail, policies);
                 view(Outcome::WouldDeny, detail, "present", None)
@@ -336,7 +338,7 @@ fn pointed_rule(rule: &str, source: &PolicySource) -> Option<String> {
 
 /// Adds the line to a detail that names a rule between back quotes.
 fn pointed(detail: String, policies: &PoliciesThen) -> String {
-    let rule = detail.split("rule `").nth(1).and_then(|rest| rest.split('`').next());
+    let rule = detail.split('`').nth(1);
     match rule.and_then(|rule| pointed_rule(rule, &policies.source)) {
         Some(rule) => format!("{detail}: {rule}"),
         None => detail,
