@@ -115,7 +115,7 @@ impl Exchange {
         let at = |moment: Instant| start_ns.saturating_add(nanoseconds(moment - *started));
         let span = |name, kind, (from, to)| Span {
             trace_id: trace.trace_id().to_owned(),
-            span_id: TraceContext::new_span_id(&self.gateway.random.bytes()),
+            span_id: TraceContext::new_span_id(self.gateway.random.bytes()),
             parent_id: Some(trace.span_id().to_owned()),
             name,
             kind,

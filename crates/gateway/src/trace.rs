@@ -60,8 +60,8 @@ impl TraceContext {
     }
 
     /// An identifier for a span inside.
-    pub(crate) fn new_span_id(random: &[u8; 8]) -> String {
-        hex_id(random)
+    pub(crate) fn new_span_id(random: [u8; 8]) -> String {
+        hex_id(&random)
     }
 
     /// The `traceparent` to send on: same trace, our span.

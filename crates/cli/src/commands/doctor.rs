@@ -111,7 +111,7 @@ struct Place<'a> {
 
 /// The file of the roles on this machine, if there is one.
 fn configuration(funnel: &mut Funnel, output: Output, asked: Option<&Path>) {
-    let path = asked.unwrap_or(Path::new("attorn.toml"));
+    let path = asked.unwrap_or_else(|| Path::new("attorn.toml"));
     if asked.is_none() && !path.exists() {
         return funnel.skip("config", "no attorn.toml here: the roles run elsewhere");
     }
