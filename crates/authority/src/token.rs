@@ -132,6 +132,9 @@ fn bind(
             }
             let confirmation = Confirmation::Certificate(certificate.thumbprint);
             Ok(Holder { confirmation, proof_jti: None })
+        }
+    }
+}
 
 /// Counts a refusal, and charges credentials that do not hold to where they came from. Asking
 /// without our nonce is how an honest client begins.

@@ -85,7 +85,7 @@ pub(crate) struct Tls {
 }
 
 /// Whether clients are asked for a certificate.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ClientAuth {
     /// Nobody is asked.
@@ -96,7 +96,7 @@ pub(crate) enum ClientAuth {
 }
 
 /// One SPIFFE trust domain.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrustDomain {
     /// Its name, as in `spiffe://<name>/…`.
