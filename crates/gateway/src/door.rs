@@ -94,6 +94,7 @@ fn is_its_fault(failure: UpstreamFailure) -> bool {
         UpstreamFailure::ContentEncoding
         | UpstreamFailure::MediaType
         | UpstreamFailure::NoStream
+        | UpstreamFailure::NotRecorded
         | UpstreamFailure::Protocol
         | UpstreamFailure::SessionGone
         | UpstreamFailure::TooLong => false,

@@ -57,7 +57,7 @@ async fn failures_are_charged_to_their_address_and_to_nobody_else() {
         let form = token_form(&assertion, Some(CRM), None);
         let mut request = form_request("/token", &form, Some(&proof));
         let address: SocketAddr = address.parse().unwrap();
-        request.extensions_mut().insert(Peer { address, encrypted: true });
+        request.extensions_mut().insert(Peer::new(address, true));
         // A header that claims another address changes nothing.
         request.headers_mut().insert("x-forwarded-for", "198.51.100.9".parse().unwrap());
         world.public(request).await

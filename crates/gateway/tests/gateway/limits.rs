@@ -73,7 +73,7 @@ async fn failures_of_an_address_are_refused_unseen_after_its_share() {
     let world = World::limited("noise-address", tools(), limits);
     let come_from = |address: &str| {
         let address: SocketAddr = address.parse().unwrap();
-        *world.peer.lock().unwrap() = Some(Peer { address, encrypted: true });
+        *world.peer.lock().unwrap() = Some(Peer::new(address, true));
     };
     come_from("[2001:db8:1:2::1]:1");
     let thief = SigningKey::from_seed(Algorithm::EdDsa, &[9; 32]).unwrap();
@@ -108,7 +108,7 @@ async fn a_client_that_only_lacks_a_nonce_or_a_token_is_not_charged() {
     let limits = Limits { failures_per_address: Rate::new(1, 1), ..Limits::default() };
     let world = World::limited("noise-honest", tools(), limits);
     let address: SocketAddr = "192.0.2.7:1".parse().unwrap();
-    *world.peer.lock().unwrap() = Some(Peer { address, encrypted: true });
+    *world.peer.lock().unwrap() = Some(Peer::new(address, true));
     for _ in 0..4 {
         assert_eq!(
             world.send(modern("ping", json!({}), None)).await.status,

@@ -292,17 +292,9 @@ impl World {
             request = request.header(name, value);
         }
         let mut request = request.body(Full::new(ask.body)).unwrap();
-        request.extensions_mut().extend(
-            self.peer
-                .lock()
-                .unwrap()
-                .map(|peer| {
-                    let mut extensions = http::Extensions::new();
-                    extensions.insert(peer);
-                    extensions
-                })
-                .unwrap_or_default(),
-        );
+        if let Some(peer) = self.peer.lock().unwrap().clone() {
+            request.extensions_mut().insert(peer);
+        }
         self.gateway.service().call(request).await.unwrap()
     }
 
