@@ -21,6 +21,8 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("delegation.widened", "part 3: token exchange"),
     ("delegation.evidence", "part 3: token exchange"),
     ("downstream.unattributed", "part 3: egress"),
+    ("downstream.busy", "tests of the gateway: a server that hangs"),
+    ("downstream.paused", "tests of the gateway: a server that fails"),
     ("journal.unavailable", "tests of the gateway and of the authority"),
     ("authority.stale", "part 2: several gateways"),
 ];
@@ -31,6 +33,7 @@ pub fn documents(root: &Path) -> Vec<(String, String)> {
     vec![
         ("docs/reason-codes.md".to_owned(), reason_codes()),
         ("docs/config.md".to_owned(), configuration(root)),
+        ("docs/metrics.md".to_owned(), metrics()),
     ]
 }
 
@@ -46,11 +49,34 @@ fn reason_codes() -> String {
     text
 }
 
+fn metrics() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n`/metrics` on the address of `[listen] metrics` has these, in Prometheus' text \
+         format. See [operate](operate.md).\n\nMade by `cargo xtask docs`.\n\n\
+         | Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n",
+    );
+    for family in attorn_telemetry::FAMILIES {
+        let labels = if family.labels().is_empty() {
+            String::new()
+        } else {
+            format!("`{}`", family.labels().replace(',', "`, `"))
+        };
+        let (name, kind, help) = (family.name(), family.kind(), family.help());
+        let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {help} |");
+    }
+    text
+}
+
 /// The configuration structs, read as text: a doc comment above each field is its documentation.
-const CONFIGURATION: &[(&str, &str)] = &[
-    ("", "crates/cli/src/config.rs"),
-    ("authority", "crates/authority/src/config.rs"),
-    ("gateway", "crates/gateway/src/config.rs"),
+const CONFIGURATION: &[(&str, &str, &str)] = &[
+    ("", "crates/cli/src/config.rs", "Config"),
+    ("listen", "crates/cli/src/config.rs", "Listen"),
+    ("tls", "crates/cli/src/config.rs", "Tls"),
+    ("otlp", "crates/cli/src/config.rs", "Otlp"),
+    ("authority", "crates/authority/src/config.rs", "Config"),
+    ("authority.limits", "crates/authority/src/limits.rs", "Limits"),
+    ("gateway", "crates/gateway/src/config.rs", "Config"),
+    ("gateway.limits", "crates/gateway/src/limits.rs", "Limits"),
 ];
 
 fn configuration(root: &Path) -> String {
@@ -58,22 +84,23 @@ fn configuration(root: &Path) -> String {
         "# Configuration\n\nOne TOML file, `attorn.toml`. Unknown keys are refused. Secrets are paths, \
          never values.\n\nMade by `cargo xtask docs`.\n",
     );
-    for (table, path) in CONFIGURATION {
+    for (table, path, name) in CONFIGURATION {
         let title = if table.is_empty() { "The file".to_owned() } else { format!("`[{table}]`") };
         let _ = write!(text, "\n## {title}\n\n| Key | Type | Meaning |\n|---|---|---|\n");
         let source = fs::read_to_string(root.join(path)).unwrap_or_default();
-        for (name, kind, meaning) in fields(&source) {
+        for (name, kind, meaning) in fields(&source, name) {
             let _ = writeln!(text, "| `{name}` | `{kind}` | {meaning} |");
         }
     }
     text
 }
 
-/// The fields of the first `pub struct Config` of a file: name, type, doc comment.
-fn fields(source: &str) -> Vec<(String, String, String)> {
+/// The fields of one struct of a file: name, type, doc comment.
+fn fields(source: &str, of: &str) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     let mut meaning = String::new();
-    let starts = |line: &&str| !line.contains("struct Config {");
+    let opening = format!("struct {of} {{");
+    let starts = |line: &&str| !line.contains(&opening);
     let body = source.lines().skip_while(starts);
     for line in body.skip(1).take_while(|line| *line != "}").map(str::trim) {
         if let Some(comment) = line.strip_prefix("///") {

@@ -12,6 +12,8 @@ use crate::agent::{Addresses, Agent, unique};
 use crate::pki::Pki;
 use crate::step::{StepFailed, output_of, root};
 
+/// Rates that a load of one agent does not reach: the checks stay on the path, and do not refuse.
+const WIDE: &str = "{ per_s = 1000000, burst = 1000000 }";
 /// A registry of a million agents takes its time to be read.
 const START_WITHIN: Duration = Duration::from_secs(120);
 
@@ -359,6 +361,7 @@ impl Installation {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let config = format!(
             "state = \"state\"\n[gateway]\npublic_url = \"http://{}\"\n\
+             [gateway.limits]\nagent = {WIDE}\nkey = {WIDE}\nserver = {WIDE}\n\
              [follow]\nprofile = \"profile\"\n[listen]\ngateway = \"{address}\"\n",
             self.addresses.gateway
         );
@@ -414,7 +417,9 @@ fn config_text(
         "state = \"{state}\"\n\n\
          [authority]\nissuer = \"http://{authority}\"\nadmin_url = \"http://{admin}\"\n\
          gateway_url = \"http://{gateway}\"\n\n\
+         [authority.limits]\nclient = {WIDE}\n\n\
          [gateway]\npublic_url = \"http://{gateway}\"\n\n\
+         [gateway.limits]\nagent = {WIDE}\nkey = {WIDE}\nserver = {WIDE}\n\n\
          [listen]\nauthority = \"{authority}\"\nadmin = \"{admin}\"\ngateway = \"{gateway}\"\n"
     )
 }

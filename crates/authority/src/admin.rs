@@ -13,6 +13,7 @@ mod audit;
 mod authentication;
 mod context;
 mod delegation;
+mod explain;
 mod gateways;
 mod grants;
 mod guard;

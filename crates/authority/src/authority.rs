@@ -16,6 +16,7 @@ use attorn_policy::PolicySet;
 use attorn_registry::{PolicySource, Published};
 use attorn_store::index::AuditIndex;
 use attorn_store::{Failure, Mark, MarkError, Store, StoreError};
+use attorn_telemetry::{Telemetry, families};
 
 use crate::admin::AdminService;
 use crate::client::ClientKeys;
@@ -23,6 +24,7 @@ use crate::code::EnrolmentCode;
 use crate::config::{Config, ConfigRefusal};
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
+use crate::limits::Throttle;
 use crate::noise::Noise;
 use crate::public::PublicService;
 use crate::rotation::RotationError;
@@ -54,6 +56,8 @@ pub struct Parts {
     pub trust_domains: TrustDomains,
     /// Ends the tasks of the authority.
     pub shutdown: Shutdown,
+    /// Where it counts and tells.
+    pub telemetry: Telemetry,
 }
 
 /// A running authority.
@@ -123,6 +127,8 @@ impl Authority {
             last_delta: ArcSwapOption::empty(),
             mark: Mark::open(parts.keys_folder.with_file_name("registry.mark"))?,
             noise: Noise::default(),
+            throttle: Throttle::new(&parts.config.limits),
+            telemetry: parts.telemetry,
             nonces,
             config: parts.config,
             store: parts.store,
@@ -133,6 +139,13 @@ impl Authority {
             random: parts.random,
         });
         restored::go_beyond(&shared).await?;
+        let looked_at = Arc::downgrade(&shared);
+        shared.telemetry.add_source(move |out| {
+            if let Some(shared) = looked_at.upgrade() {
+                let remembered = u64::try_from(shared.replays.len()).unwrap_or(u64::MAX);
+                out.sample(&families::REPLAYS, &[("role", "authority")], remembered);
+            }
+        });
         bootstrap::seed(&shared).await?;
         shared.publish().await?;
         tokio::spawn(indexer::run(Arc::clone(&shared), parts.shutdown.clone()));

@@ -1,10 +1,12 @@
 //! What the authority is told once, at its start.
 
 use attorn_oauth::resource::{IssuerUrl, UrlRefusal};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::Limits;
 
 /// The authority's part of the configuration file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The issuer identifier: RFC 8414 section 2, an `https` URL without query and fragment.
@@ -23,6 +25,9 @@ pub struct Config {
     /// outside waits for a second owner. Without it such a grant is a finding and counts.
     #[serde(default)]
     pub second_owner_for_triple: bool,
+    /// How much of everything a client gets.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// A configuration the authority cannot start with.
@@ -127,6 +132,7 @@ mod tests {
             token_lifetime_s: default_token_lifetime_s(),
             irreversible_token_lifetime_s: default_irreversible_token_lifetime_s(),
             second_owner_for_triple: false,
+            limits: Limits::default(),
         }
     }
 

@@ -72,6 +72,12 @@ pub(crate) fn health(shared: &Shared) -> Response<Body> {
     json_answer(StatusCode::OK, r#"{"status":"ok"}"#)
 }
 
+/// Whether it should be asked: every check of the process, told as words of ours.
+pub(crate) fn readiness(shared: &Shared) -> Response<Body> {
+    let (status, body) = shared.telemetry.health.readiness();
+    json_answer(status, body)
+}
+
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut answer = Response::new(Body::empty());

@@ -19,9 +19,10 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::service::Service;
 
 use crate::http::{
-    BodyRefusal, empty, health, json_answer, method_not_allowed, public_json, read_body,
+    BodyRefusal, empty, health, json_answer, method_not_allowed, public_json, read_body, readiness,
 };
 use crate::proof::is_misdirected;
+use crate::refused::Unserved;
 use crate::shared::Shared;
 use crate::{enroll, introspect, refused, revoke, token};
 
@@ -41,6 +42,7 @@ enum Endpoint {
     Introspect,
     Jwks,
     Metadata,
+    Ready,
     Revoke,
     Token,
 }
@@ -66,13 +68,18 @@ impl PublicService {
         }
         let is_get = head.method == Method::GET;
         match endpoint {
-            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata
+            Endpoint::Authorize
+            | Endpoint::Health
+            | Endpoint::Jwks
+            | Endpoint::Metadata
+            | Endpoint::Ready
                 if !is_get =>
             {
                 method_not_allowed("GET")
             }
             Endpoint::Authorize => json_answer(StatusCode::BAD_REQUEST, NO_LOGIN),
             Endpoint::Health => health(&self.shared),
+            Endpoint::Ready => readiness(&self.shared),
             Endpoint::Jwks => match self.shared.keys.in_use() {
                 Ok(keys) => public_json(keys.jwks.clone()),
                 Err(_) => refused::unavailable(),
@@ -97,10 +104,19 @@ impl PublicService {
             Endpoint::Introspect | Endpoint::Revoke | Endpoint::Token => {
                 "application/x-www-form-urlencoded"
             }
-            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => "",
+            Endpoint::Authorize
+            | Endpoint::Health
+            | Endpoint::Jwks
+            | Endpoint::Metadata
+            | Endpoint::Ready => "",
         };
         if !is_media_type(head, media_type) {
             return self.malformed(endpoint, head, StatusCode::BAD_REQUEST).await;
+        }
+        // Before any signature: who failed too often is not looked at.
+        if let Err(limited) = self.shared.throttle.look(head) {
+            let about = self.shared.entry_from(head, kind_of(endpoint), self.shared.clock.now_ms());
+            return refused::answer(&self.shared, about, Unserved::Limited(limited)).await;
         }
         let body = match read_body(body, FORM_BYTES_MAX).await {
             Ok(body) => body,
@@ -116,9 +132,11 @@ impl PublicService {
             Endpoint::Introspect => introspect::handle(&self.shared, head, &body).await,
             Endpoint::Revoke => revoke::handle(&self.shared, head, &body).await,
             Endpoint::Token => token::handle(&self.shared, head, &body).await,
-            Endpoint::Authorize | Endpoint::Health | Endpoint::Jwks | Endpoint::Metadata => {
-                empty(StatusCode::NOT_FOUND)
-            }
+            Endpoint::Authorize
+            | Endpoint::Health
+            | Endpoint::Jwks
+            | Endpoint::Metadata
+            | Endpoint::Ready => empty(StatusCode::NOT_FOUND),
         }
     }
 }
@@ -141,22 +159,27 @@ impl PublicService {
         head: &Parts,
         status: StatusCode,
     ) -> Response<Body> {
-        let kind = match endpoint {
-            Endpoint::Enroll => Kind::IdentityEnrolmentRefused,
-            Endpoint::Introspect => Kind::TokenIntrospected,
-            Endpoint::Revoke => Kind::TokenRevoked,
-            Endpoint::Authorize
-            | Endpoint::Health
-            | Endpoint::Jwks
-            | Endpoint::Metadata
-            | Endpoint::Token => Kind::TokenRefused,
-        };
         let error = TokenError::FormMalformed;
-        let about = self.shared.entry_from(head, kind, self.shared.clock.now_ms());
+        let about = self.shared.entry_from(head, kind_of(endpoint), self.shared.clock.now_ms());
         if self.shared.note_refusal(about, error.reason()).await.is_err() {
             return refused::unavailable();
         }
         refused::error(status, error.code(), error.description())
+    }
+}
+
+/// What a refusal at an endpoint is in the journal.
+fn kind_of(endpoint: Endpoint) -> Kind {
+    match endpoint {
+        Endpoint::Enroll => Kind::IdentityEnrolmentRefused,
+        Endpoint::Introspect => Kind::TokenIntrospected,
+        Endpoint::Revoke => Kind::TokenRevoked,
+        Endpoint::Authorize
+        | Endpoint::Health
+        | Endpoint::Jwks
+        | Endpoint::Metadata
+        | Endpoint::Ready
+        | Endpoint::Token => Kind::TokenRefused,
     }
 }
 
@@ -183,6 +206,7 @@ fn endpoint(path: &str, issuer_path: &str) -> Option<Endpoint> {
         "/healthz" => Some(Endpoint::Health),
         "/introspect" => Some(Endpoint::Introspect),
         "/jwks" => Some(Endpoint::Jwks),
+        "/readyz" => Some(Endpoint::Ready),
         "/revoke" => Some(Endpoint::Revoke),
         "/token" => Some(Endpoint::Token),
         _ => None,

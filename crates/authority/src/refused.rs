@@ -5,11 +5,12 @@ use attorn_journal::JournalUnavailable;
 use attorn_net::Body;
 use attorn_oauth::error::{ErrorCode, TokenError};
 use attorn_registry::ReasonCode;
-use http::header::WWW_AUTHENTICATE;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
 use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::keys::KeyError;
+use crate::limits::Limited;
 use crate::shared::Shared;
 
 /// Why a client gets nothing, with what only the journal is told.
@@ -28,6 +29,8 @@ pub(crate) struct Refused {
 pub(crate) enum Unserved {
     /// The client's fault, or the registry's verdict.
     Refused(Refused),
+    /// Too many requests, or too many that failed.
+    Limited(Limited),
     /// Ours: the journal or the keys are not there.
     Unavailable,
 }
@@ -62,6 +65,12 @@ impl From<JournalUnavailable> for Unserved {
     }
 }
 
+impl From<Limited> for Unserved {
+    fn from(limited: Limited) -> Self {
+        Self::Limited(limited)
+    }
+}
+
 impl From<KeyError> for Unserved {
     fn from(_: KeyError) -> Self {
         Self::Unavailable
@@ -72,7 +81,12 @@ impl From<KeyError> for Unserved {
 /// is answered with 503 and tells nothing. The call for a nonce is no refusal but a step: without
 /// it, nobody could set a lock while the journal is full.
 pub(crate) async fn answer(shared: &Shared, about: Entry, unserved: Unserved) -> Response<Body> {
-    let Unserved::Refused(refused) = unserved else { return unavailable() };
+    let refused = match unserved {
+        Unserved::Refused(refused) => refused,
+        Unserved::Limited(limited) => return too_many(shared, about, limited).await,
+        Unserved::Unavailable => return unavailable(),
+    };
+    shared.telemetry.calls.refused(refused.reason);
     let entry = Entry { client_id: refused.client_id, ..about };
     let code = refused.error.code();
     let recorded = shared.note_refusal(entry, refused.reason).await.is_ok();
@@ -90,6 +104,18 @@ pub(crate) async fn answer(shared: &Shared, about: Entry, unserved: Unserved) ->
         // RFC 9449 section 8: one nonce, for the next attempt.
         set(&mut answer, DPOP_NONCE, &shared.new_nonce());
     }
+    answer
+}
+
+/// RFC 6585 section 4: when to come again. It stands whether or not it can be recorded.
+async fn too_many(shared: &Shared, mut about: Entry, limited: Limited) -> Response<Body> {
+    shared.telemetry.calls.limit_hit(limited.limit);
+    shared.telemetry.calls.refused(ReasonCode::RateLimited);
+    about.detail.insert("limit".to_owned(), limited.limit.as_str().to_owned());
+    let _recorded = shared.note_refusal(about, ReasonCode::RateLimited).await.is_ok();
+    let (status, code) = (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TemporarilyUnavailable);
+    let mut answer = error(status, code, "too many requests");
+    set(&mut answer, RETRY_AFTER, &limited.retry_after_s().to_string());
     answer
 }
 

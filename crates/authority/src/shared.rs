@@ -17,12 +17,14 @@ use attorn_policy::{PolicyErrors, PolicySet};
 use attorn_registry::{DecisionId, Published, ReasonCode, Snapshot, SnapshotDelta};
 use attorn_store::index::AuditIndex;
 use attorn_store::{Act, Failure, InForce, Mark, Store, StoreError};
+use attorn_telemetry::Telemetry;
 use http::request::Parts;
 use tokio::sync::watch;
 
 use crate::client::ClientKeys;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
+use crate::limits::Throttle;
 use crate::noise::Noise;
 use crate::{Config, TrustDomains};
 
@@ -59,6 +61,8 @@ pub(crate) struct Shared {
     /// What led to the version in force, so that it is not read again for each gateway.
     pub(crate) last_delta: ArcSwapOption<SnapshotDelta>,
     pub(crate) mark: Mark,
+    pub(crate) throttle: Throttle,
+    pub(crate) telemetry: Telemetry,
     /// One indexer at a time.
     pub(crate) indexing: tokio::sync::Mutex<()>,
 }

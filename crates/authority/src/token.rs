@@ -12,31 +12,39 @@ use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::client_assertion::AuthenticatedClient;
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{DpopRefusal, VerifiedProof};
-use attorn_oauth::error::TokenError;
+use attorn_oauth::error::{ErrorCode, TokenError};
 use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
 use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::token_request::TokenRequest;
 use attorn_registry::{
     Agent, AgentId, AuthorizationDetails, Binding, CallConstraint, Class, Grant, GrantId,
-    LockTarget, LockedSubject, McpServer, ScopeSet, ScopeTarget, Snapshot,
+    LockTarget, LockedSubject, McpServer, ReasonCode, ScopeSet, ScopeTarget, Snapshot,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
+use tokio::time::Instant;
 
-use crate::Config;
 use crate::client::{self, Proven};
 use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, certificate, verify_present_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
+use crate::{Config, traced};
 
 /// Answers one token request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
+    let started = (now_ms, Instant::now());
     match redeem(shared, head, body, now_ms).await {
-        Ok(answer) => answer,
+        Ok(answer) => {
+            shared.telemetry.calls.token_issued();
+            traced::tell(shared, head, started, None);
+            answer
+        }
         Err(unserved) => {
+            let reason = note_failure(shared, head, &unserved);
+            traced::tell(shared, head, started, Some(reason));
             let about = shared.entry_from(head, Kind::TokenRefused, now_ms);
             refused::answer(shared, about, unserved).await
         }
@@ -59,6 +67,7 @@ async fn redeem(
     let proof_key = proof.as_ref().map(VerifiedProof::jkt);
     let proven = Proven { certificate: certificate.as_ref(), proof_key };
     let client = client::authenticate(shared, &snapshot, &asked.client, proven, now_s)?;
+    shared.throttle.admit(client.client_id())?;
     let refused = |error| Refused::of(error, Some(client.client_id().as_str()));
     let agent = snapshot.agent(client.client_id());
     let key = bind(shared, agent, proof, certificate.as_ref(), now_s).map_err(refused)?;
@@ -125,6 +134,24 @@ fn bind(
             Ok(Holder { confirmation, proof_jti: None })
         }
     }
+}
+
+/// Counts a refusal, and charges credentials that do not hold to where they came from. Asking
+/// without our nonce is how an honest client begins.
+fn note_failure(shared: &Shared, head: &Parts, unserved: &Unserved) -> ReasonCode {
+    let reason = match unserved {
+        Unserved::Refused(refused) => {
+            let code = refused.error.code();
+            if code == ErrorCode::InvalidDpopProof || code == ErrorCode::InvalidClient {
+                shared.throttle.failed(head);
+            }
+            refused.reason
+        }
+        Unserved::Limited(_) => ReasonCode::RateLimited,
+        Unserved::Unavailable => ReasonCode::JournalUnavailable,
+    };
+    shared.telemetry.calls.token_refused(reason);
+    reason
 }
 
 /// What a token is made from.

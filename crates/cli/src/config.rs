@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use attorn_registry::is_trust_domain;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
 use crate::files;
 
 /// `attorn.toml`. Unknown keys are refused. A process runs the roles that have a part here.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// Folder of the registry, the journal and the keys. Relative to the file.
@@ -25,10 +25,12 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     /// Certificate and key of every listener; plain HTTP is served on loopback only.
     pub(crate) tls: Option<Tls>,
+    /// Where traces and logs go; nowhere if it is not there.
+    pub(crate) otlp: Option<Otlp>,
 }
 
 /// Addresses of the listeners of the roles that run; port 0 lets the operating system choose.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Listen {
     /// Public endpoints of the authority.
@@ -37,10 +39,12 @@ pub(crate) struct Listen {
     pub(crate) admin: Option<SocketAddr>,
     /// The gateway.
     pub(crate) gateway: Option<SocketAddr>,
+    /// Metrics and readiness; not served if it is not there. Plain HTTP: keep it on loopback.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// What a gateway in a process of its own needs to know of its authority.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Follow {
     /// Folder in which the gateway was enrolled: `attorn enroll --profile FOLDER`. It names the
@@ -48,8 +52,18 @@ pub(crate) struct Follow {
     pub(crate) profile: PathBuf,
 }
 
+/// A collector that takes OTLP over HTTP in JSON.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Otlp {
+    /// Its URL without a path: `/v1/traces` and `/v1/logs` are added. Plain HTTP on loopback only.
+    pub(crate) endpoint: String,
+    /// PEM file of the certificate authorities to trust instead of the public ones.
+    pub(crate) roots: Option<PathBuf>,
+}
+
 /// PEM files. Relative to the configuration file.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     /// Certificate chain, leaf first.
@@ -71,7 +85,7 @@ pub(crate) struct Tls {
 }
 
 /// Whether clients are asked for a certificate.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ClientAuth {
     /// Nobody is asked.
@@ -82,7 +96,7 @@ pub(crate) enum ClientAuth {
 }
 
 /// One SPIFFE trust domain.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrustDomain {
     /// Its name, as in `spiffe://<name>/…`.
@@ -124,6 +138,9 @@ impl Config {
         }
         if let Some(follow) = &mut config.follow {
             follow.profile = folder.join(&follow.profile);
+        }
+        if let Some(roots) = config.otlp.as_mut().and_then(|otlp| otlp.roots.as_mut()) {
+            *roots = folder.join(&roots);
         }
         Ok(config)
     }
@@ -197,6 +214,7 @@ public_url = "http://127.0.0.1:7802"     # servers are at <public_url>/<server>/
 authority = "127.0.0.1:7800"
 admin = "127.0.0.1:7801"
 gateway = "127.0.0.1:7802"
+metrics = "127.0.0.1:7803"               # /metrics, /healthz and /readyz
 "#;
 
 #[cfg(test)]

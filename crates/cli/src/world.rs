@@ -11,6 +11,7 @@ mod embedded;
 mod follow;
 mod listeners;
 mod node;
+mod observed;
 mod registry;
 mod seen;
 mod server_keys;
@@ -26,6 +27,7 @@ use attorn_net::{Client, ClientConfig, Limits, Shutdown, serve};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
 use attorn_store::Mark;
+use attorn_telemetry::{ObservationService, Telemetry};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -36,6 +38,7 @@ use crate::outside::{causes, system_clock, system_random};
 use self::follow::Follower;
 use self::listeners::Listeners;
 use self::node::{Node, log_name};
+use self::observed::Observed;
 use self::registry::Registry;
 use self::server_keys::ServerKeys;
 use self::tls::ProcessTls;
@@ -74,8 +77,10 @@ impl World {
         let listeners = Listeners::bind(&config, &mut tls).await?;
         let (shutdown, mut serving) = (Shutdown::new(), JoinSet::new());
         let encrypted = listeners.is_encrypted();
+        let connections = listeners.connections();
+        let Observed { telemetry, exporter } = Observed::new(&config)?;
         let (node, own, followed, issuer) = if config.authority.is_some() {
-            let (node, own) = start_authority(&config, &tls, &shutdown).await?;
+            let (node, own) = start_authority(&config, &tls, &shutdown, &telemetry).await?;
             let followed = own.followed(&node, &config, &mut serving, &shutdown)?;
             let issuer = config.authority.as_ref().map(|own| own.issuer.clone());
             (node, Some(own), followed, issuer.unwrap_or_default())
@@ -84,6 +89,7 @@ impl World {
                 start_following(&config, &mut serving, &shutdown).await?;
             (node, None, followed, issuer)
         };
+        observed::watch(&telemetry, &node.journal, &followed, connections);
         let (limits, stop) = (Limits::default(), || shutdown.clone());
         if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)
         {
@@ -93,18 +99,28 @@ impl World {
         if let (Some(gateway), Some(listener)) = (&config.gateway, listeners.gateway) {
             let published = Arc::clone(&followed.published);
             let asks = tls.methods().certificates;
-            let gateway = start_gateway((gateway, asks), &issuer, &node, followed, &shutdown)?;
+            let gateway = (gateway, asks);
+            let gateway =
+                start_gateway(gateway, &issuer, &node, (followed, &telemetry), &shutdown)?;
             serving.spawn(gateway.serve(listener, limits, stop()));
             serving.spawn(seen::list_new_servers(published, gateway, stop()));
         }
         serving.spawn(tls.follow(node.journal.clone(), stop()));
+        if let Some(listener) = listeners.metrics {
+            let service = ObservationService::new(telemetry);
+            serving.spawn(serve(listener, service, limits, stop()));
+        }
+        if let Some(exporter) = exporter {
+            serving.spawn(exporter.run(stop()));
+        }
         Ok(Self { config, issuer, node, own, shutdown, serving, encrypted })
     }
 
     /// A one-time code for the first administrator, without serving anything.
     pub(crate) async fn first_admin_code(config: Config) -> Result<Zeroizing<String>, Failure> {
         let shutdown = Shutdown::new();
-        let (node, own) = start_authority(&config, &ProcessTls::new(None), &shutdown).await?;
+        let (tls, telemetry) = (ProcessTls::new(None), Telemetry::default());
+        let (node, own) = start_authority(&config, &tls, &shutdown, &telemetry).await?;
         let code = own.authority.first_operator_code().await;
         shutdown.start();
         close(node, Some(own)).await;
@@ -147,6 +163,9 @@ impl World {
         }
         let keys = self.node.journal.keys().iter();
         lines.extend(keys.map(|key| format!("log key    {}", key.to_vkey())));
+        if let Some(metrics) = self.config.listen.metrics {
+            lines.push(format!("metrics    http://{metrics}/metrics"));
+        }
         if !self.encrypted {
             lines.push("plain HTTP: the listeners are on loopback and speak no TLS".to_owned());
         }
@@ -199,6 +218,7 @@ async fn start_authority(
     config: &Config,
     tls: &ProcessTls,
     shutdown: &Shutdown,
+    telemetry: &Telemetry,
 ) -> Result<(Node, Own), Failure> {
     let missing = || Failure::usage("this configuration has no `[authority]`");
     let authority = config.authority.clone().ok_or_else(missing)?;
@@ -217,6 +237,7 @@ async fn start_authority(
         methods: tls.methods(),
         trust_domains: tls.trust_domains.clone(),
         shutdown: shutdown.clone(),
+        telemetry: telemetry.clone(),
     };
     let authority = Authority::start(parts).await.map_err(|e| Failure::usage(causes(&e)))?;
     Ok((node, Own { registry, authority }))
@@ -250,7 +271,7 @@ fn start_gateway(
     (config, client_certificates): (&attorn_gateway::Config, bool),
     issuer: &str,
     node: &Node,
-    followed: Followed,
+    (followed, telemetry): (Followed, &Telemetry),
     shutdown: &Shutdown,
 ) -> Result<Gateway, Failure> {
     let client = Client::new(ClientConfig::default())
@@ -271,6 +292,7 @@ fn start_gateway(
         random: system_random(),
         client,
         tool_observer: followed.observer,
+        telemetry: telemetry.clone(),
     };
     Gateway::start(parts, shutdown.clone()).map_err(|e| Failure::usage(causes(&e)))
 }

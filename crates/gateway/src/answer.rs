@@ -51,6 +51,10 @@ impl Exchange {
             self.nonce = Some(self.gateway.possession.nonce(self.now_s));
         }
         let response = self.render(&refusal, row);
+        self.note_refused(&refusal, row);
+        if let Some(limited) = refusal.limited() {
+            self.entry.detail.insert("limit".to_owned(), limited.limit.as_str().to_owned());
+        }
         let entry = std::mem::replace(&mut self.entry, attorn_audit::Entry::new(row.kind(), 0));
         let entry = attorn_audit::Entry { kind: row.kind(), ..entry };
         self.gateway.recorder.refusal(entry, row.reason).await;
@@ -80,7 +84,10 @@ impl Exchange {
             headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
         }
         if matches!(row.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            // Spread, so that those who were refused together do not all come back together.
+            let [spread] = self.gateway.random.bytes();
+            let wait_s = refusal.limited().map_or(1, |limited| limited.retry_after_s(spread));
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait_s));
         }
         response
     }
@@ -144,6 +151,7 @@ fn step_up_scope(refusal: &Refusal) -> Option<ScopeSet> {
         | Refusal::Message(_)
         | Refusal::AuthorityStale
         | Refusal::JournalUnavailable
+        | Refusal::Limited(_)
         | Refusal::Upstream(_) => None,
     }
 }
@@ -160,6 +168,7 @@ fn version_data(refusal: &Refusal) -> ErrorData<'_> {
         | Refusal::Credential(_)
         | Refusal::AuthorityStale
         | Refusal::JournalUnavailable
+        | Refusal::Limited(_)
         | Refusal::Upstream(_) => ErrorData::default(),
     }
 }

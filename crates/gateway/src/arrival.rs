@@ -10,6 +10,7 @@ use attorn_mcp::{
     ClientMessage, FrameRefusal, HeaderView, MirrorHeader, Request, RequestId, Revision,
     check_headers, parse_client_message,
 };
+use attorn_net::Peer;
 use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::McpServer;
 use bytes::{Bytes, BytesMut};
@@ -49,15 +50,21 @@ impl Exchange {
         self.entry.server = Some(server.id.to_string());
         self.entry.server_key = server.active_key().map(|key| key.jkt.to_string());
         let gateway = Arc::clone(&self.gateway);
+        self.from = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
+        gateway
+            .throttle
+            .look(self.from, || gateway.tokens.knows(&head.headers))
+            .map_err(Refusal::Limited)?;
         let token = gateway.tokens.verify(&head.headers, &url, view, self.now_s)?;
         self.note_token(&token);
         let verified = token.clone();
+        let with = (&gateway.throttle, self.now_s);
         let proven = match token.confirmation() {
             Confirmation::Jkt(_) => {
-                gateway.possession.prove(&head.headers, verb, &url, token, self.now_s)?
+                gateway.possession.prove(&head.headers, verb, &url, token, with)?
             }
             Confirmation::Certificate(_) => {
-                possession::by_certificate(head, token, &view.snapshot, self.now_s)?
+                possession::by_certificate(head, token, &view.snapshot, with)?
             }
         };
         self.note_proof(&proven);

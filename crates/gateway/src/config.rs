@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::limits::Limits;
+
 /// What the gateway is told by its operator. Every field but the URL has a safe default.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// URL under which clients reach the gateway: scheme, host and port, nothing more. Every
@@ -39,6 +41,9 @@ pub struct Config {
     /// Seconds a session of an older revision survives without a request.
     #[serde(default = "session_idle_s")]
     pub session_idle_s: u64,
+    /// How much of everything a caller gets.
+    #[serde(default)]
+    pub limits: Limits,
     /// What the children of stdio servers see of our own environment: the variables of
     /// [`Config::CHILD_VARIABLES`], filled in by the program that may read the environment.
     #[serde(skip)]
@@ -62,6 +67,7 @@ impl Config {
             relist_s: LookSeconds::relist(),
             call_look_s: LookSeconds::call(),
             session_idle_s: session_idle_s(),
+            limits: Limits::default(),
             child_environment: BTreeMap::new(),
         }
     }
@@ -76,8 +82,8 @@ impl Config {
 }
 
 /// The gateway's own URL, kept as the string the operator wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct PublicUrl {
     // Invariant: `scheme://authority`, equal to what a URL parser writes, without a final slash.
     text: String,
@@ -143,6 +149,12 @@ impl TryFrom<String> for PublicUrl {
     }
 }
 
+impl From<PublicUrl> for String {
+    fn from(url: PublicUrl) -> Self {
+        url.text
+    }
+}
+
 /// Why a URL cannot be the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicUrlError {
@@ -158,8 +170,8 @@ pub enum PublicUrlError {
 }
 
 /// Bytes of a request body, capped at 4 MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "usize")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "usize", into = "usize")]
 pub struct BodyBytes(usize);
 
 impl BodyBytes {
@@ -190,8 +202,8 @@ impl TryFrom<usize> for BodyBytes {
 }
 
 /// Seconds between two looks at the tools of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct LookSeconds(u64);
 
 impl LookSeconds {
@@ -227,6 +239,18 @@ impl TryFrom<u64> for LookSeconds {
         } else {
             Err("must be between 1 and 3600 seconds")
         }
+    }
+}
+
+impl From<LookSeconds> for u64 {
+    fn from(seconds: LookSeconds) -> Self {
+        seconds.0
+    }
+}
+
+impl From<BodyBytes> for usize {
+    fn from(bytes: BodyBytes) -> Self {
+        bytes.0
     }
 }
 

@@ -1,5 +1,6 @@
 //! One request on its way through the gateway: what is known about it so far.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use attorn_audit::{Entry, Kind};
@@ -8,9 +9,12 @@ use attorn_oauth::access_token::VerifiedToken;
 use attorn_policy::{Operation, Request as PolicyRequest};
 use attorn_registry::{AgentId, DecisionId, McpServer, ReasonCode};
 
+use crate::door::Passage;
 use crate::gateway::Inner;
 use crate::possession::Proven;
+use crate::reach::Course;
 use crate::refusal::DecisionRefusal;
+use crate::servers::Behind;
 use crate::sessions::Principal;
 use crate::tokens::counts_now;
 use crate::trace::TraceContext;
@@ -31,6 +35,15 @@ pub(crate) struct Exchange {
     pub(crate) revision: Revision,
     /// A nonce to send along.
     pub(crate) nonce: Option<String>,
+    /// Where the request came from, as the socket says it.
+    pub(crate) from: Option<IpAddr>,
+    pub(crate) started_ms: u64,
+    pub(crate) course: Course,
+    /// The server, once a request is on its way there.
+    pub(crate) behind: Option<Arc<Behind>>,
+    /// It asks for a stream that may rest, which takes no place among the calls.
+    pub(crate) rests: bool,
+    pub(crate) passage: Option<Passage>,
 }
 
 impl Exchange {
@@ -48,6 +61,12 @@ impl Exchange {
             id: None,
             revision: Revision::WITHOUT_HEADER,
             nonce: None,
+            from: None,
+            started_ms: now_ms,
+            course: Course::new(),
+            behind: None,
+            rests: false,
+            passage: None,
             gateway,
         }
     }
@@ -80,6 +99,7 @@ impl Exchange {
         self.entry.method = Some(method.to_owned());
         self.entry.request_id = self.id.as_ref().map(ToString::to_string);
         self.entry.trace_id = Some(trace.trace_id().to_owned());
+        self.note_trace(trace);
     }
 
     pub(crate) fn decision_id(&self) -> &str {

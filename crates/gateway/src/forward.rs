@@ -60,23 +60,30 @@ impl Exchange {
         permit: P,
         durability: Durability,
     ) -> Result<Recorded<P>, Refusal> {
+        self.pass()?;
         let recorder = &self.gateway.recorder;
         let recorded = recorder.intent(permit, &mut self.entry, durability).await;
-        recorded.map_err(|unavailable| {
+        let recorded = recorded.map_err(|unavailable| {
             tracing::error!(%unavailable, "an intent could not be recorded; nothing is forwarded");
             Refusal::JournalUnavailable
-        })
+        })?;
+        self.note_recorded();
+        Ok(recorded)
     }
 
     /// A place for one more stream of the caller that may rest.
-    pub(crate) fn resting_place(&self, caller: &Caller) -> Result<RestingPlace, MessageRefusal> {
+    pub(crate) fn resting_place(
+        &mut self,
+        caller: &Caller,
+    ) -> Result<RestingPlace, MessageRefusal> {
         let place = self.gateway.resting.take(caller.agent());
+        self.rests = true;
         place.map_err(|_full| MessageRefusal::TooManyStreams)
     }
 
     /// How the answers to a request are to be seen.
     pub(crate) fn relay(
-        &self,
+        &mut self,
         behind: &Arc<Behind>,
         caller: Caller,
         session: Option<&Arc<Session>>,
@@ -98,6 +105,7 @@ impl Exchange {
             session: session.cloned(),
             decision_id: self.decision_id().to_owned(),
             place: None,
+            passage: self.passage.take(),
         }
     }
 
@@ -105,11 +113,13 @@ impl Exchange {
     /// wrong here is an answer, not a refusal: the request was forwarded.
     pub(crate) fn answer<P: Send + Sync + 'static>(
         &mut self,
-        relay: Relay,
+        mut relay: Relay,
         recorded: Recorded<P>,
         reply: Result<Reply, UpstreamFailure>,
         (request, body, trace): (&Request<'_>, &Bytes, TraceContext),
     ) -> Response<Body> {
+        self.note_reply();
+        relay.settle(reply.as_ref().err().copied());
         let (status, message) = match reply {
             Ok(Reply::Stream(messages)) => {
                 let body = body.clone();
@@ -177,6 +187,13 @@ impl Relay {
         // MCP 2026-07-28, Subscriptions: such a stream rests until something changes.
         outgoing.may_rest = request.method.class() == MethodClass::Listen;
         outgoing
+    }
+
+    /// Tells the server's door how it answered.
+    pub(crate) fn settle(&mut self, failure: Option<UpstreamFailure>) {
+        if let Some(passage) = &mut self.passage {
+            passage.settle(failure);
+        }
     }
 
     /// The upstream no longer knows the session, so neither does the gateway.

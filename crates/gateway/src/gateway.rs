@@ -11,6 +11,7 @@ use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Class, LifeCycle, Published};
+use attorn_telemetry::{Exposition, Telemetry, families};
 use tokio::task::JoinSet;
 
 use crate::budget::Budgets;
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::cursor::CursorKey;
 use crate::freshness::Freshness;
 use crate::front::Names;
+use crate::limits::Throttle;
 use crate::possession::Possession;
 use crate::record::Recorder;
 use crate::resting::Resting;
@@ -54,6 +56,8 @@ pub struct Parts {
     pub client: Client,
     /// Hears of tools the registry does not know as they are.
     pub tool_observer: ToolObserver,
+    /// Where it counts and tells.
+    pub telemetry: Telemetry,
 }
 
 /// A running gateway. Clones are the same gateway.
@@ -73,6 +77,8 @@ pub(crate) struct Inner {
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) tokens: Tokens,
     pub(crate) possession: Possession,
+    pub(crate) throttle: Throttle,
+    pub(crate) telemetry: Telemetry,
     pub(crate) cursors: CursorKey,
     pub(crate) sessions: Sessions,
     pub(crate) resting: Resting,
@@ -109,6 +115,7 @@ impl Gateway {
             clock,
             random,
             client,
+            telemetry,
             ..
         } = parts;
         let nonce_key = NonceKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
@@ -120,19 +127,25 @@ impl Gateway {
             freshness: parts.freshness,
             tokens: Tokens::new(issuer.as_str().to_owned()),
             possession,
+            throttle: Throttle::new(&config.limits),
             cursors,
             sessions: Sessions::new(config.session_idle_s),
             resting: Resting::default(),
-            servers: Servers::new(client, config.clone()),
+            servers: Servers::new(client, config.clone(), telemetry.calls.clone()),
             budgets: Budgets::new(journal.clone()),
             recorder: Recorder::new(journal, clock.clone(), payload_key),
             observer: parts.tool_observer,
+            telemetry: telemetry.clone(),
             config,
             issuer,
             client_certificates,
             clock,
             random,
             itself: itself.clone(),
+        });
+        let looked_at = Arc::downgrade(&inner);
+        telemetry.add_source(move |out| {
+            looked_at.upgrade().iter().for_each(|gateway| gateway.collect(out));
         });
         drop(tokio::spawn(keep_house(Arc::clone(&inner), shutdown)));
         Ok(Self(inner))
@@ -183,6 +196,13 @@ pub enum ListError {
 }
 
 impl Inner {
+    fn collect(&self, out: &mut Exposition) {
+        let whole = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        out.sample(&families::SESSIONS, &[], whole(self.sessions.count()));
+        let remembered = whole(self.possession.remembered());
+        out.sample(&families::REPLAYS, &[("role", "gateway")], remembered);
+    }
+
     /// Asks a server anew, in the background. However often it says that it changed, one listing
     /// runs and one waits: a peer must not make the gateway ask, and record, without end.
     pub(crate) fn relist(&self, behind: &Arc<Behind>) {

@@ -126,7 +126,7 @@ impl Exchange {
         durability: Durability,
     ) -> Result<Response<Body>, Refusal> {
         let Asked { request, arrived, body, caller, server } = asked;
-        let behind = self.gateway.seen_server(server).await?;
+        let behind = self.reach(server).await?;
         self.verify_era(&request.method, &behind)?;
         let rests = request.method.class() == MethodClass::Listen;
         let place = rests.then(|| self.resting_place(&caller)).transpose()?;

@@ -39,15 +39,19 @@ impl Exchange {
         // MCP 2025-11-25, Lifecycle, Version Negotiation: what is asked for, or our newest.
         self.revision = asked.filter(|revision| !revision.is_modern()).unwrap_or(NEWEST);
         let principal = caller.principal();
-        let sessions = &self.gateway.sessions;
-        sessions
-            .has_room(&principal, self.now_s)
+        let behind = self.reach(server).await?;
+        let at_most = behind.sessions_per_client_max(&self.gateway.config.limits);
+        let gateway = Arc::clone(&self.gateway);
+        let room = gateway
+            .sessions
+            .reserve(&principal, behind.serial, (at_most, self.now_s))
             .map_err(|_full| MessageRefusal::TooManySessions)?;
-        let behind = self.gateway.seen_server(server).await?;
         let recorded = self.record(standing, Durability::Written).await?;
-        let relay = self.relay(&behind, caller, None, request);
+        let mut relay = self.relay(&behind, caller, None, request);
         let outgoing = relay.outgoing(request, None, trace);
-        let opened = match behind.upstream.open(&recorded, outgoing).await {
+        let opened = behind.upstream.open(&recorded, outgoing).await;
+        relay.settle(opened.as_ref().err().copied());
+        let opened = match opened {
             Ok((session, reply)) => {
                 agreed(&relay, request, reply).await.map(|agreed| (session, agreed))
             }
@@ -61,6 +65,7 @@ impl Exchange {
                 }
                 self.gateway.seen_older(&behind).await;
                 let session = Session::new(principal, behind.serial, agreed.revision, upstream);
+                drop(room);
                 Ok(self.named(session, agreed.message))
             }
             Err(failure) => Ok(self.failed(&relay, recorded, failure)),
@@ -98,6 +103,7 @@ impl Exchange {
             session: Some(Arc::clone(&session)),
             decision_id: self.decision_id().to_owned(),
             place,
+            passage: None,
         };
         match upstream.listen(&recorded, &session.upstream, self.revision).await {
             Ok(messages) => {

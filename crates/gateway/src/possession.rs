@@ -4,6 +4,7 @@
 use attorn_jose::{Algorithm, CertificateThumbprint, HeaderCache};
 use attorn_net::{Peer, Random};
 use attorn_oauth::access_token::VerifiedToken;
+use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{
     self, DpopRefusal, NONCE_RENEW_S, NonceKey, NoncePolicy, ProofExpectation,
 };
@@ -14,6 +15,7 @@ use attorn_registry::{ReasonCode, Snapshot};
 use http::{HeaderMap, HeaderName, request};
 
 use crate::front::Verb;
+use crate::limits::Throttle;
 use crate::refusal::CredentialRefusal;
 
 /// What proofs are checked with.
@@ -50,7 +52,7 @@ impl Possession {
         verb: Verb,
         url: &str,
         token: VerifiedToken,
-        now_s: u64,
+        (throttle, now_s): (&Throttle, u64),
     ) -> Result<Proven, CredentialRefusal> {
         let jkt = token.jkt().copied();
         let jkt = jkt.ok_or(CredentialRefusal::Possession(PossessionRefusal::OtherMethod))?;
@@ -65,11 +67,19 @@ impl Possession {
         let proof = dpop::verify(proof_text(headers)?, &expected, now_s)
             .map_err(CredentialRefusal::Proof)?;
         let old = proof.nonce_age_s().is_none_or(|age_s| age_s >= NONCE_RENEW_S);
+        throttle
+            .admit(&token.claims().client_id, Confirmation::Jkt(jkt))
+            .map_err(CredentialRefusal::Limited)?;
         // RFC 9449 section 11.1: burned last, when nothing else can refuse the credential.
         let token =
             bind(token, proof, &self.replays, now_s).map_err(CredentialRefusal::Possession)?;
         // RFC 9449 section 8.2: a new nonce on any response, before the old one ends.
         Ok(Proven { token, nonce: old.then(|| self.nonce(now_s)) })
+    }
+
+    /// How many used proofs are remembered.
+    pub(crate) fn remembered(&self) -> usize {
+        self.replays.len()
     }
 
     /// A fresh nonce.
@@ -84,7 +94,7 @@ pub(crate) fn by_certificate(
     head: &request::Parts,
     token: VerifiedToken,
     snapshot: &Snapshot,
-    now_s: u64,
+    (throttle, now_s): (&Throttle, u64),
 ) -> Result<Proven, CredentialRefusal> {
     let certificate = head.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
     let presented = certificate.map(|certificate| PresentedCertificate {
@@ -97,8 +107,10 @@ pub(crate) fn by_certificate(
     });
     let agent = snapshot.agent(&token.claims().client_id);
     let agent = agent.ok_or(CredentialRefusal::Caller(ReasonCode::AgentUnknown))?;
+    let confirmation = *token.confirmation();
     let token = mtls::bind(token, presented.as_ref(), &agent.authentication, now_s)
         .map_err(CredentialRefusal::Possession)?;
+    throttle.admit(&agent.id, confirmation).map_err(CredentialRefusal::Limited)?;
     Ok(Proven { token, nonce: None })
 }
 

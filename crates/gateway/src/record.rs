@@ -101,7 +101,8 @@ impl Recorder {
         entry.reason = Some(reason.as_str().to_owned());
         entry.time_ms = self.0.clock.now_ms();
         // Before a key is proven anybody can cause entries: beyond a rate they are counted only.
-        if entry.proof_key.is_none() {
+        // The same goes for a caller that is told to slow down and does not.
+        if entry.proof_key.is_none() || reason == ReasonCode::RateLimited {
             match self.admit(reason, entry.time_ms / 1000) {
                 Some(0) => {}
                 Some(suppressed) => {

@@ -14,8 +14,10 @@ use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::possession::PossessionRefusal;
 use attorn_oauth::replay::ReplayRefusal;
 use attorn_registry::{ReasonCode, ScopeSet};
+use attorn_telemetry::Limit;
 use http::StatusCode;
 
+use crate::limits::Limited;
 use crate::upstream::UpstreamFailure;
 
 /// Why a request is refused, by the step that refused it.
@@ -29,6 +31,8 @@ pub(crate) enum Refusal {
     AuthorityStale,
     /// The intent could not be recorded; nothing was forwarded.
     JournalUnavailable,
+    /// The server is left alone, has no place, or is asked too often.
+    Limited(Limited),
     Upstream(UpstreamFailure),
 }
 
@@ -53,6 +57,8 @@ pub(crate) enum CredentialRefusal {
     TokenMissing,
     TokenMalformed,
     BearerNotAllowed,
+    /// The caller, proven, asks too often.
+    Limited(Limited),
     Token(TokenRefusal),
     TokenRevoked,
     ProofRepeated,
@@ -150,7 +156,40 @@ impl Refusal {
                 ErrorCode::InternalError,
                 ReasonCode::JournalUnavailable,
             ),
+            Self::Limited(limited) => limited_row(limited.limit),
             Self::Upstream(failure) => upstream_row(*failure),
+        }
+    }
+
+    /// The limit that was reached, for those who count.
+    pub(crate) fn limit_hit(&self) -> Option<Limit> {
+        match self {
+            Self::Message(MessageRefusal::TooManySessions) => Some(Limit::Sessions),
+            Self::Message(MessageRefusal::TooManyStreams) => Some(Limit::Streams),
+            Self::AuthorityStale
+            | Self::Head(_)
+            | Self::Credential(_)
+            | Self::Message(_)
+            | Self::Decision(_)
+            | Self::JournalUnavailable
+            | Self::Limited(_)
+            | Self::Upstream(_) => self.limited().map(|limited| limited.limit),
+        }
+    }
+
+    /// The limit that was reached, if it was one that says how long to stay away.
+    pub(crate) fn limited(&self) -> Option<Limited> {
+        match self {
+            Self::Credential(CredentialRefusal::Limited(limited)) | Self::Limited(limited) => {
+                Some(*limited)
+            }
+            Self::AuthorityStale
+            | Self::Head(_)
+            | Self::Credential(_)
+            | Self::Message(_)
+            | Self::Decision(_)
+            | Self::JournalUnavailable
+            | Self::Upstream(_) => None,
         }
     }
 }
@@ -208,6 +247,7 @@ impl CredentialRefusal {
             Self::BearerNotAllowed => {
                 challenged(Challenge::Token, ReasonCode::TokenBearerNotAllowed)
             }
+            Self::Limited(limited) => limited_row(limited.limit),
             Self::Token(refusal) => challenged(Challenge::Token, refusal.reason()),
             Self::TokenRevoked => challenged(Challenge::Token, ReasonCode::TokenRevoked),
             // RFC 9449 section 4.3, check 1.
@@ -317,6 +357,28 @@ impl Row {
 
     fn error(status: StatusCode, code: ErrorCode, reason: ReasonCode) -> Self {
         Self { status, body: RefusalBody::Error(code), challenge: Challenge::None, reason }
+    }
+}
+
+/// RFC 6585 section 4 for who asks too often; 503 where the server is not to be asked.
+fn limited_row(limit: Limit) -> Row {
+    let unavailable =
+        |reason| Row::error(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::InternalError, reason);
+    match limit {
+        Limit::Bulkhead => unavailable(ReasonCode::DownstreamBusy),
+        Limit::Circuit => unavailable(ReasonCode::DownstreamPaused),
+        Limit::Address
+        | Limit::Agent
+        | Limit::Key
+        | Limit::Server
+        | Limit::Sessions
+        | Limit::Streams
+        | Limit::TokenClient
+        | Limit::Unauthenticated => Row::error(
+            StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::InvalidRequest,
+            ReasonCode::RateLimited,
+        ),
     }
 }
 

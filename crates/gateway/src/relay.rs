@@ -22,6 +22,7 @@ use attorn_registry::{McpServer, ReasonCode};
 
 use crate::catalogue::definitions;
 use crate::cursor::CursorOf;
+use crate::door::Passage;
 use crate::exchange::Caller;
 use crate::gateway::Inner;
 use crate::record::Ending;
@@ -46,6 +47,8 @@ pub(crate) struct Relay {
     pub(crate) decision_id: String,
     /// Held by a stream that may rest.
     pub(crate) place: Option<RestingPlace>,
+    /// Held as long as the call is under way.
+    pub(crate) passage: Option<Passage>,
 }
 
 /// What becomes of one message.

@@ -10,6 +10,8 @@ pub(crate) enum Route<'a> {
     Mcp(&'a str),
     /// Protected resource metadata of the server of this name (RFC 9728 section 3.1).
     Metadata(&'a str),
+    /// `/readyz`
+    Ready,
 }
 
 impl<'a> Route<'a> {
@@ -17,6 +19,9 @@ impl<'a> Route<'a> {
     pub(crate) fn parse(path: &'a str) -> Option<Self> {
         if path == "/healthz" {
             return Some(Self::Health);
+        }
+        if path == "/readyz" {
+            return Some(Self::Ready);
         }
         if let Some(rest) = path.strip_prefix("/.well-known/oauth-protected-resource/") {
             return server_name(rest).map(Self::Metadata);
@@ -43,6 +48,7 @@ mod tests {
     #[test]
     fn only_exact_paths_are_routes() {
         assert_eq!(Route::parse("/healthz"), Some(Route::Health));
+        assert_eq!(Route::parse("/readyz"), Some(Route::Ready));
         assert_eq!(Route::parse("/crm/mcp"), Some(Route::Mcp("crm")));
         assert_eq!(
             Route::parse("/.well-known/oauth-protected-resource/crm/mcp"),

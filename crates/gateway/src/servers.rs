@@ -11,13 +11,16 @@ use attorn_mcp::tool_definition::ToolDefinition;
 use attorn_mcp::{ParamHeader, Revision};
 use attorn_net::Client;
 use attorn_registry::{LifeCycle, McpServer, ServerId, Snapshot, UpstreamSpec};
+use attorn_telemetry::{CallMetrics, ServerMeter};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::catalogue::TOOLS_MAX;
 use crate::config::Config;
+use crate::door::Door;
 use crate::http_upstream::HttpUpstream;
-use crate::stdio::StdioUpstream;
+use crate::limits::Limits;
+use crate::stdio::{ChildCommand, ChildLimits, StdioUpstream};
 use crate::upstream::{Upstream, UpstreamSession};
 
 /// One server: how it is reached and what it showed of itself.
@@ -27,6 +30,7 @@ pub(crate) struct Behind {
     /// Unlike any other registration of this or another server.
     pub(crate) serial: u64,
     pub(crate) upstream: Upstream,
+    pub(crate) door: Arc<Door>,
     /// Set once the server was asked for its era and tools.
     pub(crate) first_seen: OnceCell<()>,
     /// Set once a server of both eras was also asked in the older one.
@@ -79,11 +83,12 @@ pub(crate) struct SeenTool {
 }
 
 impl Behind {
-    fn new(server: &McpServer, upstream: Upstream, serial: u64) -> Self {
+    fn new(server: &McpServer, upstream: Upstream, door: Door, serial: u64) -> Self {
         Self {
             id: server.id.clone(),
             serial,
             upstream,
+            door: Arc::new(door),
             first_seen: OnceCell::new(),
             older_seen: OnceCell::new(),
             own_session: ArcSwapOption::empty(),
@@ -97,6 +102,14 @@ impl Behind {
             relisting: tokio::sync::Mutex::default(),
             looking: tokio::sync::Mutex::default(),
             relist_wanted: AtomicBool::new(false),
+        }
+    }
+
+    /// Sessions that one client may have there: at a stdio server each is a child process.
+    pub(crate) fn sessions_per_client_max(&self, limits: &Limits) -> usize {
+        match self.upstream {
+            Upstream::Http(_) => usize::MAX,
+            Upstream::Stdio(_) => limits.stdio_sessions_per_client,
         }
     }
 
@@ -236,13 +249,15 @@ impl Era {
 pub(crate) struct Servers {
     client: Client,
     config: Config,
+    metrics: CallMetrics,
     known: Mutex<HashMap<ServerId, Arc<Behind>>>,
     last_serial: AtomicU64,
 }
 
 impl Servers {
-    pub(crate) fn new(client: Client, config: Config) -> Self {
-        Self { client, config, known: Mutex::new(HashMap::new()), last_serial: AtomicU64::new(0) }
+    pub(crate) fn new(client: Client, config: Config, metrics: CallMetrics) -> Self {
+        let (known, last_serial) = (Mutex::new(HashMap::new()), AtomicU64::new(0));
+        Self { client, config, metrics, known, last_serial }
     }
 
     /// The server as it is registered now. A changed registration is another server: no session,
@@ -255,7 +270,10 @@ impl Servers {
             return Some(Arc::clone(behind));
         }
         let serial = self.last_serial.fetch_add(1, Ordering::Relaxed) + 1;
-        let behind = Arc::new(Behind::new(server, self.connect(&server.upstream)?, serial));
+        let meter = self.metrics.server(&server.id);
+        let upstream = self.connect(&server.upstream, &meter)?;
+        let door = Door::new(&self.config.limits, meter);
+        let behind = Arc::new(Behind::new(server, upstream, door, serial));
         known.insert(server.id.clone(), Arc::clone(&behind));
         Some(behind)
     }
@@ -269,7 +287,7 @@ impl Servers {
         known.values().map(|behind| behind.serial).collect()
     }
 
-    fn connect(&self, spec: &UpstreamSpec) -> Option<Upstream> {
+    fn connect(&self, spec: &UpstreamSpec, meter: &Arc<ServerMeter>) -> Option<Upstream> {
         match spec {
             UpstreamSpec::Http { url } => {
                 let (answer, idle) = (self.config.answer_within(), self.config.idle_within());
@@ -279,8 +297,16 @@ impl Servers {
             UpstreamSpec::Stdio { command, args, env } => {
                 let mut environment = self.config.child_environment.clone();
                 environment.extend(env.clone());
+                let command = ChildCommand {
+                    program: command.clone(),
+                    arguments: args.clone(),
+                    environment,
+                    limits: ChildLimits::of(&self.config.limits),
+                    meter: Arc::clone(meter),
+                    found: Arc::default(),
+                };
                 let answer = self.config.answer_within();
-                Some(Upstream::Stdio(StdioUpstream::new(command, args, environment, answer)))
+                Some(Upstream::Stdio(StdioUpstream::new(command, answer)))
             }
             // The admin API enforces itself.
             UpstreamSpec::Builtin => None,
@@ -318,7 +344,11 @@ mod tests {
             Snapshot::new(SnapshotParts { servers, ..SnapshotParts::default() })
         };
         let config = Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap());
-        let servers = Servers::new(Client::new(ClientConfig::default()).unwrap(), config);
+        let servers = Servers::new(
+            Client::new(ClientConfig::default()).unwrap(),
+            config,
+            CallMetrics::default(),
+        );
         let behind = Arc::downgrade(&servers.behind(&server).unwrap());
         let serial = behind.upgrade().unwrap().serial;
         assert_eq!(servers.forget_unserved(&snapshot(&server)), HashSet::from([serial]));

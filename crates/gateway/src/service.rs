@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use attorn_net::Body;
 use bytes::Bytes;
-use http::{Method, Request, Response, request};
+use http::{HeaderValue, Method, Request, Response, request};
 use http_body::Body as HttpBody;
 use hyper::service::Service;
 
@@ -53,11 +53,24 @@ where
     match Route::parse(&path) {
         // Asked by load balancers under whatever name; it says no more than that we are here.
         Some(Route::Health) if head.method == Method::GET => Response::new(Body::full("ok\n")),
-        Some(Route::Health) => Exchange::new(gateway, "").refuse(HeadRefusal::Method.into()).await,
+        Some(Route::Ready) if head.method == Method::GET => readiness(&gateway),
+        Some(Route::Health | Route::Ready) => {
+            Exchange::new(gateway, "").refuse(HeadRefusal::Method.into()).await
+        }
         Some(Route::Metadata(name)) => metadata(gateway, &head, name).await,
         Some(Route::Mcp(name)) => endpoint(Exchange::new(gateway, name), &head, body).await,
         None => Exchange::new(gateway, "").refuse(HeadRefusal::PathUnknown.into()).await,
     }
+}
+
+fn readiness(gateway: &Inner) -> Response<Body> {
+    let (status, body) = gateway.telemetry.health.readiness();
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 async fn metadata(gateway: Arc<Inner>, head: &request::Parts, name: &str) -> Response<Body> {
@@ -85,7 +98,10 @@ where
         Err(refusal) => Err(refusal),
     };
     match answered {
-        Ok(response) => response,
+        Ok(response) => {
+            exchange.note_answered();
+            response
+        }
         Err(refusal) => exchange.refuse(refusal).await,
     }
 }

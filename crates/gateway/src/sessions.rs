@@ -53,7 +53,27 @@ impl Session {
 #[derive(Debug)]
 pub(crate) struct Sessions {
     open: Mutex<HashMap<String, Arc<Session>>>,
+    opening: Mutex<HashMap<(String, u64), usize>>,
     idle_s: u64,
+}
+
+/// Room for one session that is being opened. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Room<'s> {
+    sessions: &'s Sessions,
+    of: (String, u64),
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        let mut opening = self.sessions.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = opening.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                opening.remove(&self.of);
+            }
+        }
+    }
 }
 
 /// Why no session was opened.
@@ -62,26 +82,44 @@ pub(crate) struct TooManySessions;
 
 impl Sessions {
     pub(crate) fn new(idle_s: u64) -> Self {
-        Self { open: Mutex::new(HashMap::new()), idle_s }
+        Self { open: Mutex::default(), opening: Mutex::default(), idle_s }
     }
 
-    /// Whether the client of `principal` may open one more. Asked before the upstream is bothered.
-    pub(crate) fn has_room(
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Room for one more of the client of `principal`, of which `at_most` may be at the server
+    /// `behind`. Asked before the upstream is bothered. Those that are being opened count as well.
+    pub(crate) fn reserve(
         &self,
         principal: &Principal,
-        now_s: u64,
-    ) -> Result<(), TooManySessions> {
+        behind: u64,
+        (at_most, now_s): (usize, u64),
+    ) -> Result<Room<'_>, TooManySessions> {
+        let of = (principal.client_id.clone(), behind);
+        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun: usize =
+            opening.iter().filter(|((client, _), _)| *client == of.0).map(|(_, count)| count).sum();
+        let begun_here = opening.get(&of).copied().unwrap_or_default();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= SESSIONS_MAX {
             open.retain(|_, session| !self.is_idle(session, now_s));
         }
         // A client may have tokens for as many keys as it likes, so its keys are not counted apart.
         let is_own = |session: &&Arc<Session>| session.principal.client_id == principal.client_id;
-        let own = open.values().filter(is_own).count();
-        if open.len() >= SESSIONS_MAX || own >= SESSIONS_PER_CLIENT_MAX {
+        let own = open.values().filter(is_own).count() + begun;
+        let here = open.values().filter(is_own).filter(|session| session.behind == behind).count();
+        drop(open);
+        if self.count() >= SESSIONS_MAX
+            || own >= SESSIONS_PER_CLIENT_MAX
+            || here + begun_here >= at_most
+        {
             return Err(TooManySessions);
         }
-        Ok(())
+        *opening.entry(of.clone()).or_default() += 1;
+        Ok(Room { sessions: self, of })
     }
 
     /// Opens a session and names it. MCP 2025-11-25, Session Management: globally unique,
@@ -205,11 +243,27 @@ mod tests {
         let other = principal("agt_b", "agt_b", "l");
         for byte in 0..64 {
             let own = principal("agt_a", "agt_a", &format!("k{byte}"));
-            assert_eq!(sessions.has_room(&own, 100), Ok(()));
+            assert!(sessions.reserve(&own, 1, (100, 100)).is_ok());
             sessions.open(session(&own), &[byte; 24], 100);
         }
         let own = principal("agt_a", "agt_a", "another");
-        assert_eq!(sessions.has_room(&own, 100), Err(TooManySessions));
-        assert_eq!(sessions.has_room(&other, 100), Ok(()));
+        assert_eq!(sessions.reserve(&own, 1, (100, 100)).err(), Some(TooManySessions));
+        assert!(sessions.reserve(&other, 1, (100, 100)).is_ok());
+    }
+
+    /// Also when it opens them all at the same time.
+    #[test]
+    fn one_client_cannot_take_all_children_of_a_server() {
+        let sessions = Sessions::new(60);
+        let (own, other) = (principal("agt_a", "agt_a", "k"), principal("agt_b", "agt_b", "l"));
+        let first = sessions.reserve(&own, 1, (2, 100)).unwrap();
+        let second = sessions.reserve(&own, 1, (2, 100)).unwrap();
+        assert_eq!(sessions.reserve(&own, 1, (2, 100)).err(), Some(TooManySessions));
+        assert!(sessions.reserve(&own, 2, (2, 100)).is_ok());
+        assert!(sessions.reserve(&other, 1, (2, 100)).is_ok());
+        drop((first, second));
+        sessions.open(session(&own), &[3; 24], 100);
+        let _third = sessions.reserve(&own, 1, (2, 100)).unwrap();
+        assert_eq!(sessions.reserve(&own, 1, (2, 100)).err(), Some(TooManySessions));
     }
 }

@@ -12,13 +12,13 @@
 //! Not here: Windows, and a restart of the child of a session, whose state died with it.
 
 mod child;
+mod child_limits;
 mod desk;
 mod lines;
 mod pause;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::record::Recorded;
-use crate::stdio::child::{Child, ChildCommand};
+use crate::stdio::child::Child;
+pub(crate) use crate::stdio::child::ChildCommand;
+pub(crate) use crate::stdio::child_limits::ChildLimits;
 use crate::stdio::desk::Desk;
 use crate::stdio::pause::Pause;
 use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure};
@@ -63,19 +65,8 @@ impl StdioSession {
 }
 
 impl StdioUpstream {
-    /// The program, its arguments and its whole environment. Nothing is started before it is
-    /// needed.
-    pub(crate) fn new(
-        program: &str,
-        arguments: &[String],
-        environment: BTreeMap<String, String>,
-        answer_within: Duration,
-    ) -> Self {
-        let command = ChildCommand {
-            program: program.to_owned(),
-            arguments: arguments.to_vec(),
-            environment,
-        };
+    /// Nothing is started before it is needed.
+    pub(crate) fn new(command: ChildCommand, answer_within: Duration) -> Self {
         Self {
             command,
             answer_within,

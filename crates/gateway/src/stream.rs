@@ -38,6 +38,7 @@ impl<P: Send + Sync + 'static> Stream<P> {
     }
 
     async fn run(mut self, sender: BodySender) {
+        let _open = self.relay.gateway.telemetry.calls.streams().occupy();
         let body = std::mem::take(&mut self.body);
         let document = attorn_json::parse(&body, &Limits::MESSAGE).ok();
         let message = document.and_then(|d| parse_client_message(&d, self.relay.revision).ok());

@@ -65,6 +65,15 @@ impl Tokens {
         Ok(token)
     }
 
+    /// Whether the token of a request was verified before. It says nothing about whether it counts.
+    pub(crate) fn knows(&self, headers: &HeaderMap) -> bool {
+        let Ok(text) = token_text(headers) else { return false };
+        let digest = sha256(text.as_bytes());
+        self.part(&digest).is_some_and(|part| {
+            part.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&digest)
+        })
+    }
+
     fn held(&self, digest: &[u8; 32], keys_generation: u64) -> Option<VerifiedToken> {
         let part = self.part(digest)?.lock().unwrap_or_else(PoisonError::into_inner);
         let held = part.get(digest)?;

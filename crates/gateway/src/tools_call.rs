@@ -56,7 +56,7 @@ where
     };
 
     // 4 and 5. Server, tool, definition, scope, policy: a permit or nothing.
-    let behind = gateway.seen_server(server).await?;
+    let behind = exchange.reach(server).await?;
     exchange.verify_era(&call.method, &behind)?;
     let permit = exchange.decide_call(&view, server, &caller, &call)?;
     gateway.look_before_call(&behind, permit.class(), exchange.now_s).await?;
@@ -107,6 +107,11 @@ impl Exchange {
         told: fn(ReasonCode) -> DecisionRefusal,
     ) -> DecisionRefusal {
         self.entry.rule = denial.rule;
+        // What it was decided with, so that it can be told later.
+        let policies = self.view.policies.as_ref();
+        self.entry.policy_version = policies.map(|policies| policies.version().to_string());
+        let version = self.view.snapshot.version.to_string();
+        self.entry.detail.insert("registry_version".to_owned(), version);
         match denial.visibility {
             Visibility::Hidden => DecisionRefusal::Hidden(denial.reason),
             Visibility::StepUp(scope) => DecisionRefusal::StepUp { reason: denial.reason, scope },

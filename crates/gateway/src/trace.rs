@@ -4,7 +4,7 @@
 //! Implements `traceparent` of version 00 (W3C Trace Context section 3.2) and the transport of
 //! `tracestate`. `baggage` is not passed on: it is the caller's free text.
 
-use std::fmt::Write as _;
+use attorn_telemetry::{TraceParent, hex_id};
 
 /// The trace a request belongs to, and the span that the gateway adds to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(crate) struct TraceContext {
     trace_id: String,
     // Invariant: 16 lower-case hex digits, not all zero.
     span_id: String,
+    // Invariant: as the span.
+    parent_id: Option<String>,
     flags: String,
     state: Option<String>,
 }
@@ -22,24 +24,44 @@ impl TraceContext {
     /// `random` gives the new identifiers.
     pub(crate) fn continued(parent: Option<&str>, state: Option<&str>, random: &[u8; 24]) -> Self {
         let (trace_bytes, span_bytes) = random.split_at(16);
-        let span_id = hex(span_bytes);
-        match parent.and_then(parse_parent) {
-            Some((trace_id, flags)) => Self {
+        let span_id = hex_id(span_bytes);
+        match parent.and_then(TraceParent::parse) {
+            Some(TraceParent { trace_id, span_id: parent_id, flags }) => Self {
                 trace_id: trace_id.to_owned(),
                 span_id,
+                parent_id: Some(parent_id.to_owned()),
                 flags: flags.to_owned(),
                 state: state.filter(|state| is_state(state)).map(str::to_owned),
             },
             // W3C Trace Context section 4.3: a malformed `traceparent` starts a new trace, and
             // then `tracestate` has no meaning.
-            None => {
-                Self { trace_id: hex(trace_bytes), span_id, flags: "00".to_owned(), state: None }
-            }
+            None => Self {
+                trace_id: hex_id(trace_bytes),
+                span_id,
+                parent_id: None,
+                flags: "00".to_owned(),
+                state: None,
+            },
         }
     }
 
     pub(crate) fn trace_id(&self) -> &str {
         &self.trace_id
+    }
+
+    /// The span that this request is.
+    pub(crate) fn span_id(&self) -> &str {
+        &self.span_id
+    }
+
+    /// The caller's span, where it named one.
+    pub(crate) fn parent_id(&self) -> Option<&str> {
+        self.parent_id.as_deref()
+    }
+
+    /// An identifier for a span inside.
+    pub(crate) fn new_span_id(random: [u8; 8]) -> String {
+        hex_id(&random)
     }
 
     /// The `traceparent` to send on: same trace, our span.
@@ -52,36 +74,12 @@ impl TraceContext {
     }
 }
 
-/// Trace identifier and flags of a version 00 value; any other shape is not used.
-fn parse_parent(value: &str) -> Option<(&str, &str)> {
-    let mut fields = value.split('-');
-    let (version, trace_id) = (fields.next()?, fields.next()?);
-    let (span_id, flags) = (fields.next()?, fields.next()?);
-    let whole = fields.next().is_none() && version == "00";
-    let usable =
-        |id: &str, digits: usize| is_hex(id, digits) && id.bytes().any(|digit| digit != b'0');
-    (whole && usable(trace_id, 32) && usable(span_id, 16) && is_hex(flags, 2))
-        .then_some((trace_id, flags))
-}
-
-fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 /// W3C Trace Context section 3.3.1.5: 512 characters are to be propagated at least; more is cut
 /// off here by dropping the value.
 fn is_state(state: &str) -> bool {
     !state.is_empty()
         && state.len() <= 512
         && state.bytes().all(|byte| (0x20..0x7f).contains(&byte))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

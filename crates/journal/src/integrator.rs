@@ -71,6 +71,7 @@ impl Integrator {
         // All it covers was fsynced in the segments before `size` grew.
         publish_durably(disk.as_ref(), &path, signed.note.as_bytes())?;
         // Crash here: the checkpoint is out, and every entry below it comes back from the segments.
+        self.shared.moments.signed(signed.checkpoint.size);
         self.shared.checkpoint.send_replace(signed);
         self.retire_segments()
     }

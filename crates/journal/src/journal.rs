@@ -27,7 +27,7 @@ use crate::syncer::{self, SyncDesk};
 use crate::tail::Tail;
 use crate::wal::log_mark;
 use crate::writer::{RESERVE_BYTES, Writer, create_segment};
-use crate::{Config, Durability, JournalUnavailable, OpenError, ReadError};
+use crate::{Config, Durability, JournalUnavailable, OpenError, ReadError, Status};
 
 /// A journal open for writing. Clones write the same log; when the last one is dropped the log is
 /// closed in the background. [`Journal::close`] waits for that.
@@ -208,6 +208,25 @@ impl Journal {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.core.shared.has_failed()
+    }
+
+    /// How the journal is at this moment.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = &self.core.shared;
+        let (checkpoint_age, waiting, fsync_running) = shared.moments.read();
+        let (fsyncs, fsync_time) = shared.moments.fsyncs();
+        Status {
+            entries: self.size(),
+            covered: shared.checkpoint.borrow().checkpoint.size,
+            checkpoint_age,
+            waiting,
+            fsync_running,
+            queued: shared.queue.len(),
+            fsyncs,
+            fsync_time,
+            failed: shared.has_failed(),
+        }
     }
 
     /// Entries by index; those beyond [`Journal::size`] are left out.

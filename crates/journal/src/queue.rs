@@ -135,6 +135,11 @@ impl Queue {
         self.ready.notify_all();
     }
 
+    /// How many requests wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().requests.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

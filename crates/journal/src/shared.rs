@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::disk::Disk;
 use crate::journal::SignedCheckpoint;
 use crate::queue::Queue;
+use crate::status::Moments;
 use crate::syncer::SyncDesk;
 use crate::tail::Tail;
 use crate::{Config, JournalUnavailable};
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) checkpoint: watch::Sender<SignedCheckpoint>,
     /// First entries of the segments that exist, ascending. The last one is being written.
     pub(crate) segments: Mutex<Vec<u64>>,
+    pub(crate) moments: Moments,
     failed: AtomicBool,
 }
 
@@ -52,6 +54,7 @@ impl Shared {
             size: watch::Sender::new(size),
             checkpoint: watch::Sender::new(checkpoint),
             segments: Mutex::new(segments),
+            moments: Moments::new(size),
             failed: AtomicBool::new(false),
         }
     }

@@ -108,7 +108,9 @@ pub(crate) fn run(shared: &Shared, mark: &Mark, bell: &Bell) {
     while let Some(Work { segment, written, waiting }) = shared.desk.next() {
         // Crash before this line has done its work: a loss of power may take these entries, and
         // nobody was told that it cannot.
+        shared.moments.fsync_begins();
         let synced = if shared.has_failed() { Err(None) } else { segment.sync().map_err(Some) };
+        shared.moments.fsync_ended(synced.is_ok().then_some(written));
         match synced {
             Ok(()) => {
                 // Crash here: the entries are durable, but nobody knows. They stay.

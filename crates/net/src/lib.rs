@@ -13,10 +13,13 @@ mod certificate;
 mod client;
 mod clock;
 mod connected;
+mod connections;
 mod der;
 mod listener;
+mod noise;
 mod peer;
 mod random;
+mod rate;
 mod serve;
 mod shutdown;
 #[cfg(test)]
@@ -30,9 +33,13 @@ pub use client::{
     Client, ClientConfig, Reach, ResponseBody, ResponseBodyError, SendError, UrlRefusal,
 };
 pub use clock::Clock;
+pub use connections::Connections;
 pub use listener::{BindError, Listener};
+pub use noise::{NoiseGate, Noisy};
 pub use peer::Peer;
 pub use random::Random;
+pub use rate::{Bucket, Buckets, Rate, TooSoon};
+pub use rustls::ServerConfig;
 pub use serve::{Limits, serve};
 pub use shutdown::Shutdown;
 pub use tls::{ClientIdentity, Roots, Tls, TlsError, TlsMaterial, certificates_of_pem, read_pem};

@@ -6,11 +6,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::Tls;
 
+use crate::Connections;
+
 /// A bound socket, with TLS unless it is on loopback.
 pub struct Listener {
     tcp: TcpListener,
     tls: Option<Tls>,
     address: SocketAddr,
+    connections: Connections,
 }
 
 /// A listener that cannot be bound.
@@ -44,7 +47,8 @@ impl Listener {
         let failed = |source| BindError::Address { address, source };
         let tcp = TcpListener::bind(address).await.map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
-        Ok(Self { tcp, tls, address })
+        let connections = Connections::default();
+        Ok(Self { tcp, tls, address, connections })
     }
 
     /// The address bound, with the port the operating system chose.
@@ -55,6 +59,11 @@ impl Listener {
     /// Whether clients speak TLS to it.
     pub const fn is_encrypted(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// The connections it has and had.
+    pub const fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     pub(crate) const fn tls(&self) -> Option<&Tls> {

@@ -95,9 +95,10 @@ where
             }
         };
         let (listener, service, shutdown) = (listener.clone(), service.clone(), shutdown.clone());
+        let open = listener.connections().accept();
         connections.spawn(async move {
             connection(&listener, (stream, address), service, &limits, &shutdown).await;
-            drop(place);
+            drop((place, open));
         });
     }
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -140,8 +141,14 @@ async fn connection<S, B>(
             let connected = Connected::encrypted(address, tls, stream.get_ref().1);
             speak_http(stream, connected, service, limits, shutdown).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-        Err(_late) => tracing::debug!("TLS handshake took too long"),
+        Ok(Err(error)) => {
+            listener.connections().handshake_failed();
+            tracing::debug!(%error, "TLS handshake failed");
+        }
+        Err(_late) => {
+            listener.connections().handshake_failed();
+            tracing::debug!("TLS handshake took too long");
+        }
     }
 }
 

@@ -58,6 +58,7 @@ mod compile;
 mod decide;
 mod explain;
 mod memo;
+mod place;
 mod steps;
 
 #[cfg(test)]
@@ -70,3 +71,4 @@ pub use decide::{
     Counted, Denial, Operation, Permit, Request, Visibility, decide, is_visible, visible_tools,
 };
 pub use explain::{Outcome, Step, explain};
+pub use place::{Place, place_of};

@@ -125,6 +125,8 @@ reason_codes! {
     DownstreamRefused = "downstream.refused", "the target refused the call";
     DownstreamUnreachable = "downstream.unreachable", "the target could not be reached";
     DownstreamProtocol = "downstream.protocol", "the target broke the protocol";
+    DownstreamBusy = "downstream.busy", "the target has as many calls under way as it may have";
+    DownstreamPaused = "downstream.paused", "the target failed several times in a row and is left alone for a moment";
     DownstreamUnattributed = "downstream.unattributed", "the outbound request belongs to no call";
     RateLimited = "rate.limited", "too many requests";
     JournalUnavailable = "journal.unavailable", "the log cannot take an entry, so nothing is done";

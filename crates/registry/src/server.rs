@@ -72,6 +72,12 @@ pub enum ServerRefusal {
     /// The program to start is empty, or a text for the process holds a NUL.
     #[error("the command, its arguments and its environment are non-empty texts without NUL")]
     Command,
+    /// The program is given by a path that depends on where the gateway was started.
+    #[error("the command is an absolute path, or a plain name that is looked up once")]
+    CommandRelative,
+    /// A variable that changes which code a program loads or runs.
+    #[error("variables that change which code is loaded cannot be set")]
+    Loader,
     /// The name is one of our own.
     #[error("the name is reserved")]
     NameReserved,
@@ -117,15 +123,63 @@ impl UpstreamSpec {
                 let texts = args.iter().chain(env.keys()).chain(env.values());
                 let clean = std::iter::once(command).chain(texts).all(|text| !text.contains('\0'));
                 let named = env.keys().all(|key| !key.is_empty() && !key.contains('='));
-                if clean && named && !command.is_empty() {
-                    Ok(())
-                } else {
-                    Err(ServerRefusal::Command)
+                if !clean || !named || command.is_empty() {
+                    return Err(ServerRefusal::Command);
                 }
+                if command.contains('/') && !command.starts_with('/') {
+                    return Err(ServerRefusal::CommandRelative);
+                }
+                if env.iter().any(|(name, value)| is_loader(name, value)) {
+                    return Err(ServerRefusal::Loader);
+                }
+                Ok(())
             }
         }
     }
 }
+
+/// Whether a variable makes a program load or run other code than that of its own path.
+fn is_loader(name: &str, value: &str) -> bool {
+    // Names of variables are compared without case: some systems do.
+    let name = name.to_ascii_uppercase();
+    if name == "PATH" {
+        return value.split(':').any(|folder| !folder.starts_with('/'));
+    }
+    LOADERS.contains(&name.as_str()) || LOADER_PREFIXES.iter().any(|one| name.starts_with(one))
+}
+
+const LOADER_PREFIXES: [&str; 4] = ["LD_", "DYLD_", "BASH_FUNC_", "NPM_CONFIG_"];
+const LOADERS: [&str; 29] = [
+    "BASH_ENV",
+    "CDPATH",
+    "CLASSPATH",
+    "DOTNET_STARTUP_HOOKS",
+    "ENV",
+    "GCONV_PATH",
+    "GIT_SSH_COMMAND",
+    "GLIBC_TUNABLES",
+    "IFS",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "LUA_CPATH",
+    "LUA_INIT",
+    "LUA_PATH",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "OPENSSL_CONF",
+    "PERL5DB",
+    "PERL5LIB",
+    "PERL5OPT",
+    "PERLLIB",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "RUBYLIB",
+    "RUBYOPT",
+    "_JAVA_OPTIONS",
+];
 
 fn plain_url(url: &str) -> Result<(), ServerRefusal> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
@@ -233,6 +287,40 @@ mod tests {
             let refused = stdio("npx", "a", bad).verify_for(&name("crm"));
             assert_eq!(refused, Err(ServerRefusal::Command));
         }
+    }
+
+    #[test]
+    fn a_command_does_not_depend_on_where_the_gateway_was_started() {
+        for good in ["/usr/bin/npx", "npx"] {
+            assert_eq!(stdio(good, "a", "A").verify_for(&name("crm")), Ok(()));
+        }
+        for bad in ["./npx", "bin/npx", "../npx"] {
+            let refused = stdio(bad, "a", "A").verify_for(&name("crm"));
+            assert_eq!(refused, Err(ServerRefusal::CommandRelative));
+        }
+    }
+
+    #[test]
+    fn variables_that_load_code_are_refused() {
+        for good in ["TOKEN", "LANG", "PYTHONUNBUFFERED", "NODE_ENV", "MY_LD_PRELOAD"] {
+            assert_eq!(stdio("npx", "a", good).verify_for(&name("crm")), Ok(()), "{good}");
+        }
+        for bad in [
+            "LD_PRELOAD",
+            "ld_library_path",
+            "DYLD_INSERT_LIBRARIES",
+            "NODE_OPTIONS",
+            "PYTHONPATH",
+            "BASH_ENV",
+            "BASH_FUNC_ls%%",
+            "PATH",
+        ] {
+            let refused = stdio("npx", "a", bad).verify_for(&name("crm"));
+            assert_eq!(refused, Err(ServerRefusal::Loader), "{bad}");
+        }
+        assert!(!is_loader("PATH", "/usr/bin:/bin"));
+        assert!(is_loader("PATH", "/usr/bin:."));
+        assert!(is_loader("PATH", "/usr/bin:"));
     }
 
     #[test]

@@ -1,15 +1,13 @@
-//! Why a call was decided as it was, and whether it would pass now.
+//! Whether a call would pass now.
 
-use attorn_audit::Kind;
 use attorn_policy::{Operation, Outcome, Request, Step, explain};
 use attorn_registry::{AgentId, McpServer, ScopeSet, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::audit::entries_of_decision;
 use super::context::Context;
-use super::refusal::{Missing, Refusal};
+use super::refusal::Refusal;
 use crate::shared::Shared;
 
 /// A call to judge.
@@ -31,27 +29,37 @@ pub(crate) struct CallAsked {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Explanation {
     /// Whether the call would pass with the registry as it is now.
-    allowed: bool,
+    pub(crate) allowed: bool,
     /// What the journal says was decided then.
-    decision: Option<String>,
+    pub(crate) decision: Option<String>,
     /// The reason code of then.
-    reason: Option<String>,
-    agent: String,
-    server: String,
-    tool: String,
-    /// Judged with the registry as it is now.
-    steps: Vec<StepView>,
+    pub(crate) reason: Option<String>,
+    pub(crate) agent: String,
+    pub(crate) server: String,
+    pub(crate) tool: String,
+    /// When it was decided, in Unix milliseconds.
+    pub(crate) time_ms: Option<u64>,
+    /// The version of the policies that decided.
+    pub(crate) policy_version: Option<u64>,
+    /// What each factor of the effective right says.
+    pub(crate) effective: Option<String>,
+    pub(crate) steps: Vec<StepView>,
 }
 
 /// One step.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StepView {
-    number: usize,
-    name: &'static str,
+    pub(crate) number: usize,
+    pub(crate) name: &'static str,
     /// `ok`, `fail`, `would_deny`, `would_pass` or `not_evaluated`.
     #[schema(value_type = String)]
-    outcome: Outcome,
-    detail: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) detail: String,
+    /// `recorded` when the journal says so, `present` when it is judged with the registry as it is
+    /// now, `none` when there is nothing to say.
+    pub(crate) basis: Option<&'static str>,
+    /// How the step would go now, where that is not how it went.
+    pub(crate) now: Option<String>,
 }
 
 /// What a call is about.
@@ -75,36 +83,9 @@ pub(crate) async fn can_i(context: Context, asked: CallAsked) -> Result<Explanat
         agent: agent.name.to_string(),
         server: server.name.to_string(),
         tool: asked.tool,
-        steps,
-    })
-}
-
-/// Explains a recorded decision. Arguments are in the journal as digests only, so rules about them
-/// are judged without.
-pub(crate) async fn explain_decision(context: Context) -> Result<Explanation, Refusal> {
-    let entries = entries_of_decision(&context, context.segment("decision")).await?;
-    // The token of the call was decided on as well; its issuance tells what it held.
-    let (issued, own): (Vec<_>, Vec<_>) =
-        entries.into_iter().partition(|entry| entry.kind == Kind::TokenIssued);
-    let token_scope = issued.iter().find_map(|entry| ScopeSet::parse(entry.scope.as_deref()?).ok());
-    let entry = own
-        .into_iter()
-        .find(|entry| entry.decision.is_some() && entry.server.is_some())
-        .ok_or(Refusal::Missing(Missing::Decision))?;
-    let agent_text = entry.agent.as_ref().or(entry.client_id.as_ref());
-    let agent = context.agent(agent_text.map_or("", String::as_str))?;
-    let server = context.server(entry.server.as_deref().unwrap_or_default())?;
-    let tool = entry.tool.clone().unwrap_or_default();
-    let call = Call { agent: &agent.id, server, tool: &tool, arguments: None };
-    let steps =
-        steps(&context.shared, &context.snapshot, &call, token_scope.as_ref(), context.now_s());
-    Ok(Explanation {
-        allowed: steps.iter().all(|step| step.outcome == Outcome::Ok),
-        decision: entry.decision.map(|decision| decision.as_str().to_owned()),
-        reason: entry.reason,
-        agent: agent.name.to_string(),
-        server: server.name.to_string(),
-        tool,
+        time_ms: None,
+        policy_version: None,
+        effective: None,
         steps,
     })
 }
@@ -142,6 +123,7 @@ fn steps(
 
 impl StepView {
     fn of(step: Step) -> Self {
-        Self { number: step.number, name: step.name, outcome: step.outcome, detail: step.detail }
+        let Step { number, name, outcome, detail } = step;
+        Self { number, name, outcome, detail, basis: None, now: None }
     }
 }

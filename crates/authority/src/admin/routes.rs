@@ -3,8 +3,8 @@
 use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
-    about, access, agents, audit, gateways, grants, issuer_keys, locks, owners, policies, servers,
-    tools,
+    about, access, agents, audit, explain, gateways, grants, issuer_keys, locks, owners, policies,
+    servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -53,7 +53,7 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::AuditExport => Route::query(InputPlace::Body, audit::export),
         Operation::AuditCheckpoint => Route::read(audit::checkpoint),
         Operation::AuditTrace => Route::read(audit::trace),
-        Operation::DecisionExplain => Route::read(access::explain_decision),
+        Operation::DecisionExplain => Route::read(explain::explain_decision),
         Operation::AccessCanI => Route::query(InputPlace::Body, access::can_i),
         Operation::KeyList => Route::read(issuer_keys::list),
         Operation::KeyRotate => Route::change(issuer_keys::rotate),

@@ -13,6 +13,7 @@ mod enrolment;
 mod escalation;
 mod faults;
 mod keys;
+mod limits;
 mod metadata;
 mod mtls;
 mod revocation;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use attorn_audit::note::NoteSigner;
 use attorn_audit::{Entry, Kind};
-use attorn_authority::{Authority, Config, Operation, Parts, TrustDomains};
+use attorn_authority::{Authority, Config, Limits, Operation, Parts, TrustDomains};
 use attorn_jose::{Algorithm, SigningKey, sha256};
 use attorn_journal::{Durability, Journal};
 use attorn_net::{Clock, Random, Shutdown};
@@ -17,6 +17,7 @@ use attorn_oauth::metadata::ClientMethods;
 use attorn_registry::{AgentId, Published, Snapshot, SnapshotParts};
 use attorn_store::Store;
 use attorn_store::index::AuditIndex;
+use attorn_telemetry::Telemetry;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -38,6 +39,7 @@ pub(crate) struct World {
     folder: PathBuf,
     shutdown: Shutdown,
     pub(crate) trust_domains: TrustDomains,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// An answer, read to its end.
@@ -77,12 +79,17 @@ fn jti() -> String {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::limited(Limits::default()).await
+    }
+
+    /// With other limits than the usual ones.
+    pub(crate) async fn limited(limits: Limits) -> Self {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let name = format!("attorn-authority-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         // Of a run that was killed and had the same number.
         drop(std::fs::remove_dir_all(&folder));
-        Self::at(folder, Store::in_memory().await.unwrap(), |_| ()).await
+        Self::at(folder, Store::in_memory().await.unwrap(), limits, |_| ()).await
     }
 
     /// The same state in a new process whose journal is configured otherwise.
@@ -95,12 +102,13 @@ impl World {
         // Taken, so that the end of the old world does not remove it.
         let (folder, store) = (std::mem::take(&mut self.folder), self.store.clone());
         drop(self);
-        Self::at(folder, store, change).await
+        Self::at(folder, store, Limits::default(), change).await
     }
 
     async fn at(
         folder: PathBuf,
         store: Store,
+        limits: Limits,
         change: impl FnOnce(&mut attorn_journal::Config),
     ) -> Self {
         let origin = "example/authority/test";
@@ -110,7 +118,7 @@ impl World {
         let (journal, _) = Journal::open(config, signer).unwrap();
         let now_ms = Arc::new(AtomicU64::new(START_MS));
         let published = Arc::new(Published::new(Snapshot::new(SnapshotParts::default())));
-        let shutdown = Shutdown::new();
+        let (shutdown, telemetry) = (Shutdown::new(), Telemetry::default());
         let clock = Clock::new({
             let now_ms = Arc::clone(&now_ms);
             move || now_ms.load(Ordering::SeqCst)
@@ -124,6 +132,7 @@ impl World {
                 token_lifetime_s: 120,
                 irreversible_token_lifetime_s: 60,
                 second_owner_for_triple: false,
+                limits,
             },
             store: store.clone(),
             index: AuditIndex::in_memory().await.unwrap(),
@@ -135,10 +144,21 @@ impl World {
             methods: ClientMethods { certificates: true, spiffe: true },
             trust_domains: trust_domains.clone(),
             shutdown: shutdown.clone(),
+            telemetry: telemetry.clone(),
         })
         .await
         .unwrap();
-        Self { authority, store, journal, published, now_ms, folder, shutdown, trust_domains }
+        Self {
+            authority,
+            store,
+            journal,
+            published,
+            now_ms,
+            folder,
+            shutdown,
+            trust_domains,
+            telemetry,
+        }
     }
 
     pub(crate) fn now_s(&self) -> u64 {

@@ -1,4 +1,12 @@
 //! `attorn doctor`: the way to a gateway or authority, step by step, each failure with its fix.
+//!
+//! It goes on past a failure wherever the next step can be looked at without it.
+
+mod effective;
+mod funnel;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use attorn_connect::discovery::DiscoveryError;
 use attorn_connect::metadata::AuthorizationServer;
@@ -6,17 +14,21 @@ use attorn_connect::token::Identity;
 use attorn_connect::{AuthorizedClient, TokenSource, World, discovery};
 use bytes::Bytes;
 use clap::Args;
-use http::{HeaderMap, Method};
+use http::header::DATE;
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::Url;
 
+use self::funnel::Funnel;
 use crate::admin::{Admin, Operation, items};
 use crate::agent::mcp_headers;
 use crate::commands::Context;
 use crate::commands::connect::resource_of;
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
-use crate::json::{at, text};
+use crate::json::{at, member, text};
+use crate::output::{Format, Output};
 use crate::outside::causes;
 use crate::profile::{self, Profile, Proof, Who};
 
@@ -29,47 +41,27 @@ pub(crate) struct DoctorArgs {
     /// The agent to go as [default: the only one enrolled, else the operator]
     #[arg(long, value_name = "AGENT")]
     client: Option<String>,
+    /// Also check this configuration file [default: `attorn.toml`, where there is one], and print
+    /// every value of it with where it came from
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One JSON document a line
+    #[arg(long)]
+    json: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   attorn doctor
-  attorn doctor http://127.0.0.1:7802/crm/mcp --client billing-agent";
+  attorn doctor --config /etc/attorn/attorn.toml
+  attorn doctor http://127.0.0.1:7802/crm/mcp --client billing-agent
 
-/// The funnel: steps in order, stopped by the first failure.
-struct Funnel<'a> {
-    context: &'a Context,
-    number: usize,
-}
-
-impl Funnel<'_> {
-    fn ok(&mut self, step: &str, detail: &str) {
-        self.line(step, "ok", detail, None);
-    }
-
-    fn fail(&mut self, step: &str, failure: &Failure) -> Exit {
-        self.line(step, "FAIL", &failure.what, failure.next.as_deref());
-        failure.exit
-    }
-
-    fn line(&mut self, step: &str, outcome: &str, detail: &str, fix: Option<&str>) {
-        self.number += 1;
-        let output = self.context.output;
-        if output.is_machine() {
-            let row = json!({
-                "number": self.number, "step": step, "outcome": outcome, "detail": detail, "fix": fix,
-            });
-            return output.text(&row.to_string());
-        }
-        output.say(&format!("{:>2} {step:<12} {outcome:<5} {detail}", self.number));
-        if let Some(fix) = fix {
-            output.say(&format!("   fix: {fix}"));
-        }
-    }
-}
+Exit codes: 0 all well, 1 something is refused, 2 something here is wrong, 3 cannot reach.";
 
 pub(crate) async fn run(context: &Context, args: DoctorArgs) -> Result<Exit, Failure> {
-    let mut funnel = Funnel { context, number: 0 };
+    let output = if args.json { Output::new(Format::Ndjson) } else { context.output };
+    let mut funnel = Funnel::new(output);
+    configuration(&mut funnel, output, args.config.as_deref());
     let client = args.client.or_else(|| match profile::agents(&context.profile).as_slice() {
         [only] if args.target.is_some() => Some(only.clone()),
         _ => None,
@@ -77,7 +69,10 @@ pub(crate) async fn run(context: &Context, args: DoctorArgs) -> Result<Exit, Fai
     let who = client.as_deref().map_or(Who::Operator, Who::Agent);
     let profile = match Profile::load(&context.profile, who) {
         Ok(profile) => profile,
-        Err(failure) => return Ok(funnel.fail("profile", &failure)),
+        Err(failure) => {
+            funnel.fail("profile", &failure);
+            return Ok(funnel.end());
+        }
     };
     funnel.ok("profile", &format!("{} ({})", profile.identity.name, profile.identity.client_id));
     funnel.ok("key", &profile.proof.thumbprint()?);
@@ -86,82 +81,99 @@ pub(crate) async fn run(context: &Context, args: DoctorArgs) -> Result<Exit, Fai
         Some(target) => resource_of(&profile.identity, target),
         None => Ok(format!("{}/admin", profile.identity.admin_url.clone().unwrap_or_default())),
     };
-    let resource = match resource {
-        Ok(resource) => resource,
-        Err(failure) => return Ok(funnel.fail("address", &failure)),
+    let url = resource.and_then(|resource| {
+        Url::parse(&resource).map_err(|_| Failure::usage(format!("`{resource}` is not an address")))
+    });
+    let url = match url {
+        Ok(url) => url,
+        Err(failure) => {
+            funnel.fail("address", &failure);
+            return Ok(funnel.end());
+        }
     };
-    let at_gateway = args.target.is_some();
-    let walked = walk(&mut funnel, &world, profile, &resource, at_gateway).await;
-    Ok(match walked {
-        Ok(Exit::Yes) if !at_gateway => findings(&mut funnel).await?,
-        Ok(exit) => exit,
-        Err((step, failure)) => funnel.fail(step, &failure),
-    })
-}
-
-async fn walk(
-    funnel: &mut Funnel<'_>,
-    world: &World,
-    profile: Profile,
-    resource: &str,
-    at_gateway: bool,
-) -> Result<Exit, (&'static str, Failure)> {
-    let credential = profile.proof.credential();
-    let Profile { identity, proof: profile_proof } = profile;
-    let url = Url::parse(resource)
-        .map_err(|_| ("address", Failure::usage(format!("`{resource}` is not an address"))))?;
     funnel.ok("address", url.as_str());
-    if at_gateway {
-        let found = discovery::discover(world, &url, Some(&identity.issuer))
-            .await
-            .map_err(|e| ("discovery", undiscovered(&e)))?;
-        funnel.ok("discovery", &format!("protected by {}", found.server.issuer));
+    let place = Place { world: &world, url: &url, at_gateway: args.target.is_some() };
+    if authority(&mut funnel, &world, (&profile.identity.issuer, &profile.proof)).await {
+        walk(&mut funnel, &place, &profile).await;
+        if !place.at_gateway {
+            registry(&mut funnel, context).await;
+        }
     }
-    let server = discovery::authorization_server(world, &identity.issuer)
-        .await
-        .map_err(|e| ("authority", undiscovered(&e)))?;
-    funnel.ok("authority", &format!("tokens at {}", server.token_endpoint));
-    if matches!(profile_proof, Proof::Certificate(_)) {
-        asked_for_certificate(world, &server).map_err(|failure| ("certificate", failure))?;
-        funnel.ok("certificate", "asked for in the handshake");
-    }
-    let who = Identity { client_id: identity.client_id, credential };
-    let tokens = TokenSource::for_issuer(world.clone(), &identity.issuer, resource, who)
-        .await
-        .map_err(|e| ("authority", undiscovered(&e)))?;
-    let scope = tokens.scope().await.map_err(|e| {
-        let fix = format!("attorn grant list --agent {}", identity.name);
-        ("token", Failure::no(causes(&e)).next(fix))
-    })?;
-    funnel.ok("token", &format!("bound; scope {}", scope.as_deref().unwrap_or("-")));
-    let client = AuthorizedClient::new(tokens).map_err(|e| ("call", Failure::usage(causes(&e))))?;
-    let answered = call(&client, &url, at_gateway).await.map_err(|failure| ("call", failure))?;
-    funnel.ok("call", &answered);
-    Ok(Exit::Yes)
+    Ok(funnel.end())
 }
 
-/// Grants that join risks, and grants that wait. A finding is no failure of the installation.
-async fn findings(funnel: &mut Funnel<'_>) -> Result<Exit, Failure> {
-    let admin = Admin::open(funnel.context).await?;
-    let answer = admin.read(Operation::GrantList, &[], &[]).await?;
-    let mut found = 0;
-    for grant in items(&answer) {
-        let Some(finding) = text(grant, "finding") else { continue };
-        found += 1;
-        let of = |name| text(grant, name).unwrap_or_default();
-        let what = format!("{} of {}: {finding}", of("id"), of("agent"));
-        let fix = format!("attorn grant revoke {} --reason …", of("id"));
-        funnel.line("grants", "FIND", &what, Some(&fix));
+/// Where the walk ends.
+struct Place<'a> {
+    world: &'a World,
+    url: &'a Url,
+    at_gateway: bool,
+}
+
+/// The file of the roles on this machine, if there is one.
+fn configuration(funnel: &mut Funnel, output: Output, asked: Option<&Path>) {
+    let path = asked.unwrap_or_else(|| Path::new("attorn.toml"));
+    if asked.is_none() && !path.exists() {
+        return funnel.skip("config", "no attorn.toml here: the roles run elsewhere");
     }
-    if found == 0 {
-        funnel.ok("grants", "no agent joins private data, untrusted content and a way out");
+    if let Err(failure) = Config::load(path) {
+        return funnel.fail("config", &failure);
     }
-    Ok(Exit::Yes)
+    funnel.ok("config", &format!("{} is valid; its values:", path.display()));
+    if asked.is_some()
+        && let Err(failure) = effective::show(output, path)
+    {
+        funnel.fail("config", &failure);
+    }
+}
+
+/// Connection, clock, readiness, metadata and keys of the authority; whether it can be used at all.
+async fn authority(
+    funnel: &mut Funnel,
+    world: &World,
+    (issuer, proof): (&str, &Proof),
+) -> bool {
+    let healthy = get(world, &format!("{issuer}/healthz")).await;
+    let answer = match healthy {
+        Ok(answer) => answer,
+        Err(failure) => {
+            funnel.fail("connection", &failure);
+            return false;
+        }
+    };
+    let tls = if issuer.starts_with("https://") {
+        "TLS, certificate trusted"
+    } else {
+        "plain HTTP, which is for loopback only"
+    };
+    funnel.ok("connection", &format!("{issuer}: {tls}"));
+    funnel.check("clock", clock(&answer.headers, world.clock.now_s()));
+    readiness(funnel, world, issuer).await;
+    let server = match discovery::authorization_server(world, issuer).await {
+        Ok(server) => server,
+        Err(error) => {
+            funnel.fail("authority", &undiscovered(&error));
+            return false;
+        }
+    };
+    funnel.ok("authority", &format!("tokens at {}", server.token_endpoint));
+    if matches!(proof, Proof::Certificate(_)) {
+        funnel.check("certificate", asked_for_certificate(world, &server));
+    }
+    let keys = get(world, &format!("{issuer}/jwks")).await.and_then(|answer| {
+        let count = member(&answer.json(), "keys").as_array().map_or(0, Vec::len);
+        if answer.status.is_success() && count > 0 {
+            Ok(format!("{count} keys to verify tokens with"))
+        } else {
+            Err(Failure::no("the authority publishes no keys").next("attorn key rotate"))
+        }
+    });
+    funnel.check("keys", keys);
+    true
 }
 
 /// An authority that takes certificates asks for them. Where it says so and nobody asked, TLS ends
 /// somewhere before it, and the certificate with it.
-fn asked_for_certificate(world: &World, server: &AuthorizationServer) -> Result<(), Failure> {
+fn asked_for_certificate(world: &World, server: &AuthorizationServer) -> Result<String, Failure> {
     if !server.tls_client_certificate_bound_access_tokens {
         return Err(Failure::no("the authority takes no client certificates")
             .next("set `client_auth = \"optional\"` under [tls] of its attorn.toml"));
@@ -170,7 +182,163 @@ fn asked_for_certificate(world: &World, server: &AuthorizationServer) -> Result<
         return Err(Failure::no("nobody asked for the certificate: something before it ends TLS")
             .next("let the proxy pass TLS through, or use an agent with a key (DPoP)"));
     }
-    Ok(())
+    Ok("asked for in the handshake".to_owned())
+}
+
+/// Journal, checkpoint and snapshot, as the process itself sees them.
+async fn readiness(funnel: &mut Funnel, world: &World, issuer: &str) {
+    let answer = match get(world, &format!("{issuer}/readyz")).await {
+        Ok(answer) => answer,
+        Err(failure) => return funnel.fail("ready", &failure),
+    };
+    let told = answer.json();
+    let problems = member(&told, "problems").as_array().cloned().unwrap_or_default();
+    for (step, problem, good, fix) in READINESS {
+        if problems.iter().any(|one| one == problem) {
+            funnel.fail(step, &Failure::no((*problem).to_owned()).next(*fix));
+        } else {
+            funnel.ok(step, good);
+        }
+    }
+}
+
+/// Step, what `/readyz` calls its failure, what is said without it, and the fix.
+const READINESS: &[(&str, &str, &str, &str)] = &[
+    (
+        "journal",
+        "journal.failed",
+        "takes entries",
+        "look at disk and log of `attorn serve`, then start it again",
+    ),
+    (
+        "checkpoint",
+        "checkpoint.late",
+        "signed in time",
+        "free space on the disk of the journal: df -h",
+    ),
+    ("snapshot", "snapshot.stale", "up to date", "see that the gateway reaches its authority"),
+];
+
+/// RFC 9449 section 11.1: a proof from a clock that is off is refused.
+fn clock(headers: &HeaderMap, now_s: u64) -> Result<String, Failure> {
+    let date = headers.get(DATE).and_then(|value| value.to_str().ok());
+    let Some(there_s) = date.and_then(http_date_s) else {
+        return Ok("the authority tells no time".to_owned());
+    };
+    let (ahead_s, behind_s) = (now_s.saturating_sub(there_s), there_s.saturating_sub(now_s));
+    if ahead_s > AHEAD_S_MAX || behind_s > BEHIND_S_MAX {
+        let what = if ahead_s > 0 {
+            format!("this machine is {ahead_s} s ahead of the authority")
+        } else {
+            format!("this machine is {behind_s} s behind the authority")
+        };
+        return Err(Failure::usage(what).next("set the clock: timedatectl set-ntp true"));
+    }
+    Ok(format!("{} s apart", ahead_s.max(behind_s)))
+}
+
+/// RFC 9110 section 5.6.7, the form that is sent: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn http_date_s(text: &str) -> Option<u64> {
+    let rest = text.split_once(", ")?.1.strip_suffix(" GMT")?;
+    let mut parts = rest.split(' ');
+    let day: u64 = parts.next()?.parse().ok()?;
+    let month = parts.next()?;
+    let month = u64::try_from(MONTHS.iter().position(|one| *one == month)?).ok()? + 1;
+    let year: u64 = parts.next()?.parse().ok()?;
+    let mut time = parts.next()?.split(':').map(str::parse::<u64>);
+    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
+    // Days since 1970 in the Gregorian calendar, years begun in March.
+    let shifted = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let (years, months) = shifted;
+    let days = years * 365 + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day;
+    let days = days.checked_sub(719_469)?;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+/// The resource itself: its metadata, a token for it, one harmless request.
+async fn walk(funnel: &mut Funnel, place: &Place<'_>, profile: &Profile) {
+    let Profile { identity, proof } = profile;
+    if place.at_gateway {
+        let found = discovery::discover(place.world, place.url, Some(&identity.issuer)).await;
+        let told = found
+            .map(|found| format!("protected by {}", found.server.issuer))
+            .map_err(|error| undiscovered(&error));
+        if !funnel.check("gateway", told) {
+            return;
+        }
+    }
+    let who = Identity { client_id: identity.client_id.clone(), credential: proof.credential() };
+    let resource = place.url.as_str();
+    let source = TokenSource::for_issuer(place.world.clone(), &identity.issuer, resource, who);
+    let tokens = match source.await {
+        Ok(tokens) => tokens,
+        Err(error) => return funnel.fail("token", &undiscovered(&error)),
+    };
+    let scope = tokens.scope().await.map_err(|error| {
+        let fix = format!("attorn grant list --agent {}", identity.name);
+        Failure::no(causes(&error)).next(fix)
+    });
+    let told = scope.map(|scope| format!("bound; scope {}", scope.as_deref().unwrap_or("-")));
+    if !funnel.check("token", told) {
+        return;
+    }
+    let called = match AuthorizedClient::new(tokens) {
+        Ok(client) => call(&client, place.url, place.at_gateway).await,
+        Err(error) => Err(Failure::usage(causes(&error))),
+    };
+    funnel.check("call", called);
+}
+
+/// What the registry says about servers and grants.
+async fn registry(funnel: &mut Funnel, context: &Context) {
+    match Admin::open(context).await {
+        Ok(admin) => {
+            servers(funnel, &admin).await;
+            findings(funnel, &admin).await;
+        }
+        Err(failure) => funnel.fail("registry", &failure),
+    }
+}
+
+/// Grants that join risks, and grants that wait. A finding is no failure of the installation.
+async fn findings(funnel: &mut Funnel, admin: &Admin) {
+    let answer = match admin.read(Operation::GrantList, &[], &[]).await {
+        Ok(answer) => answer,
+        Err(failure) => return funnel.fail("grants", &failure),
+    };
+    let mut found = 0;
+    for grant in items(&answer) {
+        let Some(finding) = text(grant, "finding") else { continue };
+        found += 1;
+        let of = |name| text(grant, name).unwrap_or_default();
+        let what = format!("{} of {}: {finding}", of("id"), of("agent"));
+        funnel.find("grants", &what, &format!("attorn grant revoke {} --reason …", of("id")));
+    }
+    if found == 0 {
+        funnel.ok("grants", "no agent joins private data, untrusted content and a way out");
+    }
+}
+
+/// Whether each server was ever seen to offer something.
+async fn servers(funnel: &mut Funnel, admin: &Admin) {
+    let listed = match admin.read(Operation::ServerList, &[], &[]).await {
+        Ok(listed) => listed,
+        Err(failure) => return funnel.fail("servers", &failure),
+    };
+    let behind = |server: &&Value| at(server, "/upstream/kind") != "builtin";
+    for server in items(&listed).iter().filter(behind) {
+        let name = text(server, "name").unwrap_or_default();
+        let step = format!("server {name}");
+        let tools = member(server, "tools").as_u64().unwrap_or_default();
+        match text(server, "state") {
+            Some("active") if tools > 0 => funnel.ok(&step, &format!("active, {tools} tools seen")),
+            Some("active") => {
+                let failure = Failure::no("no tool of it was ever seen: it cannot be reached");
+                funnel.fail(&step, &failure.next(format!("attorn server show {name}")));
+            }
+            state => funnel.skip(&step, state.unwrap_or("unknown")),
+        }
+    }
 }
 
 /// One harmless request with token and proof.
@@ -198,7 +366,34 @@ async fn call(client: &AuthorizedClient, url: &Url, at_gateway: bool) -> Result<
     if at(&told, "/error/code") == UNSUPPORTED_VERSION {
         return Ok("answered; the server speaks older revisions only".to_owned());
     }
-    Err(Failure::no(format!("answered {status}")).next("attorn explain --last"))
+    let reason = at(&told, "/error/data/reason").as_str().unwrap_or("no reason told");
+    Err(Failure::no(format!("answered {status}: {reason}")).next("attorn explain --last"))
+}
+
+/// What a plain GET gave.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+async fn get(world: &World, url: &str) -> Result<Answer, Failure> {
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() =
+        url.parse().map_err(|_| Failure::usage(format!("`{url}` is not an address")))?;
+    let answer = world.client.send_within(request, ANSWER_WITHIN).await;
+    let answer =
+        answer.map_err(|e| Failure::unreachable(causes(&e)).next("start it: attorn serve"))?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    Ok(Answer { status: head.status, headers: head.headers, body })
 }
 
 fn undiscovered(error: &DiscoveryError) -> Failure {
@@ -223,3 +418,36 @@ fn undiscovered(error: &DiscoveryError) -> Failure {
 const LIST: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"attorn-doctor","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}"#;
 const UNSUPPORTED_VERSION: i64 = -32022;
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A proof may be dated 5 s ahead and 60 s back; a second for the way.
+const AHEAD_S_MAX: u64 = 4;
+const BEHIND_S_MAX: u64 = 55;
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_compared() {
+        // RFC 9110 section 5.6.7.
+        assert_eq!(http_date_s("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date_s("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date_s("Tue, 29 Feb 2000 00:00:01 GMT"), Some(951_782_401));
+        assert_eq!(http_date_s("yesterday"), None);
+        let mut headers = HeaderMap::new();
+        assert!(clock(&headers, 1).is_ok());
+        headers.insert(DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        let there_s = 784_111_777;
+        for (now_s, is_well) in [
+            (there_s, true),
+            (there_s + 4, true),
+            (there_s + 5, false),
+            (there_s - 55, true),
+            (there_s - 56, false),
+        ] {
+            assert_eq!(clock(&headers, now_s).is_ok(), is_well, "{now_s}");
+        }
+    }
+}

@@ -126,6 +126,13 @@ pub(crate) fn upstream(
         };
         env.insert(name.to_owned(), Value::from(value));
     }
+    // Resolved here and now: what it would mean later depends on where the gateway was started.
+    let program = if program.contains('/') {
+        let absolute = std::path::absolute(program);
+        absolute.map_err(|e| Failure::usage(format!("`{program}`: {e}")))?.display().to_string()
+    } else {
+        program.clone()
+    };
     Ok(json!({ "kind": "stdio", "command": program, "args": arguments, "env": env }))
 }
 

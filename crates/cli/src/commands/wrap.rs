@@ -137,8 +137,12 @@ async fn register(admin: &Admin, args: &WrapArgs, name: &str) -> Result<(), Fail
 /// A launcher such as `npx` finds nothing without these two.
 fn variables(given: &[String]) -> Vec<String> {
     let inherited = ["PATH", "HOME"].into_iter();
-    let inherited =
-        inherited.filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?)));
+    let inherited = inherited.filter_map(|name| {
+        let value = std::env::var(name).ok()?;
+        // A folder that depends on where the gateway stands is refused at registration.
+        let absolute = value.split(':').filter(|folder| folder.starts_with('/'));
+        Some(format!("{name}={}", absolute.collect::<Vec<_>>().join(":")))
+    });
     inherited.chain(given.iter().cloned()).collect()
 }
 

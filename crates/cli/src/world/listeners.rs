@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use attorn_net::Listener;
+use attorn_net::{Connections, Listener};
 
 use super::tls::ProcessTls;
 use crate::config::Config;
@@ -15,27 +15,47 @@ pub(super) struct Listeners {
     pub(super) authority: Option<Listener>,
     pub(super) admin: Option<Listener>,
     pub(super) gateway: Option<Listener>,
+    pub(super) metrics: Option<Listener>,
 }
 
 impl Listeners {
-    /// Whether they speak TLS; all do, or none.
+    /// Whether they speak TLS; all do, or none. That of metrics does not count.
     pub(super) fn is_encrypted(&self) -> bool {
         let bound = [&self.authority, &self.admin, &self.gateway];
         bound.into_iter().flatten().all(Listener::is_encrypted)
     }
 
+    /// The connections of each, by the name in metrics.
+    pub(super) fn connections(&self) -> Vec<(&'static str, Connections)> {
+        let named = [
+            ("authority", &self.authority),
+            ("admin", &self.admin),
+            ("gateway", &self.gateway),
+            ("metrics", &self.metrics),
+        ];
+        let counted = |(name, listener): (_, &Option<Listener>)| {
+            listener.as_ref().map(|listener| (name, listener.connections().clone()))
+        };
+        named.into_iter().filter_map(counted).collect()
+    }
+
     pub(super) async fn bind(config: &Config, tls: &mut ProcessTls) -> Result<Self, Failure> {
-        let mut bind = async |address: Option<SocketAddr>| {
+        let mut bind = async |address: Option<SocketAddr>, plain: bool| {
             let Some(address) = address else { return Ok(None) };
-            Listener::bind(address, tls.listener()?)
+            let tls = if plain { None } else { tls.listener()? };
+            Listener::bind(address, tls)
                 .await
                 .map(Some)
                 .map_err(|e| Failure::usage(causes(&e)).next("see [listen] in attorn.toml"))
         };
+        // On loopback whoever reads metrics needs no certificate of ours.
+        let metrics = config.listen.metrics;
+        let plain = metrics.is_some_and(|address| address.ip().is_loopback());
         Ok(Self {
-            authority: bind(config.listen.authority).await?,
-            admin: bind(config.listen.admin).await?,
-            gateway: bind(config.listen.gateway).await?,
+            metrics: bind(metrics, plain).await?,
+            authority: bind(config.listen.authority, false).await?,
+            admin: bind(config.listen.admin, false).await?,
+            gateway: bind(config.listen.gateway, false).await?,
         })
     }
 }

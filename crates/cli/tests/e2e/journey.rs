@@ -6,7 +6,15 @@ use crate::support::{ATTORN, Connected, Folder, Listening, Serving, write_config
 
 /// An administrator and an owner, and the address of the issuer.
 pub(crate) fn organised(folder: &Folder) -> (Serving, String) {
+    organised_with(folder, "")
+}
+
+/// The same; `more` is added to the end of the configuration, which is the table `[listen]`.
+fn organised_with(folder: &Folder, more: &str) -> (Serving, String) {
     let issuer = write_config(folder);
+    let path = folder.path().join("attorn.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text + more).unwrap();
     folder.attorn(&["init"]).expect(0);
     let serving = Serving::start(folder);
     folder.attorn(&["enroll", "--url", &issuer, "--code", "@state/first-admin.code"]).expect(0);
@@ -34,7 +42,12 @@ pub(crate) fn agent(folder: &Folder, issuer: &str, name: &str, grants: &[(&str, 
 
 /// An administrator, the sample server with approved tools, and an agent that may read.
 pub(crate) fn installed(folder: &Folder) -> Serving {
-    let (serving, issuer) = organised(folder);
+    installed_with(folder, "")
+}
+
+/// The same, with more at the end of the configuration.
+pub(crate) fn installed_with(folder: &Folder, more: &str) -> Serving {
+    let (serving, issuer) = organised_with(folder, more);
     let register =
         ["server", "register", "invoices", "--owner", "finance", "--", ATTORN, "sample-mcp-server"];
     folder.attorn(&register).expect(0);

@@ -12,6 +12,7 @@ mod dev;
 mod gateways;
 mod journey;
 mod mtls;
+mod observed;
 mod server_keys;
 mod support;
 mod tls;

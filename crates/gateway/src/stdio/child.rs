@@ -1,12 +1,15 @@
 //! One running child and the task that owns its pipes.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use attorn_json::{Limits, Value};
 use attorn_mcp::emit;
+use attorn_telemetry::ServerMeter;
 use bytes::Bytes;
 use http::StatusCode;
 use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessGroup};
@@ -14,16 +17,51 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, watch};
 
+use crate::stdio::child_limits::ChildLimits;
 use crate::stdio::desk::{Desk, Ending, First, Ticket};
 use crate::stdio::lines::{LineFault, log, read_line};
 use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure};
 
 /// What is started.
 #[derive(Clone)]
-pub(super) struct ChildCommand {
-    pub(super) program: String,
-    pub(super) arguments: Vec<String>,
-    pub(super) environment: BTreeMap<String, String>,
+pub(crate) struct ChildCommand {
+    pub(crate) program: String,
+    pub(crate) arguments: Vec<String>,
+    /// All that it sees of an environment.
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) limits: ChildLimits,
+    pub(crate) meter: Arc<ServerMeter>,
+    /// The file that is run, once it was looked for: the same one every time after that.
+    pub(crate) found: Arc<OnceLock<PathBuf>>,
+}
+
+impl ChildCommand {
+    /// The file to run. A plain name is looked up once, in the absolute folders of `PATH`; who
+    /// changes a folder later changes nothing until the server is registered anew or the gateway
+    /// is started anew.
+    fn file(&self) -> std::io::Result<&Path> {
+        if let Some(found) = self.found.get() {
+            return Ok(found);
+        }
+        let program = Path::new(&self.program);
+        let file = if program.is_absolute() {
+            program.to_owned()
+        } else if self.program.contains('/') {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        } else {
+            let path = self.environment.get("PATH").map_or("", String::as_str);
+            let folders = path.split(':').filter(|folder| folder.starts_with('/'));
+            let files = folders.map(|folder| Path::new(folder).join(program));
+            let mut runnable = files.filter(|file| is_runnable(file));
+            runnable.next().ok_or(std::io::ErrorKind::NotFound)?
+        };
+        Ok(self.found.get_or_init(|| file))
+    }
+}
+
+fn is_runnable(file: &Path) -> bool {
+    let about = std::fs::metadata(file);
+    about.is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
 /// Arguments and environment may hold credentials.
@@ -50,6 +88,7 @@ struct Line {
 impl Child {
     /// Starts the command: no shell, a process group of its own, only the given environment.
     pub(super) fn start(command: &ChildCommand, desk: Desk) -> Result<Self, UpstreamFailure> {
+        command.meter.child_starts.add_one();
         let mut group = spawn(command).map_err(|error| {
             tracing::warn!(program = %command.program, %error, "the server cannot be started");
             UpstreamFailure::Unreachable
@@ -59,7 +98,12 @@ impl Child {
         let (stop, stopped) = watch::channel(false);
         let line = Arc::new(Line { desk: Mutex::new(desk), outbox });
         let program = command.program.clone();
-        tokio::spawn(supervise(group, pipes, Arc::clone(&line), letters, stopped, program));
+        let running = command.meter.children.occupy();
+        let supervised = supervise(group, pipes, Arc::clone(&line), (letters, stopped), program);
+        tokio::spawn(async move {
+            supervised.await;
+            drop(running);
+        });
         Ok(Self { line, stop })
     }
 
@@ -201,7 +245,7 @@ impl Drop for Group {
 }
 
 fn spawn(command: &ChildCommand) -> std::io::Result<Group> {
-    let mut wrapped = CommandWrap::with_new(&command.program, |process| {
+    let mut wrapped = CommandWrap::with_new(command.file()?, |process| {
         process
             .args(&command.arguments)
             .env_clear()
@@ -211,7 +255,10 @@ fn spawn(command: &ChildCommand) -> std::io::Result<Group> {
             .stderr(Stdio::piped());
     });
     wrapped.wrap(ProcessGroup::leader());
-    Ok(Group { child: wrapped.spawn()? })
+    let group = Group { child: wrapped.spawn()? };
+    // A child that cannot be limited does not stay.
+    command.limits.set_on(group.child.id())?;
+    Ok(group)
 }
 
 /// Moves messages until the child ends, breaks a rule, or is no longer wanted. If this task dies,
@@ -220,8 +267,7 @@ async fn supervise(
     group: Group,
     pipes: Pipes,
     line: Arc<Line>,
-    letters: mpsc::Receiver<Bytes>,
-    stopped: watch::Receiver<bool>,
+    (letters, stopped): (mpsc::Receiver<Bytes>, watch::Receiver<bool>),
     program: String,
 ) {
     let Pipes { input, output, errors } = pipes;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use attorn_mcp::Revision;
 use bytes::Bytes;
 use http::StatusCode;
@@ -5,6 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::limits::Limits;
 
 /// A server that echoes, reports progress, hangs, exits, or shows its environment.
 const SERVER: &str = r#"
@@ -22,6 +25,11 @@ for line in sys.stdin:
         send({"jsonrpc": "2.0", "id": id, "result": message["params"]})
     elif method == "environment":
         send({"jsonrpc": "2.0", "id": id, "result": dict(os.environ, pid=os.getpid())})
+    elif method == "limits":
+        import resource
+        of = lambda name: list(resource.getrlimit(getattr(resource, "RLIMIT_" + name)))
+        names = ["DATA", "FSIZE", "NOFILE", "CORE"]
+        send({"jsonrpc": "2.0", "id": id, "result": {name: of(name) for name in names}})
     elif method == "progress":
         token = message["params"]["_meta"]["progressToken"]
         send({"jsonrpc": "2.0", "method": "notifications/progress",
@@ -43,13 +51,25 @@ for line in sys.stdin:
         sys.exit(0)
 "#;
 
+fn command(program: &str, arguments: Vec<String>) -> ChildCommand {
+    ChildCommand {
+        program: program.to_owned(),
+        arguments,
+        environment: BTreeMap::new(),
+        limits: ChildLimits::of(&Limits::default()),
+        meter: Arc::default(),
+        found: Arc::default(),
+    }
+}
+
 fn upstream(script: &str) -> StdioUpstream {
     let given = ["HOME", "PATH"]
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
         .chain([("CONFIGURED".to_owned(), "yes".to_owned())]);
-    let arguments = ["-c".to_owned(), script.to_owned()];
-    StdioUpstream::new("python3", &arguments, given.collect(), Duration::from_secs(20))
+    let arguments = vec!["-c".to_owned(), script.to_owned()];
+    let command = ChildCommand { environment: given.collect(), ..command("python3", arguments) };
+    StdioUpstream::new(command, Duration::from_secs(20))
 }
 
 fn outgoing(id: Option<u64>, method: &str, params: &str) -> Outgoing {
@@ -98,6 +118,53 @@ async fn a_child_sees_only_what_it_is_given() {
     let environment = answer(&upstream, 1, "environment", "{}").await;
     assert!(environment.contains("\"CONFIGURED\": \"yes\""));
     assert!(!environment.contains("CARGO"), "{environment}");
+}
+
+/// The system's limits hold before the first message reaches the child.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_child_has_no_more_than_its_limits() {
+    let upstream = upstream(SERVER);
+    let told = answer(&upstream, 1, "limits", "{}").await;
+    for limit in [
+        format!("\"DATA\": [{0}, {0}]", 4_u64 << 30),
+        format!("\"FSIZE\": [{0}, {0}]", 1 << 30),
+        "\"CORE\": [0, 0]".to_owned(),
+    ] {
+        assert!(told.contains(&limit), "{limit}: {told}");
+    }
+    let open_files = told.split("\"NOFILE\": [").nth(1).and_then(|rest| rest.split(',').next());
+    assert!(open_files.unwrap().parse::<u64>().unwrap() <= 1024, "{told}");
+    assert_eq!(upstream.command.meter.children.count(), 1);
+    assert_eq!(upstream.command.meter.child_starts.count(), 1);
+}
+
+/// Looked up once: who changes the folder later changes nothing.
+#[tokio::test]
+async fn a_plain_name_stays_the_file_that_was_found() {
+    let folder = std::env::temp_dir().join(format!("attorn-found-{}", std::process::id()));
+    drop(std::fs::remove_dir_all(&folder));
+    let (first, second) = (folder.join("first"), folder.join("second"));
+    let put = |place: &std::path::Path, id: u64| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::create_dir_all(place).unwrap();
+        let file = place.join("server");
+        let text = format!(
+            "#!/bin/sh\nread line; echo '{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{id}}}'; read line\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    put(&second, 2);
+    let path = format!("relative:{}:{}", first.display(), second.display());
+    let environment = BTreeMap::from([("PATH".to_owned(), path)]);
+    let command = ChildCommand { environment, ..command("server", Vec::new()) };
+    let upstream = StdioUpstream::new(command, Duration::from_secs(20));
+    assert!(answer(&upstream, 1, "echo", "{}").await.contains("\"result\":2"));
+    put(&first, 9);
+    upstream.release_shared();
+    assert!(answer(&upstream, 1, "echo", "{}").await.contains("\"result\":2"));
+    drop(std::fs::remove_dir_all(&folder));
 }
 
 #[tokio::test]
@@ -183,7 +250,7 @@ async fn a_line_over_the_limit_ends_the_child() {
 #[tokio::test]
 async fn a_command_that_cannot_be_started_is_not_tried_at_once_again() {
     let within = Duration::from_secs(5);
-    let upstream = StdioUpstream::new("/nonexistent/server", &[], BTreeMap::new(), within);
+    let upstream = StdioUpstream::new(command("/nonexistent/server", Vec::new()), within);
     for _ in 0..2 {
         let reply = shared(&upstream, outgoing(Some(1), "echo", "{}")).await;
         assert_eq!(reply.err(), Some(UpstreamFailure::Unreachable));
@@ -196,9 +263,10 @@ async fn a_command_that_cannot_be_started_is_not_tried_at_once_again() {
 async fn arguments_are_not_read_by_a_shell() {
     let arguments = ["-c".to_owned(), SERVER.to_owned(), "$(touch /nonexistent); `id`".to_owned()];
     let script = "import sys, json\nfor line in sys.stdin:\n print(json.dumps({'jsonrpc':'2.0','id':1,'result':{'a':sys.argv[1]}}), flush=True)";
-    let path = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
+    let environment = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
     let arguments = [&arguments[..1], &[script.to_owned()], &arguments[2..]].concat();
-    let upstream = StdioUpstream::new("python3", &arguments, path, Duration::from_secs(20));
+    let command = ChildCommand { environment, ..command("python3", arguments) };
+    let upstream = StdioUpstream::new(command, Duration::from_secs(20));
     assert!(answer(&upstream, 1, "echo", "{}").await.contains("$(touch /nonexistent); `id`"));
 }
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use attorn_audit::Entry;
 use attorn_audit::digest::PayloadKey;
 use attorn_audit::note::NoteSigner;
-use attorn_gateway::{Config, Gateway, Parts, PublicUrl, SeenTools, ToolObserver};
+use attorn_gateway::{Config, Gateway, Limits, Parts, PublicUrl, SeenTools, ToolObserver};
 use attorn_jose::{Algorithm, SigningKey, base64url};
 use attorn_journal::Journal;
 use attorn_mcp::tool_definition::ToolDefinition;
-use attorn_net::{Body, Client, ClientConfig, Clock, Random, Shutdown};
+use attorn_net::{Body, Client, ClientConfig, Clock, Peer, Random, Shutdown};
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{NewProof, new_proof};
@@ -22,6 +22,7 @@ use attorn_registry::{
     KeyState, LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId, PolicySource,
     Published, ScopePattern, ScopeSet, ServerId, Snapshot, SnapshotParts, Tool, UpstreamSpec,
 };
+use attorn_telemetry::Telemetry;
 use attorn_testkit::canary::Canary;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -42,6 +43,9 @@ pub(crate) struct World {
     pub(crate) now_s: Arc<AtomicU64>,
     pub(crate) seen: Arc<Mutex<Vec<SeenTools>>>,
     pub(crate) parts: Mutex<SnapshotParts>,
+    pub(crate) telemetry: Telemetry,
+    /// Where requests seem to come from.
+    pub(crate) peer: Mutex<Option<Peer>>,
     issuer_key: SigningKey,
     pub(crate) agent_key: SigningKey,
     serial: AtomicU64,
@@ -117,6 +121,18 @@ impl World {
 
     /// `listed` is what the canary lists; the registry knows [`tools`].
     pub(crate) fn with(test: &str, listed: Value) -> Self {
+        Self::limited(test, listed, Limits::default())
+    }
+
+    pub(crate) fn limited(test: &str, listed: Value, limits: Limits) -> Self {
+        Self::told(test, (listed, limits), Telemetry::default())
+    }
+
+    pub(crate) fn told(
+        test: &str,
+        (listed, limits): (Value, Limits),
+        telemetry: Telemetry,
+    ) -> Self {
         let canary = Canary::start(listed).unwrap();
         let issuer_key = SigningKey::from_seed(Algorithm::EdDsa, &[1; 32]).unwrap();
         let agent_key = SigningKey::from_seed(Algorithm::EdDsa, &[2; 32]).unwrap();
@@ -135,7 +151,10 @@ impl World {
         let shutdown = Shutdown::new();
         let gateway = Gateway::start(
             Parts {
-                config: Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap()),
+                config: Config {
+                    limits,
+                    ..Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap())
+                },
                 issuer: IssuerUrl::parse(ISSUER).unwrap(),
                 client_certificates: true,
                 published: Arc::clone(&published),
@@ -151,6 +170,7 @@ impl World {
                     }
                 }),
                 client: Client::new(ClientConfig::default()).unwrap(),
+                telemetry: telemetry.clone(),
                 tool_observer: ToolObserver::new(move |tools| sink.lock().unwrap().push(tools)),
             },
             shutdown.clone(),
@@ -165,6 +185,8 @@ impl World {
             now_s,
             seen,
             parts,
+            telemetry,
+            peer: Mutex::default(),
             issuer_key,
             agent_key,
             serial,
@@ -269,7 +291,10 @@ impl World {
         for (name, value) in &ask.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(ask.body)).unwrap();
+        let mut request = request.body(Full::new(ask.body)).unwrap();
+        if let Some(peer) = self.peer.lock().unwrap().clone() {
+            request.extensions_mut().insert(peer);
+        }
         self.gateway.service().call(request).await.unwrap()
     }
 

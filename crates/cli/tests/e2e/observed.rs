@@ -1,0 +1,125 @@
+//! What an operator sees: metrics, readiness, limits in force, and the doctor.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use serde_json::Value;
+
+use crate::journey::installed_with;
+use crate::support::{Connected, Folder, Serving};
+
+/// An installation with a metrics listener, and its address.
+fn observed(folder: &Folder) -> (Serving, String) {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let serving = installed_with(folder, &format!("metrics = \"{address}\"\n"));
+    (serving, address.to_string())
+}
+
+fn request(address: &str, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    (status, body)
+}
+
+fn steps(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn metrics_and_readiness_are_on_a_listener_of_their_own() {
+    let folder = Folder::new("metrics");
+    let (serving, metrics) = observed(&folder);
+    let text = request(&metrics, "GET", "/metrics").1;
+    for name in [
+        "attorn_tokens_total{outcome=\"issued\"}",
+        "attorn_journal_entries ",
+        "attorn_journal_failed 0",
+        "attorn_connections_total{listener=\"authority\"}",
+        "attorn_snapshot_version ",
+        "attorn_ready 1",
+    ] {
+        assert!(text.contains(name), "{name}\n{text}");
+    }
+    for never in ["reader", "invoices", "eyJ", "agt_"] {
+        assert!(!text.contains(never), "{never}\n{text}");
+    }
+    let ready = request(&metrics, "GET", "/readyz");
+    assert_eq!((ready.0, ready.1.contains("\"ready\":true")), (200, true), "{}", ready.1);
+    assert_eq!(request(&metrics, "GET", "/healthz").0, 200);
+    assert_eq!(request(&metrics, "GET", "/debug/pprof").0, 404);
+    assert_eq!(request(&metrics, "POST", "/metrics").0, 405);
+    serving.stop();
+}
+
+#[test]
+fn the_doctor_looks_at_everything_and_says_how_to_mend_it() {
+    let folder = Folder::new("doctor");
+    let (serving, _) = observed(&folder);
+    let told = folder.attorn(&["doctor", "--json"]).expect(0);
+    let found = steps(&told.out);
+    let names: Vec<_> = found.iter().map(|step| step["step"].as_str().unwrap()).collect();
+    for name in [
+        "config",
+        "profile",
+        "key",
+        "address",
+        "connection",
+        "clock",
+        "journal",
+        "checkpoint",
+        "snapshot",
+        "authority",
+        "keys",
+        "token",
+        "call",
+        "server invoices",
+    ] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    assert!(found.iter().all(|step| step["outcome"] == "ok"), "{}", told.out);
+
+    let values = folder.attorn(&["doctor", "--config", "attorn.toml"]).expect(0).out;
+    let line = |key: &str| values.lines().find(|line| line.contains(key)).unwrap().to_owned();
+    assert!(line("listen.metrics").contains("attorn.toml:"), "{values}");
+    assert!(line("gateway.limits.agent.per_s").ends_with("default"), "{values}");
+    assert!(line("authority.token_lifetime_s").ends_with("default"), "{values}");
+
+    serving.stop();
+    let told = folder.attorn(&["doctor"]).expect(3).out;
+    assert!(told.contains("FAIL") && told.contains("fix: start it: attorn serve"), "{told}");
+    fs::write(folder.path().join("attorn.toml"), "stat = 1\n").unwrap();
+    folder.attorn(&["doctor"]).expect(2);
+}
+
+#[test]
+fn a_refusal_is_explained_past_its_first_failure() {
+    let folder = Folder::new("explain");
+    let (serving, _) = observed(&folder);
+    folder.attorn(&["doctor", "invoices", "--client", "reader"]).expect(0);
+    let mut connected = Connected::start(&folder, "invoices", "reader");
+    connected.call(1, "pay_invoice", r#"{"id":"inv-1001"}"#);
+    drop(connected);
+    let why = folder.attorn(&["explain", "--last"]).expect(1).out;
+    assert!(why.starts_with("DENIED  reader -> invoices/pay_invoice"), "{why}");
+    for line in [
+        " 1 transport     ok",
+        " 3 possession    ok",
+        "FAIL",
+        "would pass",
+        "permit \"granted-calls\" (policies v1:",
+        "Effective right = person n/a",
+        "next: attorn ",
+    ] {
+        assert!(why.contains(line), "{line}\n{why}");
+    }
+    let answer = folder.attorn(&["explain", "--last", "-o", "json"]).expect(1).json();
+    assert_eq!(answer["steps"][0]["basis"], "recorded");
+    assert_eq!(answer["policy_version"], 1);
+    serving.stop();
+}

@@ -1,0 +1,176 @@
+//! The `[gateway.limits]` part of the configuration, and who has used up what.
+//!
+//! Rates are charged only to those who proved their key: nobody spends the share of somebody else.
+//! Before that, what fails is charged to where it came from.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use attorn_net::{Buckets, NoiseGate, Noisy, Rate, TooSoon};
+use attorn_oauth::confirmation::Confirmation;
+use attorn_registry::AgentId;
+use attorn_telemetry::Limit;
+use serde::{Deserialize, Serialize};
+
+/// How much of everything somebody gets. Rates are `{ per_s = …, burst = … }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests of one agent. With the 65 s a proof is remembered it is also the agent's share of
+    /// the set of used proofs. Default 1000 a second, 2000 at once.
+    pub agent: Rate,
+    /// Requests under one key. Default 1000 a second, 2000 at once.
+    pub key: Rate,
+    /// Requests to one server. Default 10000 a second, 20000 at once.
+    pub server: Rate,
+    /// Credentials from one address that fail; after that its credentials are not looked at. An
+    /// IPv6 /64 is one address; loopback is none. Default 20 a second, 200 at once.
+    pub failures_per_address: Rate,
+    /// Credentials from everywhere that fail; after that, from addresses that failed lately, only
+    /// tokens seen before are looked at. Default 2000 a second, 4000 at once.
+    pub failures: Rate,
+    /// Calls under way at one server. Default 1024.
+    pub calls_per_server: usize,
+    /// Failures in a row after which a server is left alone for a moment; 0 for never. Default 5.
+    pub circuit_failures: u32,
+    /// Sessions of one client at one stdio server, each a child process. Default 16.
+    pub stdio_sessions_per_client: usize,
+    /// Bytes of data a child of a stdio server may have, on Linux; 0 for no limit. Default 4 GiB.
+    pub child_memory_bytes: u64,
+    /// Bytes of a file that a child may write; 0 for no limit. Default 1 GiB.
+    pub child_file_bytes: u64,
+    /// Files a child may have open; 0 for no limit. Default 1024.
+    pub child_open_files: u64,
+    /// Processes and threads that the user of this process may have once a child starts more; 0
+    /// for no limit. Default 0, because it counts everything that runs as this user.
+    pub child_processes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            agent: Rate::new(1_000, 2_000),
+            key: Rate::new(1_000, 2_000),
+            server: Rate::new(10_000, 20_000),
+            failures_per_address: Rate::new(20, 200),
+            failures: Rate::new(2_000, 4_000),
+            calls_per_server: 1_024,
+            circuit_failures: 5,
+            stdio_sessions_per_client: 16,
+            child_memory_bytes: 4 << 30,
+            child_file_bytes: 1 << 30,
+            child_open_files: 1_024,
+            child_processes: 0,
+        }
+    }
+}
+
+/// A limit was reached. It says how long to stay away, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limited {
+    pub(crate) limit: Limit,
+    pub(crate) wait: Duration,
+}
+
+impl Limited {
+    pub(crate) fn by(limit: Limit) -> impl FnOnce(TooSoon) -> Self {
+        move |TooSoon(wait)| Self { limit, wait }
+    }
+
+    /// RFC 9110 section 10.2.3: whole seconds, never zero, and up to a quarter more.
+    pub(crate) fn retry_after_s(&self, spread: u8) -> u64 {
+        let rest = u64::from(self.wait.subsec_nanos() > 0 || self.wait.is_zero());
+        let wait_s = self.wait.as_secs() + rest;
+        wait_s + u64::from(spread) % (wait_s / 4 + 1)
+    }
+}
+
+/// Who has used up what.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    agents: Buckets<AgentId>,
+    keys: Buckets<Confirmation>,
+    noise: NoiseGate,
+}
+
+impl Throttle {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            agents: Buckets::new(limits.agent, ENTRIES_MAX),
+            keys: Buckets::new(limits.key, ENTRIES_MAX),
+            noise: NoiseGate::new(limits.failures_per_address, limits.failures),
+        }
+    }
+
+    /// Whether the credentials of a request are looked at. `is_known` says that its token was
+    /// verified before, and is asked only when everybody's share is used up.
+    pub(crate) fn look(
+        &self,
+        from: Option<IpAddr>,
+        is_known: impl FnOnce() -> bool,
+    ) -> Result<(), Limited> {
+        match self.noise.admit(from) {
+            Ok(()) => Ok(()),
+            Err(Noisy::Everybody(_)) if is_known() => Ok(()),
+            Err(Noisy::Everybody(soon)) => Err(Limited::by(Limit::Unauthenticated)(soon)),
+            Err(Noisy::Address(soon)) => Err(Limited::by(Limit::Address)(soon)),
+        }
+    }
+
+    /// The credentials of a request failed.
+    pub(crate) fn failed(&self, from: Option<IpAddr>) {
+        self.noise.charge(from);
+    }
+
+    /// Takes one request from the share of a caller whose proof holds. Before the proof is burned:
+    /// what is refused here is not remembered.
+    pub(crate) fn admit(&self, agent: &AgentId, key: Confirmation) -> Result<(), Limited> {
+        self.agents.take(agent).map_err(Limited::by(Limit::Agent))?;
+        self.keys.take(&key).map_err(Limited::by(Limit::Key))
+    }
+}
+
+/// Shares that are used up in part; more than a gateway has busy callers.
+const ENTRIES_MAX: usize = 262_144;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds() {
+        let after = |ms| {
+            let wait = Duration::from_millis(ms);
+            Limited { limit: Limit::Agent, wait }.retry_after_s(0)
+        };
+        assert_eq!([0, 1, 1_000, 1_001, 29_999].map(after), [1, 1, 1, 2, 30]);
+        let limited = Limited { limit: Limit::Circuit, wait: Duration::from_secs(8) };
+        assert_eq!([1, 2, 3].map(|spread| limited.retry_after_s(spread)), [9, 10, 8]);
+    }
+
+    #[test]
+    fn one_agent_with_many_keys_has_one_share() {
+        let limits = Limits { agent: Rate::new(1, 2), ..Limits::default() };
+        let throttle = Throttle::new(&limits);
+        let agent = AgentId::from_random(&[1; 16]);
+        let key = |byte| {
+            Confirmation::Jkt(attorn_jose::base64url(&[byte; 32]).parse().unwrap())
+        };
+        assert_eq!(throttle.admit(&agent, key(1)), Ok(()));
+        assert_eq!(throttle.admit(&agent, key(2)), Ok(()));
+        assert_eq!(throttle.admit(&agent, key(3)).unwrap_err().limit, Limit::Agent);
+        let other = AgentId::from_random(&[2; 16]);
+        assert_eq!(throttle.admit(&other, key(3)), Ok(()));
+    }
+
+    #[test]
+    fn when_everybody_is_noisy_known_tokens_are_still_looked_at() {
+        let limits = Limits { failures: Rate::new(1, 1), ..Limits::default() };
+        let throttle = Throttle::new(&limits);
+        let from = Some(IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(throttle.look(from, || false), Ok(()));
+        throttle.failed(from);
+        assert_eq!(throttle.look(from, || true), Ok(()));
+        assert_eq!(throttle.look(from, || false).unwrap_err().limit, Limit::Unauthenticated);
+    }
+}
