@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "a developer's tool: it talks to a terminal")]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -63,9 +64,24 @@ enum Task {
     GoTlog,
     /// Mutated vectors against every parser
     FuzzSmoke {
-        /// For each parser
+        /// For each target
         #[arg(long, default_value_t = 30)]
         seconds: u64,
+        /// This target alone
+        #[arg(long)]
+        target: Option<String>,
+        /// Repeats a run
+        #[arg(long, default_value_t = fuzz::DEFAULT_SEED)]
+        seed: u64,
+        /// This many inputs for each target, in place of a time
+        #[arg(long)]
+        executions: Option<u64>,
+        /// Give one saved input to the target again
+        #[arg(long, requires = "target")]
+        replay: Option<PathBuf>,
+        /// Name the targets and what each checks
+        #[arg(long)]
+        list: bool,
     },
     /// What a call costs, beside a bare proxy and nginx
     Bench {
@@ -139,7 +155,18 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             setup::everything()?;
             ci::other_verifier()
         }
-        Task::FuzzSmoke { seconds } => fuzz::smoke(*seconds),
+        Task::FuzzSmoke { list: true, .. } => {
+            fuzz::list();
+            Ok(())
+        }
+        Task::FuzzSmoke { target: Some(target), replay: Some(input), .. } => {
+            fuzz::replay(target, input.clone())
+        }
+        Task::FuzzSmoke { seconds, target, seed, executions, .. } => {
+            let ending =
+                executions.map_or(fuzz::Ending::Seconds(*seconds), fuzz::Ending::Executions);
+            fuzz::run(&fuzz::Plan { ending, seed: *seed, target: target.clone() })
+        }
         Task::Bench { seconds, only } => optimised_bench(*seconds, only.as_deref()),
         Task::BenchMeasured { seconds, only } => bench::run(*seconds, only.as_deref(), true),
         Task::BenchUpstream { address } => on_runtime(bench::parts::upstream(*address)),

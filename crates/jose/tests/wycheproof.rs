@@ -1,59 +1,147 @@
-//! Wycheproof's ECDSA P-256 (raw signatures) and Ed25519 sets, through our own key parsing.
+//! Wycheproof's sets for our algorithms, through our own key parsing: raw ECDSA on P-256, Ed25519,
+//! RSA-PSS as `PS256`, and the neighbours that must not verify: DER signatures, SHA-512, other
+//! lengths of salt. Every set is counted, so that an empty one cannot pass.
+//!
+//! The crate does not carry the sets of JWS, JWK and JWE texts; `vectors/jose` has texts of ours.
 
 #![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
 
 use attorn_jose::{PublicKey, base64url};
 use wycheproof::TestResult;
+use wycheproof::{ecdsa, eddsa, rsa_pss_verify};
+
+/// How many cases of a set there are, how many are good, and how many of all verified.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    cases: usize,
+    good: usize,
+    verified: usize,
+}
+
+impl Tally {
+    /// A case of a set that is ours: it verifies exactly if it is good.
+    fn own(&mut self, verifies: bool, result: TestResult, what: &str) {
+        assert_eq!(verifies, result == TestResult::Valid, "{what}");
+        self.foreign(verifies, result);
+    }
+
+    /// A case of a set that is not ours.
+    fn foreign(&mut self, verifies: bool, result: TestResult) {
+        self.cases += 1;
+        self.good += usize::from(result == TestResult::Valid);
+        self.verified += usize::from(verifies);
+    }
+}
+
+const fn tally(cases: usize, good: usize, verified: usize) -> Tally {
+    Tally { cases, good, verified }
+}
 
 /// SEC 1 section 2.3.3: 4, x, y.
-fn p256_jwk(point: &[u8]) -> String {
+fn p256(point: &[u8]) -> PublicKey {
     let (x, y) = point.split_at(33);
     let (x, y) = (base64url(x.strip_prefix(&[4]).unwrap()), base64url(y));
-    format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#)
+    let jwk = format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#);
+    PublicKey::parse_jwk(&jwk).unwrap()
+}
+
+fn on_p256(name: ecdsa::TestName, mut judge: impl FnMut(&mut Tally, bool, &ecdsa::Test)) -> Tally {
+    let mut tally = Tally::default();
+    for group in ecdsa::TestSet::load(name).unwrap().test_groups {
+        let key = p256(&group.key.key);
+        for test in group.tests {
+            judge(&mut tally, key.verify(&test.msg, &test.sig).is_ok(), &test);
+        }
+    }
+    tally
 }
 
 #[test]
 fn ecdsa_on_p256_with_raw_signatures() {
-    use wycheproof::ecdsa::{TestName, TestSet};
-    let set = TestSet::load(TestName::EcdsaSecp256r1Sha256P1363).unwrap();
-    let mut runs = 0;
-    for group in set.test_groups {
-        let key = PublicKey::parse_jwk(&p256_jwk(&group.key.key)).unwrap();
-        for test in group.tests {
-            let verifies = key.verify(&test.msg, &test.sig).is_ok();
-            assert_eq!(
-                verifies,
-                test.result == TestResult::Valid,
-                "{}: {}",
-                test.tc_id,
-                test.comment
-            );
-            runs += 1;
-        }
-    }
-    assert!(runs > 200, "only {runs} cases");
+    let seen = on_p256(ecdsa::TestName::EcdsaSecp256r1Sha256P1363, |tally, verifies, test| {
+        tally.own(verifies, test.result, &format!("{}: {}", test.tc_id, test.comment));
+    });
+    assert_eq!(seen, tally(262, 173, 173));
+}
+
+/// RFC 7518 section 3.4: the two numbers side by side, and no DER around them.
+#[test]
+fn ecdsa_signatures_in_der_verify_never() {
+    let seen = on_p256(ecdsa::TestName::EcdsaSecp256r1Sha256, |tally, verifies, test| {
+        tally.foreign(verifies, test.result);
+    });
+    assert_eq!(seen, tally(484, 174, 0));
+}
+
+/// RFC 7518 section 3.4: P-256 goes with SHA-256.
+#[test]
+fn ecdsa_over_another_hash_verifies_never() {
+    let seen = on_p256(ecdsa::TestName::EcdsaSecp256r1Sha512P1363, |tally, verifies, test| {
+        tally.foreign(verifies, test.result);
+    });
+    assert_eq!(seen, tally(332, 242, 0));
 }
 
 #[test]
 fn eddsa_on_ed25519() {
-    use wycheproof::eddsa::{TestName, TestSet};
-    let set = TestSet::load(TestName::Ed25519).unwrap();
-    let mut runs = 0;
-    for group in set.test_groups {
+    let mut seen = Tally::default();
+    for group in eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap().test_groups {
         let x = base64url(&group.key.pk);
         let jwk = format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}"#);
         let key = PublicKey::parse_jwk(&jwk).unwrap();
         for test in group.tests {
             let verifies = key.verify(&test.msg, &test.sig).is_ok();
-            assert_eq!(
-                verifies,
-                test.result == TestResult::Valid,
-                "{}: {}",
-                test.tc_id,
-                test.comment
-            );
-            runs += 1;
+            seen.own(verifies, test.result, &format!("{}: {}", test.tc_id, test.comment));
         }
     }
-    assert!(runs > 100, "only {runs} cases");
+    assert_eq!(seen, tally(151, 88, 88));
+}
+
+fn pss(
+    name: rsa_pss_verify::TestName,
+    mut judge: impl FnMut(&mut Tally, bool, &rsa_pss_verify::Test),
+) -> Tally {
+    let mut tally = Tally::default();
+    for group in rsa_pss_verify::TestSet::load(name).unwrap().test_groups {
+        // The numbers in big-endian order, with the zero byte that keeps them positive in DER.
+        let number = |bytes: &[u8]| {
+            let first = bytes.iter().position(|byte| *byte != 0).unwrap();
+            base64url(bytes.get(first..).unwrap())
+        };
+        let (n, e) = (number(group.key.n.as_ref()), number(group.key.e.as_ref()));
+        let jwk = format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#);
+        let key = PublicKey::parse_jwk(&jwk).unwrap();
+        for test in group.tests {
+            judge(&mut tally, key.verify(&test.msg, &test.sig).is_ok(), &test);
+        }
+    }
+    tally
+}
+
+#[test]
+fn rsa_pss_with_sha_256_and_a_salt_of_32_bytes() {
+    use rsa_pss_verify::TestName;
+    for name in [
+        TestName::RsaPss2048Sha256Mgf1SaltLen32,
+        TestName::RsaPss3072Sha256Mgf1SaltLen32,
+        TestName::RsaPss4096Sha256Mgf1SaltLen32,
+    ] {
+        let seen = pss(name, |tally, verifies, test| {
+            tally.own(verifies, test.result, &format!("{}: {}", test.tc_id, test.comment));
+        });
+        assert_eq!(seen, tally(108, 63, 63), "{name:?}");
+    }
+}
+
+/// RFC 7518 section 3.5: the salt is as long as the hash, and the mask uses the same hash.
+#[test]
+fn rsa_pss_with_another_salt_or_mask_verifies_never() {
+    use rsa_pss_verify::TestName;
+    for (name, cases, good) in [
+        (TestName::RsaPss2048Sha256Mgf1SaltLen0, 103, 61),
+        (TestName::RsaPss2048Sha256Mgf1Sha1_20, 108, 63),
+    ] {
+        let seen = pss(name, |tally, verifies, test| tally.foreign(verifies, test.result));
+        assert_eq!(seen, tally(cases, good, 0), "{name:?}");
+    }
 }
