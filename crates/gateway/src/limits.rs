@@ -153,9 +153,7 @@ mod tests {
         let limits = Limits { agent: Rate::new(1, 2), ..Limits::default() };
         let throttle = Throttle::new(&limits);
         let agent = AgentId::from_random(&[1; 16]);
-        let key = |byte| {
-            Confirmation::Jkt(attorn_jose::base64url(&[byte; 32]).parse().unwrap())
-        };
+        let key = |byte| Confirmation::Jkt(attorn_jose::base64url(&[byte; 32]).parse().unwrap());
         assert_eq!(throttle.admit(&agent, key(1)), Ok(()));
         assert_eq!(throttle.admit(&agent, key(2)), Ok(()));
         assert_eq!(throttle.admit(&agent, key(3)).unwrap_err().limit, Limit::Agent);

@@ -67,7 +67,9 @@ impl Tokens {
 
     /// Whether the token of a request was verified before. It says nothing about whether it counts.
     pub(crate) fn knows(&self, headers: &HeaderMap) -> bool {
-        let Ok(text) = token_text(headers) else { return false };
+        let Ok(Presented::Bearer(text) | Presented::Dpop(text)) = presented_token(headers) else {
+            return false;
+        };
         let digest = sha256(text.as_bytes());
         self.part(&digest).is_some_and(|part| {
             part.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&digest)

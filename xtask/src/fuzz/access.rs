@@ -89,7 +89,8 @@ fn check_token(text: &str, keys: &IssuerKeys, signer: &SigningKey) -> Result<See
     let spelled = respelled_bytes(&bytes, &mut Random::of(&bytes));
     let again = signed(&part(text, 0).to_string(), &String::from_utf8_lossy(&spelled), signer)?;
     if again.len() <= attorn_json::Limits::JWT.bytes_max {
-        let again = verify(&again, &expected, NOW_S).map_err(|error| format!("spelling: {error}"))?;
+        let again =
+            verify(&again, &expected, NOW_S).map_err(|error| format!("spelling: {error}"))?;
         ensure(again.claims() == token.claims(), "the spelling of a claim matters")?;
     }
     Ok(Seen::accepted(&(token.claims().act.is_some(), !scopes.is_empty())))

@@ -2,7 +2,7 @@
 
 use attorn_json::{Limits, canonical, parse};
 use attorn_registry::{
-    AuthorizationDetails, CallConstraint, Class, ClassRule, Tool, verify_class_rules,
+    Approved, AuthorizationDetails, CallConstraint, Class, ClassRule, verify_class_rules,
 };
 use serde_json::{Value, json};
 
@@ -218,11 +218,9 @@ fn check_rules(input: &[u8]) -> Result<Seen, String> {
         return Ok(Seen::refused(&refusal));
     }
     let digest = "03".repeat(32);
-    let tool = json!({
-        "name": "t", "definition": "{}", "digest": digest, "proposed_class": "write", "seen_s": 0,
-        "approved": {"digest": digest, "class": default, "rules": rules, "by": "ann", "at_s": 0},
-    });
-    let tool: Tool = serde_json::from_value(tool).map_err(|error| error.to_string())?;
+    let approved =
+        json!({"digest": digest, "class": default, "rules": rules, "by": "ann", "at_s": 0});
+    let tool: Approved = serde_json::from_value(approved).map_err(|error| error.to_string())?;
     let found = tool.class_of(Some(arguments));
     ensure(tool.classes().any(|class| class == found), "a class the tool does not have")?;
     let spelled = respelled_bytes(arguments.as_bytes(), &mut Random::of(input));

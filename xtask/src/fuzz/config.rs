@@ -26,9 +26,29 @@ struct Parts {
 }
 
 const WORDS: &[&str] = &[
-    "[authority]\n", "[gateway]\n", "issuer = ", "\"", "'''", "\"\"\"", " = ", "#", "\n", "true",
-    "0x10", "1_000", "inf", "-1", "[]", "{}", "\\u0000", "hosts = [\"a\"]\n", "relist_s = 0\n",
-    "body_bytes_max = 4194305\n", "token_lifetime_s = 301\n", "\"gateway\".", "authority.x = 1\n",
+    "[authority]\n",
+    "[gateway]\n",
+    "issuer = ",
+    "\"",
+    "'''",
+    "\"\"\"",
+    " = ",
+    "#",
+    "\n",
+    "true",
+    "0x10",
+    "1_000",
+    "inf",
+    "-1",
+    "[]",
+    "{}",
+    "\\u0000",
+    "hosts = [\"a\"]\n",
+    "relist_s = 0\n",
+    "body_bytes_max = 4194305\n",
+    "token_lifetime_s = 301\n",
+    "\"gateway\".",
+    "authority.x = 1\n",
 ];
 
 const BOTH: &str = r#"[authority]

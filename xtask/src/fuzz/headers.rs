@@ -174,7 +174,8 @@ fn check_sentinel(input: &[u8]) -> Result<Seen, String> {
     let visible = value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
     let decoded = if visible { reference_decode(&value) } else { None };
     let changed = format!("{value}x");
-    let candidates = [Some(value.as_str()), decoded.as_deref(), Some(changed.as_str()), Some("echo")];
+    let candidates =
+        [Some(value.as_str()), decoded.as_deref(), Some(changed.as_str()), Some("echo")];
     let mut accepted = false;
     for name in candidates.into_iter().flatten() {
         let body = call(name, &json!({}));
@@ -200,7 +201,11 @@ fn check_sentinel(input: &[u8]) -> Result<Seen, String> {
         ensure(written.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~')), "not visible")?;
         ensure(reference_decode(written).as_deref() == Some(&value), "another name is sent on")
     })?;
-    Ok(if accepted { Seen::accepted(&(decoded.is_some(), visible)) } else { Seen::refused(&visible) })
+    Ok(if accepted {
+        Seen::accepted(&(decoded.is_some(), visible))
+    } else {
+        Seen::refused(&visible)
+    })
 }
 
 fn call(name: &str, arguments: &Value) -> Vec<u8> {
@@ -259,7 +264,10 @@ fn check_definition(input: &[u8]) -> Result<Seen, String> {
         definition.param_headers.iter().map(|header| header.name().to_ascii_lowercase()).collect();
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     ensure(names.iter().all(|name| !name.is_empty() && name.bytes().all(token)), "no token")?;
-    ensure(!names.iter().any(|name| name == "authorization" || name == "dpop"), "a header of ours")?;
+    ensure(
+        !names.iter().any(|name| name == "authorization" || name == "dpop"),
+        "a header of ours",
+    )?;
     names.sort();
     let count = names.len();
     names.dedup();

@@ -101,7 +101,10 @@ fn check_emitted(request: &Request<'_>, revision: Revision) -> Result<(), String
     };
     ensure(again.id.to_json() == "7", "the client's id is sent on")?;
     ensure(again.method == request.method, "another method is sent on")?;
-    ensure(again.name() == request.name() && again.uri() == request.uri(), "another name is sent on")?;
+    ensure(
+        again.name() == request.name() && again.uri() == request.uri(),
+        "another name is sent on",
+    )?;
     let form = |request: &Request<'_>| {
         let arguments = request.arguments()?;
         arguments.canonical().ok().or_else(|| Some(arguments.text().as_bytes().to_vec()))

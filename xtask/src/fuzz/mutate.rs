@@ -121,7 +121,12 @@ fn number(input: &mut Vec<u8>, at: usize, random: &mut Random) {
 
 fn json(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
     let (Ok(mut value), false) = (serde_json::from_slice::<Value>(seed), random.one_in(5)) else {
-        return bytes(seed.to_vec(), other, &["{", "}", "[", "]", "\"", ",", ":", "\\u0000"], random);
+        return bytes(
+            seed.to_vec(),
+            other,
+            &["{", "}", "[", "]", "\"", ",", ":", "\\u0000"],
+            random,
+        );
     };
     let donor: Value = serde_json::from_slice(other).unwrap_or(Value::Null);
     for _ in 0..random.below(4) {

@@ -88,7 +88,8 @@ pub(crate) fn part(text: &str, number: usize) -> Value {
 
 fn check_proof(text: &str, proof: &dpop::VerifiedProof, nonces: &NonceKey) -> Result<(), String> {
     let (header, claims) = (part(text, 0), part(text, 1));
-    let is = |name: &str, expected: &str| claims.get(name).and_then(Value::as_str) == Some(expected);
+    let is =
+        |name: &str, expected: &str| claims.get(name).and_then(Value::as_str) == Some(expected);
     ensure(header.get("typ").and_then(Value::as_str) == Some("dpop+jwt"), "another type")?;
     ensure(header.pointer("/jwk/d").is_none(), "a private key")?;
     ensure(is("htm", HTM), "another method")?;
@@ -122,7 +123,10 @@ fn check_expectations(
         ("earlier time", *expected, NOW_S - 67),
     ];
     for (what, other, now_s) in others {
-        ensure(dpop::verify(text, &other, now_s).is_err(), &format!("accepted for another {what}"))?;
+        ensure(
+            dpop::verify(text, &other, now_s).is_err(),
+            &format!("accepted for another {what}"),
+        )?;
     }
     Ok(())
 }
@@ -182,7 +186,8 @@ fn check_assertion(
         Ok(client) => ensure(client.client_id() == client_id, "another client")?,
     }
     let claims = part(text, 1);
-    let is = |name: &str, expected: &str| claims.get(name).and_then(Value::as_str) == Some(expected);
+    let is =
+        |name: &str, expected: &str| claims.get(name).and_then(Value::as_str) == Some(expected);
     ensure(is("iss", CLIENT) && is("sub", CLIENT), "names another client")?;
     ensure(is("aud", ISSUER), "names another audience")?;
     let exp = claims.get("exp").and_then(Value::as_u64).unwrap_or_default();

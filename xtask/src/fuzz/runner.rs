@@ -131,8 +131,9 @@ fn execute(
 ) -> Result<bool, String> {
     tally.executions += 1;
     let started = Instant::now();
-    let seen = checked(subject, input)
-        .map_err(|what| format!("execution {}: {what}: {}", tally.executions, kept(target, input)))?;
+    let seen = checked(subject, input).map_err(|what| {
+        format!("execution {}: {what}: {}", tally.executions, kept(target, input))
+    })?;
     tally.slowest = tally.slowest.max(started.elapsed());
     tally.accepted += u64::from(seen.accepted);
     Ok(tally.outcomes.insert(seen.outcome))

@@ -24,8 +24,26 @@ pub(crate) const SPIFFE_BUNDLE: Target = Target {
 };
 
 const WORDS: &[&str] = &[
-    "spiffe://", "SPIFFE://", "/", "//", "/.", "/..", ".", "%2e", ":8080", "user@", "?", "#", "*",
-    "\u{e9}", " ", "\t", "_", "-", "A", "\\",
+    "spiffe://",
+    "SPIFFE://",
+    "/",
+    "//",
+    "/.",
+    "/..",
+    ".",
+    "%2e",
+    ":8080",
+    "user@",
+    "?",
+    "#",
+    "*",
+    "\u{e9}",
+    " ",
+    "\t",
+    "_",
+    "-",
+    "A",
+    "\\",
 ];
 
 fn id(_corpus: &Corpus) -> Result<Subject, String> {

@@ -15,8 +15,22 @@ pub(crate) const SSE_PARSER: Target = Target {
 };
 
 const WORDS: &[&str] = &[
-    "data:", "data: ", "data", "event: x", "id: 1", "id:\0", "retry: 10", "retry: x", ":", "\n",
-    "\r", "\r\n", "\n\n", "\u{feff}", ": keep-alive", "{\"a\":1}",
+    "data:",
+    "data: ",
+    "data",
+    "event: x",
+    "id: 1",
+    "id:\0",
+    "retry: 10",
+    "retry: x",
+    ":",
+    "\n",
+    "\r",
+    "\r\n",
+    "\n\n",
+    "\u{feff}",
+    ": keep-alive",
+    "{\"a\":1}",
 ];
 
 fn prepare(corpus: &Corpus) -> Result<Subject, String> {

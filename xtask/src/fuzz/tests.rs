@@ -18,8 +18,11 @@ fn every_target_holds_for_its_seeds_and_some_more() {
 
 #[test]
 fn names_are_told_apart_and_none_waits_that_runs() {
-    let names: BTreeSet<&str> =
-        TARGETS.iter().map(|target| target.name).chain(WAITING.iter().map(|(name, _)| *name)).collect();
+    let names: BTreeSet<&str> = TARGETS
+        .iter()
+        .map(|target| target.name)
+        .chain(WAITING.iter().map(|(name, _)| *name))
+        .collect();
     assert_eq!(names.len(), TARGETS.len() + WAITING.len());
     assert!(runner::run(TARGETS, &plan(1, Some("nobody"))).is_err());
 }

@@ -58,9 +58,8 @@ pub(crate) fn parts() -> Result<Value, String> {
     let agent = AgentId::from_random(&[2; 16]);
     let digest = "03".repeat(32);
     let tool = |name: &str, class: Option<&str>| {
-        let approved = class.map(|class| {
-            json!({"digest": digest, "class": class, "by": "ann", "at_s": 0})
-        });
+        let approved =
+            class.map(|class| json!({"digest": digest, "class": class, "by": "ann", "at_s": 0}));
         json!({
             "name": name, "definition": "{}", "digest": digest, "approved": approved,
             "proposed_class": "write", "seen_s": 0,

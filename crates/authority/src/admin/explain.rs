@@ -146,6 +146,8 @@ fn present<'a>(context: &'a Context, recorded: &Recorded, policies: &PoliciesThe
                 "@prompts" => Operation::Prompts,
                 tool => Operation::Tool(tool),
             },
+            // The journal holds digests of arguments only, so no rule on them is replayed.
+            token_details: None,
             arguments: None,
             now_s,
         });

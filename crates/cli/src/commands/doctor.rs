@@ -127,11 +127,7 @@ fn configuration(funnel: &mut Funnel, output: Output, asked: Option<&Path>) {
 }
 
 /// Connection, clock, readiness, metadata and keys of the authority; whether it can be used at all.
-async fn authority(
-    funnel: &mut Funnel,
-    world: &World,
-    (issuer, proof): (&str, &Proof),
-) -> bool {
+async fn authority(funnel: &mut Funnel, world: &World, (issuer, proof): (&str, &Proof)) -> bool {
     let healthy = get(world, &format!("{issuer}/healthz")).await;
     let answer = match healthy {
         Ok(answer) => answer,
