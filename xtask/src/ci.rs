@@ -1,7 +1,7 @@
 //! The CI job, step by step. Long suites run in their short form here.
 
 use crate::step::{StepFailed, run, run_with};
-use crate::{bench, conformance, crash, documents, fuzz, interop, negative};
+use crate::{bench, conformance, crash, documents, fuzz, injected, interop, lock_bench, negative};
 
 /// Formatting, lints, documentation.
 ///
@@ -32,10 +32,12 @@ pub fn test() -> Result<(), StepFailed> {
 pub fn everything() -> Result<(), StepFailed> {
     lint()?;
     test()?;
-    fuzz::smoke(3)?;
+    fuzz::smoke(10)?;
     // The tests of the command line have built the binary, with the features of the whole workspace.
     documents::run()?;
     negative::run(None)?;
+    injected::run()?;
+    lock_bench::run(10)?;
     crash::run(20)?;
     other_verifier()?;
     interop::run()?;

@@ -64,3 +64,16 @@ fn a_planted_fault_is_found_and_its_input_kept() {
     std::fs::remove_file(path).unwrap();
     assert!(again.is_err());
 }
+
+#[test]
+fn the_list_in_the_readme_is_this_one() {
+    let readme = std::fs::read_to_string(crate::step::root().join("fuzz/README.md")).unwrap();
+    for target in TARGETS {
+        let row = format!("| {} | {} |", target.name, target.oracle);
+        assert!(readme.contains(&row), "fuzz/README.md lacks: {row}");
+    }
+    for (name, why) in WAITING {
+        let row = format!("| {name} | {why} |");
+        assert!(readme.contains(&row), "fuzz/README.md lacks: {row}");
+    }
+}
