@@ -116,15 +116,14 @@ impl Profile {
         let identity = toml::from_str(&files::read_text(&path)?)
             .map_err(|e| Failure::usage(format!("`{}`: {}", path.display(), e.message())))?;
         let identity: Identity = identity;
-        let proof = match &identity.certificate {
-            Some(certificate) => Proof::Certificate(ClientIdentity {
+        let proof = if let Some(certificate) = &identity.certificate {
+            Proof::Certificate(ClientIdentity {
                 certificates_pem: files::read_text(&place.join(certificate))?,
                 key_pem: Zeroizing::new(files::read_private(&key_file::path(&place, KEY))?),
-            }),
-            None => {
-                let key = key_file::load(&place, KEY).map_err(|e| Failure::usage(causes(&e)))?;
-                Proof::Key(key)
-            }
+            })
+        } else {
+            let key = key_file::load(&place, KEY).map_err(|e| Failure::usage(causes(&e)))?;
+            Proof::Key(key)
         };
         Ok(Self { identity, proof })
     }

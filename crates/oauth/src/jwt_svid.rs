@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn present_as(svid: &str, holder: u8, holders: &Holders) -> Result<(), SvidRefusal> {
-        let id = SpiffeId::parse("spiffe://example.org/billing").unwrap();
+        let Ok(id) = SpiffeId::parse("spiffe://example.org/billing") else { panic!("no id") };
         let client_id = AgentId::from_random(&[1; 16]);
         let holder = Some(Jkt::from_bytes([holder; 32]));
         let expected = Expected { issuer: ISSUER, client_id: &client_id, id: &id, holder };

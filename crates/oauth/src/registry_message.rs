@@ -131,7 +131,8 @@ mod tests {
     }
 
     fn verified(text: &str, nonce: &str) -> Result<RegistryMessage, RegistryMessageRefusal> {
-        let keys = IssuerKeys::new([("k1".to_owned(), key(1).public().clone())]).unwrap();
+        let pair = ("k1".to_owned(), key(1).public().clone());
+        let Ok(keys) = IssuerKeys::new([pair]) else { panic!("one key is no duplicate") };
         let expected =
             Expected { issuer: "https://id.example", audience: "agt_gateway", keys: &keys };
         verify(text, &expected, nonce)

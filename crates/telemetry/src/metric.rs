@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_gauge_counts_what_lives() {
         let gauge = Gauge::default();
-        let (first, second) = (gauge.occupy(), gauge.clone().occupy());
+        let (first, second) = (gauge.occupy(), gauge.occupy());
         assert_eq!(gauge.count(), 2);
         drop(first);
         assert_eq!(gauge.count(), 1);

@@ -237,7 +237,7 @@ fn check_rules(input: &[u8]) -> Result<Seen, String> {
     Ok(Seen::accepted(&(found, highest)))
 }
 
-/// The class as serde_json and its pointers see it. `None` where a rule needs judgement: prefixes,
+/// The class as `serde_json` and its pointers see it. `None` where a rule needs judgement: prefixes,
 /// and values of another kind than the rule is about.
 fn second_reader(
     rules: &[ClassRule],

@@ -298,7 +298,7 @@ fn check_sent(definition: &ToolDefinition, schema: &Value) -> Result<(), String>
         judge(&sent).map_err(|refusal| format!("our own headers: {refusal}"))?;
         let mirrored = sent.iter().position(|(name, _)| name.starts_with("mcp-param-"));
         if let Some(place) = mirrored {
-            let mut fewer = sent.clone();
+            let mut fewer = sent;
             let taken = fewer.remove(place);
             ensure(judge(&fewer).is_err(), "accepted without a header it declares")?;
             fewer.extend([taken.clone(), taken]);

@@ -27,7 +27,7 @@ fn prepare(corpus: &Corpus) -> Result<Subject, String> {
         Some(key.to_string().into_bytes())
     };
     let with_names: Vec<Vec<u8>> = seeds.iter().enumerate().filter_map(named).collect();
-    let sets = with_names.windows(2).map(|pair| set_of(pair));
+    let sets = with_names.windows(2).map(set_of);
     seeds.extend(sets.collect::<Vec<_>>());
     seeds.extend(with_names);
     Ok(Subject { seeds, shape: Shape::Json, check: Box::new(check) })

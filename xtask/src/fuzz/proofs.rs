@@ -108,7 +108,7 @@ fn check_expectations(
     stranger: &Jkt,
 ) -> Result<(), String> {
     let digest = sha256(b"another token");
-    let own = expected.access_token.map(|(_, jkt)| *jkt).unwrap_or(*stranger);
+    let own = expected.access_token.map_or(*stranger, |(_, jkt)| *jkt);
     let bound = expected.access_token.map(|(digest, _)| *digest).unwrap_or_default();
     let foreign = NonceKey::new(&[2; 32]).map_err(|error| error.to_string())?;
     let others = [

@@ -15,12 +15,17 @@ pub(crate) struct Target {
     pub(crate) prepare: fn(&Corpus) -> Result<Subject, String>,
 }
 
+/// What a target checks of one input; the text says what does not hold.
+pub(crate) trait Check: FnMut(&[u8]) -> Result<Seen, String> {}
+
+impl<F: FnMut(&[u8]) -> Result<Seen, String>> Check for F {}
+
 /// A target that is ready to run.
 pub(crate) struct Subject {
     pub(crate) seeds: Vec<Vec<u8>>,
     pub(crate) shape: Shape,
     /// Depends on its input alone, so that a saved input fails again.
-    pub(crate) check: Box<dyn FnMut(&[u8]) -> Result<Seen, String>>,
+    pub(crate) check: Box<dyn Check>,
 }
 
 /// How an input is built, so that a mutation can go below its surface.

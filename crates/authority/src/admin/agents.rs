@@ -128,7 +128,7 @@ pub(crate) async fn register(
         name: Name::parse(&new.name)?,
         kind: new.kind.into(),
         owner: context.owner(&new.owner)?.id.clone(),
-        binding: new.binding.map_or(authentication.usual_binding(), Into::into),
+        binding: new.binding.map_or_else(|| authentication.usual_binding(), Into::into),
         authentication,
     };
     let store = &context.shared.store;
@@ -151,7 +151,7 @@ pub(crate) async fn authentication(
     let agent = context.agent(context.segment("agent"))?;
     delegation::verify_code(&context, agent)?;
     let authentication = AuthenticationWire::read(Some(wanted.authentication))?;
-    let binding = wanted.binding.map_or(authentication.usual_binding(), Into::into);
+    let binding = wanted.binding.map_or_else(|| authentication.usual_binding(), Into::into);
     let store = &context.shared.store;
     let wanted = (&authentication, binding);
     let changed = store.set_agent_authentication(&context.act(), &agent.id, wanted).await?;

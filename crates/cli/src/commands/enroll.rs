@@ -114,7 +114,12 @@ async fn with_certificate(
         name: args.name.clone().unwrap_or_default(),
         admin_url: args.admin_url.clone(),
         gateway_url: args.gateway.clone(),
-        roots: args.roots.as_deref().map(std::path::absolute).transpose().map_err(unlocatable)?,
+        roots: args
+            .roots
+            .as_deref()
+            .map(std::path::absolute)
+            .transpose()
+            .map_err(|e| unlocatable(&e))?,
         certificate: Some(PathBuf::from(CERTIFICATE)),
         servers: Vec::new(),
     };
@@ -138,7 +143,7 @@ async fn with_certificate(
     Ok(Exit::Yes)
 }
 
-fn unlocatable(error: std::io::Error) -> Failure {
+fn unlocatable(error: &std::io::Error) -> Failure {
     Failure::usage(format!("the current folder is not known: {error}"))
 }
 

@@ -55,8 +55,8 @@ impl Installed {
             "[tls]\ncertificates = \"cert.pem\"\nkey = \"key.pem\"\n\
              client_auth = \"optional\"\nclient_ca = \"client-ca.pem\"\n",
         );
-        let start = text.find("public_url = \"").unwrap() + "public_url = \"".len();
-        let gateway = text[start..].split('"').next().unwrap().to_owned();
+        let (_, rest) = text.split_once("public_url = \"").unwrap();
+        let gateway = rest.split('"').next().unwrap().to_owned();
         fs::write(&path, text).unwrap();
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let roots = made.cert.pem();

@@ -56,7 +56,18 @@ fn every() -> Vec<Refusal> {
         DecisionRefusal::Told(ReasonCode::LockActive),
         DecisionRefusal::ToldOfCall(ReasonCode::PolicyForbid),
     ];
-    let upstream = [
+    head.into_iter()
+        .map(Refusal::from)
+        .chain(credential.into_iter().map(Refusal::from))
+        .chain(message.into_iter().map(Refusal::from))
+        .chain(decision.into_iter().map(Refusal::from))
+        .chain(every_failure().into_iter().map(Refusal::from))
+        .chain([Refusal::AuthorityStale, Refusal::JournalUnavailable])
+        .collect()
+}
+
+fn every_failure() -> [UpstreamFailure; 11] {
+    [
         UpstreamFailure::ContentEncoding,
         UpstreamFailure::NotRecorded,
         UpstreamFailure::Interrupted,
@@ -68,15 +79,7 @@ fn every() -> Vec<Refusal> {
         UpstreamFailure::Timeout,
         UpstreamFailure::TooLong,
         UpstreamFailure::Unreachable,
-    ];
-    head.into_iter()
-        .map(Refusal::from)
-        .chain(credential.into_iter().map(Refusal::from))
-        .chain(message.into_iter().map(Refusal::from))
-        .chain(decision.into_iter().map(Refusal::from))
-        .chain(upstream.into_iter().map(Refusal::from))
-        .chain([Refusal::JournalUnavailable])
-        .collect()
+    ]
 }
 
 fn status(refusal: impl Into<Refusal>) -> u16 {

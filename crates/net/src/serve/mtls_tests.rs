@@ -94,7 +94,7 @@ async fn a_certificate_without_its_key_ends_the_handshake() {
     let ca = Authority::new();
     let asking = Asking::new(vec![ca.anchors("ca")]).await;
     let stolen = ca.leaf("urn:a", CLIENT, 2090).certificates_pem;
-    let roots = Roots::Pem(asking.roots.clone());
+    let roots = Roots::Pem(asking.roots);
     let own = identity(stolen, &KeyPair::generate().unwrap());
     // Our own library already refuses such a pair; a peer that does not is refused in the handshake.
     let config = ClientConfig { roots, identity: Some(own), ..ClientConfig::default() };
