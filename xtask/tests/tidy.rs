@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 /// Which workspace crates a crate may depend on. `ARCHITECTURE.md` draws the same table.
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
-    ("json", &[]),
-    ("jose", &["json"]),
+    ("planted", &[]),
+    ("json", &["planted"]),
+    ("jose", &["json", "planted"]),
     ("registry", &["json", "jose"]),
-    ("oauth", &["json", "jose", "registry"]),
-    ("policy", &["json", "registry"]),
-    ("mcp", &["json"]),
+    ("oauth", &["json", "jose", "registry", "planted"]),
+    ("policy", &["json", "registry", "planted"]),
+    ("mcp", &["json", "planted"]),
     ("audit", &["json"]),
     ("net", &[]),
     ("store", &["jose", "registry", "audit"]),
@@ -49,6 +50,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "net",
             "journal",
             "telemetry",
+            "planted",
         ],
     ),
     ("connect", &["json", "jose", "oauth", "mcp", "net"]),
@@ -56,7 +58,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know the rules and nothing of the outside world.
-const PURE: &[&str] = &["json", "jose", "registry", "oauth", "policy", "mcp", "audit"];
+const PURE: &[&str] = &["planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit"];
 
 /// What a pure crate must not name.
 const OUTSIDE_WORLD: &[&str] = &[

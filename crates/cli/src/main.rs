@@ -16,6 +16,8 @@ mod logging;
 mod names;
 mod output;
 mod outside;
+#[cfg(feature = "planted")]
+mod planted;
 mod profile;
 mod progress;
 mod signals;

@@ -72,6 +72,8 @@ struct Followed {
 impl World {
     /// Starts every role the config names.
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
+        #[cfg(feature = "planted")]
+        crate::planted::verify_loopback(&config)?;
         // Ports first: a second process must not touch the state of a running one.
         let mut tls = ProcessTls::new(config.tls.as_ref());
         let listeners = Listeners::bind(&config, &mut tls).await?;

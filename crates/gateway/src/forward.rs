@@ -8,10 +8,11 @@ use attorn_json::Value;
 use attorn_mcp::emit::{self, Outbound};
 use attorn_mcp::{MethodClass, Request, RequestId};
 use attorn_net::Body;
+use attorn_planted::{Bug, is_planted};
 use attorn_policy::Permit;
 use attorn_registry::McpServer;
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 
 use crate::exchange::{Caller, Exchange};
 use crate::record::{Ending, Recorded};
@@ -131,6 +132,10 @@ impl Exchange {
             Err(failure) => return self.failed(&relay, recorded, failure),
         };
         let is_success = status.is_success();
+        if is_planted(Bug::OtherStatusUnread) && is_success && status != StatusCode::OK {
+            recorded.end(Ending::new(Outcome::Ok));
+            return self.json(status, message.to_vec());
+        }
         match relay.judge(&message, Some(request)) {
             // A result under an error status is neither.
             Ok(Step::Final { message, mut ending }) if is_success || !ending.is_result() => {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use attorn_mcp::Revision;
 use attorn_mcp::sse::{Parser, SseFault};
 use attorn_net::{Client, ResponseBody, ResponseBodyError, SendError};
+use attorn_planted::{Bug, is_planted};
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -187,7 +188,8 @@ impl HttpUpstream {
             return Ok(Reply::Accepted);
         }
         let media = media::declared(response.headers());
-        match (status, media) {
+        let unread = is_planted(Bug::OtherStatusUnread) && status.is_success();
+        match (if unread { StatusCode::OK } else { status }, media) {
             (StatusCode::OK, Some(Media::EventStream)) => {
                 let messages = SseMessages::new(response.into_body(), idle_within);
                 Ok(Reply::Stream(Messages::Sse(Box::new(messages))))

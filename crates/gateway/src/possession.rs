@@ -6,11 +6,12 @@ use attorn_net::{Peer, Random};
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{
-    self, DpopRefusal, NONCE_RENEW_S, NonceKey, NoncePolicy, ProofExpectation,
+    self, DpopRefusal, NONCE_RENEW_S, NonceKey, NoncePolicy, ProofExpectation, VerifiedProof,
 };
 use attorn_oauth::mtls::{self, PresentedCertificate};
 use attorn_oauth::possession::{BoundToken, PossessionRefusal, bind};
 use attorn_oauth::replay::ReplaySet;
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::{ReasonCode, Snapshot};
 use http::{HeaderMap, HeaderName, request};
 
@@ -64,8 +65,15 @@ impl Possession {
             nonce: NoncePolicy::Required(&self.nonce_key),
             header_cache: Some(&self.headers),
         };
-        let proof = dpop::verify(proof_text(headers)?, &expected, now_s)
-            .map_err(CredentialRefusal::Proof)?;
+        let text = proof_text(headers)?;
+        let proof = dpop::verify(text, &expected, now_s).map_err(|refusal| {
+            if is_planted(Bug::ProofBurnedEarly) {
+                let lax = ProofExpectation { access_token: None, ..expected };
+                let burn = |proof: VerifiedProof| proof.burn(&self.replays, now_s);
+                drop(dpop::verify(text, &lax, now_s).map(burn));
+            }
+            CredentialRefusal::Proof(refusal)
+        })?;
         let old = proof.nonce_age_s().is_none_or(|age_s| age_s >= NONCE_RENEW_S);
         throttle
             .admit(&token.claims().client_id, Confirmation::Jkt(jkt))

@@ -13,6 +13,7 @@ use attorn_audit::digest::PayloadKey;
 use attorn_audit::{Decision, Entry, Kind, Outcome};
 use attorn_journal::{Durability, Journal, JournalUnavailable};
 use attorn_net::Clock;
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::{Class, ReasonCode};
 use tokio::time::Instant;
 
@@ -84,10 +85,16 @@ impl Recorder {
         // Armed before the append: a caller that leaves while it runs may leave an intent behind,
         // and that intent then gets its outcome.
         let mut open = Open::new(self.clone(), entry);
+        if is_planted(Bug::IntentNotRecorded) {
+            return Ok(Recorded { _permit: permit, open });
+        }
         match self.0.journal.append(entry.to_canonical(), durability).await {
             Ok(_index) => Ok(Recorded { _permit: permit, open }),
             // It may still be recorded, and then nothing was forwarded under it: it gets an outcome.
             Err(late @ JournalUnavailable::TimedOut) => Err(late),
+            Err(_) if is_planted(Bug::JournalFailureIgnored) => {
+                Ok(Recorded { _permit: permit, open })
+            }
             Err(unavailable) => {
                 open.disarm();
                 Err(unavailable)
@@ -148,6 +155,7 @@ impl<P> Recorded<P> {
 pub(crate) fn durability(class: Class) -> Durability {
     match class {
         Class::Read => Durability::Written,
+        Class::Write | Class::Irreversible if is_planted(Bug::FsyncSkipped) => Durability::Written,
         Class::Write | Class::Irreversible => Durability::Fsync,
     }
 }

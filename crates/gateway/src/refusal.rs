@@ -13,6 +13,7 @@ use attorn_oauth::access_token::TokenRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::possession::PossessionRefusal;
 use attorn_oauth::replay::ReplayRefusal;
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::{ReasonCode, ScopeSet};
 use attorn_telemetry::Limit;
 use http::StatusCode;
@@ -397,6 +398,9 @@ fn upstream_row(failure: UpstreamFailure) -> Row {
             internal(StatusCode::GATEWAY_TIMEOUT, ReasonCode::DownstreamUnreachable)
         }
         // An upstream's 401, 403 or redirect is never shown as our own (RFC 9110 section 15.6.3).
+        UpstreamFailure::Status(status) if is_planted(Bug::UpstreamStatusPassed) => {
+            internal(status, ReasonCode::DownstreamRefused)
+        }
         UpstreamFailure::Status(_) => {
             internal(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamRefused)
         }

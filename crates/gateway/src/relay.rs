@@ -17,6 +17,7 @@ use attorn_mcp::{
     ServerMessage, ServerNotification, ServerRequest, ServerResponse, UpstreamError, UpstreamFault,
     parse_server_message, result_kind, upstream_integer,
 };
+use attorn_planted::{Bug, is_planted};
 use attorn_policy::Operation;
 use attorn_registry::{McpServer, ReasonCode};
 
@@ -194,7 +195,10 @@ impl Relay {
             ListKind::Tools => {
                 let tools = self.behind.page(result.text(), || definitions(&page));
                 let approved = self.approved_names(&tools, server);
-                write(&|name| approved.contains(name) && sees(Operation::Tool(name)))
+                write(&|name| {
+                    is_planted(Bug::ListNotFiltered)
+                        || (approved.contains(name) && sees(Operation::Tool(name)))
+                })
             }
             ListKind::Resources | ListKind::ResourceTemplates => {
                 let visible = sees(Operation::Resources);

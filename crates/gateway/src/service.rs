@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use attorn_net::Body;
+use attorn_planted::{Bug, is_planted};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, request};
 use http_body::Body as HttpBody;
@@ -91,7 +92,9 @@ where
     B: HttpBody<Data = Bytes> + Send,
 {
     let answered = match verb(&exchange, head) {
-        Ok(_) if !exchange.gateway.freshness.is_fresh() => Err(Refusal::AuthorityStale),
+        Ok(_) if !exchange.gateway.freshness.is_fresh() && !is_planted(Bug::SilenceIgnored) => {
+            Err(Refusal::AuthorityStale)
+        }
         Ok(Verb::Post) => tools_call::handle(&mut exchange, head, body).await,
         Ok(Verb::Get) => exchange.listen(head).await,
         Ok(Verb::Delete) => exchange.close(head).await,

@@ -11,6 +11,7 @@ use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal
 use attorn_oauth::challenge::{Presented, presented};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::possession::PossessionRefusal;
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::{Agent, Authentication, LifeCycle, ReasonCode, Snapshot};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -131,6 +132,7 @@ fn verify_scheme(presented: Presented<'_>, token: &VerifiedToken) -> Result<(), 
     match (presented, token.confirmation()) {
         (Presented::Dpop(_), Confirmation::Jkt(_))
         | (Presented::Bearer(_), Confirmation::Certificate(_)) => Ok(()),
+        (Presented::Bearer(_), Confirmation::Jkt(_)) if is_planted(Bug::BearerTaken) => Ok(()),
         // RFC 9449 section 7.2: a token bound by DPoP under `Bearer` is refused.
         (Presented::Bearer(_), Confirmation::Jkt(_)) => Err(CredentialRefusal::BearerNotAllowed),
         (Presented::Dpop(_), Confirmation::Certificate(_)) => {
@@ -186,7 +188,8 @@ pub(crate) fn counts_now(
             | Authentication::TlsClientAuth { .. } => false,
         },
     };
-    claims.epoch >= snapshot.epoch && !snapshot.is_revoked(&claims.jti) && !given_up
+    let revoked = snapshot.is_revoked(&claims.jti) && !is_planted(Bug::RevocationIgnored);
+    claims.epoch >= snapshot.epoch && !revoked && !given_up
 }
 
 const PARTS: usize = 16;

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use attorn_json::Limits;
 use attorn_mcp::{ClientMessage, HeaderView, Method, Request, Revision, check_param_headers};
 use attorn_net::Body;
+use attorn_planted::{Bug, is_planted};
 use attorn_policy::{Denial, Operation, Permit, Visibility};
 use attorn_registry::{McpServer, ReasonCode};
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Response, request};
 use http_body::Body as HttpBody;
 
@@ -72,6 +74,10 @@ where
     let relay = exchange.relay(&behind, caller, session.as_ref(), &call);
     let mut outgoing = relay.outgoing(&call, None, &trace);
     outgoing.mirror(&call, &tool.param_headers);
+    if is_planted(Bug::AuthorizationForwarded) {
+        let sent = head.headers.get(AUTHORIZATION).cloned();
+        outgoing.mirrored.extend(sent.map(|value| (AUTHORIZATION, value)));
+    }
     let upstream_session = session.as_ref().map(|session| &session.upstream);
     let reply = behind.upstream.call(&recorded, upstream_session, outgoing).await;
 
@@ -113,6 +119,11 @@ impl Exchange {
         let version = self.view.snapshot.version.to_string();
         self.entry.detail.insert("registry_version".to_owned(), version);
         match denial.visibility {
+            Visibility::Hidden
+                if is_planted(Bug::HiddenToolTold) && denial.reason != ReasonCode::ToolUnknown =>
+            {
+                told(denial.reason)
+            }
             Visibility::Hidden => DecisionRefusal::Hidden(denial.reason),
             Visibility::StepUp(scope) => DecisionRefusal::StepUp { reason: denial.reason, scope },
             Visibility::Told => told(denial.reason),
@@ -164,7 +175,8 @@ fn verify_definition<'s>(
     let approved = server.tools.get(name.as_ref()).and_then(|tool| tool.approved.as_ref());
     let tool = seen.tool(&name, revision.is_modern());
     let tool = tool.ok_or(DecisionRefusal::Hidden(ReasonCode::ToolUnknown))?;
-    if approved.is_some_and(|approved| approved.digest == tool.digest) {
+    let compared = !is_planted(Bug::DefinitionNotCompared);
+    if approved.is_some_and(|approved| !compared || approved.digest == tool.digest) {
         Ok(tool)
     } else {
         Err(DecisionRefusal::Hidden(ReasonCode::ToolDefinitionChanged))

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use attorn_json::{Document, JsonError, Limits};
+use attorn_planted::{Bug, is_planted};
 
 use crate::base64url::from_base64url;
 use crate::header::{Header, HeaderError};
@@ -110,7 +111,7 @@ impl<'a> Compact<'a> {
     /// [`SignatureError`]: another algorithm, a wrong length, or a signature that does not hold.
     pub fn verify(self, key: &PublicKey) -> Result<Verified<'a>, SignatureError> {
         // RFC 8725 section 3.1: the key decides on the algorithm; the header can only agree.
-        if self.header.alg != key.algorithm() {
+        if self.header.alg != key.algorithm() && !is_planted(Bug::SignatureAlgorithmUnchecked) {
             return Err(SignatureError::AlgorithmMismatch {
                 header: self.header.alg,
                 key: key.algorithm(),

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use attorn_planted::{Bug, is_planted};
+
 use crate::{JsonError, Limits};
 
 /// RFC 8259 section 2: the four white space characters.
@@ -123,7 +125,7 @@ impl Scanner<'_> {
         if let Some(Frame::Object { keys_from }) = self.frames.pop() {
             let names = self.keys.get_mut(keys_from..).unwrap_or_default();
             // RFC 7493 section 2.3: member names within an object are unique.
-            if has_duplicate(names) {
+            if has_duplicate(names) && !is_planted(Bug::LastMemberWins) {
                 return Err(JsonError::DuplicateKey);
             }
             self.keys.truncate(keys_from);

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use attorn_json::Value;
+use attorn_planted::{Bug, is_planted};
 
 use crate::param_header::{ParamHeader, ParamKind, safe_integer};
 use crate::{ClientMessage, FrameRefusal, Method, MirrorHeader, Request, sentinel};
@@ -89,6 +90,9 @@ pub fn check_headers(
     view: &HeaderView<'_>,
     message: &ClientMessage<'_>,
 ) -> Result<(), FrameRefusal> {
+    if is_planted(Bug::HeadersNotCompared) {
+        return Ok(());
+    }
     let request = match message {
         ClientMessage::Request(request) => request,
         ClientMessage::Notification(_) | ClientMessage::Response(_) => return Ok(()),

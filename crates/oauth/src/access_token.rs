@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha256};
 use attorn_json::Limits;
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::{AgentId, AuthorizationDetails, GrantId, ReasonCode, ScopeSet};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -274,16 +275,18 @@ pub fn verify(
     let jws = Compact::parse(token, &Limits::JWT).map_err(|_| TokenRefusal::Malformed)?;
     let header = jws.header();
     // RFC 9068 section 4: the type keeps every other kind of JWT out.
-    if header.typ.as_deref() != Some(TYPE) {
+    if header.typ.as_deref() != Some(TYPE) && !is_planted(Bug::TokenTypeUnchecked) {
         return Err(TokenRefusal::Type);
     }
     // RFC 8725 section 3.10: a key named by the token itself proves nothing.
-    if header.jwk.is_some() || header.has_key_reference {
+    let own = if is_planted(Bug::TokenKeyFromHeader) { header.jwk.clone() } else { None };
+    if own.is_none() && (header.jwk.is_some() || header.has_key_reference) {
         return Err(TokenRefusal::KeyInHeader);
     }
     // RFC 8725 section 3.8: the key comes from the set of the one issuer, by its name.
     let kid = header.kid.as_deref().ok_or(TokenRefusal::KeyUnknown)?;
     let key = expected.keys.find(kid).ok_or(TokenRefusal::KeyUnknown)?;
+    let key = own.as_ref().unwrap_or(key);
     let verified = jws.verify(key).map_err(|_| TokenRefusal::Signature)?;
     let document = verified.claims(&Limits::JWT).map_err(|_| TokenRefusal::Claims)?;
     let wire: Wire<'_> = document.to().map_err(|_| TokenRefusal::Claims)?;
@@ -294,6 +297,7 @@ pub fn verify(
     // RFC 9068 section 4: meant for this resource. One string, so that no second party shares it.
     match &wire.aud {
         Some(AudienceClaim::One(audience)) if audience.is(expected.audience) => {}
+        Some(AudienceClaim::One(_)) if is_planted(Bug::TokenAudienceUnchecked) => {}
         Some(AudienceClaim::One(_) | AudienceClaim::Other(_)) | None => {
             return Err(TokenRefusal::Audience);
         }
@@ -399,7 +403,7 @@ impl VerifiedToken {
     pub fn still_valid(&self, now_s: u64) -> Result<(), TokenRefusal> {
         let AccessTokenClaims { exp, iat, nbf, .. } = self.0.claims;
         // RFC 7519 section 4.1.4: on or after `exp` the token must not be accepted. No leeway.
-        if now_s >= exp {
+        if now_s >= exp && !is_planted(Bug::TokenEndUnchecked) {
             return Err(TokenRefusal::Expired);
         }
         // RFC 7519 sections 4.1.5 and 4.1.6. The issuer's clock may be a little ahead.

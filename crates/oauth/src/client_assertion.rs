@@ -5,6 +5,7 @@
 //! secrets. Certificates are in [`crate::mtls`], JWT-SVIDs in [`crate::jwt_svid`].
 
 use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha256};
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::AgentId;
 use serde::{Deserialize, Serialize};
 
@@ -152,7 +153,9 @@ pub fn authenticate(
     // RFC 7523 section 3, item 7, and our own rule: an assertion is used once. Burned last.
     let replay_key =
         sha256(&[client_id.as_str().as_bytes(), b"\n", wire.jti.0.as_bytes()].concat());
-    replays.insert(replay_key, expires_s, now_s).map_err(AssertionRefusal::Replay)?;
+    if !is_planted(Bug::AssertionReused) {
+        replays.insert(replay_key, expires_s, now_s).map_err(AssertionRefusal::Replay)?;
+    }
     let assertion_jti = wire.jti.0.into_owned();
     let key = key.thumbprint();
     Ok(AuthenticatedClient { client_id, key, assertion_jti: Some(assertion_jti) })
@@ -195,6 +198,9 @@ fn check_parties(
     // of an endpoint, so that no other server can use what it was given.
     match &wire.aud {
         AudienceClaim::One(audience) if audience.is(expected.issuer) => {}
+        AudienceClaim::One(audience)
+            if is_planted(Bug::AssertionForEndpoint)
+                && audience.0.strip_prefix(expected.issuer) == Some("/token") => {}
         AudienceClaim::One(_) | AudienceClaim::Other(_) => return Err(AssertionRefusal::Audience),
     }
     if is_identifier(&wire.jti.0) { Ok(()) } else { Err(AssertionRefusal::Jti) }

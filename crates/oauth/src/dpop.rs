@@ -10,6 +10,7 @@ use attorn_jose::{
     Algorithm, Compact, HeaderCache, HeaderError, Jkt, JwsError, NewHeader, SignError, SigningKey,
     base64url, from_base64url, sha256,
 };
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::ReasonCode;
 use serde::Deserialize;
 
@@ -209,7 +210,8 @@ pub fn verify(
     let key = header.jwk.clone().ok_or(DpopRefusal::Key)?;
     let jkt = key.thumbprint();
     // Check 12, second half, before the costly part: it needs the key and nothing else.
-    if expected.access_token.is_some_and(|(_, bound_to)| *bound_to != jkt) {
+    let by_another = expected.access_token.is_some_and(|(_, bound_to)| *bound_to != jkt);
+    if by_another && !is_planted(Bug::ProofKeyNotCompared) {
         return Err(DpopRefusal::KeyMismatch);
     }
     // Check 6. A header whose `alg` does not fit its key is refused here too.
@@ -257,11 +259,13 @@ fn check_request(wire: &Wire<'_>, expected: &ProofExpectation<'_>) -> Result<(),
         return Err(DpopRefusal::Method);
     }
     // Check 9. The configured URL has no query and no fragment, so one in the proof differs.
-    if !wire.htu.is(expected.htu) {
+    if !wire.htu.is(expected.htu) && !is_planted(Bug::ProofUrlUnchecked) {
         return Err(DpopRefusal::Url);
     }
     // Check 12, first half: the proof was made for this very token.
-    if let Some((digest, _)) = expected.access_token {
+    if let Some((digest, _)) = expected.access_token
+        && !is_planted(Bug::ProofTokenHashUnchecked)
+    {
         let ath = wire.ath.as_ref().ok_or(DpopRefusal::TokenHash)?;
         let ath = from_base64url(&ath.0).map_err(|_| DpopRefusal::TokenHash)?;
         if ath != digest {
@@ -293,7 +297,11 @@ fn check_nonce(
         NoncePolicy::Off => Ok(None),
         NoncePolicy::Required(key) => {
             let nonce = wire.nonce.as_ref().ok_or(DpopRefusal::NonceMissing)?;
-            key.check(&nonce.0, now_s).map(Some).map_err(|_| DpopRefusal::Nonce)
+            let age_s = key.check(&nonce.0, now_s).map(Some);
+            if is_planted(Bug::ProofNonceUnchecked) {
+                return Ok(age_s.unwrap_or(Some(0)));
+            }
+            age_s.map_err(|_| DpopRefusal::Nonce)
         }
     }
 }

@@ -5,6 +5,7 @@
 //! which needs no memory: the handshake of the connection was the proof.
 
 use attorn_jose::Jkt;
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::ReasonCode;
 
 use crate::access_token::{AccessTokenClaims, VerifiedToken};
@@ -89,7 +90,8 @@ pub fn bind(
 ) -> Result<BoundToken, PossessionRefusal> {
     // RFC 9449 section 4.3, check 12. The proof says itself what it was checked against, so that
     // mixing up two requests cannot pass.
-    if proof.token_digest() != Some(token.digest()) || Some(&proof.jkt()) != token.jkt() {
+    let by_another = Some(&proof.jkt()) != token.jkt() && !is_planted(Bug::ProofKeyNotCompared);
+    if proof.token_digest() != Some(token.digest()) || by_another {
         return Err(PossessionRefusal::OtherToken);
     }
     let ProvenKey { proof_jti, .. } = proof.burn(replays, now_s)?;
@@ -108,7 +110,9 @@ impl VerifiedProof {
             // have been used just before it, in the same second.
             replays.refuse_older_than_start(self.issued_s(), CLOCK_AHEAD_S + 1)?;
         }
-        replays.insert(self.replay_key(), self.expires_s(), now_s)?;
+        if !is_planted(Bug::ProofReused) {
+            replays.insert(self.replay_key(), self.expires_s(), now_s)?;
+        }
         Ok(ProvenKey { jkt: self.jkt(), proof_jti: self.jti().to_owned() })
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
 
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::{AgentKind, Class, Scope};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
@@ -245,7 +246,9 @@ fn verdict(response: &Response) -> Verdict {
         }
     });
     // Sorted, so that the order of policies cannot show.
-    if let Some(rule) = errors.min() {
+    if let Some(rule) = errors.min()
+        && !is_planted(Bug::PolicyErrorSkipped)
+    {
         return Verdict::Error { rule: Some(rule) };
     }
     let rule = response.diagnostics().reason().min().map(ToString::to_string);

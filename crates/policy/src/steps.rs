@@ -3,6 +3,7 @@
 //!
 //! What a caller has no right to know about looks like a tool that does not exist.
 
+use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
     Agent, AuthorizationDetails, Class, Grant, GrantId, LockTarget, LockedSubject, ReasonCode,
     Scope, ScopeSet, ToolState,
@@ -106,6 +107,9 @@ fn server_detail(request: &Request<'_>, _facts: &Facts<'_>) -> String {
 }
 
 fn lock<'a>(request: &Request<'a>, _facts: &mut Facts<'a>) -> Result<(), Stop> {
+    if is_planted(Bug::LockIgnored) {
+        return Ok(());
+    }
     let tool = match request.operation {
         Operation::Tool(tool) => Some(tool),
         Operation::Prompts | Operation::Resources => None,
@@ -140,7 +144,8 @@ fn token<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
         let accepted = |agent: &Agent| agent.accepted_key(&jkt, request.now_s).is_some();
         facts.agent.is_some_and(|agent| registered(agent) && !accepted(agent))
     });
-    if before_epoch || key_ended || request.snapshot.is_revoked(request.token_jti) {
+    let revoked = request.snapshot.is_revoked(request.token_jti);
+    if before_epoch || key_ended || (revoked && !is_planted(Bug::RevocationIgnored)) {
         return Err(Denial::told(ReasonCode::TokenRevoked).into());
     }
     Ok(())
@@ -172,7 +177,8 @@ fn tool<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
         // The class it would have: only an explanation gets further than this.
         ToolState::Changed => {
             let class = tool.approved.as_ref().map_or(tool.proposed_class, |was| was.class);
-            (class, Err(ReasonCode::ToolDefinitionChanged))
+            let passes = is_planted(Bug::DefinitionNotCompared);
+            (class, if passes { Ok(()) } else { Err(ReasonCode::ToolDefinitionChanged) })
         }
         ToolState::Unconfirmed => (tool.proposed_class, Err(ReasonCode::ToolUnconfirmed)),
     };
@@ -196,7 +202,8 @@ fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     };
     facts.grant = Some(&grant.id);
     facts.constrained = !grant.constraints.is_empty();
-    if facts.mode == Mode::Listing || request.token_scope.contains(scope) {
+    let all = is_planted(Bug::EmptyScopeMeansAll) && request.token_scope.is_empty();
+    if all || facts.mode == Mode::Listing || request.token_scope.contains(scope) {
         return Ok(());
     }
     // RFC 6750 section 3.1: `insufficient_scope` names the scope that is necessary. Only for a

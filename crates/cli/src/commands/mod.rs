@@ -42,6 +42,8 @@ pub(crate) struct Context {
 
 /// Runs one command to its end on a runtime of its own.
 pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
+    #[cfg(feature = "planted")]
+    crate::planted::plant()?;
     logging::start();
     let context = Context::new(&cli.global)?;
     let runtime = tokio::runtime::Runtime::new()
