@@ -17,6 +17,8 @@ use crate::installation::Installation;
 use crate::step::StepFailed;
 
 const CALLERS: usize = 4;
+/// What a lost entry is reported as.
+pub(crate) const NO_INTENT: &str = "have no intent";
 
 /// Kills `kills` times.
 ///
@@ -120,7 +122,7 @@ fn missing(
 ) -> Result<(), StepFailed> {
     match calls.difference(intents).count() {
         0 => Ok(()),
-        lost => Err(StepFailed::Check(format!("kill {kill}: {lost} {what} calls have no intent"))),
+        lost => Err(StepFailed::Check(format!("kill {kill}: {lost} {what} calls {NO_INTENT}"))),
     }
 }
 
@@ -141,7 +143,8 @@ fn trace_of_body(body: &str) -> Option<String> {
     body.pointer("/params/arguments/message")?.as_str().map(str::to_owned)
 }
 
-fn tools() -> Value {
+/// One tool that reads and one that writes.
+pub(crate) fn tools() -> Value {
     let schema = json!({"type": "object", "properties": {"message": {"type": "string"}}});
     json!([
         {"name": "echo", "description": "reads", "inputSchema": schema, "annotations": {"readOnlyHint": true}},

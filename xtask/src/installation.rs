@@ -441,8 +441,11 @@ fn spawn(folder: &Path) -> Result<Child, StepFailed> {
     let log = log_file(&folder.join("serve.log"))?;
     let copy =
         log.try_clone().map_err(|source| StepFailed::File { path: folder.into(), source })?;
-    Command::new(binary())
-        .args(["serve", "--config", "attorn.toml"])
+    // With this signal ignored, a limit on the size of files is an error for the process and not its
+    // end: a check breaks the disk with it.
+    Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config attorn.toml"])
+        .arg(binary())
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log)

@@ -24,6 +24,7 @@ pub mod interop;
 pub mod lock_bench;
 pub mod negative;
 pub mod pki;
+pub mod planted;
 pub mod setup;
 pub mod step;
 pub mod tls_installation;

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
 use xtask::{
     bench, ci, conformance, crash, documents, fuzz, generated, injected, interop, lock_bench,
-    negative, setup, step,
+    negative, planted, setup, step,
 };
 
 #[derive(Debug, Parser)]
@@ -52,6 +52,11 @@ enum Task {
     },
     /// An agent that does what a hostile text tells it, 200 times
     Injected,
+    /// Plants 30 bugs, one at a time, and expects a check to fail for each
+    Planted {
+        /// Only bugs whose name starts so
+        only: Option<String>,
+    },
     /// Three gateways under load: how long a lock takes to hold everywhere
     LockBench {
         /// How often
@@ -94,6 +99,8 @@ enum Task {
     },
     #[command(hide = true)]
     BenchMeasured { seconds: u64, only: Option<String> },
+    #[command(hide = true)]
+    PlantedCheck { names: Vec<String> },
     #[command(hide = true)]
     BenchUpstream { address: SocketAddr },
     #[command(hide = true)]
@@ -147,6 +154,8 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             interop::build_binary()?;
             injected::run()
         }
+        Task::Planted { only } => planted::run(only.as_deref()),
+        Task::PlantedCheck { names } => planted::check(names),
         Task::LockBench { rounds } => {
             interop::build_binary()?;
             lock_bench::run(*rounds)

@@ -59,6 +59,23 @@ pub fn run(only: Option<&str>) -> Result<(), StepFailed> {
     report(&counts, &leaks)
 }
 
+/// What is wrong with each of these rows; a row that holds has no fault.
+///
+/// # Errors
+/// When there is no such row, or a row cannot be played.
+pub fn faults_of(ids: &[&str]) -> Result<BTreeMap<String, Vec<String>>, StepFailed> {
+    let groups = load(&root().join("vectors/negative"))?;
+    let world = World::start()?;
+    let mut found = BTreeMap::new();
+    for id in ids {
+        let mut all = groups.iter().flat_map(|group| &group.rows);
+        let row = all.find(|row| row.id == *id && row.waits_for.is_none());
+        let row = row.ok_or_else(|| StepFailed::Check(format!("no row `{id}`")))?;
+        found.insert(row.id.clone(), row_faults(&world, row)?);
+    }
+    Ok(found)
+}
+
 fn report(counts: &BTreeMap<String, Count>, leaks: &[String]) -> Result<(), StepFailed> {
     let mut total = Count::default();
     for (group, count) in counts {
