@@ -45,7 +45,8 @@ pub fn everything() -> Result<(), StepFailed> {
     interop::run()?;
     conformance::run(true)?;
     bench::run(1, None, false)?;
-    // Last: it asks whether what passed above could have failed.
+    // Last: it asks whether what passed above could have failed. Four to five minutes on two busy
+    // processors, one of them for the build of our own crates.
     planted::run(None)
 }
 
