@@ -30,7 +30,9 @@ pub struct Request<'a> {
 /// When `curl` cannot be started.
 pub fn send(request: &Request<'_>) -> Result<RawReply, StepFailed> {
     let mut command = Command::new("curl");
-    command.args(["-sS", "-i", "-m", "20", "--cacert", request.roots, "--data-binary", "@-"]);
+    // Over HTTP/2, curl 7.88 takes an answer that comes before its body has left for an error.
+    command.args(["-sS", "-i", "-m", "20", "--http1.1", "--cacert", request.roots]);
+    command.args(["--data-binary", "@-"]);
     if let Some((certificate, key)) = &request.certificate {
         command.args(["--cert", certificate, "--key", key]);
     }

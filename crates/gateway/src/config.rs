@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Host, Url};
 
 use crate::limits::Limits;
 
@@ -91,7 +91,7 @@ pub struct PublicUrl {
 }
 
 impl PublicUrl {
-    /// Accepts `https://host[:port]`, or `http` for loopback and test set-ups.
+    /// Accepts `https://host[:port]`, or `http` on loopback.
     ///
     /// # Errors
     /// [`PublicUrlError`] when anything else is in it, or a parser would write it differently.
@@ -103,6 +103,10 @@ impl PublicUrl {
         else {
             return Err(PublicUrlError::Scheme);
         };
+        // Tokens would cross the network unprotected, under an audience that says they may.
+        if url.scheme() == "http" && !is_loopback(&url) {
+            return Err(PublicUrlError::Scheme);
+        }
         // A URL that a parser repairs would be compared in two forms later; only the form that
         // survives parsing unchanged is taken.
         let written = url.as_str();
@@ -152,6 +156,15 @@ impl TryFrom<String> for PublicUrl {
 impl From<PublicUrl> for String {
     fn from(url: PublicUrl) -> Self {
         url.text
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -287,6 +300,8 @@ mod tests {
         for (bad, why) in [
             ("gw.example", PublicUrlError::NotAUrl),
             ("ftp://gw.example", PublicUrlError::Scheme),
+            ("http://gw.example", PublicUrlError::Scheme),
+            ("http://192.0.2.1:8701", PublicUrlError::Scheme),
             ("https://gw.example/path", PublicUrlError::MoreThanOrigin),
             ("https://gw.example?x", PublicUrlError::MoreThanOrigin),
             ("https://user@gw.example", PublicUrlError::MoreThanOrigin),

@@ -137,11 +137,17 @@ fn rsa_pss_with_sha_256_and_a_salt_of_32_bytes() {
 #[test]
 fn rsa_pss_with_another_salt_or_mask_verifies_never() {
     use rsa_pss_verify::TestName;
-    for (name, cases, good) in [
-        (TestName::RsaPss2048Sha256Mgf1SaltLen0, 103, 61),
-        (TestName::RsaPss2048Sha256Mgf1Sha1_20, 108, 63),
+    // One case of the first set is wrong there because its salt has 32 bytes: it is one of ours.
+    for (name, cases, good, ours) in [
+        (TestName::RsaPss2048Sha256Mgf1SaltLen0, 103, 61, &["s_len changed to 32"][..]),
+        (TestName::RsaPss2048Sha256Mgf1Sha1_20, 108, 63, &[][..]),
     ] {
-        let seen = pss(name, |tally, verifies, test| tally.foreign(verifies, test.result));
-        assert_eq!(seen, tally(cases, good, 0), "{name:?}");
+        let mut verified = Vec::new();
+        let seen = pss(name, |tally, verifies, test| {
+            verified.extend(verifies.then(|| test.comment.to_string()));
+            tally.foreign(verifies, test.result);
+        });
+        assert_eq!((seen.cases, seen.good), (cases, good), "{name:?}");
+        assert_eq!(verified, ours, "{name:?}");
     }
 }

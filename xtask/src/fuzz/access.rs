@@ -73,7 +73,10 @@ fn check_token(text: &str, keys: &IssuerKeys, signer: &SigningKey) -> Result<See
     ensure(said == Some(bound.1.as_str()), "bound to another key")?;
     let ways = ["/cnf/jkt", "/cnf/x5t#S256"].iter().filter(|way| claims.pointer(way).is_some());
     ensure(ways.count() == 1, "bound in two ways")?;
-    ensure(number("exp") > NOW_S && number("exp") - number("iat") <= 300, "lives too long")?;
+    ensure(
+        number("exp") > NOW_S && number("exp").saturating_sub(number("iat")) <= 300,
+        "lives too long",
+    )?;
     let asked = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
     let scopes = token.claims().scope.to_string();
     let told = |scope: &str| asked.split(' ').any(|one| one == scope);

@@ -27,12 +27,14 @@ pub(crate) const ARGUMENT_RULE: Target = Target {
 
 fn schema_check(_corpus: &Corpus) -> Result<Subject, String> {
     let schemas = [
-        json!({"properties": {"amount": {"type": "integer", "maximum": 50}}, "required": ["amount"]}),
+        json!({"properties": {"amount": {"type": "integer", "maximum": 50}},
+               "required": ["amount"]}),
         json!({"type": "object", "properties": {"to": {"enum": ["a", "b", 1, null]}}}),
         json!({"properties": {"x": {"type": "string", "minLength": 2, "maxLength": 4}},
                "additionalProperties": false}),
         json!({"properties": {"n": {"minimum": -1.5, "exclusiveMaximum": 10}}, "minProperties": 1}),
-        json!({"properties": {"list": {"type": "array", "items": {"type": "number"}, "maxItems": 2}}}),
+        json!({"properties": {"list": {"type": "array", "maxItems": 2,
+                                       "items": {"type": "number"}}}}),
         json!({"$defs": {"d": {"const": 7}}, "properties": {"k": {"$ref": "#/$defs/d"}}}),
         json!({"allOf": [{"required": ["a"]}, {"not": {"required": ["b"]}}]}),
         json!({"patternProperties": {"^x": {"pattern": "^[a-z]+$"}}}),

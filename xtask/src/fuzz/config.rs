@@ -12,8 +12,8 @@ use super::target::{Seen, Shape, Subject, Target, ensure};
 
 pub(crate) const CONFIG_LOAD: Target = Target {
     name: "config_load",
-    oracle: "accepted: tokens live 1 to 300 s, URLs are canonical and https or loopback, bodies are \
-             bounded; a key nobody knows refuses it; written anew it is read the same",
+    oracle: "accepted: tokens live 1 to 300 s, URLs are canonical and https or loopback, bodies \
+             are bounded; a key nobody knows refuses it; written anew it is read the same",
     prepare,
 };
 

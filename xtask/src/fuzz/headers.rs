@@ -35,8 +35,8 @@ pub(crate) const BASE64_SENTINEL: Target = Target {
 
 pub(crate) const MCP_PARAM_HEADER: Target = Target {
     name: "mcp_param_header",
-    oracle: "declared headers are tokens, told apart without case, as many as serde_json finds, the \
-             same in any spelling; what we send for them is accepted, and refused without one",
+    oracle: "declared headers are tokens, told apart without case, as many as serde_json finds, \
+             the same in any spelling; what we send for them is accepted, and refused without one",
     prepare: param_header,
 };
 

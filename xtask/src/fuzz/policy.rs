@@ -10,7 +10,8 @@ use super::world::{Ask, World};
 pub(crate) const POLICY_PARSE_EVAL: Target = Target {
     name: "policy_parse_eval",
     oracle: "accepted policies decide the same when compiled again and when asked again; a forbid \
-             more, or a scope less, permits nothing more; forbid-all denies all; permitted is listed",
+             more, or a scope less, permits nothing more; forbid-all denies all; permitted is \
+             listed",
     prepare,
 };
 
@@ -51,14 +52,16 @@ const WORDS: &[&str] = &[
 
 const SEEDS: &[&str] = &[
     "permit(principal, action, resource);",
-    "@id(\"a\") permit(principal, action, resource in Server::\"crm\");\n@id(\"b\") forbid(principal, \
-     action == Action::\"write\", resource) when { context.arguments.amount > 100 };",
+    "@id(\"a\") permit(principal, action, resource in Server::\"crm\");\n@id(\"b\") \
+     forbid(principal, action == Action::\"write\", resource) when { \
+     context.arguments.amount > 100 };",
     "permit(principal is Agent, action, resource) when { principal.owner == \"ann\" };",
     "permit(principal, action == Action::\"read\", resource == Tool::\"crm/get\") when { \
      context.arguments has id && context.arguments.id like \"a*\" };",
-    "forbid(principal, action, resource) unless { context.now_s < 2000 };\npermit(principal, action, \
-     resource);",
-    "permit(principal == Agent::\"billing\", action, resource) when { !context.arguments_incomplete };",
+    "forbid(principal, action, resource) unless { context.now_s < 2000 };\npermit(principal, \
+     action, resource);",
+    "permit(principal == Agent::\"billing\", action, resource) when { \
+     !context.arguments_incomplete };",
 ];
 
 /// What the calls of the questions carry.

@@ -104,8 +104,8 @@ fn one(target: &Target, plan: &Plan) -> Result<(), String> {
     let seconds = started.elapsed().as_secs_f64();
     let rate = f64::from(u32::try_from(tally.executions).unwrap_or(u32::MAX)) / seconds.max(0.001);
     println!(
-        "{:<24} {:>8} executions in {seconds:>5.1} s, {rate:>6.0}/s, {:>7} accepted, {:>3} outcomes, \
-         slowest {:.0} ms",
+        "{:<24} {:>8} executions in {seconds:>5.1} s, {rate:>6.0}/s, {:>7} accepted, {:>3} \
+         outcomes, slowest {:.0} ms",
         target.name,
         tally.executions,
         tally.accepted,

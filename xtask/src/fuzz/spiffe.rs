@@ -18,8 +18,8 @@ pub(crate) const SPIFFE_ID: Target = Target {
 
 pub(crate) const SPIFFE_BUNDLE: Target = Target {
     name: "spiffe_bundle",
-    oracle: "an accepted bundle has at most as many keys as it lists, the same in any spelling, and \
-             is refused when one of its names is there twice",
+    oracle: "an accepted bundle has at most as many keys as it lists, the same in any spelling, \
+             and is refused when one of its names is there twice",
     prepare: bundle,
 };
 

@@ -108,10 +108,11 @@ fn check_accepted(text: &str) -> Result<(), String> {
     };
     ensure(url.scheme() == "https" || loopback, "plain http off loopback")?;
     let host = url.host_str().unwrap_or_default();
+    let (scheme, rest) = text.split_once("://").ok_or("an accepted url without a scheme")?;
     let others = [
-        text.replacen(host, &host.to_ascii_uppercase(), 1),
-        text.replacen("https:", "HTTPS:", 1),
-        text.replacen("://", ":/", 1),
+        format!("{scheme}://{}", rest.replacen(host, &host.to_ascii_uppercase(), 1)),
+        format!("{}://{rest}", scheme.to_ascii_uppercase()),
+        format!("{scheme}:/{rest}"),
         format!("{text}?"),
         format!("{text}#"),
         format!("{text}/."),
