@@ -53,7 +53,7 @@ fn check(input: &[u8]) -> Result<Seen, String> {
     Ok(Seen::accepted(&document.is_object()))
 }
 
-/// serde_json may be off by the last bit of a double, depending on the digits it is given.
+/// `serde_json` may be off by the last bit of a double, depending on the digits it is given.
 fn near(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {
         (Some(a), Some(b)) => (a - b).abs() <= a.abs() * 1e-15,
