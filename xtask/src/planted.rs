@@ -186,9 +186,8 @@ fn judge(job: &Job) -> Result<String, String> {
 }
 
 fn play(job: &Job) -> Result<Found, StepFailed> {
-    let this = std::env::current_exe()
-        .map_err(|source| StepFailed::Start { command: "xtask".to_owned(), source })?;
-    let mut command = Command::new(this);
+    // The running program, also when a build has put another one in its place meanwhile.
+    let mut command = Command::new("/proc/self/exe");
     command.arg("planted-check").args(&job.checks).env("ATTORN_BINARY", root().join(BINARY));
     match job.bug {
         Some(bug) => command.env("ATTORN_PLANTED", bug.name()),
