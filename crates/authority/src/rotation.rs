@@ -54,7 +54,10 @@ pub(crate) async fn emergency_rotate(
     shared.store.set_issuer_key_states(act, &states).await?;
     // Dies before this line: older tokens are refused all the same, because their keys are gone.
     // Beyond what any gateway has in force: this registry may be from a backup.
-    let before = InForce { version: shared.followers.latest(), epoch: 0 };
+    // A gateway only claims its version: an absurd one must not stop the emergency.
+    let (own, claimed) = (shared.published.load().version, shared.followers.latest());
+    let is_plausible = claimed.saturating_sub(own) <= CLAIM_AHEAD_MAX;
+    let before = InForce { version: if is_plausible { claimed } else { own }, epoch: 0 };
     shared.store.raise_epoch(act, before).await?;
     add(shared, act).await?;
     let keys = shared.store.issuer_keys().await?;
@@ -87,3 +90,6 @@ const fn after_rotation(state: KeyState) -> KeyState {
         KeyState::Retired | KeyState::Removed => KeyState::Removed,
     }
 }
+
+/// More changes than a registry loses with the oldest backup anybody keeps.
+const CLAIM_AHEAD_MAX: u64 = 1 << 32;
