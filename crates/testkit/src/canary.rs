@@ -94,10 +94,11 @@ impl Canary {
         std::mem::take(&mut *locked(&self.shared.seen))
     }
 
-    /// How many requests have arrived since [`Self::take_seen`].
+    /// Whether a request of this JSON-RPC method has arrived since [`Self::take_seen`]. A gateway asks
+    /// for lists by itself at any time: who waits for a call must not count requests.
     #[must_use]
-    pub fn seen_count(&self) -> usize {
-        locked(&self.shared.seen).len()
+    pub fn saw(&self, rpc_method: &str) -> bool {
+        locked(&self.shared.seen).iter().any(|one| one.rpc_method().as_deref() == Some(rpc_method))
     }
 
     /// How often a peer went away during a scripted answer, since the last call of this function.

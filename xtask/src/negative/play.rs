@@ -116,7 +116,7 @@ fn exchanged(
     if case.hang_up {
         let stream = wire::send(peer, request)?;
         let canary = world.canary();
-        within(|| canary.seen_count() > 0);
+        within(|| canary.saw("tools/call"));
         drop(stream);
         return Ok(RawReply::default());
     }

@@ -170,7 +170,7 @@ async fn a_server_that_hangs_holds_only_its_own_places() {
         let world = Arc::clone(&world);
         async move { call_get(&world).await.status }
     });
-    while world.canary.seen_count() == 0 {
+    while !world.canary.saw("tools/call") {
         tokio::task::yield_now().await;
     }
     let answer = call_get(&world).await;
