@@ -9,6 +9,8 @@ mod journal;
 mod load;
 pub mod parts;
 pub(crate) mod peers;
+mod streams;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use serde_json::{Value, json};
 use crate::agent::{Agent, call_body, meta};
 use crate::installation::{Installation, free_port, wait_for_port};
 use crate::step::{StepFailed, output_of, root};
+use crate::tls_installation::TlsInstallation;
 use peers::Peer;
 
 /// One measured case.
@@ -60,6 +63,7 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
     let url = format!("http://127.0.0.1:{upstream_port}/mcp");
     installation.register_server("bench", &["--url", &url])?;
     installation.approve_all("bench")?;
+    let by_certificate = tls::start(&url)?;
     let mut figures = Vec::new();
     let mut memory = vec![("idle", cpu::memory_kib(installation.process())? / 1024)];
     for connections in [1, 32, 256] {
@@ -69,19 +73,24 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
                 connections,
                 lasts,
                 rate: None,
+                tls: None,
                 make: plain(peer.address()),
             };
             figures.extend(plan.measure(peer.name(), peer.process(), &load)?);
         }
         figures.extend(plan.attorn(&installation, connections)?);
+        figures.extend(plan.by_certificate(&by_certificate, connections)?);
     }
     memory.push(("after 256 busy connections", cpu::memory_kib(installation.process())? / 1024));
     memory.iter().for_each(|(when, mib)| println!("memory {when}: {mib} MiB"));
     if only.is_some() {
         return Ok(());
     }
+    let agent = Arc::new(installation.agent("bench-eddsa-1")?);
+    let count = if seconds > 1 { 10_000 } else { 200 };
+    let streams = plan.runtime.block_on(streams::measure(&installation, &agent, count))?;
     let growth = if write { growth::measure(&plan, &url)? } else { Vec::new() };
-    drop(installation);
+    drop((installation, by_certificate));
     drop(upstream);
     let journal = journal::measure(if seconds > 1 { 400_000 } else { 20_000 })?;
     if write {
@@ -89,7 +98,7 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
             memory.into_iter().map(|(when, mib)| (when.to_owned(), mib.into())).collect();
         report(&json!({
             "machine": cpu::machine(), "seconds_per_case": seconds, "figures": figures,
-            "memory_mib": memory, "growth": growth, "journal": journal,
+            "memory_mib": memory, "streams": streams, "growth": growth, "journal": journal,
         }))?;
     }
     Ok(())
@@ -117,7 +126,7 @@ impl Plan {
                 [("tools/call read", echo), ("tools/call write", note), ("tools/list", list)]
             {
                 let make = protected(&agent, &token, &body);
-                let load = Load { peer: gateway, connections, lasts, rate: None, make };
+                let load = Load { peer: gateway, connections, lasts, rate: None, make, tls: None };
                 figures.extend(self.measure(
                     &format!("{what}, DPoP {algorithm}"),
                     installation.process(),
@@ -130,6 +139,7 @@ impl Plan {
                 connections,
                 lasts,
                 rate: None,
+                tls: None,
                 make: token_requests(&agent),
             };
             figures.extend(self.measure(
@@ -147,6 +157,7 @@ impl Plan {
             lasts,
             rate: Some(500.0),
             make,
+            tls: None,
         };
         figures.extend(self.measure(
             "tools/call read, DPoP EdDSA, open loop at 500/s",
@@ -154,6 +165,22 @@ impl Plan {
             &load,
         )?);
         Ok(figures)
+    }
+
+    fn by_certificate(
+        &self,
+        tls: &TlsInstallation,
+        connections: usize,
+    ) -> Result<Option<Figure>, StepFailed> {
+        let load = Load {
+            peer: tls.installation.addresses().gateway,
+            connections,
+            lasts: self.lasts,
+            rate: None,
+            make: tls::calls(tls)?,
+            tls: Some(tls::secured(&tls.pki)?),
+        };
+        self.measure("tools/call read, mTLS", tls.installation.process(), &load)
     }
 
     fn measure(&self, name: &str, process: u32, load: &Load) -> Result<Option<Figure>, StepFailed> {

@@ -72,6 +72,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("", "crates/cli/src/config.rs", "Config"),
     ("listen", "crates/cli/src/config.rs", "Listen"),
     ("tls", "crates/cli/src/config.rs", "Tls"),
+    ("journal", "crates/cli/src/config.rs", "Journal"),
+    ("shared_replays", "crates/cli/src/config.rs", "SharedReplays"),
     ("otlp", "crates/cli/src/config.rs", "Otlp"),
     ("authority", "crates/authority/src/config.rs", "Config"),
     ("authority.limits", "crates/authority/src/limits.rs", "Limits"),

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::agent::{Addresses, Agent, unique};
+use crate::disk::Disk;
 use crate::pki::Pki;
 use crate::step::{StepFailed, output_of, root};
 
 /// Rates that a load of one agent does not reach: the checks stay on the path, and do not refuse.
-const WIDE: &str = "{ per_s = 1000000, burst = 1000000 }";
+pub(crate) const WIDE: &str = "{ per_s = 1000000, burst = 1000000 }";
 /// A registry of a million agents takes its time to be read.
 const START_WITHIN: Duration = Duration::from_secs(120);
 
@@ -32,6 +33,19 @@ pub struct Installation {
     /// The authorities to trust, where it speaks TLS.
     roots: Option<String>,
     child: Child,
+    /// The disk of its journal alone, where it has one.
+    disk: Option<Disk>,
+}
+
+/// How an installation differs from the usual one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting<'a> {
+    /// It speaks TLS, and asks clients for certificates.
+    pub pki: Option<&'a Pki>,
+    /// Added to its configuration file.
+    pub more: &'a str,
+    /// Its journal has a disk of its own, so large.
+    pub journal_disk_mib: Option<u32>,
 }
 
 /// A running `attorn connect --listen`; it is stopped when dropped.
@@ -49,48 +63,13 @@ impl Drop for Connect {
     }
 }
 
-/// A gateway in a process of its own; it is stopped when dropped.
-#[derive(Debug)]
-pub struct GatewayProcess {
-    /// Where it listens.
-    pub address: SocketAddr,
-    folder: PathBuf,
-    child: Child,
-}
-
-impl GatewayProcess {
-    /// Its process.
-    #[must_use]
-    pub fn process(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// What the process printed so far.
-    #[must_use]
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("serve.log")).unwrap_or_default()
-    }
-
-    fn wait_until_ready(&mut self) -> Result<(), StepFailed> {
-        wait_for_port(self.address.port())
-            .map_err(|error| StepFailed::Check(format!("{error}\n{}", self.log())))
-    }
-}
-
-impl Drop for GatewayProcess {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
 impl Installation {
     /// Starts the binary, enrols the first operator and creates an owner.
     ///
     /// # Errors
     /// When it does not start in time or a command fails.
     pub fn start() -> Result<Self, StepFailed> {
-        Self::start_on(None)
+        Self::start_on(&Setting::default())
     }
 
     /// As [`Self::start`], on TLS, with clients asked for certificates.
@@ -98,12 +77,19 @@ impl Installation {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with_tls(pki: &Pki) -> Result<Self, StepFailed> {
-        Self::start_on(Some(pki))
+        Self::start_on(&Setting { pki: Some(pki), ..Setting::default() })
     }
 
-    fn start_on(pki: Option<&Pki>) -> Result<Self, StepFailed> {
+    /// As [`Self::start`], with more than that.
+    ///
+    /// # Errors
+    /// As [`Self::start`], or when there is no such disk.
+    pub fn start_on(setting: &Setting<'_>) -> Result<Self, StepFailed> {
+        let pki = setting.pki;
         let folder = std::env::temp_dir().join(format!("attorn-test-{}", unique()));
         create(&folder)?;
+        let journal = folder.join("state/journal");
+        let disk = setting.journal_disk_mib.map(|mib| Disk::mount(&journal, mib)).transpose()?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let authority = local(free_port()?);
         let admin = local(free_port()?);
@@ -113,13 +99,13 @@ impl Installation {
             Some(_) => format!("https://localhost:{}", authority.port()),
         };
         let addresses = Addresses { issuer, authority, admin, gateway };
-        let config = config_text(&folder, authority, admin, gateway);
+        let config = config_text(&folder, authority, admin, gateway) + setting.more;
         let config = pki.map(|pki| with_tls(&config, pki)).unwrap_or(config);
         let roots = pki.map(|pki| pki.path("server.pem"));
         write(&folder.join("attorn.toml"), &config)?;
         output_of(&folder, &binary().display().to_string(), &["init"])?;
         let child = spawn(&folder)?;
-        let installation = Self { folder, addresses, roots, child };
+        let installation = Self { folder, addresses, roots, child, disk };
         installation.wait_until_ready()?;
         installation.first_operator()?;
         installation.cli(&["owner", "create", "test-team"])?;
@@ -130,6 +116,18 @@ impl Installation {
     #[must_use]
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The disk of its journal.
+    #[must_use]
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// Its process.
@@ -343,34 +341,6 @@ impl Installation {
         self.cli(&["audit", "verify", &bundle]).map(drop)
     }
 
-    /// Starts a gateway in a process of its own, behind the address of the first one.
-    ///
-    /// # Errors
-    /// When a command fails, or it is not ready in time.
-    pub fn add_gateway(&self, name: &str) -> Result<GatewayProcess, StepFailed> {
-        let folder = self.folder.join(name);
-        create(&folder)?;
-        let code = folder.join("code").display().to_string();
-        let register = ["gateway", "register", name, "--owner", "test-team", "--code-file", &code];
-        self.cli(&register)?;
-        let profile = folder.join("profile").display().to_string();
-        let (binary, from) = (binary().display().to_string(), format!("@{code}"));
-        let issuer = self.addresses.issuer.as_str();
-        let enroll = ["--profile", &profile, "enroll", "--url", issuer, "--code", &from];
-        output_of(&folder, &binary, &enroll)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let config = format!(
-            "state = \"state\"\n[gateway]\npublic_url = \"http://{}\"\n\
-             [gateway.limits]\nagent = {WIDE}\nkey = {WIDE}\nserver = {WIDE}\n\
-             [follow]\nprofile = \"profile\"\n[listen]\ngateway = \"{address}\"\n",
-            self.addresses.gateway
-        );
-        write(&folder.join("attorn.toml"), &config)?;
-        let mut gateway = GatewayProcess { address, child: spawn(&folder)?, folder };
-        gateway.wait_until_ready()?;
-        Ok(gateway)
-    }
-
     /// The journal's folder.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
@@ -402,6 +372,7 @@ impl Drop for Installation {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+        drop(self.disk.take());
         drop(std::fs::remove_dir_all(&self.folder));
     }
 }
@@ -419,7 +390,8 @@ fn config_text(
          gateway_url = \"http://{gateway}\"\n\n\
          [authority.limits]\nclient = {WIDE}\n\n\
          [gateway]\npublic_url = \"http://{gateway}\"\n\n\
-         [gateway.limits]\nagent = {WIDE}\nkey = {WIDE}\nserver = {WIDE}\n\n\
+         [gateway.limits]\nagent = {WIDE}\nkey = {WIDE}\nserver = {WIDE}\n\
+         calls_per_server = 20000\n\n\
          [listen]\nauthority = \"{authority}\"\nadmin = \"{admin}\"\ngateway = \"{gateway}\"\n"
     )
 }
@@ -437,7 +409,7 @@ fn with_tls(config: &str, pki: &Pki) -> String {
     )
 }
 
-fn spawn(folder: &Path) -> Result<Child, StepFailed> {
+pub(crate) fn spawn(folder: &Path) -> Result<Child, StepFailed> {
     let log = log_file(&folder.join("serve.log"))?;
     let copy =
         log.try_clone().map_err(|source| StepFailed::File { path: folder.into(), source })?;
@@ -483,12 +455,12 @@ pub fn wait_for_port(port: u16) -> Result<(), StepFailed> {
     Err(StepFailed::Check(format!("nobody listens on port {port}")))
 }
 
-fn create(folder: &Path) -> Result<(), StepFailed> {
+pub(crate) fn create(folder: &Path) -> Result<(), StepFailed> {
     std::fs::create_dir_all(folder)
         .map_err(|source| StepFailed::File { path: folder.to_path_buf(), source })
 }
 
-fn write(path: &Path, text: &str) -> Result<(), StepFailed> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), StepFailed> {
     std::fs::write(path, text)
         .map_err(|source| StepFailed::File { path: path.to_path_buf(), source })
 }

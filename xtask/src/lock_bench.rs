@@ -3,17 +3,22 @@
 //!
 //! One caller per gateway calls without a pause. The time of a gateway ends with the first call
 //! that it refuses for the lock; a call that passes after that is a failure. Others load all three.
+//! All of it three times: with the memory of used proofs that the gateways share, with that memory
+//! stopped, and with the disks of all journals full.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use attorn_testkit::redis::RedisServer;
 use serde_json::json;
 
 use crate::agent::{Agent, call_body};
 use crate::bench::peers::Peer;
-use crate::installation::{GatewayProcess, Installation, free_port};
+use crate::disk;
+use crate::gateway_process::GatewayProcess;
+use crate::installation::{Installation, Setting, free_port};
 use crate::step::StepFailed;
 
 const GATEWAYS: usize = 3;
@@ -21,162 +26,276 @@ const SERVER: &str = "bench";
 /// Callers beside the probed one, at each gateway.
 const LOADERS: usize = 2;
 /// Proofs that are sent to all gateways at once.
-const PROOFS: u32 = 30;
+const PROOFS: usize = 30;
+const LOCKED: &str = "lock.active";
+const FULL: &str = "journal.unavailable";
 /// No lock may take longer, wherever.
 const WITHIN: Duration = Duration::from_secs(1);
+/// The disk of each journal, and its segments: what is set aside ahead is soon used up.
+const DISK_MIB: u32 = 12;
+const SEGMENTS: &str = "[journal]\nsegment_mib = 1\n";
+const FULL_WITHIN: Duration = Duration::from_secs(120);
 
-/// Sets and lifts a lock `rounds` times.
+/// Sets a lock `rounds` times in each of the three situations.
 ///
 /// # Errors
 /// When a call passes after the lock, or a lock takes longer than a second.
 pub fn run(rounds: u32) -> Result<(), StepFailed> {
+    if disk::alone()?.is_some() {
+        return Ok(());
+    }
+    let redis = RedisServer::start(&[]);
+    let redis = redis.map_err(|error| StepFailed::Check(error.to_string()))?;
     let upstream_port = free_port()?;
     let _upstream = Peer::part("bench-upstream", upstream_port, None)?;
-    let installation = Installation::start()?;
+    let more = format!("{SEGMENTS}[shared_replays]\nurl = \"{}\"\n", redis.url());
+    let setting = Setting { more: &more, journal_disk_mib: Some(DISK_MIB), ..Setting::default() };
+    let installation = Installation::start_on(&setting)?;
     let url = format!("http://127.0.0.1:{upstream_port}/mcp");
     installation.register_server(SERVER, &["--url", &url])?;
     installation.approve_all(SERVER)?;
     let gateways = (0..GATEWAYS)
-        .map(|number| installation.add_gateway(&format!("gw-{number}")))
+        .map(|number| installation.add_gateway_on(&format!("gw-{number}"), &setting))
         .collect::<Result<Vec<_>, _>>()?;
     let grants: &[(&str, &[&str])] = &[(SERVER, &["read:*"])];
     let victim = installation.enroll("victim", grants)?;
     let bystander = installation.enroll("bystander", grants)?;
-    proofs_count_once(&victim, &gateways)?;
+    // With a full journal nothing can be lifted again: one for each lock.
+    let victims = (0..rounds as usize)
+        .map(|number| installation.enroll(&victim_name(number), grants))
+        .collect::<Result<Vec<_>, _>>()?;
     let operator = installation.operator()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let calls = Arc::new(AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for gateway in &gateways {
-            for _ in 0..LOADERS {
-                let (agent, stop, calls) = (bystander.at(gateway.address), &stop, &calls);
-                scope.spawn(move || load(&agent, stop, calls));
-            }
-        }
-        let measured = measure(&victim, &operator, &gateways, rounds);
-        stop.store(true, Ordering::Relaxed);
-        report(&measured?, calls.load(Ordering::Relaxed))
+    let scene = Scene { installation: &installation, gateways: &gateways, operator: &operator };
+    scene.loaded(&bystander, "shared memory", || {
+        scene.proofs_count_once(&victim)?;
+        scene.measure(rounds, |_| scene.round(&victim, "victim"))
+    })?;
+    redis.stop();
+    scene.loaded(&bystander, "shared memory stopped", || {
+        scene.proofs_count_once(&victim)?;
+        scene.measure(rounds, |_| scene.round(&victim, "victim"))
+    })?;
+    let mut prepared = Vec::new();
+    for (number, agent) in victims.iter().enumerate() {
+        prepared.push(Round { lift: false, ..scene.round(agent, &victim_name(number))? });
+    }
+    scene.fill_disks(&bystander)?;
+    let mut prepared = prepared.into_iter();
+    scene.loaded(&bystander, "disks of the journals full", || {
+        scene.measure(rounds, |_| prepared.next().ok_or_else(|| failed("no victim left")))
     })
 }
 
-/// The same request, proof included, to all gateways at once: exactly one takes it.
-fn proofs_count_once(agent: &Agent, gateways: &[GatewayProcess]) -> Result<(), StepFailed> {
-    let token = agent.token(SERVER, None)?;
-    let body = call_body("echo", &json!({"message": "once"}));
-    for round in 0..PROOFS {
-        // Every gateway's nonce in turn.
-        let turn = usize::try_from(round).unwrap_or(0) % gateways.len();
-        let Some(minting) = gateways.get(turn).map(|gateway| agent.at(gateway.address)) else {
-            continue;
-        };
-        minting.send(&token, SERVER, &body)?;
-        let request = minting.request(&token, SERVER, &body, &minting.gateway_nonce())?;
-        let taken = std::thread::scope(|scope| {
-            let uses: Vec<_> = gateways
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    installation: &'a Installation,
+    gateways: &'a [GatewayProcess],
+    operator: &'a Agent,
+}
+
+/// One lock: whom it hits, and the tokens that were got before.
+struct Round<'a> {
+    agent: &'a Agent,
+    name: String,
+    token: String,
+    admin: String,
+    lift: bool,
+}
+
+impl<'a> Scene<'a> {
+    fn round(&self, agent: &'a Agent, name: &str) -> Result<Round<'a>, StepFailed> {
+        let (token, admin) = (agent.token(SERVER, None)?, self.operator.token("admin", None)?);
+        Ok(Round { agent, name: name.to_owned(), token, admin, lift: true })
+    }
+
+    /// The same request, proof included, to all gateways at once: exactly one takes it.
+    fn proofs_count_once(&self, agent: &Agent) -> Result<(), StepFailed> {
+        let token = agent.token(SERVER, None)?;
+        let body = call_body("echo", &json!({"message": "once"}));
+        for round in 0..PROOFS {
+            // Every gateway's nonce in turn.
+            let turn = round % self.gateways.len();
+            let Some(minting) = self.gateways.get(turn).map(|gateway| agent.at(gateway.address))
+            else {
+                continue;
+            };
+            minting.send(&token, SERVER, &body)?;
+            let request = minting.request(&token, SERVER, &body, &minting.gateway_nonce())?;
+            let taken = std::thread::scope(|scope| {
+                let uses: Vec<_> = self
+                    .gateways
+                    .iter()
+                    .map(|gateway| {
+                        let (at, request) = (agent.at(gateway.address), &request);
+                        scope.spawn(move || at.send_to_gateway(request).map(|reply| reply.status))
+                    })
+                    .collect();
+                let statuses = uses.into_iter().filter_map(|one| one.join().ok()?.ok());
+                statuses.filter(|status| *status == 200).count()
+            });
+            if taken != 1 {
+                return Err(StepFailed::Check(format!("a proof was taken by {taken} gateways")));
+            }
+        }
+        println!("{PROOFS} proofs, each sent to {GATEWAYS} gateways at once: one took it");
+        Ok(())
+    }
+
+    /// Does the work while others call all gateways, and says what came of it.
+    fn loaded(
+        &self,
+        bystander: &Agent,
+        what: &str,
+        work: impl FnOnce() -> Result<Vec<Duration>, StepFailed>,
+    ) -> Result<(), StepFailed> {
+        let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+        let measured = std::thread::scope(|scope| {
+            for gateway in self.gateways {
+                for _ in 0..LOADERS {
+                    let (agent, stop, calls) = (bystander.at(gateway.address), &stop, &calls);
+                    scope.spawn(move || load(&agent, stop, calls));
+                }
+            }
+            let measured = work();
+            stop.store(true, Ordering::Relaxed);
+            measured
+        })?;
+        report(what, &measured, calls.load(Ordering::Relaxed))
+    }
+
+    fn measure(
+        &self,
+        rounds: u32,
+        mut next: impl FnMut(u32) -> Result<Round<'a>, StepFailed>,
+    ) -> Result<Vec<Duration>, StepFailed> {
+        let mut slowest = Vec::new();
+        for number in 0..rounds {
+            let round = next(number)?;
+            let took = self.lock(&round)?;
+            if took > WITHIN {
+                return Err(StepFailed::Check(format!("round {number}: a lock took {took:?}")));
+            }
+            slowest.push(took);
+        }
+        Ok(slowest)
+    }
+
+    /// Sets one lock while its victim calls every gateway; the time until the last of them refuses.
+    fn lock(&self, round: &Round<'_>) -> Result<Duration, StepFailed> {
+        let calling = AtomicU64::new(0);
+        let set_at = OnceLock::new();
+        let everywhere = u64::try_from(self.gateways.len()).unwrap_or(0);
+        let took = std::thread::scope(|scope| {
+            let probes: Vec<_> = self
+                .gateways
                 .iter()
                 .map(|gateway| {
-                    let (at, request) = (agent.at(gateway.address), &request);
-                    scope.spawn(move || at.send_to_gateway(request).map(|reply| reply.status))
+                    let (calling, set_at) = (&calling, &set_at);
+                    scope.spawn(move || probe(round, gateway.address, calling, set_at))
                 })
                 .collect();
-            let statuses = uses.into_iter().filter_map(|one| one.join().ok()?.ok());
-            statuses.filter(|status| *status == 200).count()
+            while calling.load(Ordering::Relaxed) < everywhere {
+                if probes.iter().any(std::thread::ScopedJoinHandle::is_finished) {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            let _first = set_at.set(Instant::now());
+            let target = json!({"kind": "agent", "agent": round.name});
+            let lock = json!({"target": target, "reason": "measured"});
+            let lock = self.operator.administer(&round.admin, "/locks", &lock)?;
+            let mut took = Duration::ZERO;
+            for probe in probes {
+                took = took.max(probe.join().map_err(|_| failed("a probe died"))??);
+            }
+            let id = lock.get("id").and_then(|id| id.as_str()).unwrap_or_default().to_owned();
+            Ok::<_, StepFailed>((took, id))
         });
-        if taken != 1 {
-            return Err(StepFailed::Check(format!("a proof was taken by {taken} gateways")));
+        let (took, id) = took?;
+        if round.lift {
+            let lift = json!({"reason": "measured"});
+            self.operator.administer(&round.admin, &format!("/locks/{id}/lift"), &lift)?;
+            wait_until_lifted(round.agent, self.gateways)?;
+        }
+        Ok(took)
+    }
+
+    /// Fills the disk of every journal, and then every journal: calls are refused from then on.
+    fn fill_disks(&self, caller: &Agent) -> Result<(), StepFailed> {
+        let gateways = self.gateways.iter().map(GatewayProcess::disk);
+        for disk in gateways.chain([self.installation.disk()]).flatten() {
+            disk.fill()?;
+        }
+        let mut nodes: Vec<_> = self.gateways.iter().map(|gateway| gateway.address).collect();
+        nodes.push(self.installation.addresses().gateway);
+        let token = caller.token(SERVER, None)?;
+        std::thread::scope(|scope| {
+            let filled: Vec<_> = nodes
+                .iter()
+                .map(|node| {
+                    let (agent, token) = (caller.at(*node), &token);
+                    scope.spawn(move || call_until_full(&agent, token))
+                })
+                .collect();
+            filled
+                .into_iter()
+                .try_for_each(|one| one.join().map_err(|_| failed("a caller died"))?)
+        })
+    }
+}
+
+fn call_until_full(agent: &Agent, token: &str) -> Result<(), StepFailed> {
+    let body = call_body("echo", &json!({"message": "fill"}));
+    let began = Instant::now();
+    while !agent.send(token, SERVER, &body)?.text().contains(FULL) {
+        if began.elapsed() > FULL_WITHIN {
+            return Err(failed("a journal does not become full"));
         }
     }
-    println!("{PROOFS} proofs, each sent to {GATEWAYS} gateways at once: one took it");
     Ok(())
 }
 
 /// Calls until told to stop; a token lasts two minutes.
 fn load(agent: &Agent, stop: &AtomicBool, calls: &AtomicU64) {
     let body = call_body("echo", &json!({"message": "load"}));
+    let mut token = String::new();
     while !stop.load(Ordering::Relaxed) {
-        let Ok(token) = agent.token(SERVER, None) else { continue };
+        // Where no token can be issued, the last one still makes work.
+        token = agent.token(SERVER, None).unwrap_or(token);
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(60) && !stop.load(Ordering::Relaxed) {
-            if agent.send(&token, SERVER, &body).is_ok_and(|reply| reply.status == 200) {
+            if agent.send(&token, SERVER, &body).is_ok() {
                 calls.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 }
 
-fn measure(
-    victim: &Agent,
-    operator: &Agent,
-    gateways: &[GatewayProcess],
-    rounds: u32,
-) -> Result<Vec<Duration>, StepFailed> {
-    let mut slowest = Vec::new();
-    for round in 0..rounds {
-        let admin = operator.token("admin", None)?;
-        let token = victim.token(SERVER, None)?;
-        let calling = AtomicU64::new(0);
-        let set_at = std::sync::OnceLock::new();
-        let took = std::thread::scope(|scope| {
-            let probes: Vec<_> = gateways
-                .iter()
-                .map(|gateway| {
-                    let (calling, set_at, token) = (&calling, &set_at, &token);
-                    scope.spawn(move || probe(victim, gateway.address, token, calling, set_at))
-                })
-                .collect();
-            while calling.load(Ordering::Relaxed) < u64::try_from(gateways.len()).unwrap_or(0) {
-                std::thread::yield_now();
-            }
-            let _first = set_at.set(Instant::now());
-            let target = json!({"kind": "agent", "agent": "victim"});
-            let lock = json!({"target": target, "reason": "measured"});
-            let lock = operator.administer(&admin, "/locks", &lock)?;
-            let mut took = Duration::ZERO;
-            for probe in probes {
-                let one =
-                    probe.join().map_err(|_| StepFailed::Check("a probe died".to_owned()))??;
-                took = took.max(one);
-            }
-            let id = lock.get("id").and_then(|id| id.as_str()).unwrap_or_default();
-            let lift = json!({"reason": "measured"});
-            operator.administer(&admin, &format!("/locks/{id}/lift"), &lift)?;
-            Ok::<_, StepFailed>(took)
-        })?;
-        if took > WITHIN {
-            return Err(StepFailed::Check(format!("round {round}: a lock took {took:?}")));
-        }
-        slowest.push(took);
-        wait_until_lifted(victim, gateways)?;
-    }
-    Ok(slowest)
-}
-
 /// Calls one gateway until it refuses; gives the time since the lock was sent.
 fn probe(
-    victim: &Agent,
+    round: &Round<'_>,
     gateway: SocketAddr,
-    token: &str,
     calling: &AtomicU64,
-    set_at: &std::sync::OnceLock<Instant>,
+    set_at: &OnceLock<Instant>,
 ) -> Result<Duration, StepFailed> {
-    let agent = victim.at(gateway);
+    let (agent, token) = (round.agent.at(gateway), &round.token);
     let body = call_body("echo", &json!({"message": "probe"}));
     let mut is_calling = false;
     let began = Instant::now();
     loop {
         let reply = agent.send(token, SERVER, &body)?;
-        let refused = reply.text().contains("lock.active");
-        if refused {
+        if reply.text().contains(LOCKED) {
             let took = set_at.get().map(Instant::elapsed);
             // Once refused, always refused: no other path may know less.
             for _ in 0..5 {
-                if !agent.send(token, SERVER, &body)?.text().contains("lock.active") {
-                    return Err(StepFailed::Check("a call passed after the lock".to_owned()));
+                if !agent.send(token, SERVER, &body)?.text().contains(LOCKED) {
+                    return Err(failed("a call passed after the lock"));
                 }
             }
-            return took.ok_or_else(|| StepFailed::Check("refused before the lock".to_owned()));
+            return took.ok_or_else(|| failed("refused before the lock"));
         }
-        if reply.status != 200 {
+        if reply.status != 200 && !reply.text().contains(FULL) {
             return Err(StepFailed::Check(format!("{}: {}", reply.status, reply.text())));
         }
         if !std::mem::replace(&mut is_calling, true) {
@@ -194,7 +313,7 @@ fn wait_until_lifted(victim: &Agent, gateways: &[GatewayProcess]) -> Result<(), 
     for gateway in gateways {
         let (agent, began) = (victim.at(gateway.address), Instant::now());
         while agent.send(&token, SERVER, &body)?.status != 200
-            || agent.send(&token, SERVER, &body)?.text().contains("lock.active")
+            || agent.send(&token, SERVER, &body)?.text().contains(LOCKED)
         {
             if began.elapsed() > Duration::from_secs(10) {
                 let address = gateway.address;
@@ -205,7 +324,7 @@ fn wait_until_lifted(victim: &Agent, gateways: &[GatewayProcess]) -> Result<(), 
     Ok(())
 }
 
-fn report(slowest: &[Duration], calls: u64) -> Result<(), StepFailed> {
+fn report(what: &str, slowest: &[Duration], calls: u64) -> Result<(), StepFailed> {
     let mut sorted = slowest.to_vec();
     sorted.sort();
     let at = |percent: usize| {
@@ -213,14 +332,22 @@ fn report(slowest: &[Duration], calls: u64) -> Result<(), StepFailed> {
         sorted.get(place).copied().unwrap_or_default()
     };
     let (Some(max), true) = (sorted.last(), calls > 0) else {
-        return Err(StepFailed::Check("nothing was measured".to_owned()));
+        return Err(failed("nothing was measured"));
     };
     println!(
-        "{} locks, {GATEWAYS} gateways, {calls} other calls meanwhile; until the last gateway refuses: \
+        "{what}: {} locks, {GATEWAYS} gateways, {calls} other calls meanwhile; until the last gateway refuses: \
          p50 {:?}, p99 {:?}, max {max:?}",
         sorted.len(),
         at(50),
         at(99),
     );
     Ok(())
+}
+
+fn victim_name(number: usize) -> String {
+    format!("victim-{number}")
+}
+
+fn failed(what: &str) -> StepFailed {
+    StepFailed::Check(what.to_owned())
 }

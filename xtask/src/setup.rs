@@ -1,4 +1,4 @@
-//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx from Debian; MCP
+//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx, Redis from Debian; MCP
 //! servers, clients and the conformance suite from npm and `PyPI`, at pinned versions.
 
 use crate::step::{StepFailed, answers, root, run, run_with};
@@ -12,6 +12,7 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
     ("nginx", &["-v"], "nginx-light"),
     ("python3", &["-c", "import venv, ensurepip"], "python3-venv"),
     ("sqlite3", &["--version"], "sqlite3"),
+    ("redis-server", &["--version"], "redis-server"),
     ("test", &["-d", "/usr/share/gocode/src/golang.org/x/mod"], "golang-golang-x-mod-dev"),
 ];
 

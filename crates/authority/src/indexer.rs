@@ -6,6 +6,7 @@ use std::time::Duration;
 use attorn_journal::ReadError;
 use attorn_net::Shutdown;
 use attorn_store::Failure;
+use attorn_store::index::BLOCK;
 
 use crate::shared::Shared;
 
@@ -38,22 +39,22 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
     }
 }
 
-/// Indexes what the journal holds by now. Also called before a search, so that an operator finds
-/// what was done a moment ago.
+/// Indexes the whole blocks that the journal holds by now. Also called before a search, which then
+/// has less than a block to read beside them.
 pub(crate) async fn catch_up(shared: &Shared) -> Result<(), IndexError> {
     let _alone = shared.indexing.lock().await;
     loop {
         let next = shared.index.next_index().await?;
-        let end = shared.journal.size().min(next.saturating_add(BATCH));
+        let whole = shared.journal.size() / BLOCK * BLOCK;
+        let end = whole.min(next.saturating_add(BATCH));
         if next >= end {
             return Ok(());
         }
         let entries = shared.journal.read(next..end).await?;
-        let batch: Vec<_> = (next..).zip(entries.iter().map(AsRef::as_ref)).collect();
-        shared.index.insert(&batch).await?;
+        shared.index.insert(next, &entries).await?;
     }
 }
 
 /// Entries of one transaction.
-const BATCH: u64 = 8192;
+const BATCH: u64 = 32 * BLOCK;
 const PAUSE: Duration = Duration::from_secs(1);

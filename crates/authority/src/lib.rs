@@ -33,6 +33,7 @@ mod refused;
 mod restored;
 mod revoke;
 mod rotation;
+mod search;
 mod shared;
 mod standing;
 mod token;

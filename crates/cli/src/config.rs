@@ -21,6 +21,11 @@ pub(crate) struct Config {
     pub(crate) gateway: Option<attorn_gateway::Config>,
     /// The authority that a gateway without one follows.
     pub(crate) follow: Option<Follow>,
+    /// The memory of used proofs that gateways share. Without it each accepts only nonces of its own.
+    pub(crate) shared_replays: Option<SharedReplays>,
+    /// How this process writes its journal.
+    #[serde(default)]
+    pub(crate) journal: Journal,
     /// Where the roles listen.
     pub(crate) listen: Listen,
     /// Certificate and key of every listener; plain HTTP is served on loopback only.
@@ -50,6 +55,30 @@ pub(crate) struct Follow {
     /// Folder in which the gateway was enrolled: `attorn enroll --profile FOLDER`. It names the
     /// authority. Relative to the file.
     pub(crate) profile: PathBuf,
+}
+
+/// How a process writes its journal.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Journal {
+    /// Size of a write-ahead segment in MiB, between 1 and 1024. It is set aside on the disk ahead.
+    pub(crate) segment_mib: u16,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { segment_mib: 32 }
+    }
+}
+
+/// A Redis or Valkey server that forgets nothing early: `maxmemory-policy` is `noeviction`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SharedReplays {
+    /// `redis://[user@]host:port[/database]` on loopback, or `unix:///path`.
+    pub(crate) url: String,
+    /// File with the password, readable by its owner alone. Relative to the file.
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 /// A collector that takes OTLP over HTTP in JSON.
@@ -139,6 +168,10 @@ impl Config {
         if let Some(follow) = &mut config.follow {
             follow.profile = folder.join(&follow.profile);
         }
+        let shared = config.shared_replays.as_mut();
+        if let Some(password) = shared.and_then(|shared| shared.password_file.as_mut()) {
+            *password = folder.join(&password);
+        }
         if let Some(roots) = config.otlp.as_mut().and_then(|otlp| otlp.roots.as_mut()) {
             *roots = folder.join(&roots);
         }
@@ -148,6 +181,12 @@ impl Config {
     /// Every role that runs has what it needs, and nothing else does.
     fn verify(&self) -> Result<(), String> {
         let Self { authority, gateway, follow, listen, .. } = self;
+        if !(1..=1024).contains(&self.journal.segment_mib) {
+            return Err("`journal.segment_mib` is not between 1 and 1024".to_owned());
+        }
+        if self.shared_replays.is_some() && gateway.is_none() {
+            return Err("`shared_replays` is for a gateway, which is not here".to_owned());
+        }
         let parts = [
             ("listen.authority", authority.is_some(), listen.authority.is_some()),
             ("listen.admin", authority.is_some(), listen.admin.is_some()),
@@ -265,6 +304,21 @@ mod tests {
             "gateway_url = \"http://127.0.0.1:7803",
         );
         assert!(check(&other).unwrap_err().contains("differ"));
+    }
+
+    #[test]
+    fn what_gateways_share_and_how_journals_are_cut_is_checked() {
+        let shared = "[shared_replays]\nurl = \"redis://127.0.0.1:6379\"\npassword_file = \"p\"\n";
+        let config = check(&format!("{EXAMPLE}{shared}")).unwrap();
+        let password = config.shared_replays.unwrap().password_file;
+        assert_eq!(password.as_deref(), Some(Path::new("/etc/attorn/p")));
+        let alone = EXAMPLE.replace("gateway = \"127", "# gateway = \"127");
+        let alone = alone.replace("[gateway]\npublic_url", "# public_url");
+        assert!(check(&alone).is_ok());
+        assert!(check(&format!("{alone}{shared}")).unwrap_err().contains("shared_replays"));
+        let cut = |mib: u16| check(&format!("{EXAMPLE}[journal]\nsegment_mib = {mib}\n"));
+        assert_eq!(cut(1).unwrap().journal.segment_mib, 1);
+        assert!(cut(0).is_err() && cut(1025).is_err());
     }
 
     const GATEWAY: &str = r#"

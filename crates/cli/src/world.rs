@@ -13,6 +13,7 @@ mod listeners;
 mod node;
 mod observed;
 mod registry;
+mod replays;
 mod seen;
 mod server_keys;
 mod tls;
@@ -26,6 +27,7 @@ use attorn_gateway::{Freshness, Gateway, SILENT_MAX, ToolObserver};
 use attorn_net::{Client, ClientConfig, Limits, Shutdown, serve};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
+use attorn_replay::SharedReplays;
 use attorn_store::Mark;
 use attorn_telemetry::{ObservationService, Telemetry};
 use tokio::task::JoinSet;
@@ -101,7 +103,8 @@ impl World {
         if let (Some(gateway), Some(listener)) = (&config.gateway, listeners.gateway) {
             let published = Arc::clone(&followed.published);
             let asks = tls.methods().certificates;
-            let gateway = (gateway, asks);
+            let shared_replays = replays::start(&config, &shutdown)?;
+            let gateway = (gateway, asks, shared_replays);
             let gateway =
                 start_gateway(gateway, &issuer, &node, (followed, &telemetry), &shutdown)?;
             serving.spawn(gateway.serve(listener, limits, stop()));
@@ -225,7 +228,7 @@ async fn start_authority(
     let missing = || Failure::usage("this configuration has no `[authority]`");
     let authority = config.authority.clone().ok_or_else(missing)?;
     let name = log_name(&authority.issuer, "node", "1");
-    let node = Node::open(&config.state, &name).await?;
+    let node = Node::open(config, &name).await?;
     let registry = Registry::open(&config.state).await?;
     let parts = attorn_authority::Parts {
         config: authority,
@@ -256,7 +259,7 @@ async fn start_following(
     let profile = follow::load_profile(&follow.profile)?;
     let issuer = profile.identity.issuer.clone();
     let name = log_name(&issuer, "gateway", &profile.identity.name);
-    let node = Node::open(&config.state, &name).await?;
+    let node = Node::open(config, &name).await?;
     let mark = Mark::open(config.state.join("registry.mark"));
     let mark = mark.map_err(|e| Failure::usage(causes(&e)))?;
     let published = Arc::new(Published::new(Snapshot::new(SnapshotParts::default())));
@@ -270,7 +273,11 @@ async fn start_following(
 }
 
 fn start_gateway(
-    (config, client_certificates): (&attorn_gateway::Config, bool),
+    (config, client_certificates, shared_replays): (
+        &attorn_gateway::Config,
+        bool,
+        Option<SharedReplays>,
+    ),
     issuer: &str,
     node: &Node,
     (followed, telemetry): (Followed, &Telemetry),
@@ -290,6 +297,7 @@ fn start_gateway(
         freshness: followed.freshness,
         journal: node.journal.clone(),
         payload_key: node.payload_key.clone(),
+        shared_replays,
         clock: system_clock(),
         random: system_random(),
         client,

@@ -38,7 +38,7 @@ pub(crate) struct Arrived<'a> {
 
 impl Exchange {
     /// Who sends the request: a token that counts now, and proof of the key it is bound to.
-    pub(crate) fn enter(
+    pub(crate) async fn enter(
         &mut self,
         head: &request::Parts,
         verb: Verb,
@@ -61,7 +61,7 @@ impl Exchange {
         let with = (&gateway.throttle, self.now_s);
         let proven = match token.confirmation() {
             Confirmation::Jkt(_) => {
-                gateway.possession.prove(&head.headers, verb, &url, token, with)?
+                gateway.possession.prove(&head.headers, verb, &url, token, with).await?
             }
             Confirmation::Certificate(_) => {
                 possession::by_certificate(head, token, &view.snapshot, with)?

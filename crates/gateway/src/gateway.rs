@@ -11,6 +11,7 @@ use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Class, LifeCycle, Published};
+use attorn_replay::SharedReplays;
 use attorn_telemetry::{Exposition, Telemetry, families};
 use tokio::task::JoinSet;
 
@@ -46,6 +47,8 @@ pub struct Parts {
     pub freshness: Arc<Freshness>,
     /// Where intents, refusals and outcomes go.
     pub journal: Journal,
+    /// The memory of used proofs that it shares with other gateways, if there is one.
+    pub shared_replays: Option<SharedReplays>,
     /// The key under which arguments and results are recorded as digests.
     pub payload_key: PayloadKey,
     /// Wall time.
@@ -112,6 +115,7 @@ impl Gateway {
             published,
             journal,
             payload_key,
+            shared_replays,
             clock,
             random,
             client,
@@ -120,7 +124,7 @@ impl Gateway {
         } = parts;
         let nonce_key = NonceKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
         let cursors = CursorKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
-        let possession = Possession::new(nonce_key, clock.now_s(), random.clone());
+        let possession = Possession::new(nonce_key, shared_replays, clock.now_s(), random.clone());
         let inner = Arc::new_cyclic(|itself| Inner {
             names: Names::new(&config),
             views: Views::new(published),
@@ -201,6 +205,9 @@ impl Inner {
         out.sample(&families::SESSIONS, &[], whole(self.sessions.count()));
         let remembered = whole(self.possession.remembered());
         out.sample(&families::REPLAYS, &[("role", "gateway")], remembered);
+        if let Some(is_shared) = self.possession.is_shared() {
+            out.sample(&families::REPLAYS_SHARED, &[], u64::from(is_shared));
+        }
     }
 
     /// Asks a server anew, in the background. However often it says that it changed, one listing

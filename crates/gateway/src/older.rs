@@ -142,7 +142,7 @@ impl Exchange {
         if !head.headers.contains_key(MCP_SESSION_ID) {
             return Err(HeadRefusal::Method.into());
         }
-        let caller = self.enter(head, verb, &view, server)?;
+        let caller = self.enter(head, verb, &view, server).await?;
         let session = self.find_session(head, &caller)?;
         self.revision = session.revision;
         let trace = TraceContext::continued(None, None, &self.gateway.random.bytes());

@@ -9,10 +9,11 @@ use attorn_oauth::dpop::{
     self, DpopRefusal, NONCE_RENEW_S, NonceKey, NoncePolicy, ProofExpectation, VerifiedProof,
 };
 use attorn_oauth::mtls::{self, PresentedCertificate};
-use attorn_oauth::possession::{BoundToken, PossessionRefusal, bind};
+use attorn_oauth::possession::{BoundToken, PossessionRefusal, bind_here};
 use attorn_oauth::replay::ReplaySet;
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{ReasonCode, Snapshot};
+use attorn_replay::{Current, SharedReplays};
 use http::{HeaderMap, HeaderName, request};
 
 use crate::front::Verb;
@@ -24,6 +25,7 @@ use crate::refusal::CredentialRefusal;
 pub(crate) struct Possession {
     nonce_key: NonceKey,
     replays: ReplaySet,
+    shared: Option<SharedReplays>,
     headers: HeaderCache,
     random: Random,
 }
@@ -37,17 +39,24 @@ pub(crate) struct Proven {
 }
 
 impl Possession {
-    pub(crate) fn new(nonce_key: NonceKey, started_s: u64, random: Random) -> Self {
+    pub(crate) fn new(
+        nonce_key: NonceKey,
+        shared: Option<SharedReplays>,
+        started_s: u64,
+        random: Random,
+    ) -> Self {
         Self {
             nonce_key,
             replays: ReplaySet::new(REPLAY_ENTRIES_MAX, started_s),
+            shared,
             headers: HeaderCache::new(HEADER_ENTRIES_MAX),
             random,
         }
     }
 
-    /// Verifies the proof of a request and burns it. `url` is the configured one.
-    pub(crate) fn prove(
+    /// Verifies the proof of a request and burns it, here and in the memory that gateways share.
+    /// `url` is the configured one.
+    pub(crate) async fn prove(
         &self,
         headers: &HeaderMap,
         verb: Verb,
@@ -57,12 +66,16 @@ impl Possession {
     ) -> Result<Proven, CredentialRefusal> {
         let jkt = token.jkt().copied();
         let jkt = jkt.ok_or(CredentialRefusal::Possession(PossessionRefusal::OtherMethod))?;
+        let current = self.current();
+        let own = &self.nonce_key;
         let expected = ProofExpectation {
             algorithms: &Algorithm::ALL,
             htm: verb.as_str(),
             htu: url,
             access_token: Some((token.digest(), &jkt)),
-            nonce: NoncePolicy::Required(&self.nonce_key),
+            nonce: current.as_ref().map_or(NoncePolicy::Required(own), |current| {
+                NoncePolicy::Either { own, shared: current.nonce_key() }
+            }),
             header_cache: Some(&self.headers),
         };
         let text = proof_text(headers)?;
@@ -79,8 +92,13 @@ impl Possession {
             .admit(&token.claims().client_id, Confirmation::Jkt(jkt))
             .map_err(CredentialRefusal::Limited)?;
         // RFC 9449 section 11.1: burned last, when nothing else can refuse the credential.
-        let token =
-            bind(token, proof, &self.replays, now_s).map_err(CredentialRefusal::Possession)?;
+        let burned =
+            bind_here(token, proof, &self.replays, now_s).map_err(CredentialRefusal::Possession)?;
+        let answer = match (burned.shared_use(), &current) {
+            (Some(shared_use), Some(current)) => Some(current.burn(shared_use).await),
+            (None, _) | (_, None) => None,
+        };
+        let token = burned.settle(answer).map_err(CredentialRefusal::Possession)?;
         // RFC 9449 section 8.2: a new nonce on any response, before the old one ends.
         Ok(Proven { token, nonce: old.then(|| self.nonce(now_s)) })
     }
@@ -90,9 +108,20 @@ impl Possession {
         self.replays.len()
     }
 
-    /// A fresh nonce.
+    /// A fresh nonce: one that all gateways of the shared memory accept, while it is there.
     pub(crate) fn nonce(&self, now_s: u64) -> String {
-        self.nonce_key.mint(now_s, &self.random.bytes())
+        let current = self.current();
+        let key = current.as_ref().map_or(&self.nonce_key, Current::nonce_key);
+        key.mint(now_s, &self.random.bytes())
+    }
+
+    /// Whether used proofs are shared; nothing where that is not configured.
+    pub(crate) fn is_shared(&self) -> Option<bool> {
+        self.shared.as_ref().map(SharedReplays::is_there)
+    }
+
+    fn current(&self) -> Option<Current> {
+        self.shared.as_ref()?.current()
     }
 }
 

@@ -189,7 +189,10 @@ fn costs_a_signature(refusal: &Refusal) -> bool {
             | CredentialRefusal::TokenRevoked
             | CredentialRefusal::Proof(DpopRefusal::Nonce | DpopRefusal::NonceMissing)
             | CredentialRefusal::Possession(PossessionRefusal::Replay(
-                ReplayRefusal::Full | ReplayRefusal::Ended | ReplayRefusal::StartedAfterIssue,
+                ReplayRefusal::Full
+                | ReplayRefusal::Ended
+                | ReplayRefusal::SharedUnavailable
+                | ReplayRefusal::StartedAfterIssue,
             )) => false,
             CredentialRefusal::TokenMalformed
             | CredentialRefusal::BearerNotAllowed

@@ -262,9 +262,12 @@ impl CredentialRefusal {
             Self::Possession(PossessionRefusal::Replay(full @ ReplayRefusal::Full)) => {
                 Row::error(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::InternalError, full.reason())
             }
-            // The proof may be honest but older than this process: a fresh nonce settles it.
+            // The proof may be honest but older than this process, or have a nonce whose use elsewhere
+            // cannot be known now: a fresh nonce of this process settles it.
             Self::Possession(PossessionRefusal::Replay(
-                refusal @ (ReplayRefusal::StartedAfterIssue | ReplayRefusal::Ended),
+                refusal @ (ReplayRefusal::StartedAfterIssue
+                | ReplayRefusal::Ended
+                | ReplayRefusal::SharedUnavailable),
             )) => challenged(Challenge::Nonce, refusal.reason()),
             // RFC 8705 section 3: `invalid_token` for another certificate, or none.
             Self::Possession(

@@ -41,7 +41,7 @@ where
     let server = view.server(&exchange.server_name).ok_or(HeadRefusal::PathUnknown)?;
 
     // 1 and 2. A token that counts now, and proof of its key, which is burned.
-    let caller = exchange.enter(head, Verb::Post, &view, server)?;
+    let caller = exchange.enter(head, Verb::Post, &view, server).await?;
 
     // 3. The message, parsed once; its headers say the same.
     let body = read_body(body, bytes_max).await?;

@@ -26,6 +26,13 @@ const TYPE: &str = "dpop+jwt";
 /// Whether a proof needs a nonce.
 #[derive(Clone, Copy, Debug)]
 pub enum NoncePolicy<'a> {
+    /// A fresh nonce is required: of this process, or of the key that it shares with other nodes.
+    Either {
+        /// The key of this process alone.
+        own: &'a NonceKey,
+        /// The shared one.
+        shared: &'a NonceKey,
+    },
     /// A fresh nonce of this key is required.
     Required(&'a NonceKey),
     /// No nonce is asked for, and one that is there is not looked at.
@@ -49,6 +56,12 @@ pub struct ProofExpectation<'a> {
     pub header_cache: Option<&'a HeaderCache>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct CheckedNonce {
+    age_s: u64,
+    is_shared: bool,
+}
+
 /// Proof that the sender of a request holds a key. The `jti` is not burned yet: see
 /// [`crate::possession`].
 #[derive(Debug)]
@@ -59,7 +72,7 @@ pub struct VerifiedProof {
     jti: String,
     issued_s: u64,
     token_digest: Option<[u8; 32]>,
-    nonce_age_s: Option<u64>,
+    nonce: Option<CheckedNonce>,
 }
 
 /// Why a proof is not accepted.
@@ -224,7 +237,7 @@ pub fn verify(
     }
     check_request(&wire, expected)?;
     check_clock(&wire, now_s)?;
-    let nonce_age_s = check_nonce(&wire, expected, now_s)?;
+    let nonce = check_nonce(&wire, expected, now_s)?;
     if let Some(cache) = expected.header_cache {
         verified.remember_header(cache);
     }
@@ -233,7 +246,7 @@ pub fn verify(
         jti: wire.jti.0.into_owned(),
         issued_s: wire.iat,
         token_digest: expected.access_token.map(|(digest, _)| *digest),
-        nonce_age_s,
+        nonce,
     })
 }
 
@@ -287,23 +300,30 @@ fn check_clock(wire: &Wire<'_>, now_s: u64) -> Result<(), DpopRefusal> {
     if window.contains(&wire.iat) && narrowed { Ok(()) } else { Err(DpopRefusal::Clock) }
 }
 
-/// Check 10. Gives the age of the nonce, so that the edge can renew it in time.
+/// Check 10. Gives the age of the nonce, so that the edge can renew it in time, and whose it is.
 fn check_nonce(
     wire: &Wire<'_>,
     expected: &ProofExpectation<'_>,
     now_s: u64,
-) -> Result<Option<u64>, DpopRefusal> {
-    match expected.nonce {
-        NoncePolicy::Off => Ok(None),
-        NoncePolicy::Required(key) => {
-            let nonce = wire.nonce.as_ref().ok_or(DpopRefusal::NonceMissing)?;
-            let age_s = key.check(&nonce.0, now_s).map(Some);
-            if is_planted(Bug::ProofNonceUnchecked) {
-                return Ok(age_s.unwrap_or(Some(0)));
-            }
-            age_s.map_err(|_| DpopRefusal::Nonce)
-        }
+) -> Result<Option<CheckedNonce>, DpopRefusal> {
+    let (own, shared) = match expected.nonce {
+        NoncePolicy::Off => return Ok(None),
+        NoncePolicy::Required(own) => (own, None),
+        NoncePolicy::Either { own, shared } => (own, Some(shared)),
+    };
+    let nonce = &wire.nonce.as_ref().ok_or(DpopRefusal::NonceMissing)?.0;
+    let of = |key: &NonceKey, is_shared| {
+        let age_s = key.check(nonce, now_s);
+        age_s.map(|age_s| CheckedNonce { age_s, is_shared })
+    };
+    let checked = match shared {
+        Some(shared) => of(shared, true).or_else(|_| of(own, false)),
+        None => of(own, false),
+    };
+    if is_planted(Bug::ProofNonceUnchecked) {
+        return Ok(Some(checked.unwrap_or(CheckedNonce { age_s: 0, is_shared: false })));
     }
+    checked.map(Some).map_err(|_| DpopRefusal::Nonce)
 }
 
 impl VerifiedProof {
@@ -339,8 +359,13 @@ impl VerifiedProof {
 
     /// The age of its nonce in seconds; `None` when none was required.
     #[must_use]
-    pub const fn nonce_age_s(&self) -> Option<u64> {
-        self.nonce_age_s
+    pub fn nonce_age_s(&self) -> Option<u64> {
+        self.nonce.map(|nonce| nonce.age_s)
+    }
+
+    /// Whether other nodes accept its nonce too: then this node's memory does not suffice.
+    pub(crate) fn is_nonce_shared(&self) -> bool {
+        self.nonce.is_some_and(|nonce| nonce.is_shared)
     }
 
     pub(crate) const fn token_digest(&self) -> Option<&[u8; 32]> {

@@ -140,9 +140,13 @@ impl TokenError {
             // RFC 9396 section 5.
             Self::AuthorizationDetails => ErrorCode::InvalidAuthorizationDetails,
             // Ours alone: a full set says nothing about the client (RFC 9449 section 11.1).
-            Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
+            Self::ClientAuthentication(AssertionRefusal::Replay(
+                ReplayRefusal::Full | ReplayRefusal::SharedUnavailable,
+            ))
             | Self::ClientSvid(SvidRefusal::Full)
-            | Self::PossessionReplay(ReplayRefusal::Full) => ErrorCode::TemporarilyUnavailable,
+            | Self::PossessionReplay(ReplayRefusal::Full | ReplayRefusal::SharedUnavailable) => {
+                ErrorCode::TemporarilyUnavailable
+            }
             // RFC 6749 section 5.2: unknown client, no authentication, or a wrong one. All alike.
             Self::ClientAuthentication(_)
             | Self::ClientAuthenticationMissing
@@ -193,7 +197,9 @@ impl TokenError {
     #[must_use]
     pub const fn reason(&self) -> ReasonCode {
         match self {
-            Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
+            Self::ClientAuthentication(AssertionRefusal::Replay(
+                ReplayRefusal::Full | ReplayRefusal::SharedUnavailable,
+            ))
             | Self::ClientSvid(SvidRefusal::Full) => ReasonCode::PossessionUnavailable,
             Self::CertificateMissing => ReasonCode::PossessionCertificateMissing,
             Self::ClientAuthentication(_)
@@ -229,9 +235,13 @@ impl TokenError {
                  tools of the scope"
             }
             Self::CertificateMissing => "a client certificate is required on this connection",
-            Self::ClientAuthentication(AssertionRefusal::Replay(ReplayRefusal::Full))
+            Self::ClientAuthentication(AssertionRefusal::Replay(
+                ReplayRefusal::Full | ReplayRefusal::SharedUnavailable,
+            ))
             | Self::ClientSvid(SvidRefusal::Full)
-            | Self::PossessionReplay(ReplayRefusal::Full) => "try again in a moment",
+            | Self::PossessionReplay(ReplayRefusal::Full | ReplayRefusal::SharedUnavailable) => {
+                "try again in a moment"
+            }
             Self::ClientAuthentication(_)
             | Self::ClientAuthenticationMissing
             | Self::ClientCertificate(_)

@@ -2,7 +2,8 @@
 //!
 //! Implemented: a nonce is the time it was made, sealed with AES-256-GCM under a key that only this
 //! process holds. So it needs no store, nobody else can make one, and a nonce of another role or
-//! from before a restart is worth nothing. Not implemented: nonces shared between nodes.
+//! from before a restart is worth nothing. Nodes that share a memory of used proofs may share a key
+//! as well; where that key comes from is theirs to say.
 
 use attorn_jose::{base64url, from_base64url};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -20,7 +21,7 @@ const TAG: usize = 16;
 /// So that no other sealed value of the same key could pass.
 const PURPOSE: &[u8] = b"attorn dpop nonce v1";
 
-/// The key that seals nonces. Made anew at each start.
+/// The key that seals nonces. One process makes its own anew at each start.
 pub struct NonceKey(LessSafeKey);
 
 /// Why a nonce is not accepted. The answer is the same for all: a fresh nonce.

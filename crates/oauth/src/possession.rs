@@ -3,6 +3,9 @@
 //!
 //! Implemented: the binding of a DPoP proof. The binding of a certificate is [`crate::mtls::bind`],
 //! which needs no memory: the handshake of the connection was the proof.
+//!
+//! A proof with a nonce of this node is accepted by no other: burning it here suffices. One with a
+//! nonce that nodes share counts only when the memory they share has answered that it is the first.
 
 use attorn_jose::Jkt;
 use attorn_planted::{Bug, is_planted};
@@ -13,8 +16,8 @@ use crate::claim::CLOCK_AHEAD_S;
 use crate::dpop::VerifiedProof;
 use crate::replay::{ReplayRefusal, ReplaySet};
 
-/// Proof that a token was presented by its own key. Only [`bind`] and [`crate::mtls::bind`] make
-/// one:
+/// Proof that a token was presented by its own key. Only [`BurnedHere::settle`] and
+/// [`crate::mtls::bind`] make one:
 ///
 /// ```compile_fail,E0451
 /// use attorn_oauth::{access_token::VerifiedToken, possession::BoundToken};
@@ -28,6 +31,34 @@ use crate::replay::{ReplayRefusal, ReplaySet};
 pub struct BoundToken {
     token: VerifiedToken,
     proof_jti: Option<String>,
+}
+
+/// A token with a proof that was burned at this node. [`Self::settle`] makes it count.
+#[derive(Debug)]
+#[must_use]
+pub struct BurnedHere {
+    token: BoundToken,
+    shared: Option<SharedUse>,
+}
+
+/// What the memory that nodes share must remember.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedUse {
+    /// SHA-256 of thumbprint and `jti`.
+    pub replay_key: [u8; 32],
+    /// The last second at which the proof could be accepted, since 1970.
+    pub expires_s: u64,
+}
+
+/// What that memory said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedAnswer {
+    /// Nobody used it before.
+    First,
+    /// It did not say, in time or at all.
+    Unavailable,
+    /// It was used before.
+    Used,
 }
 
 /// Proof that a request without a token came from the holder of a key, once. Only
@@ -78,7 +109,7 @@ impl PossessionRefusal {
     }
 }
 
-/// Binds a token to the proof that came with it, and burns the proof.
+/// Binds a token to the proof that came with it, and burns the proof, where no memory is shared.
 ///
 /// # Errors
 /// [`PossessionRefusal`]. Nothing is burned unless the result is `Ok`.
@@ -88,32 +119,80 @@ pub fn bind(
     replays: &ReplaySet,
     now_s: u64,
 ) -> Result<BoundToken, PossessionRefusal> {
+    bind_here(token, proof, replays, now_s)?.settle(None)
+}
+
+/// Binds a token to the proof that came with it, and burns the proof at this node.
+///
+/// # Errors
+/// [`PossessionRefusal`]. Nothing is burned unless the result is `Ok`.
+pub fn bind_here(
+    token: VerifiedToken,
+    proof: VerifiedProof,
+    replays: &ReplaySet,
+    now_s: u64,
+) -> Result<BurnedHere, PossessionRefusal> {
     // RFC 9449 section 4.3, check 12. The proof says itself what it was checked against, so that
     // mixing up two requests cannot pass.
     let by_another = Some(&proof.jkt()) != token.jkt() && !is_planted(Bug::ProofKeyNotCompared);
     if proof.token_digest() != Some(token.digest()) || by_another {
         return Err(PossessionRefusal::OtherToken);
     }
-    let ProvenKey { proof_jti, .. } = proof.burn(replays, now_s)?;
-    Ok(BoundToken { token, proof_jti: Some(proof_jti) })
+    let (ProvenKey { proof_jti, .. }, shared) = proof.burn_here(replays, now_s)?;
+    Ok(BurnedHere { token: BoundToken { token, proof_jti: Some(proof_jti) }, shared })
+}
+
+impl BurnedHere {
+    /// What to ask the shared memory; nothing when this node's own suffices.
+    #[must_use]
+    pub const fn shared_use(&self) -> Option<&SharedUse> {
+        self.shared.as_ref()
+    }
+
+    /// The token, if the proof counts. `answer` is what the shared memory said to
+    /// [`Self::shared_use`].
+    ///
+    /// # Errors
+    /// [`PossessionRefusal::Replay`] when the proof was used at another node, or that is not known.
+    pub fn settle(self, answer: Option<SharedAnswer>) -> Result<BoundToken, PossessionRefusal> {
+        match (self.shared, answer) {
+            (None, _) | (Some(_), Some(SharedAnswer::First)) => Ok(self.token),
+            (Some(_), Some(SharedAnswer::Used)) => Err(ReplayRefusal::Replayed.into()),
+            (Some(_), Some(SharedAnswer::Unavailable) | None) => {
+                Err(ReplayRefusal::SharedUnavailable.into())
+            }
+        }
+    }
 }
 
 impl VerifiedProof {
     /// Burns the proof: RFC 9449 section 11.1. Call it last.
     ///
     /// # Errors
-    /// [`ReplayRefusal`]; nothing is burned then.
+    /// [`ReplayRefusal`], also for a nonce that other nodes accept.
     pub fn burn(self, replays: &ReplaySet, now_s: u64) -> Result<ProvenKey, ReplayRefusal> {
-        // A nonce of this process is younger than the process, so the proof is too.
+        let (key, shared) = self.burn_here(replays, now_s)?;
+        if shared.is_none() { Ok(key) } else { Err(ReplayRefusal::SharedUnavailable) }
+    }
+
+    fn burn_here(
+        self,
+        replays: &ReplaySet,
+        now_s: u64,
+    ) -> Result<(ProvenKey, Option<SharedUse>), ReplayRefusal> {
+        // A nonce of this process is younger than the process, so the proof is too. A shared nonce
+        // is younger than the shared memory.
         if self.nonce_age_s().is_none() {
             // A proof may be dated ahead of our clock, so one dated just after the start may still
             // have been used just before it, in the same second.
             replays.refuse_older_than_start(self.issued_s(), CLOCK_AHEAD_S + 1)?;
         }
+        let shared = SharedUse { replay_key: self.replay_key(), expires_s: self.expires_s() };
         if !is_planted(Bug::ProofReused) {
-            replays.insert(self.replay_key(), self.expires_s(), now_s)?;
+            replays.insert(shared.replay_key, shared.expires_s, now_s)?;
         }
-        Ok(ProvenKey { jkt: self.jkt(), proof_jti: self.jti().to_owned() })
+        let key = ProvenKey { jkt: self.jkt(), proof_jti: self.jti().to_owned() };
+        Ok((key, self.is_nonce_shared().then_some(shared)))
     }
 }
 

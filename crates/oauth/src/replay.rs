@@ -2,7 +2,7 @@
 //!
 //! Implemented: a bounded set that forgets a key only after the proof behind it could no longer be
 //! accepted. A full set refuses (RFC 9449 section 11.1 allows no eviction of what still counts).
-//! Not implemented: quotas per client, sharing between nodes, persistence. After a restart, proofs
+//! Not implemented: quotas per client, persistence. After a restart, proofs
 //! from before the start are refused unless a nonce of this process shows that they are newer.
 
 use std::collections::{BTreeMap, HashSet};
@@ -41,6 +41,9 @@ pub enum ReplayRefusal {
     /// It was burned before.
     #[error("the proof was used before")]
     Replayed,
+    /// Other nodes accept its nonce too, and the memory shared with them does not answer.
+    #[error("whether another node took the proof cannot be known at the moment")]
+    SharedUnavailable,
     /// Older than this process, which cannot know what was used then.
     #[error("the proof is older than the server")]
     StartedAfterIssue,
@@ -52,7 +55,7 @@ impl ReplayRefusal {
     pub const fn reason(self) -> ReasonCode {
         match self {
             Self::Replayed => ReasonCode::PossessionReplayed,
-            Self::Full => ReasonCode::PossessionUnavailable,
+            Self::Full | Self::SharedUnavailable => ReasonCode::PossessionUnavailable,
             Self::Ended | Self::StartedAfterIssue => ReasonCode::PossessionClock,
         }
     }

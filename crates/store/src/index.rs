@@ -1,28 +1,48 @@
-//! The search index over the log, in its own file: which places of the log to look at.
+//! The search index over the log, in its own file: which blocks of the log may hold a term.
 //!
-//! It answers questions and proves nothing: the log is the record, and the index can be thrown
-//! away and made again from it. Losing its last entries in a crash is therefore fine, because
-//! indexing goes on at [`AuditIndex::next_index`].
+//! A block is 256 entries, as many as a tile of the log. For each there is a Bloom filter of
+//! everything its entries can be searched by: one small row, where an ordinary index would write a
+//! row and eight index entries for every entry, and the call would pay for them. A search reads the
+//! filters, newest first, and then the entries of the blocks that may hold all its terms; see
+//! [`Filter::holds`] for what decides.
+//!
+//! It proves nothing: the log is the record, and the index can be thrown away and made again from
+//! it. Losing its last blocks in a crash is therefore fine, because indexing goes on at
+//! [`AuditIndex::next_index`]. Terms that are each in every block and never in one entry together
+//! make a search read the whole log.
 
 use std::borrow::Cow;
 use std::path::Path;
 
+use attorn_jose::sha256;
 use serde::Deserialize;
+use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteSynchronous;
-use sqlx::{QueryBuilder, SqlitePool};
 
 use crate::column::Columns;
 use crate::database::{in_memory, open};
 use crate::failure::Failure;
 
-const COLUMNS: Columns = Columns("entries");
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const COLUMNS: Columns = Columns("blocks");
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "index", include_str!("../migrations/index/0001_index.sql")),
     (2, "places", include_str!("../migrations/index/0002_places.sql")),
+    (3, "blocks", include_str!("../migrations/index/0003_blocks.sql")),
 ];
 
 /// Most entries one search returns.
 pub const HITS_MAX: u32 = 1000;
+
+/// Entries of one block.
+pub const BLOCK: u64 = 256;
+
+/// Filters that one question to the database reads: two mebibytes.
+const PAGE: i64 = 1024;
+
+/// Bytes of a filter. A block has about 800 different terms, so that one in a thousand blocks is
+/// read for nothing.
+const FILTER_BYTES: usize = 2048;
+const FILTER_BITS: u16 = 16_384;
 
 /// The search index.
 #[derive(Clone, Debug)]
@@ -51,14 +71,15 @@ pub struct Filter {
     pub decision_id: Option<String>,
     /// The access token.
     pub token_jti: Option<String>,
-    /// First moment, in Unix milliseconds.
-    pub from_ms: Option<u64>,
-    /// First moment after, in Unix milliseconds.
-    pub until_ms: Option<u64>,
-    /// Only entries before this place in the log: how a next page is asked for.
+}
+
+/// Blocks that may hold what is searched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidates {
+    /// The first entry of each block, newest first.
+    pub blocks: Vec<u64>,
+    /// Where to go on: blocks before this one; nothing when all were looked at.
     pub before: Option<u64>,
-    /// How many at most, never more than [`HITS_MAX`].
-    pub limit: Option<u32>,
 }
 
 impl AuditIndex {
@@ -78,31 +99,26 @@ impl AuditIndex {
         Ok(Self { pool: in_memory(&MIGRATIONS).await? })
     }
 
-    /// Adds entries of the log, each with its place. Entries that are there already are left as
-    /// they are, so a batch may be repeated.
+    /// Adds whole blocks of the log from `first` on, which is the first entry of a block; entries
+    /// after the last whole block are left out. Blocks that are there already stay as they are.
     ///
     /// # Errors
-    /// The database fails, or bytes are no entry; then none of the batch is added.
-    pub async fn insert<'e>(&self, entries: &[(u64, &'e [u8])]) -> Result<(), Failure> {
+    /// The database fails, or bytes are no entry; then no block is added.
+    pub async fn insert(&self, first: u64, entries: &[impl AsRef<[u8]>]) -> Result<(), Failure> {
         let mut transaction = self.pool.begin().await?;
-        for rows in entries.chunks(ROWS_PER_STATEMENT) {
-            let row = |(index, bytes): &(u64, &'e [u8])| -> Result<(i64, Row<'e>), Failure> {
-                Ok((COLUMNS.number(*index)?, Row::parse(bytes)?))
-            };
-            let rows = rows.iter().map(row);
-            let rows = rows.collect::<Result<Vec<_>, _>>()?;
-            let mut query = QueryBuilder::new(
-                "INSERT INTO entries (log_index, time_ms, kind, agent, server, tool, decision, \
-                 decision_id, reason, trace_id, token_jti) ",
-            );
-            query.push_values(rows, |mut values, (log_index, row)| {
-                values.push_bind(log_index).push_bind(row.time_ms).push_bind(row.kind);
-                values.push_bind(row.agent).push_bind(row.server).push_bind(row.tool);
-                values.push_bind(row.decision).push_bind(row.decision_id).push_bind(row.reason);
-                values.push_bind(row.trace_id).push_bind(row.token_jti);
-            });
-            query.push(" ON CONFLICT (log_index) DO NOTHING");
-            query.build().execute(&mut *transaction).await?;
+        let width = usize::try_from(BLOCK).unwrap_or(usize::MAX);
+        for (block, entries) in (first / BLOCK..).zip(entries.chunks_exact(width)) {
+            let mut terms = Terms::default();
+            for bytes in entries {
+                Searchable::parse(bytes.as_ref())?.named().for_each(|term| terms.insert(term));
+            }
+            let query = "INSERT INTO blocks (first_index, terms) VALUES ($1, $2) \
+                         ON CONFLICT (first_index) DO NOTHING";
+            sqlx::query(query)
+                .bind(COLUMNS.number(block * BLOCK)?)
+                .bind(terms.0.as_slice())
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -113,58 +129,40 @@ impl AuditIndex {
     /// # Errors
     /// The database fails.
     pub async fn next_index(&self) -> Result<u64, Failure> {
-        let (next,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(log_index) + 1, 0) FROM entries")
-            .fetch_one(&self.pool)
-            .await?;
-        COLUMNS.count(next)
+        let last: (Option<i64>,) =
+            sqlx::query_as("SELECT MAX(first_index) FROM blocks").fetch_one(&self.pool).await?;
+        Ok(COLUMNS.maybe_count(last.0)?.map_or(0, |first| first.saturating_add(BLOCK)))
     }
 
-    /// Finds the places of entries, newest first.
+    /// Looks at some blocks before the given place, newest first. Call it again with what it gives
+    /// back to go on.
     ///
     /// # Errors
-    /// The database fails.
-    pub async fn search(&self, filter: &Filter) -> Result<Vec<u64>, Failure> {
-        let mut query = QueryBuilder::new("SELECT log_index FROM entries WHERE 1 = 1");
-        let texts = [
-            (" AND agent = ", &filter.agent),
-            (" AND server = ", &filter.server),
-            (" AND tool = ", &filter.tool),
-            (" AND kind = ", &filter.kind),
-            (" AND decision = ", &filter.decision),
-            (" AND reason = ", &filter.reason),
-            (" AND trace_id = ", &filter.trace_id),
-            (" AND decision_id = ", &filter.decision_id),
-            (" AND token_jti = ", &filter.token_jti),
-        ];
-        for (condition, value) in texts {
-            if let Some(value) = value {
-                query.push(condition).push_bind(value);
-            }
-        }
-        let numbers = [
-            (" AND time_ms >= ", filter.from_ms),
-            (" AND time_ms < ", filter.until_ms),
-            (" AND log_index < ", filter.before),
-        ];
-        for (condition, value) in numbers {
-            if let Some(value) = value {
-                // What is beyond the range of the column is beyond every entry.
-                query.push(condition).push_bind(i64::try_from(value).unwrap_or(i64::MAX));
-            }
-        }
-        let limit = filter.limit.unwrap_or(HITS_MAX).min(HITS_MAX);
-        query.push(" ORDER BY log_index DESC LIMIT ").push_bind(i64::from(limit));
-        let rows: Vec<(i64,)> = query.build_query_as().fetch_all(&self.pool).await?;
-        rows.into_iter().map(|(place,)| COLUMNS.count(place)).collect()
+    /// The database fails, or a filter has another form.
+    pub async fn candidates(&self, filter: &Filter, before: u64) -> Result<Candidates, Failure> {
+        self.page(filter, before, PAGE).await
     }
 
-    /// Forgets everything, before it is made again from the log.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn clear(&self) -> Result<(), Failure> {
-        sqlx::query("DELETE FROM entries").execute(&self.pool).await?;
-        Ok(())
+    async fn page(&self, filter: &Filter, before: u64, page: i64) -> Result<Candidates, Failure> {
+        // What is beyond the range of the column is beyond every block.
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        let query = "SELECT first_index, terms FROM blocks WHERE first_index < $1 \
+                     ORDER BY first_index DESC LIMIT $2";
+        let rows: Vec<(i64, Vec<u8>)> =
+            sqlx::query_as(query).bind(before).bind(page).fetch_all(&self.pool).await?;
+        let wanted: Vec<_> = filter.named().map(bits).collect();
+        let mut found = Candidates { blocks: Vec::new(), before: None };
+        for (first, terms) in &rows {
+            let terms = Terms::parse(terms)?;
+            let first = COLUMNS.count(*first)?;
+            if wanted.iter().all(|bits| terms.holds(*bits)) {
+                found.blocks.push(first);
+            }
+            found.before = Some(first);
+        }
+        // A page that is not full was the last.
+        found.before = found.before.filter(|_| i64::try_from(rows.len()) == Ok(page));
+        Ok(found)
     }
 
     /// Closes every connection and waits for them.
@@ -173,10 +171,36 @@ impl AuditIndex {
     }
 }
 
-/// What the table has of an entry. The bytes come from the log, which verified them.
+impl Filter {
+    /// Whether an entry of the log has every term.
+    ///
+    /// # Errors
+    /// The bytes are no entry.
+    pub fn holds(&self, entry: &[u8]) -> Result<bool, Failure> {
+        let entry = Searchable::parse(entry)?;
+        let has: Vec<_> = entry.named().collect();
+        Ok(self.named().all(|term| has.contains(&term)))
+    }
+
+    fn named(&self) -> impl Iterator<Item = (Field, &str)> {
+        let text = Option::<String>::as_deref;
+        named([
+            text(&self.agent),
+            text(&self.server),
+            text(&self.tool),
+            text(&self.kind),
+            text(&self.decision),
+            text(&self.decision_id),
+            text(&self.reason),
+            text(&self.trace_id),
+            text(&self.token_jti),
+        ])
+    }
+}
+
+/// What an entry can be searched by. The bytes come from the log, which verified them.
 #[derive(Deserialize)]
-struct Row<'e> {
-    time_ms: i64,
+struct Searchable<'e> {
     #[serde(borrow)]
     kind: Cow<'e, str>,
     #[serde(borrow)]
@@ -197,14 +221,74 @@ struct Row<'e> {
     token_jti: Option<Cow<'e, str>>,
 }
 
-impl<'e> Row<'e> {
+impl<'e> Searchable<'e> {
     fn parse(bytes: &'e [u8]) -> Result<Self, Failure> {
         serde_json::from_slice(bytes).map_err(|_not_an_entry| Failure::Record { table: COLUMNS.0 })
     }
+
+    fn named(&self) -> impl Iterator<Item = (Field, &str)> {
+        let text = Option::<Cow<'e, str>>::as_deref;
+        named([
+            text(&self.agent),
+            text(&self.server),
+            text(&self.tool),
+            Some(&self.kind),
+            text(&self.decision),
+            text(&self.decision_id),
+            text(&self.reason),
+            text(&self.trace_id),
+            text(&self.token_jti),
+        ])
+    }
 }
 
-/// A statement is a round trip to the database's thread; 11 parameters a row, of 32,766 at most.
-const ROWS_PER_STATEMENT: usize = 256;
+/// Which member of an entry a term is. The number is part of what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Field(u8);
+
+fn named<'t>(values: [Option<&'t str>; 9]) -> impl Iterator<Item = (Field, &'t str)> {
+    (0_u8..).map(Field).zip(values).filter_map(|(field, value)| Some((field, value?)))
+}
+
+/// A Bloom filter of the terms of one block.
+struct Terms([u8; FILTER_BYTES]);
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self([0; FILTER_BYTES])
+    }
+}
+
+impl Terms {
+    fn parse(bytes: &[u8]) -> Result<Self, Failure> {
+        let bytes = bytes.try_into().map_err(|_| Failure::Record { table: COLUMNS.0 })?;
+        Ok(Self(bytes))
+    }
+
+    fn insert(&mut self, term: (Field, &str)) {
+        for bit in bits(term) {
+            if let Some(byte) = self.0.get_mut(usize::from(bit / 8)) {
+                *byte |= 1 << (bit % 8);
+            }
+        }
+    }
+
+    fn holds(&self, bits: [u16; 4]) -> bool {
+        bits.iter().all(|bit| {
+            self.0.get(usize::from(bit / 8)).is_some_and(|byte| byte & 1 << (bit % 8) != 0)
+        })
+    }
+}
+
+/// Four bits of a term. A hash that nobody can steer: terms are partly chosen by callers.
+fn bits((field, value): (Field, &str)) -> [u16; 4] {
+    let hash = sha256(&[&[field.0], value.as_bytes()].concat());
+    let mut pairs = hash.chunks_exact(2);
+    std::array::from_fn(|_| match pairs.next() {
+        Some(&[high, low]) => u16::from_be_bytes([high, low]) % FILTER_BITS,
+        _ => 0,
+    })
+}
 
 #[cfg(test)]
 mod tests {
@@ -215,7 +299,7 @@ mod tests {
     fn entry(place: u64) -> Entry {
         let odd = place % 2 == 1;
         Entry {
-            agent: Some(format!("agt_{}", place % 3)),
+            agent: Some(format!("agt_{}", place / 700)),
             server: Some("srv_a".into()),
             tool: Some("get".into()),
             decision: Some(if odd { Decision::Deny } else { Decision::Permit }),
@@ -226,20 +310,18 @@ mod tests {
         }
     }
 
+    fn log(places: std::ops::Range<u64>) -> Vec<Vec<u8>> {
+        places.map(|place| entry(place).to_canonical()).collect()
+    }
+
     async fn index(size: u64) -> AuditIndex {
         let index = AuditIndex::in_memory().await.unwrap();
-        insert(&index, 0..size).await;
+        index.insert(0, &log(0..size)).await.unwrap();
         index
     }
 
-    async fn insert(index: &AuditIndex, places: std::ops::Range<u64>) {
-        let entries: Vec<_> = places.map(|at| (at, entry(at).to_canonical())).collect();
-        let batch: Vec<_> = entries.iter().map(|(at, bytes)| (*at, bytes.as_slice())).collect();
-        index.insert(&batch).await.unwrap();
-    }
-
-    async fn found(index: &AuditIndex, filter: Filter) -> Vec<u64> {
-        index.search(&filter).await.unwrap()
+    async fn blocks(index: &AuditIndex, filter: &Filter) -> Vec<u64> {
+        index.candidates(filter, u64::MAX).await.unwrap().blocks
     }
 
     fn some(text: &str) -> Option<String> {
@@ -247,56 +329,89 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn filters_narrow() {
-        let index = index(6).await;
-        let check = async |filter: Filter, expected: &[u64]| {
-            assert_eq!(found(&index, filter.clone()).await, expected, "{filter:?}");
-        };
-        let all = Filter::default();
-        check(all.clone(), &[5, 4, 3, 2, 1, 0]).await;
-        check(Filter { agent: some("agt_1"), ..all.clone() }, &[4, 1]).await;
-        check(Filter { decision: some("deny"), ..all.clone() }, &[5, 3, 1]).await;
-        check(Filter { reason: some("policy.forbid"), ..all.clone() }, &[5, 3, 1]).await;
-        check(Filter { trace_id: some("t1"), ..all.clone() }, &[3, 2]).await;
-        check(Filter { decision_id: some("dec_4"), ..all.clone() }, &[4]).await;
-        check(Filter { from_ms: Some(1002), until_ms: Some(1004), ..all.clone() }, &[3, 2]).await;
-        check(Filter { kind: some("call.completed"), ..all.clone() }, &[]).await;
-        check(Filter { server: some("srv_a"), tool: some("put"), ..all.clone() }, &[]).await;
-        check(Filter { agent: some("' OR 1=1 --"), ..all.clone() }, &[]).await;
-        check(Filter { from_ms: Some(u64::MAX), ..all }, &[]).await;
+    async fn every_term_leads_to_its_block() {
+        let index = index(1024).await;
+        for place in 0..1024 {
+            let block = place / BLOCK * BLOCK;
+            let of = entry(place);
+            for filter in [
+                Filter { decision_id: of.decision_id, ..Filter::default() },
+                Filter { trace_id: of.trace_id, agent: of.agent, ..Filter::default() },
+            ] {
+                assert!(blocks(&index, &filter).await.contains(&block), "{filter:?}");
+            }
+        }
     }
 
     #[tokio::test]
-    async fn pages_go_back_in_the_log() {
-        let index = index(6).await;
-        let page = Filter { limit: Some(2), ..Filter::default() };
-        assert_eq!(found(&index, page.clone()).await, [5, 4]);
-        assert_eq!(found(&index, Filter { before: Some(4), ..page.clone() }).await, [3, 2]);
-        assert!(found(&index, Filter { limit: Some(0), ..page }).await.is_empty());
+    async fn terms_that_are_nowhere_lead_almost_nowhere() {
+        let index = index(1024).await;
+        let mut read_for_nothing = 0;
+        for absent in 5000..5200 {
+            let filter =
+                Filter { decision_id: some(&format!("dec_{absent}")), ..Filter::default() };
+            read_for_nothing += blocks(&index, &filter).await.len();
+        }
+        assert!(read_for_nothing <= 8, "{read_for_nothing} of 800");
+        assert!(
+            blocks(&index, &Filter { agent: some("' OR 1=1 --"), ..Filter::default() })
+                .await
+                .is_empty()
+        );
+        // A value counts as what it is: the tool is no server.
+        assert!(
+            blocks(&index, &Filter { server: some("get"), ..Filter::default() }).await.is_empty()
+        );
     }
 
     #[tokio::test]
-    async fn a_batch_may_be_repeated() {
-        let index = index(3).await;
-        insert(&index, 1..5).await;
-        assert_eq!(index.next_index().await.unwrap(), 5);
-        assert_eq!(found(&index, Filter::default()).await.len(), 5);
+    async fn blocks_come_newest_first_and_only_whole_ones_are_there() {
+        let index = index(700).await;
+        assert_eq!(index.next_index().await.unwrap(), 512);
+        assert_eq!(blocks(&index, &Filter::default()).await, [256, 0]);
+        let page = index.candidates(&Filter::default(), 256).await.unwrap();
+        assert_eq!(page, Candidates { blocks: vec![0], before: None });
     }
 
     #[tokio::test]
-    async fn the_index_can_be_made_again() {
-        let index = index(3).await;
-        index.clear().await.unwrap();
-        assert_eq!(index.next_index().await.unwrap(), 0);
-        insert(&index, 0..1).await;
-        assert_eq!(found(&index, Filter::default()).await, [0]);
+    async fn pages_go_on_where_they_ended() {
+        let index = index(3 * BLOCK).await;
+        let page = index.page(&Filter::default(), u64::MAX, 2).await.unwrap();
+        assert_eq!(page, Candidates { blocks: vec![512, 256], before: Some(256) });
+        let rest = index.page(&Filter::default(), 256, 2).await.unwrap();
+        assert_eq!(rest, Candidates { blocks: vec![0], before: None });
     }
 
     #[tokio::test]
-    async fn what_is_no_entry_spoils_its_batch() {
+    async fn blocks_may_be_repeated() {
+        let index = index(256).await;
+        index.insert(0, &log(0..512)).await.unwrap();
+        assert_eq!(index.next_index().await.unwrap(), 512);
+        assert_eq!(blocks(&index, &Filter::default()).await, [256, 0]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_entry_spoils_its_blocks() {
         let index = index(0).await;
-        let good = entry(0).to_canonical();
-        assert!(index.insert(&[(0, &good), (1, b"{}")]).await.is_err());
+        let mut entries = log(0..512);
+        entries[300] = b"{}".to_vec();
+        assert!(index.insert(0, &entries).await.is_err());
         assert_eq!(index.next_index().await.unwrap(), 0);
+    }
+
+    #[test]
+    fn filters_narrow() {
+        let bytes = entry(3).to_canonical();
+        let holds = |filter: Filter| filter.holds(&bytes).unwrap();
+        assert!(holds(Filter::default()));
+        assert!(holds(Filter {
+            decision: some("deny"),
+            trace_id: some("t1"),
+            ..Filter::default()
+        }));
+        assert!(!holds(Filter { decision: some("permit"), ..Filter::default() }));
+        assert!(!holds(Filter { kind: some("call.completed"), ..Filter::default() }));
+        assert!(!holds(Filter { token_jti: some("t1"), ..Filter::default() }));
+        assert!(Filter::default().holds(b"{}").is_err());
     }
 }

@@ -85,6 +85,7 @@ catalogue! {
     CONNECTIONS_TOTAL = Counter "attorn_connections_total" ["listener"], "Connections accepted";
     HANDSHAKES_FAILED = Counter "attorn_tls_handshakes_failed_total" ["listener"], "TLS handshakes that failed or took too long";
     REPLAYS = Gauge "attorn_replay_entries" ["role"], "Used proofs and assertions that are remembered";
+    REPLAYS_SHARED = Gauge "attorn_replay_shared" [""], "Whether the memory of used proofs that gateways share is there; absent where none is configured";
     TOKENS = Counter "attorn_tokens_total" ["outcome"], "Answers of the token endpoint: `issued`, or the reason code of the refusal";
     SNAPSHOT_VERSION = Gauge "attorn_snapshot_version" [""], "Number of the last change of the registry that is in force";
     SNAPSHOT_AGE = Gauge "attorn_snapshot_age_seconds" [""], "Seconds since the authority was last heard from";

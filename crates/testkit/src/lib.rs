@@ -1,9 +1,10 @@
 //! Parts for tests: a raw HTTP client that can send malformed bytes, forged tokens and proofs, and
-//! a canary MCP server that counts what reaches it.
+//! a canary MCP server that counts what reaches it, a Redis server.
 //!
 //! Nothing here is linked into the product.
 
 pub mod canary;
 pub mod forge;
 pub mod http2;
+pub mod redis;
 pub mod wire;

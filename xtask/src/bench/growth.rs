@@ -62,6 +62,7 @@ fn one(
         connections: CONNECTIONS,
         lasts: plan.lasts,
         rate: None,
+        tls: None,
         make: protected(&agent, &token, &call_body("echo", &hello())),
     };
     let before = cpu::micros(installation.process())?;

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
 use serde::Serialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::step::StepFailed;
 
@@ -29,6 +31,32 @@ pub(super) struct Load {
     pub(super) rate: Option<f64>,
     /// One request.
     pub(super) make: MakeRequest,
+    /// TLS; plain where there is none.
+    pub(super) tls: Option<Secured>,
+}
+
+/// TLS with a client certificate.
+#[derive(Clone)]
+pub(super) struct Secured {
+    /// Has the certificate.
+    pub(super) connector: TlsConnector,
+    /// Whom the server must be.
+    pub(super) name: ServerName<'static>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+async fn connect(load: &Load) -> std::io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect(load.peer).await?;
+    stream.set_nodelay(true)?;
+    match &load.tls {
+        None => Ok(Box::new(stream)),
+        Some(Secured { connector, name }) => {
+            Ok(Box::new(connector.connect(name.clone(), stream).await?))
+        }
+    }
 }
 
 impl std::fmt::Debug for Load {
@@ -98,8 +126,7 @@ struct OneConnection {
 }
 
 async fn connection(load: Load, started: Instant, index: usize) -> std::io::Result<OneConnection> {
-    let mut stream = TcpStream::connect(load.peer).await?;
-    stream.set_nodelay(true)?;
+    let mut stream = connect(&load).await?;
     let mut found = OneConnection::default();
     let mut reader = Reader::default();
     let mut nonce = String::new();
@@ -115,7 +142,7 @@ async fn connection(load: Load, started: Instant, index: usize) -> std::io::Resu
         }
         turn += 1;
         stream.write_all(&(load.make)(&nonce)).await?;
-        let reply = reader.reply(&mut stream).await?;
+        let reply = reader.reply(stream.as_mut()).await?;
         let first_nonce = nonce.is_empty();
         if let Some(fresh) = reply.nonce {
             nonce = fresh;
@@ -141,7 +168,7 @@ struct Reply {
 
 impl Reader {
     /// One reply with `Content-Length` or chunks; the benched servers send no other kind.
-    async fn reply(&mut self, stream: &mut TcpStream) -> std::io::Result<Reply> {
+    async fn reply(&mut self, stream: &mut dyn Stream) -> std::io::Result<Reply> {
         loop {
             if let Some((reply, length)) = whole_reply(&self.buffer) {
                 self.buffer.drain(..length);

@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -32,9 +34,49 @@ pub async fn upstream(address: SocketAddr) -> Result<(), StepFailed> {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+/// What the MCP server sends.
+enum Answer {
+    /// All of it; nothing is left once it went.
+    Whole(Option<Bytes>),
+    /// An event stream that says something now and then never again.
+    Held(Option<Bytes>),
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Held(bytes) => match bytes.take() {
+                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                let length = bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+            Self::Held(_) => SizeHint::default(),
+        }
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, hyper::Error> {
     let body = request.into_body().collect().await?.to_bytes();
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if message.pointer("/params/name").and_then(Value::as_str) == Some("hold") {
+        let beginning = Bytes::from_static(b": open\n\n");
+        return Ok(of_type("text/event-stream", Answer::Held(Some(beginning))));
+    }
     let result = match message.get("method").and_then(Value::as_str) {
         Some("tools/list") => json!({
             "resultType": "complete", "ttlMs": 1000, "cacheScope": "private", "tools": tools()
@@ -49,12 +91,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyp
         }),
     };
     let reply = json!({"jsonrpc": "2.0", "id": message.get("id"), "result": result}).to_string();
-    let mut response = Response::new(Full::new(Bytes::from(reply)));
-    response.headers_mut().insert(
-        hyper::header::CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static("application/json"),
-    );
-    Ok(response)
+    Ok(of_type("application/json", Answer::Whole(Some(Bytes::from(reply)))))
+}
+
+fn of_type(media: &'static str, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
+    let media = hyper::header::HeaderValue::from_static(media);
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, media);
+    response
 }
 
 fn tools() -> Value {
@@ -65,7 +109,7 @@ fn tools() -> Value {
             "annotations": {"readOnlyHint": read_only}
         })
     };
-    json!([tool("echo", true), tool("note", false)])
+    json!([tool("echo", true), tool("hold", true), tool("note", false)])
 }
 
 /// Forwards every request to `to` and every reply back, looking at nothing.

@@ -3,6 +3,7 @@
 use attorn_audit::Entry;
 use attorn_audit::note::NoteVerifier;
 use attorn_store::index::{Filter, HITS_MAX};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -12,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::context::Context;
 use super::list::List;
 use super::refusal::{Missing, Refusal};
-use crate::indexer::catch_up;
+use crate::search::Search;
 
 /// One entry with its place in the log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,8 +104,9 @@ pub(crate) async fn search(
 
 pub(crate) async fn show(context: Context) -> Result<EntryView, Refusal> {
     let index = place(&context)?;
-    let mut hits = hits_at(&context, vec![index]).await?;
-    Ok(EntryView::of(&hits.pop().ok_or(Refusal::Missing(Missing::Entry))?))
+    let mut found = context.shared.journal.read_at(vec![index]).await?;
+    let found = found.pop().ok_or(Refusal::Missing(Missing::Entry))?;
+    Ok(EntryView::of(&Hit::parse(found)?))
 }
 
 /// The proof of one entry is a bundle of one entry: it needs nothing else to be verified.
@@ -114,8 +116,8 @@ pub(crate) async fn proof(context: Context) -> Result<Bundle, Refusal> {
 }
 
 pub(crate) async fn export(context: Context, filter: EntryFilter) -> Result<Bundle, Refusal> {
-    let mut indices = places(&context, filter).await?;
-    indices.sort_unstable();
+    let found = filter.resolve(&context).run(&context.shared).await?;
+    let indices: Vec<u64> = found.into_iter().map(|(index, _)| index).rev().collect();
     bundle(&context, &indices).await
 }
 
@@ -170,25 +172,8 @@ async fn hits_of_decision(context: &Context, decision: &str) -> Result<Vec<Hit>,
 
 /// The entries a filter finds, in the order of the log.
 async fn find(context: &Context, filter: EntryFilter) -> Result<Vec<Hit>, Refusal> {
-    let places = places(context, filter).await?;
-    hits_at(context, places).await
-}
-
-async fn places(context: &Context, filter: EntryFilter) -> Result<Vec<u64>, Refusal> {
-    catch_up(&context.shared).await?;
-    let from = filter.from_index.map(Count::value);
-    let places = context.shared.index.search(&filter.resolve(context)).await?;
-    Ok(places.into_iter().filter(|place| from.is_none_or(|from| *place >= from)).collect())
-}
-
-/// The index names places; what stands there is in the log alone.
-async fn hits_at(context: &Context, places: Vec<u64>) -> Result<Vec<Hit>, Refusal> {
-    let found = context.shared.journal.read_at(places).await?;
-    let hit = |(index, bytes): (u64, bytes::Bytes)| {
-        let entry = Entry::parse(&bytes).map_err(|_| Refusal::JournalUnavailable)?;
-        Ok(Hit { index, entry })
-    };
-    found.into_iter().map(hit).collect()
+    let found = filter.resolve(context).run(&context.shared).await?;
+    found.into_iter().rev().map(Hit::parse).collect()
 }
 
 async fn bundle(context: &Context, indices: &[u64]) -> Result<Bundle, Refusal> {
@@ -202,9 +187,8 @@ fn place(context: &Context) -> Result<u64, Refusal> {
 }
 
 impl EntryFilter {
-    fn resolve(self, context: &Context) -> Filter {
-        let limit = self.limit.map_or(LIMIT, Count::value);
-        Filter {
+    fn resolve(self, context: &Context) -> Search {
+        let filter = Filter {
             // Entries hold identifiers.
             agent: self.agent.map(|text| match context.agent(&text) {
                 Ok(agent) => agent.id.to_string(),
@@ -221,11 +205,21 @@ impl EntryFilter {
             trace_id: self.trace_id,
             decision_id: self.decision_id,
             token_jti: self.token_jti,
-            from_ms: None,
-            until_ms: None,
-            before: self.before_index.map(Count::value),
-            limit: Some(u32::try_from(limit).unwrap_or(HITS_MAX)),
+        };
+        let limit = self.limit.map_or(LIMIT, Count::value);
+        Search {
+            filter,
+            from: self.from_index.map_or(0, Count::value),
+            before: self.before_index.map_or(u64::MAX, Count::value),
+            limit: usize::try_from(limit.min(HITS_MAX.into())).unwrap_or(usize::MAX),
         }
+    }
+}
+
+impl Hit {
+    fn parse((index, bytes): (u64, Bytes)) -> Result<Self, Refusal> {
+        let entry = Entry::parse(&bytes).map_err(|_| Refusal::JournalUnavailable)?;
+        Ok(Self { index, entry })
     }
 }
 

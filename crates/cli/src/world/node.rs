@@ -8,6 +8,7 @@ use attorn_journal::{Config as JournalConfig, Journal, OpenError};
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::config::Config;
 use crate::exit::Failure;
 use crate::files;
 use crate::outside::causes;
@@ -22,12 +23,17 @@ pub(super) struct Node {
 
 impl Node {
     /// Opens the folder and makes what is missing. `name` is that of a new log.
-    pub(super) async fn open(folder: &Path, name: &str) -> Result<Self, Failure> {
+    pub(super) async fn open(config: &Config, name: &str) -> Result<Self, Failure> {
+        let folder = &config.state;
         files::make_private_folder(folder)?;
         // The journal first: its lock keeps a second process away from the rest.
         let signer = log_signer(&folder.join("journal.key"), name)?;
         let origin = signer.verifier().name().to_owned();
-        let config = JournalConfig::new(folder.join("journal"), origin);
+        let segment_bytes_max = u64::from(config.journal.segment_mib) << 20;
+        let config = JournalConfig {
+            segment_bytes_max,
+            ..JournalConfig::new(folder.join("journal"), origin)
+        };
         let opened = tokio::task::spawn_blocking(move || Journal::open(config, signer)).await;
         let (journal, recovered) = match opened {
             Ok(Ok(opened)) => opened,

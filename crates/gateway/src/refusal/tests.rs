@@ -30,6 +30,7 @@ fn every() -> Vec<Refusal> {
         CredentialRefusal::Possession(PossessionRefusal::OtherToken),
         CredentialRefusal::Possession(PossessionRefusal::Replay(ReplayRefusal::Replayed)),
         CredentialRefusal::Possession(PossessionRefusal::Replay(ReplayRefusal::Full)),
+        CredentialRefusal::Possession(PossessionRefusal::Replay(ReplayRefusal::SharedUnavailable)),
         CredentialRefusal::Possession(PossessionRefusal::Replay(ReplayRefusal::StartedAfterIssue)),
         CredentialRefusal::Caller(ReasonCode::AgentUnknown),
     ];

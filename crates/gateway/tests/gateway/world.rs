@@ -161,6 +161,7 @@ impl World {
                 freshness: Arc::new(attorn_gateway::Freshness::own()),
                 journal: journal.clone(),
                 payload_key: PayloadKey::new(&[4; 32]),
+                shared_replays: None,
                 clock: Clock::new(move || clock.load(Ordering::SeqCst) * 1000),
                 // Distinct, which is all that a test needs.
                 random: Random::new(move |target| {

@@ -27,10 +27,11 @@ struct Expect {
     reason: String,
 }
 
-const REPLAYS: [ReplayRefusal; 4] = [
+const REPLAYS: [ReplayRefusal; 5] = [
     ReplayRefusal::Ended,
     ReplayRefusal::Full,
     ReplayRefusal::Replayed,
+    ReplayRefusal::SharedUnavailable,
     ReplayRefusal::StartedAfterIssue,
 ];
 

@@ -1,0 +1,119 @@
+//! One connection to the shared memory, and the life of that memory it belongs to.
+
+use std::time::Duration;
+
+use attorn_jose::{base64url, from_base64url};
+use attorn_oauth::dpop::NonceKey;
+use attorn_oauth::possession::{SharedAnswer, SharedUse};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, InfoDict, RedisError};
+
+use crate::address::Address;
+
+/// How long a used proof is remembered, in seconds: much longer than the 65 for which it could be
+/// accepted, since the server counts by its own clock.
+pub const REMEMBERED_S: u64 = 600;
+
+/// Longer than this the memory is taken as gone.
+const ANSWER_WITHIN: Duration = Duration::from_millis(250);
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The key of nonces is changed at least this often: NIST SP 800-38D bounds how many random nonces
+/// one key may see.
+const KEY_LIFETIME_S: u64 = 86_400;
+
+/// Burns a proof, if the memory is the one that its nonce was made with.
+const BURN: &str = "\
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+if redis.call('SET', KEYS[2], '', 'NX', 'EX', ARGV[2]) then return 1 end
+return 0";
+
+/// Why a memory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MemoryError {
+    #[error("it may forget used proofs: `maxmemory-policy` is `{0}` and must be `noeviction`")]
+    Evicts(String),
+    #[error("the key of the nonces in it is none of ours")]
+    Foreign,
+    #[error("it is a replica, which may lag behind")]
+    Replica,
+    #[error("it does not say its `{0}`")]
+    Silent(&'static str),
+    #[error("it cannot be reached or refuses: {0}")]
+    Unreachable(#[from] RedisError),
+}
+
+/// A memory while it lives.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    connection: MultiplexedConnection,
+    pub(crate) nonce_key: NonceKey,
+    /// Under what name the key is there. It holds the server's run, so that a server which came up
+    /// with old data has no key.
+    key_name: String,
+    key_text: String,
+}
+
+impl Memory {
+    /// Connects, and takes or makes the key of the shared nonces.
+    pub(crate) async fn open(address: &Address, random: &[u8; 32]) -> Result<Self, MemoryError> {
+        let within = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECTED_WITHIN))
+            .set_response_timeout(Some(ANSWER_WITHIN));
+        let client = address.client()?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&within).await?;
+        let info: InfoDict = redis::cmd("INFO").query_async(&mut connection).await?;
+        let run = fit(&info)?;
+        let key_name = format!("attorn:nonce-key:{run}");
+        // The first gateway decides; the others take what is there.
+        let _set: Option<String> = redis::cmd("SET")
+            .arg(&key_name)
+            .arg(base64url(random))
+            .arg(&["NX", "EX"])
+            .arg(KEY_LIFETIME_S)
+            .query_async(&mut connection)
+            .await?;
+        let key_text: Option<String> =
+            redis::cmd("GET").arg(&key_name).query_async(&mut connection).await?;
+        let key_text = key_text.ok_or(MemoryError::Foreign)?;
+        let bytes = from_base64url(&key_text).ok().and_then(|bytes| bytes.try_into().ok());
+        let nonce_key = bytes.and_then(|bytes: [u8; 32]| NonceKey::new(&bytes).ok());
+        let nonce_key = nonce_key.ok_or(MemoryError::Foreign)?;
+        Ok(Self { connection, nonce_key, key_name, key_text })
+    }
+
+    /// Burns a proof for everybody who shares this memory.
+    pub(crate) async fn burn(&self, shared_use: &SharedUse) -> Result<SharedAnswer, RedisError> {
+        let used_name = [b"attorn:used:".as_slice(), &shared_use.replay_key].concat();
+        let mut connection = self.connection.clone();
+        let answer: i64 = redis::cmd("EVAL")
+            .arg(BURN)
+            .arg(2)
+            .arg(&self.key_name)
+            .arg(used_name)
+            .arg(&self.key_text)
+            .arg(REMEMBERED_S)
+            .query_async(&mut connection)
+            .await?;
+        Ok(match answer {
+            1 => SharedAnswer::First,
+            0 => SharedAnswer::Used,
+            _ => SharedAnswer::Unavailable,
+        })
+    }
+}
+
+/// The run of a server that forgets nothing early.
+fn fit(info: &InfoDict) -> Result<String, MemoryError> {
+    let named = |name: &'static str| {
+        info.get::<String>(name).filter(|text| !text.is_empty()).ok_or(MemoryError::Silent(name))
+    };
+    if named("role")? != "master" {
+        return Err(MemoryError::Replica);
+    }
+    let policy = named("maxmemory_policy")?;
+    if policy != "noeviction" {
+        return Err(MemoryError::Evicts(policy));
+    }
+    named("run_id")
+}

@@ -1,0 +1,117 @@
+//! The shared memory as a gateway sees it: there, or not there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use attorn_net::{Random, Shutdown};
+use attorn_oauth::dpop::NonceKey;
+use attorn_oauth::possession::{SharedAnswer, SharedUse};
+use tokio::sync::Notify;
+
+use crate::address::Address;
+use crate::memory::{Memory, MemoryError};
+
+const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The memory that several gateways share. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct SharedReplays(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    current: ArcSwapOption<Memory>,
+    lost: Notify,
+}
+
+/// The memory as it was when a request came: its nonce key and its answers belong together.
+#[derive(Debug)]
+pub struct Current {
+    memory: Arc<Memory>,
+    shared: Arc<Inner>,
+}
+
+impl SharedReplays {
+    /// Connects in the background, and again whenever the memory goes away, until `shutdown`. Call
+    /// it inside a tokio runtime.
+    #[must_use]
+    pub fn start(address: Address, random: Random, shutdown: Shutdown) -> Self {
+        let inner = Arc::new(Inner { current: ArcSwapOption::empty(), lost: Notify::new() });
+        let (kept, connecting) = (Arc::clone(&inner), async move {
+            shutdown.started().await;
+        });
+        tokio::spawn(async move {
+            tokio::select! {
+                () = connecting => {}
+                () = keep(&kept, &address, &random) => {}
+            }
+        });
+        Self(inner)
+    }
+
+    /// The memory, if it is there.
+    #[must_use]
+    pub fn current(&self) -> Option<Current> {
+        let memory = self.0.current.load_full()?;
+        Some(Current { memory, shared: Arc::clone(&self.0) })
+    }
+
+    /// Whether the memory is there.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.0.current.load().is_some()
+    }
+}
+
+impl Current {
+    /// The key of the nonces that all gateways of this memory accept.
+    #[must_use]
+    pub fn nonce_key(&self) -> &NonceKey {
+        &self.memory.nonce_key
+    }
+
+    /// Burns a proof for all of them. Anything but a clear answer ends this memory's use until it
+    /// is connected anew.
+    pub async fn burn(&self, shared_use: &SharedUse) -> SharedAnswer {
+        let answer = self.memory.burn(shared_use).await;
+        if let Ok(clear @ (SharedAnswer::First | SharedAnswer::Used)) = answer {
+            return clear;
+        }
+        let error = answer.err();
+        let before = self.shared.current.compare_and_swap(&self.memory, None);
+        // Of many calls that see it go away, one says so.
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.memory)) {
+            tracing::warn!(
+                error = error.map(tracing::field::display),
+                "the shared memory of used proofs is gone; nonces are this gateway's own"
+            );
+            self.shared.lost.notify_one();
+        }
+        SharedAnswer::Unavailable
+    }
+}
+
+/// Keeps a memory in place for as long as it is polled.
+async fn keep(inner: &Inner, address: &Address, random: &Random) {
+    let mut pause = PAUSE;
+    loop {
+        match Memory::open(address, &random.bytes()).await {
+            Ok(memory) => {
+                inner.current.store(Some(Arc::new(memory)));
+                tracing::info!(?address, "the shared memory of used proofs is there");
+                pause = PAUSE;
+                inner.lost.notified().await;
+            }
+            Err(error) => {
+                say(address, &error);
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn say(address: &Address, error: &MemoryError) {
+    tracing::warn!(?address, %error, "the shared memory of used proofs cannot be used");
+}

@@ -1,0 +1,161 @@
+//! The shared memory over a real Redis server: one use in all, and nothing remembered wrongly when
+//! the server goes, comes back, loses its keys, or is the wrong kind.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use attorn_net::{Random, Shutdown};
+use attorn_oauth::possession::{SharedAnswer, SharedUse};
+use attorn_replay::{Address, Current, SharedReplays};
+use attorn_testkit::redis::RedisServer;
+
+const EXPIRES_S: u64 = 1_065;
+
+/// Distinct bytes, which is all that a test needs.
+fn random() -> Random {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    Random::new(|target| {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        for (at, byte) in target.iter_mut().enumerate() {
+            *byte = next[at % 8];
+        }
+    })
+}
+
+fn start(server: &RedisServer) -> (SharedReplays, Shutdown) {
+    let shutdown = Shutdown::new();
+    let address = Address::parse(&server.url(), None).unwrap();
+    (SharedReplays::start(address, random(), shutdown.clone()), shutdown)
+}
+
+/// The memory once it is there; `None` if it is not within two seconds.
+async fn there(shared: &SharedReplays) -> Option<Current> {
+    for _ in 0..200 {
+        if let Some(current) = shared.current() {
+            return Some(current);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
+}
+
+fn used(byte: u8) -> SharedUse {
+    SharedUse { replay_key: [byte; 32], expires_s: EXPIRES_S }
+}
+
+/// Asks one more question of Redis than the library under test does.
+async fn ask(server: &RedisServer, words: &[&str]) {
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async::<()>(&mut connection).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_uses_at_three_gateways_one_counts() {
+    let server = RedisServer::start(&[]).unwrap();
+    let gateways = [start(&server), start(&server), start(&server)];
+    let mut currents = Vec::new();
+    for (shared, _) in &gateways {
+        currents.push(std::sync::Arc::new(there(shared).await.unwrap()));
+    }
+    for byte in 0..20 {
+        let tasks: Vec<_> = (0..9)
+            .map(|at| {
+                let current = std::sync::Arc::clone(&currents[at % 3]);
+                tokio::spawn(async move { current.burn(&used(byte)).await })
+            })
+            .collect();
+        let mut answers = Vec::new();
+        for task in tasks {
+            answers.push(task.await.unwrap());
+        }
+        let first = answers.iter().filter(|answer| **answer == SharedAnswer::First).count();
+        let later = answers.iter().filter(|answer| **answer == SharedAnswer::Used).count();
+        assert_eq!((first, later), (1, 8), "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn gateways_accept_each_others_nonces() {
+    let server = RedisServer::start(&[]).unwrap();
+    let ((one, _), (two, _)) = (start(&server), start(&server));
+    let (one, two) = (there(&one).await.unwrap(), there(&two).await.unwrap());
+    let nonce = one.nonce_key().mint(1000, &[7; 12]);
+    assert_eq!(two.nonce_key().check(&nonce, 1000), Ok(0));
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_knows_no_old_nonce() {
+    let server = RedisServer::start(&[]).unwrap();
+    let (shared, _shutdown) = start(&server);
+    let before = there(&shared).await.unwrap();
+    let nonce = before.nonce_key().mint(1000, &[7; 12]);
+    assert_eq!(before.burn(&used(1)).await, SharedAnswer::First);
+    let port = server.port();
+    server.stop();
+    // A request that began before: the answer is not acceptance.
+    assert_eq!(before.burn(&used(2)).await, SharedAnswer::Unavailable);
+    assert!(!shared.is_there());
+    let _server = RedisServer::start_at(port, &[]).unwrap();
+    let after = there(&shared).await.unwrap();
+    assert!(after.nonce_key().check(&nonce, 1000).is_err(), "a proof of before must not count");
+    assert_eq!(before.burn(&used(1)).await, SharedAnswer::Unavailable);
+    assert_eq!(after.burn(&used(1)).await, SharedAnswer::First);
+}
+
+#[tokio::test]
+async fn a_server_that_loses_its_keys_is_another_memory() {
+    let server = RedisServer::start(&[]).unwrap();
+    let (shared, _shutdown) = start(&server);
+    let before = there(&shared).await.unwrap();
+    assert_eq!(before.burn(&used(1)).await, SharedAnswer::First);
+    let nonce = before.nonce_key().mint(1000, &[7; 12]);
+    ask(&server, &["FLUSHALL"]).await;
+    assert_eq!(before.burn(&used(1)).await, SharedAnswer::Unavailable);
+    let after = there(&shared).await.unwrap();
+    assert!(after.nonce_key().check(&nonce, 1000).is_err());
+    assert_eq!(after.burn(&used(1)).await, SharedAnswer::First);
+}
+
+#[tokio::test]
+async fn a_server_without_room_accepts_nothing() {
+    let server = RedisServer::start(&[]).unwrap();
+    let (shared, _shutdown) = start(&server);
+    let current = there(&shared).await.unwrap();
+    assert_eq!(current.burn(&used(1)).await, SharedAnswer::First);
+    ask(&server, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert_eq!(current.burn(&used(2)).await, SharedAnswer::Unavailable);
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_is_not_used() {
+    let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]).unwrap();
+    let (shared, _shutdown) = start(&server);
+    assert!(there(&shared).await.is_none());
+    ask(&server, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    assert!(there(&shared).await.is_some(), "found well again");
+}
+
+#[tokio::test]
+async fn a_replica_is_not_used() {
+    let server = RedisServer::start(&[]).unwrap();
+    let port = server.port().to_string();
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]).unwrap();
+    let (shared, _shutdown) = start(&replica);
+    assert!(there(&shared).await.is_none());
+    let (shared, _shutdown) = start(&server);
+    assert!(there(&shared).await.is_some());
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_and_given() {
+    let server = RedisServer::start(&["--requirepass", "secret-of-a-test"]).unwrap();
+    let (shared, _shutdown) = start(&server);
+    assert!(there(&shared).await.is_none());
+    let password = "secret-of-a-test".to_owned().into();
+    let address = Address::parse(&server.url(), Some(&password)).unwrap();
+    let shared = SharedReplays::start(address, random(), Shutdown::new());
+    assert!(there(&shared).await.is_some());
+}

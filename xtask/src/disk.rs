@@ -1,0 +1,88 @@
+//! A small disk that can be filled: memory mounted on a folder.
+//!
+//! Mounting needs rights that a test has in a namespace of its own: [`alone`] starts the program
+//! again in one.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::step::{StepFailed, output_of};
+
+/// Set in the program that was started again.
+const ALONE: &str = "ATTORN_XTASK_ALONE";
+
+/// A mounted disk; it is unmounted when dropped.
+#[derive(Debug)]
+pub struct Disk {
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// Mounts a disk of so many mebibytes on a folder, which is made.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or mounting is not allowed: see [`alone`].
+    pub fn mount(folder: &Path, mib: u32) -> Result<Self, StepFailed> {
+        let failed = |source| StepFailed::File { path: folder.to_path_buf(), source };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let (size, at) = (format!("size={mib}m,mode=0700"), folder.display().to_string());
+        output_of(folder, "mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &at])?;
+        Ok(Self { folder: folder.to_path_buf() })
+    }
+
+    /// Fills what is left of it.
+    ///
+    /// # Errors
+    /// When it does not become full.
+    pub fn fill(&self) -> Result<(), StepFailed> {
+        let path = self.folder.join("ballast");
+        let failed = |source| StepFailed::File { path: path.clone(), source };
+        let mut file = std::fs::File::create(&path).map_err(failed)?;
+        let block = vec![0_u8; 4096];
+        // Bounded, should it be no small disk after all.
+        for _ in 0..1 << 16 {
+            match file.write_all(&block) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(StepFailed::Check(format!("{} does not become full", self.folder.display())))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process that was just ended may still be there.
+        drop(Command::new("umount").arg("-l").arg(&self.folder).status());
+    }
+}
+
+/// Runs this program again with the same arguments, where it may mount disks that nobody else sees;
+/// `None` in the one that was started so.
+///
+/// # Errors
+/// When no such namespace is to be had, or the program fails there.
+pub fn alone() -> Result<Option<()>, StepFailed> {
+    if std::env::var_os(ALONE).is_some() {
+        return Ok(None);
+    }
+    let failed = |source| StepFailed::Start { command: "unshare".to_owned(), source };
+    let is_root = std::fs::metadata("/proc/self").map_err(failed)?.uid() == 0;
+    let rights = if is_root { "-m" } else { "-Urm" };
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let status = Command::new("unshare")
+        .args([rights, "--"])
+        .arg("/proc/self/exe")
+        .args(arguments)
+        .env(ALONE, "yes")
+        .status()
+        .map_err(failed)?;
+    if status.success() {
+        return Ok(Some(()));
+    }
+    Err(StepFailed::Status { command: "unshare".to_owned(), status: status.code() })
+}
