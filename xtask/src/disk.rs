@@ -72,11 +72,13 @@ pub fn alone() -> Result<Option<()>, StepFailed> {
     }
     let failed = |source| StepFailed::Start { command: "unshare".to_owned(), source };
     let is_root = std::fs::metadata("/proc/self").map_err(failed)?.uid() == 0;
+    // The running program, also when a build has put another one in its place meanwhile.
+    let this = format!("/proc/{}/exe", std::process::id());
     let rights = if is_root { "-m" } else { "-Urm" };
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let status = Command::new("unshare")
         .args([rights, "--"])
-        .arg("/proc/self/exe")
+        .arg(&this)
         .args(arguments)
         .env(ALONE, "yes")
         .status()

@@ -20,6 +20,7 @@ use crate::disk;
 use crate::gateway_process::GatewayProcess;
 use crate::installation::{Installation, Setting, free_port};
 use crate::step::StepFailed;
+use crate::tls_installation::hello;
 
 const GATEWAYS: usize = 3;
 const SERVER: &str = "bench";
@@ -71,6 +72,8 @@ pub fn run(rounds: u32) -> Result<(), StepFailed> {
         scene.measure(rounds, |_| scene.round(&victim, "victim"))
     })?;
     redis.stop();
+    // Within a second each gateway has noticed, called or not.
+    scene.wait_until_served(&victim)?;
     scene.loaded(&bystander, "shared memory stopped", || {
         scene.proofs_count_once(&victim)?;
         scene.measure(rounds, |_| scene.round(&victim, "victim"))
@@ -139,6 +142,20 @@ impl<'a> Scene<'a> {
             }
         }
         println!("{PROOFS} proofs, each sent to {GATEWAYS} gateways at once: one took it");
+        Ok(())
+    }
+
+    /// A call just now may meet the end of the memory and be asked for a nonce once more.
+    fn wait_until_served(&self, agent: &Agent) -> Result<(), StepFailed> {
+        let (token, body) = (agent.token(SERVER, None)?, call_body("echo", &hello()));
+        for gateway in self.gateways {
+            let (at, began) = (agent.at(gateway.address), Instant::now());
+            while !at.send(&token, SERVER, &body).is_ok_and(|reply| reply.status == 200) {
+                if began.elapsed() > Duration::from_secs(5) {
+                    return Err(failed("a gateway does not go on without the shared memory"));
+                }
+            }
+        }
         Ok(())
     }
 

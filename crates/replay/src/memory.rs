@@ -82,6 +82,14 @@ impl Memory {
         Ok(Self { connection, nonce_key, key_name, key_text })
     }
 
+    /// Whether it answers, and is still the one it was.
+    pub(crate) async fn is_alive(&self) -> bool {
+        let mut connection = self.connection.clone();
+        let key: Result<Option<String>, RedisError> =
+            redis::cmd("GET").arg(&self.key_name).query_async(&mut connection).await;
+        key.is_ok_and(|key| key.as_ref() == Some(&self.key_text))
+    }
+
     /// Burns a proof for everybody who shares this memory.
     pub(crate) async fn burn(&self, shared_use: &SharedUse) -> Result<SharedAnswer, RedisError> {
         let used_name = [b"attorn:used:".as_slice(), &shared_use.replay_key].concat();

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::address::Address;
 use crate::memory::{Memory, MemoryError};
 
+const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -78,17 +79,20 @@ impl Current {
         if let Ok(clear @ (SharedAnswer::First | SharedAnswer::Used)) = answer {
             return clear;
         }
-        let error = answer.err();
-        let before = self.shared.current.compare_and_swap(&self.memory, None);
-        // Of many calls that see it go away, one says so.
-        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &self.memory)) {
-            tracing::warn!(
-                error = error.map(tracing::field::display),
-                "the shared memory of used proofs is gone; nonces are this gateway's own"
-            );
-            self.shared.lost.notify_one();
-        }
+        self.shared.lose(&self.memory);
         SharedAnswer::Unavailable
+    }
+}
+
+impl Inner {
+    /// From now on nonces are this gateway's own.
+    fn lose(&self, memory: &Arc<Memory>) {
+        let before = self.current.compare_and_swap(memory, None);
+        // Of many calls that see it go away, one says so.
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, memory)) {
+            tracing::warn!("the shared memory of used proofs is gone; nonces are our own");
+            self.lost.notify_one();
+        }
     }
 }
 
@@ -98,10 +102,11 @@ async fn keep(inner: &Inner, address: &Address, random: &Random) {
     loop {
         match Memory::open(address, &random.bytes()).await {
             Ok(memory) => {
-                inner.current.store(Some(Arc::new(memory)));
+                let memory = Arc::new(memory);
+                inner.current.store(Some(Arc::clone(&memory)));
                 tracing::info!(?address, "the shared memory of used proofs is there");
                 pause = PAUSE;
-                inner.lost.notified().await;
+                until_lost(inner, &memory).await;
             }
             Err(error) => {
                 say(address, &error);
@@ -109,6 +114,19 @@ async fn keep(inner: &Inner, address: &Address, random: &Random) {
             }
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Also looks by itself: between two calls nobody else would notice.
+async fn until_lost(inner: &Inner, memory: &Arc<Memory>) {
+    loop {
+        tokio::select! {
+            () = inner.lost.notified() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if !memory.is_alive().await {
+            inner.lose(memory);
+        }
     }
 }
 

@@ -106,6 +106,20 @@ async fn a_server_that_restarts_knows_no_old_nonce() {
 }
 
 #[tokio::test]
+async fn a_gateway_without_calls_notices_too() {
+    let server = RedisServer::start(&[]).unwrap();
+    let (shared, _shutdown) = start(&server);
+    assert!(there(&shared).await.is_some());
+    server.stop();
+    let gone = async {
+        while shared.is_there() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_loses_its_keys_is_another_memory() {
     let server = RedisServer::start(&[]).unwrap();
     let (shared, _shutdown) = start(&server);
