@@ -2,7 +2,8 @@
 
 use crate::step::{StepFailed, run, run_with};
 use crate::{
-    bench, conformance, crash, documents, fuzz, injected, interop, lock_bench, negative, planted,
+    bench, conformance, crash, documents, fuzz, injected, instructions, interop, lock_bench,
+    negative, planted,
 };
 
 /// Formatting, lints, documentation.
@@ -37,6 +38,7 @@ pub fn everything() -> Result<(), StepFailed> {
     fuzz::smoke(10)?;
     // The tests of the command line have built the binary, with the features of the whole workspace.
     documents::run()?;
+    instructions::run(false)?;
     negative::run(None)?;
     injected::run()?;
     lock_bench::run(10)?;

@@ -3,12 +3,12 @@
 //! Mounting needs rights that a test has in a namespace of its own: [`alone`] starts the program
 //! again in one.
 
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::installation::binary;
 use crate::step::{StepFailed, output_of};
 
 /// Set in the program that was started again.
@@ -61,12 +61,12 @@ impl Drop for Disk {
     }
 }
 
-/// Runs this program again with the same arguments, where it may mount disks that nobody else sees;
+/// Runs this program again with these arguments, where it may mount disks that nobody else sees;
 /// `None` in the one that was started so.
 ///
 /// # Errors
 /// When no such namespace is to be had, or the program fails there.
-pub fn alone() -> Result<Option<()>, StepFailed> {
+pub fn alone(arguments: &[&str]) -> Result<Option<()>, StepFailed> {
     if std::env::var_os(ALONE).is_some() {
         return Ok(None);
     }
@@ -75,12 +75,12 @@ pub fn alone() -> Result<Option<()>, StepFailed> {
     // The running program, also when a build has put another one in its place meanwhile.
     let this = format!("/proc/{}/exe", std::process::id());
     let rights = if is_root { "-m" } else { "-Urm" };
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let status = Command::new("unshare")
         .args([rights, "--"])
         .arg(&this)
         .args(arguments)
         .env(ALONE, "yes")
+        .env("ATTORN_BINARY", binary())
         .status()
         .map_err(failed)?;
     if status.success() {

@@ -28,7 +28,7 @@ mod spiffe;
 mod sse;
 mod target;
 mod urls;
-mod world;
+pub(crate) mod world;
 
 use std::path::PathBuf;
 

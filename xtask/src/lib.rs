@@ -22,6 +22,7 @@ pub mod gateway_process;
 pub mod generated;
 pub mod injected;
 pub mod installation;
+pub mod instructions;
 pub mod interop;
 pub mod lock_bench;
 pub mod negative;

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
 use xtask::{
-    bench, ci, conformance, crash, documents, fuzz, generated, injected, interop, lock_bench,
-    negative, planted, setup, step,
+    bench, ci, conformance, crash, documents, fuzz, generated, injected, instructions, interop,
+    lock_bench, negative, planted, setup, step,
 };
 
 #[derive(Debug, Parser)]
@@ -63,6 +63,12 @@ enum Task {
         #[arg(long, default_value_t = 100)]
         rounds: u32,
     },
+    /// How many instructions the steps of a call take, against bench/instructions.json
+    Instructions {
+        /// Write the file anew
+        #[arg(long)]
+        write: bool,
+    },
     /// Other people's servers behind Attorn, other people's clients in front
     Interop,
     /// Go's transparency log packages judge a journal of ours
@@ -99,6 +105,8 @@ enum Task {
     },
     #[command(hide = true)]
     BenchMeasured { seconds: u64, only: Option<String> },
+    #[command(hide = true)]
+    CountPart { name: String, times: u64 },
     #[command(hide = true)]
     PlantedCheck { names: Vec<String> },
     #[command(hide = true)]
@@ -160,6 +168,8 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             interop::build_binary()?;
             lock_bench::run(*rounds)
         }
+        Task::Instructions { write } => instructions::run(*write),
+        Task::CountPart { name, times } => instructions::do_part(name, *times),
         Task::GoTlog => {
             setup::everything()?;
             ci::other_verifier()

@@ -11,6 +11,7 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
     ("curl", &["--version"], "curl"),
     ("nginx", &["-v"], "nginx-light"),
     ("python3", &["-c", "import venv, ensurepip"], "python3-venv"),
+    ("valgrind", &["--version"], "valgrind"),
     ("sqlite3", &["--version"], "sqlite3"),
     ("redis-server", &["--version"], "redis-server"),
     ("test", &["-d", "/usr/share/gocode/src/golang.org/x/mod"], "golang-golang-x-mod-dev"),
