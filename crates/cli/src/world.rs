@@ -283,7 +283,7 @@ fn start_gateway(
     (followed, telemetry): (Followed, &Telemetry),
     shutdown: &Shutdown,
 ) -> Result<Gateway, Failure> {
-    let client = Client::new(ClientConfig::default())
+    let client = Client::new(ClientConfig { http2: true, ..ClientConfig::default() })
         .map_err(|e| Failure::usage(format!("cannot set up TLS: {}", causes(&e))))?;
     let issuer = IssuerUrl::parse(issuer)
         .map_err(|e| Failure::usage(format!("the issuer `{issuer}`: {e}")))?;

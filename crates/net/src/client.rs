@@ -1,13 +1,15 @@
-//! Outbound HTTP/1.1: own pool, explicit roots, judged addresses.
+//! Outbound HTTP: own pool, explicit roots, judged addresses.
 //!
 //! Implemented: TCP and TLS connections kept for reuse, time limits for connecting, for the response
 //! head and between pieces of the body, streaming response bodies; dropping a body cancels.
-//! Not implemented, on purpose: redirects, proxies from the environment, HTTP/2, decompression, and
-//! any second attempt once a byte of the request may have left.
+//! HTTP/2, where it is switched on and TLS agrees on it: one connection for all requests to a host.
+//! Not implemented, on purpose: redirects, proxies from the environment, decompression, HTTP/2 without
+//! TLS, and any second attempt once a byte of the request may have left.
 
 mod connect;
 mod pool;
 mod response;
+mod sender;
 #[cfg(test)]
 mod tests;
 
@@ -15,16 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Request, Response, Uri};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
 use connect::{Connector, Target};
-use pool::{Pool, Sender};
+use pool::Pool;
 use response::Connection;
 pub use response::{ResponseBody, ResponseBodyError};
+use sender::Sender;
 
 use crate::tls::{ClientIdentity, Roots, TlsError};
 
@@ -46,6 +48,8 @@ pub struct ClientConfig {
     pub roots: Roots,
     /// The certificate it shows to servers that ask for one, after it has verified theirs.
     pub identity: Option<ClientIdentity>,
+    /// Whether HTTP/2 is offered in TLS.
+    pub http2: bool,
     /// Time for resolving, connecting and the TLS handshake together.
     pub connect_timeout: Duration,
     /// Time from the request sent to the response head.
@@ -64,6 +68,7 @@ impl Default for ClientConfig {
             reach: Reach::Any,
             roots: Roots::Public,
             identity: None,
+            http2: false,
             connect_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(60),
             body_timeout: None,
@@ -163,8 +168,11 @@ impl Client {
         head_timeout: Duration,
     ) -> Result<Response<ResponseBody>, SendError> {
         let target = Target::from_uri(request.uri())?;
-        let request = origin_form(request, &target)?;
-        let exchange = self.exchange(request, &target);
+        let host = HeaderValue::from_str(&target.authority());
+        let host = host.map_err(|_| UrlRefusal::NotAbsolute)?;
+        let mut request = request.map(Full::new);
+        request.headers_mut().remove(CONNECTION);
+        let exchange = self.exchange(request, &target, &host);
         let (response, sender) = tokio::time::timeout(head_timeout, exchange)
             .await
             .map_err(|_late| SendError::HeadTimeout)??;
@@ -177,17 +185,18 @@ impl Client {
         &self,
         mut request: Request<Full<Bytes>>,
         target: &Target,
+        host: &HeaderValue,
     ) -> Result<(Response<Incoming>, Sender), SendError> {
         while let Some(mut sender) = self.0.pool.take(target) {
             if sender.ready().await.is_err() {
                 continue;
             }
-            match sender.try_send_request(request).await {
+            match sender.send(request, host).await {
                 Ok(response) => return Ok((response, sender)),
                 // Given back means that no byte of it left: the server had closed before.
-                Err(mut error) => match error.take_message() {
+                Err(unanswered) => match unanswered.unsent {
                     Some(unsent) => request = unsent,
-                    None => return Err(SendError::Exchange(error.into_error())),
+                    None => return Err(SendError::Exchange(unanswered.error)),
                 },
             }
         }
@@ -195,21 +204,12 @@ impl Client {
         let mut sender = tokio::time::timeout(self.0.config.connect_timeout, connecting)
             .await
             .map_err(|_late| SendError::ConnectTimeout)??;
-        let response = sender.send_request(request).await.map_err(SendError::Exchange)?;
-        Ok((response, sender))
+        if let Some(shared) = sender.another() {
+            self.0.pool.put(target.clone(), shared);
+        }
+        let response = sender.send(request, host).await;
+        response
+            .map(|response| (response, sender))
+            .map_err(|unanswered| SendError::Exchange(unanswered.error))
     }
-}
-
-/// RFC 9112 section 3.2.1: the request line holds path and query; the rest becomes `Host`.
-fn origin_form(
-    request: Request<Bytes>,
-    target: &Target,
-) -> Result<Request<Full<Bytes>>, UrlRefusal> {
-    let (mut head, body) = request.into_parts();
-    let path = head.uri.path_and_query().cloned();
-    head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    let host = HeaderValue::from_str(&target.authority()).map_err(|_| UrlRefusal::NotAbsolute)?;
-    head.headers.insert(HOST, host);
-    head.headers.remove(CONNECTION);
-    Ok(Request::from_parts(head, Full::new(body)))
 }

@@ -217,6 +217,7 @@ impl ResolvesClientCert for Shown {
 pub(crate) fn client_config(
     roots: &Roots,
     shown: Option<&Arc<Shown>>,
+    http2: bool,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let mut store = RootCertStore::empty();
     match roots {
@@ -237,7 +238,8 @@ pub(crate) fn client_config(
             builder.with_client_cert_resolver(resolver)
         }
     };
-    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    let versions = if http2 { &[ALPN_HTTP2, ALPN_HTTP1][..] } else { &[ALPN_HTTP1][..] };
+    config.alpn_protocols = versions.iter().map(|version| version.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
@@ -270,7 +272,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 // RFC 7301 section 6: protocol identifiers.
-const ALPN_HTTP2: &[u8] = b"h2";
+pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 #[cfg(test)]
@@ -290,8 +292,8 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = made.signing_key.serialize_pem();
         let tls = Tls::new(&material(&made.cert.pem(), &key)).unwrap();
-        client_config(&Roots::Pem(made.cert.pem()), None).unwrap();
-        client_config(&Roots::Public, None).unwrap();
+        client_config(&Roots::Pem(made.cert.pem()), None, false).unwrap();
+        client_config(&Roots::Public, None, false).unwrap();
         // A bad replacement changes nothing.
         assert!(tls.replace(&material("", &key)).is_err());
         assert_eq!(tls.generation(), 0);
@@ -301,7 +303,7 @@ mod tests {
 
     #[test]
     fn texts_without_certificate_are_refused() {
-        let empty = client_config(&Roots::Pem(String::new()), None);
+        let empty = client_config(&Roots::Pem(String::new()), None, false);
         assert!(matches!(empty, Err(TlsError::CertificateMissing)));
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let refused = Tls::new(&material("", &made.signing_key.serialize_pem()));

@@ -4,19 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Uri;
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::pool::Sender;
+use super::sender::Sender;
 use super::{ClientConfig, Reach, SendError, UrlRefusal};
-use crate::tls::{Shown, TlsError, client_config};
+use crate::tls::{ALPN_HTTP2, Shown, TlsError, client_config};
 
 /// Where a connection leads: what the pool tells connections apart by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +67,7 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(config: &ClientConfig) -> Result<Self, TlsError> {
         let shown = config.identity.as_ref().map(Shown::new).transpose()?;
-        let tls = client_config(&config.roots, shown.as_ref())?;
+        let tls = client_config(&config.roots, shown.as_ref(), config.http2)?;
         Ok(Self { reach: config.reach, tls: TlsConnector::from(tls), shown })
     }
 
@@ -85,12 +80,16 @@ impl Connector {
         let stream = TcpStream::connect(addresses.as_slice()).await.map_err(SendError::Connect)?;
         stream.set_nodelay(true).map_err(SendError::Connect)?;
         if !target.encrypted {
-            return speak_http(stream).await;
+            return Sender::http1(stream).await;
         }
         let name = ServerName::try_from(target.bare_host().to_owned())
             .map_err(|_not_a_name| UrlRefusal::NotAbsolute)?;
         let stream = self.tls.connect(name, stream).await.map_err(SendError::Connect)?;
-        speak_http(stream).await
+        // RFC 9113 section 3.3: HTTP/2 where TLS agreed on it, and nowhere else.
+        if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
+            return Sender::http2(stream).await;
+        }
+        Sender::http1(stream).await
     }
 
     /// Every address is judged, and exactly the judged ones are connected to: a name that resolves
@@ -122,26 +121,3 @@ impl fmt::Debug for Connector {
         f.debug_struct("Connector").field("reach", &self.reach).finish_non_exhaustive()
     }
 }
-
-async fn speak_http<IO>(io: IO) -> Result<Sender, SendError>
-where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEAD_FIELDS_MAX)
-        .handshake::<_, Full<Bytes>>(TokioIo::new(io))
-        .await
-        .map_err(SendError::Exchange)?;
-    // Ends when the sender is dropped or the server closes.
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "outbound connection ended early");
-        }
-    });
-    Ok(sender)
-}
-
-/// Also the read buffer's size, so a multiple of what a server sends at once.
-const HEAD_BYTES_MAX: usize = 128 * 1024;
-const HEAD_FIELDS_MAX: usize = 100;

@@ -1,18 +1,14 @@
-//! Unused connections, newest first.
+//! Connections kept for reuse: unused ones of HTTP/1.1, newest first, and one of HTTP/2 for all.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
 use super::Target;
-
-pub(super) type Sender = SendRequest<Full<Bytes>>;
+use super::sender::Sender;
 
 pub(super) struct Pool {
     idle_timeout: Duration,
@@ -30,24 +26,34 @@ impl Pool {
         Self { idle_timeout, idle_max, idle: Mutex::default() }
     }
 
-    /// The newest unused connection to `target`; too old ones are closed on the way.
+    /// The newest unused connection to `target`, or one that many requests share; too old ones are
+    /// closed on the way.
     pub(super) fn take(&self, target: &Target) -> Option<Sender> {
         let mut idle = self.locked();
         let connections = idle.get_mut(target)?;
         let now = Instant::now();
         connections.retain(|kept| {
+            // Streams of a shared one that was not asked for lately go on without us.
             !kept.sender.is_closed() && now.duration_since(kept.since) < self.idle_timeout
         });
+        let newest = connections.last_mut()?;
+        if let Some(shared) = newest.sender.another() {
+            newest.since = now;
+            return Some(shared);
+        }
         connections.pop().map(|kept| kept.sender)
     }
 
-    /// Keeps a connection whose response was read to its end.
+    /// Keeps a connection whose response was read to its end, or one for all from its beginning.
     pub(super) fn put(&self, target: Target, sender: Sender) {
         if sender.is_closed() {
             return;
         }
         let mut idle = self.locked();
         let connections = idle.entry(target).or_default();
+        if sender.is_shared() && connections.iter().any(|kept| kept.sender.is_shared()) {
+            return;
+        }
         if connections.len() < self.idle_max {
             connections.push(Idle { sender, since: Instant::now() });
         }

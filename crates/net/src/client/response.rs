@@ -14,12 +14,14 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::Target;
-use super::pool::{Pool, Sender};
+use super::pool::Pool;
+use super::sender::Sender;
 
 /// A response body as it arrives.
 pub struct ResponseBody {
     incoming: Incoming,
-    // Invariant: `Some` until the body ended; dropping the sender closes the connection.
+    // Invariant: `Some` until the body ended; dropping the sender closes a connection of HTTP/1.1,
+    // and dropping `incoming` resets a stream of HTTP/2.
     connection: Option<Connection>,
     limit: Option<Duration>,
     deadline: Option<Pin<Box<Sleep>>>,

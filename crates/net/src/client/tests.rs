@@ -2,8 +2,8 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::header::{CONTENT_LENGTH, LOCATION};
-use http::{Method, StatusCode};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION};
+use http::{StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,17 +115,89 @@ fn urls_that_are_not_opened() {
     check("http://user@127.0.0.1/", Some(UrlRefusal::UserInformation));
 }
 
-#[test]
-fn the_host_header_is_the_one_of_the_url() {
-    let request = Request::post("http://Example.test:8080/a?b=c")
+/// What the server was asked for, and by which name.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of every answer here")]
+fn asked_for(request: Request<Incoming>) -> Response<Body> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let path = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);
+    let (method, version) = (request.method(), request.version());
+    let host = host.or(authority).unwrap_or_default();
+    Response::new(Body::full(format!("{version:?} {method} {host} {}", path.unwrap_or_default())))
+}
+
+#[tokio::test]
+async fn the_host_is_the_one_of_the_url() {
+    let (address, _stop) = start(asked_for, None).await;
+    let port = address.port();
+    let request = Request::post(format!("http://LocalHost:{port}/a?b=c"))
         .header(HOST, "attacker.test")
         .body(Bytes::from_static(b"x"))
         .unwrap();
-    let target = Target::from_uri(request.uri()).unwrap();
-    let sent = origin_form(request, &target).unwrap();
-    assert_eq!(sent.headers()[HOST], "example.test:8080");
-    assert_eq!(sent.uri(), "/a?b=c");
-    assert_eq!(sent.method(), Method::POST);
+    let answer = client().send(request).await.unwrap().into_body().bytes(100).await.unwrap();
+    assert_eq!(answer, format!("HTTP/1.1 POST localhost:{port} /a?b=c"));
+}
+
+/// A server on TLS, and a client that offers HTTP/2 or not.
+async fn over_tls(answer: Answer, http2: bool) -> (String, Client, Shutdown) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let tls = Tls::new(&crate::test_certificates::material(&made)).unwrap();
+    let (address, stop) = start(answer, Some(tls)).await;
+    let roots = Roots::Pem(made.cert.pem());
+    let client = Client::new(ClientConfig { roots, http2, ..ClientConfig::default() }).unwrap();
+    (format!("https://localhost:{}", address.port()), client, stop)
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_both_sides_want_it() {
+    for (http2, version) in [(true, "HTTP/2.0"), (false, "HTTP/1.1")] {
+        let (url, client, _stop) = over_tls(asked_for, http2).await;
+        let mut request = get(format!("{url}/a"));
+        request.headers_mut().insert(HOST, HeaderValue::from_static("attacker.test"));
+        let answer = client.send(request).await.unwrap().into_body().bytes(100).await.unwrap();
+        let host = url.trim_start_matches("https://");
+        assert_eq!(answer, format!("{version} GET {host} /a"));
+    }
+}
+
+#[tokio::test]
+async fn streams_share_a_connection() {
+    let (url, client, _stop) = over_tls(port_of_peer, true).await;
+    let warm = client.send(get(url.clone())).await.unwrap().into_body().bytes(100).await.unwrap();
+    // Neither body is read before the other request is answered.
+    let first = client.send(get(url.clone())).await.unwrap();
+    let second = client.send(get(url)).await.unwrap();
+    assert_eq!(first.into_body().bytes(100).await.unwrap(), warm);
+    assert_eq!(second.into_body().bytes(100).await.unwrap(), warm);
+}
+
+#[tokio::test]
+async fn dropping_the_body_of_a_stream_cancels_it_and_no_other() {
+    static CANCELLED: Notify = Notify::const_new();
+    let (url, client, _stop) = over_tls(
+        |request| {
+            if request.uri().path() == "/other" {
+                return port_of_peer(request);
+            }
+            let (sender, body) = Body::channel(1);
+            tokio::spawn(async move {
+                sender.send(Bytes::from_static(b"first")).await.unwrap();
+                sender.closed().await;
+                CANCELLED.notify_one();
+            });
+            Response::new(body)
+        },
+        true,
+    )
+    .await;
+    let other = client.send(get(format!("{url}/other"))).await.unwrap();
+    let mut answer = client.send(get(url.clone())).await.unwrap();
+    assert_eq!(answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+    drop(answer);
+    CANCELLED.notified().await;
+    let again = client.send(get(format!("{url}/other"))).await.unwrap();
+    let other = other.into_body().bytes(100).await.unwrap();
+    assert_eq!(again.into_body().bytes(100).await.unwrap(), other);
 }
 
 #[tokio::test]
