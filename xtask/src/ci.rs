@@ -37,7 +37,7 @@ pub fn everything() -> Result<(), StepFailed> {
     fuzz::smoke(10)?;
     // The tests of the command line have built the binary, with the features of the whole workspace.
     documents::run()?;
-    negative::run(None)?;
+    negative::run(None, negative::Modes::default())?;
     injected::run()?;
     lock_bench::run(10)?;
     crash::run(20)?;

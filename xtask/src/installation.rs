@@ -1,5 +1,7 @@
 //! A whole installation for a test: the real binary on loopback ports, in a folder of its own.
 
+mod gateway;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use self::gateway::GatewayProcess;
 use crate::agent::{Addresses, Agent, unique};
 use crate::pki::Pki;
 use crate::step::{StepFailed, output_of, root};
@@ -43,41 +46,6 @@ pub struct Connect {
 }
 
 impl Drop for Connect {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// A gateway in a process of its own; it is stopped when dropped.
-#[derive(Debug)]
-pub struct GatewayProcess {
-    /// Where it listens.
-    pub address: SocketAddr,
-    folder: PathBuf,
-    child: Child,
-}
-
-impl GatewayProcess {
-    /// Its process.
-    #[must_use]
-    pub fn process(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// What the process printed so far.
-    #[must_use]
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("serve.log")).unwrap_or_default()
-    }
-
-    fn wait_until_ready(&mut self) -> Result<(), StepFailed> {
-        wait_for_port(self.address.port())
-            .map_err(|error| StepFailed::Check(format!("{error}\n{}", self.log())))
-    }
-}
-
-impl Drop for GatewayProcess {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -366,9 +334,7 @@ impl Installation {
             self.addresses.gateway
         );
         write(&folder.join("attorn.toml"), &config)?;
-        let mut gateway = GatewayProcess { address, child: spawn(&folder)?, folder };
-        gateway.wait_until_ready()?;
-        Ok(gateway)
+        GatewayProcess::started(address, folder.clone(), spawn(&folder)?)
     }
 
     /// The journal's folder.

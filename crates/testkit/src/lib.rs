@@ -5,5 +5,6 @@
 
 pub mod canary;
 pub mod forge;
+pub mod hpack;
 pub mod http2;
 pub mod wire;

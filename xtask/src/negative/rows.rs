@@ -191,6 +191,20 @@ pub(super) struct Case {
     /// Expectation of this case alone.
     #[serde(default)]
     pub(super) expect: Option<Expect>,
+    /// What HTTP/2 rightly makes of it, where that is something else.
+    #[serde(default)]
+    pub(super) over_http2: Option<OverHttp2>,
+}
+
+/// Another expectation over HTTP/2.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OverHttp2 {
+    /// Why it is another one; for readers.
+    #[serde(rename = "why")]
+    pub(super) _why: String,
+    /// What must come of it.
+    pub(super) expect: Expect,
 }
 
 /// A request over TLS, made by `curl`.

@@ -1,0 +1,183 @@
+//! What came of the rows, by combination and group, in one table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::modes::{Combination, Elsewhere};
+use super::rows::{Group, Row};
+use super::world::Warmth;
+use crate::step::StepFailed;
+
+/// What came of one row in one combination.
+#[derive(Debug)]
+pub(super) enum Played {
+    /// It holds; so many of its cases could not be played here.
+    Holds(BTreeMap<Elsewhere, usize>),
+    /// What is wrong.
+    Fails(Vec<String>),
+    /// None of its cases can be played here.
+    Not(Elsewhere),
+}
+
+/// Everything that was played.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    columns: Vec<Column>,
+    /// Ids of the rows to play, and those that were played somewhere.
+    wanted: BTreeSet<String>,
+    played: BTreeSet<String>,
+    /// Ids of the rows that wait, by what they wait for.
+    waiting: BTreeMap<String, Vec<String>>,
+    groups: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Column {
+    combination: Combination,
+    counts: BTreeMap<String, Count>,
+    /// Ids of rows of which nothing was played.
+    rows_elsewhere: BTreeMap<Elsewhere, Vec<String>>,
+    /// Cases of rows that were played.
+    cases_elsewhere: BTreeMap<Elsewhere, usize>,
+    notes: Vec<String>,
+    leaks: Vec<String>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    passed: usize,
+    failed: usize,
+}
+
+impl Report {
+    /// Notes a row that is to be played, or what it waits for.
+    pub(super) fn expect(&mut self, group: &Group, row: &Row) {
+        self.groups.insert(group.group.clone());
+        match &row.waits_for {
+            Some(part) => self.waiting.entry(part.clone()).or_default().push(row.id.clone()),
+            None => drop(self.wanted.insert(row.id.clone())),
+        }
+    }
+
+    /// Begins a combination.
+    pub(super) fn begin(&mut self, combination: Combination) {
+        self.columns.push(Column {
+            combination,
+            counts: BTreeMap::new(),
+            rows_elsewhere: BTreeMap::new(),
+            cases_elsewhere: BTreeMap::new(),
+            notes: Vec::new(),
+            leaks: Vec::new(),
+        });
+    }
+
+    /// Notes what came of a row in the combination begun last, and tells what is wrong.
+    pub(super) fn note(&mut self, group: &Group, row: &Row, played: Played) {
+        let Some(column) = self.columns.last_mut() else { return };
+        let count = column.counts.entry(group.group.clone()).or_default();
+        match played {
+            Played::Holds(left_out) => {
+                count.passed += 1;
+                for (why, cases) in left_out {
+                    *column.cases_elsewhere.entry(why).or_default() += cases;
+                }
+            }
+            Played::Fails(faults) => {
+                count.failed += 1;
+                let combination = column.combination;
+                println!("{} {} ({combination}; {})", row.id, row.title, row.section);
+                faults.iter().for_each(|fault| println!("    {fault}"));
+            }
+            Played::Not(why) => {
+                column.rows_elsewhere.entry(why).or_default().push(row.id.clone());
+                return;
+            }
+        }
+        self.played.insert(row.id.clone());
+    }
+
+    /// Ends the combination begun last.
+    pub(super) fn end(&mut self, took_s: u64, warmth: Warmth, leaks: Vec<String>) {
+        let Some(column) = self.columns.last_mut() else { return };
+        column.notes.push(format!("{took_s} s"));
+        if warmth != Warmth::default() {
+            let Warmth { taken, refused } = warmth;
+            column.notes.push(format!(
+                "{taken} tokens were taken just before their case, {refused} that are never taken \
+                 were refused before it as well"
+            ));
+        }
+        column.leaks = leaks;
+    }
+
+    /// Prints the table.
+    ///
+    /// # Errors
+    /// When a row does not hold, a secret leaked, or a row was played nowhere.
+    pub(super) fn print(&self, plays_all: bool) -> Result<(), StepFailed> {
+        self.print_table();
+        for column in &self.columns {
+            column.print();
+        }
+        for (part, rows) in &self.waiting {
+            println!("waiting for {part}: {}", rows.join(" "));
+        }
+        let failed: usize = self.columns.iter().map(|column| column.total().failed).sum();
+        let passed: usize = self.columns.iter().map(|column| column.total().passed).sum();
+        let leaks = self.columns.iter().any(|column| !column.leaks.is_empty());
+        let nowhere: Vec<&str> = self.wanted.difference(&self.played).map(String::as_str).collect();
+        let waiting: usize = self.waiting.values().map(Vec::len).sum();
+        println!(
+            "{} rows and {waiting} waiting; {passed} times passed, {failed} failed",
+            self.played.len()
+        );
+        if failed > 0 || leaks {
+            return Err(StepFailed::Check("a negative row does not hold".to_owned()));
+        }
+        if passed == 0 {
+            return Err(StepFailed::Check("no negative row ran".to_owned()));
+        }
+        if plays_all && !nowhere.is_empty() {
+            return Err(StepFailed::Check(format!("played nowhere: {}", nowhere.join(" "))));
+        }
+        Ok(())
+    }
+
+    /// One line for each group, one column for each combination: passed of played.
+    fn print_table(&self) {
+        let names: Vec<String> =
+            self.columns.iter().map(|column| column.combination.to_string()).collect();
+        println!("     {}", names.iter().map(|name| format!("  {name}")).collect::<String>());
+        let line = |label: &str, of: &dyn Fn(&Column) -> Count| {
+            let cells = self.columns.iter().zip(&names).map(|(column, name)| {
+                let Count { passed, failed } = of(column);
+                format!("  {:>width$}", format!("{passed}/{}", passed + failed), width = name.len())
+            });
+            println!("{label:<5}{}", cells.collect::<String>());
+        };
+        for group in &self.groups {
+            line(group, &|column| column.counts.get(group).copied().unwrap_or_default());
+        }
+        line("all", &Column::total);
+    }
+}
+
+impl Column {
+    fn total(&self) -> Count {
+        self.counts.values().fold(Count::default(), |total, count| Count {
+            passed: total.passed + count.passed,
+            failed: total.failed + count.failed,
+        })
+    }
+
+    /// What the table does not say.
+    fn print(&self) {
+        println!("{}: {}", self.combination, self.notes.join("; "));
+        for (why, rows) in &self.rows_elsewhere {
+            println!("    not played, {why}: {} rows ({})", rows.len(), rows.join(" "));
+        }
+        for (why, cases) in &self.cases_elsewhere {
+            println!("    not played, {why}: {cases} cases of rows that passed");
+        }
+        self.leaks.iter().for_each(|leak| println!("    {leak}"));
+    }
+}
