@@ -23,8 +23,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-pub use self::modes::{Combination, Modes};
-use self::modes::{Elsewhere, Http};
+use self::modes::Elsewhere;
+pub use self::modes::{Cache, Combination, Http, Modes, Nodes};
 use self::play::play;
 use self::report::{Played, Report};
 use self::rows::{Case, Expect, Group, Row};

@@ -103,7 +103,7 @@ struct Input<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Input<'a> {
+impl Input<'_> {
     /// RFC 7541 section 5.1: the low bits of one byte, and groups of seven if they do not suffice.
     fn integer(&mut self, prefix: u32) -> io::Result<usize> {
         let most = (1_usize << prefix) - 1;

@@ -84,7 +84,8 @@ impl Report {
             Played::Fails(faults) => {
                 count.failed += 1;
                 let combination = column.combination;
-                println!("{} {} ({combination}; {})", row.id, row.title, row.section);
+                let (about, section) = (&group.about, &row.section);
+                println!("{} {} ({about}; {section}; {combination})", row.id, row.title);
                 faults.iter().for_each(|fault| println!("    {fault}"));
             }
             Played::Not(why) => {

@@ -27,13 +27,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins with the first entry that is still in a segment.
+    /// Begins with the segment that is written now: older ones go once they are in tiles.
     ///
     /// # Errors
     /// When there is no segment.
     pub(super) fn start(journal: &Path) -> Result<Self, StepFailed> {
         let wal = journal.join("wal");
-        let first = segments(&wal)?.into_iter().min();
+        let first = segments(&wal)?.into_iter().max();
         let first =
             first.ok_or_else(|| StepFailed::Check(format!("no segment in {}", wal.display())))?;
         let (offset, refusals) = (SEGMENT_HEADER_BYTES, BTreeMap::new());
@@ -46,13 +46,10 @@ impl Watch {
     /// When a file cannot be read.
     pub(super) fn new_entries(&mut self) -> Result<Vec<Value>, StepFailed> {
         let mut found = Vec::new();
-        loop {
-            let read = self.read_on(&mut found)?;
-            let continued = self.next > self.segment && segments(&self.wal)?.contains(&self.next);
-            if read || !continued {
-                break;
-            }
+        self.read_on(&mut found)?;
+        while self.next > self.segment && segments(&self.wal)?.contains(&self.next) {
             (self.segment, self.offset) = (self.next, SEGMENT_HEADER_BYTES);
+            self.read_on(&mut found)?;
         }
         for entry in &found {
             self.count(entry);
@@ -65,8 +62,7 @@ impl Watch {
         self.refusals.values().any(|(second, count)| *second >= now_s && *count >= many)
     }
 
-    /// Whether there was something.
-    fn read_on(&mut self, found: &mut Vec<Value>) -> Result<bool, StepFailed> {
+    fn read_on(&mut self, found: &mut Vec<Value>) -> Result<(), StepFailed> {
         let path = self.wal.join(format!("{:020}", self.segment));
         let mut bytes = Vec::new();
         std::fs::File::open(&path)
@@ -86,7 +82,7 @@ impl Watch {
             self.offset += (rest.len() - after.len()) as u64;
             rest = after;
         }
-        Ok(rest.len() < bytes.len())
+        Ok(())
     }
 
     fn count(&mut self, entry: &Value) {
