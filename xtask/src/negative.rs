@@ -21,12 +21,13 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use self::modes::Elsewhere;
 pub use self::modes::{Cache, Combination, Http, Modes, Nodes};
 use self::play::play;
-use self::report::{Played, Report};
+use self::report::{Column, Played, Report};
 use self::rows::{Case, Expect, Group, Row};
 use self::world::{World, is_of_authority};
 use crate::step::{StepFailed, root};
@@ -49,18 +50,46 @@ pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
         }
     }
     let combinations = modes.chosen();
-    for combination in &combinations {
-        let started = Instant::now();
-        let world = World::start(*combination)?;
-        report.begin(*combination);
-        for (group, row) in &rows {
-            report.note(group, row, row_played(&world, row)?);
-        }
-        let warmth = world.warmth();
-        let leaks = world.stop_and_read_leaks()?;
-        report.end(started.elapsed().as_secs(), warmth, leaks);
+    let plays_all = combinations.len() == Combination::PAIRWISE.len();
+    let (left, report) = (Mutex::new(combinations), Mutex::new(report));
+    std::thread::scope(|scope| {
+        // Most of the time something waits for something.
+        let players: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                scope.spawn(|| {
+                    while let Some(combination) = locked(&left).pop() {
+                        locked(&report).add(column(combination, &rows)?);
+                    }
+                    Ok::<_, StepFailed>(())
+                })
+            })
+            .collect();
+        players.into_iter().try_for_each(|player| {
+            player.join().map_err(|_| StepFailed::Check("a player died".to_owned()))?
+        })
+    })?;
+    locked(&report).print(plays_all)
+}
+
+/// Plays rows in one combination, on an installation of its own.
+fn column(combination: Combination, rows: &[(&Group, &Row)]) -> Result<Column, StepFailed> {
+    let started = Instant::now();
+    let world = World::start(combination)?;
+    let mut column = Column::new(combination);
+    for (group, row) in rows {
+        let row_started = Instant::now();
+        let played = row_played(&world, row)
+            .map_err(|failed| StepFailed::Check(format!("{} ({combination}): {failed}", row.id)))?;
+        column.note((group, row), played, row_started.elapsed());
     }
-    report.print(combinations.len() == Combination::PAIRWISE.len())
+    let warmth = world.warmth();
+    let leaks = world.stop_and_read_leaks()?;
+    column.end(started.elapsed(), warmth, leaks);
+    Ok(column)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is wrong with each of these rows; a row that holds has no fault.
@@ -212,3 +241,6 @@ fn twin_faults(world: &World, twin: &Case) -> Result<Vec<String>, StepFailed> {
     let faults = verdict::faults(&expect, &observed);
     Ok(faults.into_iter().map(|fault| format!("positive twin: {fault}")).collect())
 }
+
+/// Combinations that are played at the same time.
+const AT_ONCE: usize = 2;

@@ -92,7 +92,9 @@ impl Node {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        entries.retain(|entry| !is_mark(entry, &mark));
+        // Its sender also hears of new nonces.
+        let own = self.marker.client_id.as_str();
+        entries.retain(|entry| entry.get("client_id").is_none_or(|client| client != own));
         Ok(entries)
     }
 
@@ -108,6 +110,19 @@ impl Node {
             return Err(StepFailed::Check(format!("the marker passed: {}", reply.text())));
         }
         Ok(method)
+    }
+
+    /// Has the gateway see the tools that a server lists now.
+    pub(super) fn show_list(&self) -> Result<(), StepFailed> {
+        let list = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta()}
+        });
+        let token = self.marker_token.borrow().0.clone();
+        let reply = self.marker.send(&token, "canary", &list)?;
+        match reply.status {
+            200 => Ok(()),
+            status => Err(StepFailed::Check(format!("no list: {status} {}", reply.text()))),
+        }
     }
 
     /// What the process printed, where it is one of its own.

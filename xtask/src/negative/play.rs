@@ -48,6 +48,9 @@ pub(super) fn play(world: &World, case: &Case, expect: &Expect) -> Result<Observ
         world.restore_policy(version)?;
     }
     set_upstream(world, None)?;
+    if case.upstream.as_ref().is_some_and(|upstream| upstream.rpc_method == "tools/list") {
+        world.restore_tools()?;
+    }
     if base == "revoke" {
         world.settle()?;
     }

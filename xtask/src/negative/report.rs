@@ -1,6 +1,7 @@
 //! What came of the rows, by combination and group, in one table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::modes::{Combination, Elsewhere};
 use super::rows::{Group, Row};
@@ -22,22 +23,25 @@ pub(super) enum Played {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     columns: Vec<Column>,
-    /// Ids of the rows to play, and those that were played somewhere.
+    /// Ids of the rows to play.
     wanted: BTreeSet<String>,
-    played: BTreeSet<String>,
     /// Ids of the rows that wait, by what they wait for.
     waiting: BTreeMap<String, Vec<String>>,
     groups: BTreeSet<String>,
 }
 
+/// What came of one combination.
 #[derive(Debug)]
-struct Column {
+pub(super) struct Column {
     combination: Combination,
     counts: BTreeMap<String, Count>,
+    played: BTreeSet<String>,
     /// Ids of rows of which nothing was played.
     rows_elsewhere: BTreeMap<Elsewhere, Vec<String>>,
     /// Cases of rows that were played.
     cases_elsewhere: BTreeMap<Elsewhere, usize>,
+    /// How long rows took.
+    took: Vec<(Duration, String)>,
     notes: Vec<String>,
     leaks: Vec<String>,
 }
@@ -58,56 +62,10 @@ impl Report {
         }
     }
 
-    /// Begins a combination.
-    pub(super) fn begin(&mut self, combination: Combination) {
-        self.columns.push(Column {
-            combination,
-            counts: BTreeMap::new(),
-            rows_elsewhere: BTreeMap::new(),
-            cases_elsewhere: BTreeMap::new(),
-            notes: Vec::new(),
-            leaks: Vec::new(),
-        });
-    }
-
-    /// Notes what came of a row in the combination begun last, and tells what is wrong.
-    pub(super) fn note(&mut self, group: &Group, row: &Row, played: Played) {
-        let Some(column) = self.columns.last_mut() else { return };
-        let count = column.counts.entry(group.group.clone()).or_default();
-        match played {
-            Played::Holds(left_out) => {
-                count.passed += 1;
-                for (why, cases) in left_out {
-                    *column.cases_elsewhere.entry(why).or_default() += cases;
-                }
-            }
-            Played::Fails(faults) => {
-                count.failed += 1;
-                let combination = column.combination;
-                let (about, section) = (&group.about, &row.section);
-                println!("{} {} ({about}; {section}; {combination})", row.id, row.title);
-                faults.iter().for_each(|fault| println!("    {fault}"));
-            }
-            Played::Not(why) => {
-                column.rows_elsewhere.entry(why).or_default().push(row.id.clone());
-                return;
-            }
-        }
-        self.played.insert(row.id.clone());
-    }
-
-    /// Ends the combination begun last.
-    pub(super) fn end(&mut self, took_s: u64, warmth: Warmth, leaks: Vec<String>) {
-        let Some(column) = self.columns.last_mut() else { return };
-        column.notes.push(format!("{took_s} s"));
-        if warmth != Warmth::default() {
-            let Warmth { taken, refused } = warmth;
-            column.notes.push(format!(
-                "{taken} tokens were taken just before their case, {refused} that are never taken \
-                 were refused before it as well"
-            ));
-        }
-        column.leaks = leaks;
+    /// Adds what came of a combination.
+    pub(super) fn add(&mut self, column: Column) {
+        self.columns.push(column);
+        self.columns.sort_by_key(|column| column.combination);
     }
 
     /// Prints the table.
@@ -125,11 +83,14 @@ impl Report {
         let failed: usize = self.columns.iter().map(|column| column.total().failed).sum();
         let passed: usize = self.columns.iter().map(|column| column.total().passed).sum();
         let leaks = self.columns.iter().any(|column| !column.leaks.is_empty());
-        let nowhere: Vec<&str> = self.wanted.difference(&self.played).map(String::as_str).collect();
+        let played: BTreeSet<&String> =
+            self.columns.iter().flat_map(|column| &column.played).collect();
+        let nowhere: Vec<&str> =
+            self.wanted.iter().filter(|id| !played.contains(id)).map(String::as_str).collect();
         let waiting: usize = self.waiting.values().map(Vec::len).sum();
         println!(
             "{} rows and {waiting} waiting; {passed} times passed, {failed} failed",
-            self.played.len()
+            played.len()
         );
         if failed > 0 || leaks {
             return Err(StepFailed::Check("a negative row does not hold".to_owned()));
@@ -163,6 +124,61 @@ impl Report {
 }
 
 impl Column {
+    pub(super) fn new(combination: Combination) -> Self {
+        Self {
+            combination,
+            counts: BTreeMap::new(),
+            played: BTreeSet::new(),
+            rows_elsewhere: BTreeMap::new(),
+            cases_elsewhere: BTreeMap::new(),
+            took: Vec::new(),
+            notes: Vec::new(),
+            leaks: Vec::new(),
+        }
+    }
+
+    /// Notes what came of a row, and tells what is wrong.
+    pub(super) fn note(&mut self, (group, row): (&Group, &Row), played: Played, took: Duration) {
+        let count = self.counts.entry(group.group.clone()).or_default();
+        match played {
+            Played::Holds(left_out) => {
+                count.passed += 1;
+                for (why, cases) in left_out {
+                    *self.cases_elsewhere.entry(why).or_default() += cases;
+                }
+            }
+            Played::Fails(faults) => {
+                count.failed += 1;
+                let (about, section, combination) = (&group.about, &row.section, self.combination);
+                println!("{} {} ({about}; {section}; {combination})", row.id, row.title);
+                faults.iter().for_each(|fault| println!("    {fault}"));
+            }
+            Played::Not(why) => {
+                self.rows_elsewhere.entry(why).or_default().push(row.id.clone());
+                return;
+            }
+        }
+        self.played.insert(row.id.clone());
+        self.took.push((took, row.id.clone()));
+    }
+
+    /// Notes what is known at the end.
+    pub(super) fn end(&mut self, took: Duration, warmth: Warmth, leaks: Vec<String>) {
+        self.took.sort();
+        let slowest = self.took.iter().rev().take(SLOWEST);
+        let slowest: Vec<String> =
+            slowest.map(|(took, id)| format!("{id} {} ms", took.as_millis())).collect();
+        self.notes.push(format!("{} s, most for {}", took.as_secs(), slowest.join(", ")));
+        if warmth != Warmth::default() {
+            let Warmth { taken, refused } = warmth;
+            self.notes.push(format!(
+                "{taken} tokens were taken just before their case, {refused} that are never taken \
+                 were refused before it as well"
+            ));
+        }
+        self.leaks = leaks;
+    }
+
     fn total(&self) -> Count {
         self.counts.values().fold(Count::default(), |total, count| Count {
             passed: total.passed + count.passed,
@@ -182,3 +198,6 @@ impl Column {
         self.leaks.iter().for_each(|leak| println!("    {leak}"));
     }
 }
+
+/// Rows whose time is told.
+const SLOWEST: usize = 5;

@@ -6,15 +6,17 @@ mod tokens;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use attorn_jose::SigningKey;
 use attorn_testkit::canary::Canary;
 use attorn_testkit::http2;
 use attorn_testkit::wire::{self, RawReply, RawRequest};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(super) use self::start::issuer_key;
 pub(super) use self::tokens::{Nonce, Warmth};
+use super::fixtures::tools;
 use super::modes::{Combination, Http};
 use super::nodes::{Node, settle};
 use super::verdict::spellings;
@@ -25,6 +27,9 @@ use crate::tls_installation::TlsInstallation;
 
 /// So much of a credential in a log is a leak, in bytes.
 const WINDOW: usize = 32;
+
+/// How long a gateway may take to tell of a list.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// An agent of the rows.
 pub(super) type Identity = Agent;
@@ -92,6 +97,34 @@ impl World {
         let operator = self.identity("operator")?;
         let token = operator.token("admin", None)?;
         settle(operator, &token)
+    }
+
+    /// After a case in which the canary listed other tools: has every gateway see the usual ones, and
+    /// waits until the authority was told of them.
+    ///
+    /// A gateway tells of one list after the other. So each is shown one more tool, and what it saw
+    /// before is told when the authority knows that one.
+    pub(super) fn restore_tools(&self) -> Result<(), StepFailed> {
+        let operator = self.identity("operator")?;
+        let token = operator.token("admin", None)?;
+        for node in &self.nodes {
+            let name = format!("seen-{}", unique());
+            let mut shown = tools();
+            if let Some(all) = shown.as_array_mut() {
+                all.push(json!({"name": name, "inputSchema": {"type": "object"}}));
+            }
+            self.canary.set_tools(shown);
+            node.show_list()?;
+            let started = Instant::now();
+            while !operator.look(&token, "/servers/canary/tools")?.to_string().contains(&name) {
+                if started.elapsed() > TOLD_WITHIN {
+                    return Err(StepFailed::Check("a list was not told in time".to_owned()));
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        self.canary.set_tools(tools());
+        self.settle()
     }
 
     /// Runs a command as the operator.
