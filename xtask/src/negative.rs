@@ -49,6 +49,7 @@ pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
             }
         }
     }
+    let started = Instant::now();
     let combinations = modes.chosen();
     let plays_all = combinations.len() == Combination::PAIRWISE.len();
     let (left, report) = (Mutex::new(combinations), Mutex::new(report));
@@ -68,7 +69,7 @@ pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
             player.join().map_err(|_| StepFailed::Check("a player died".to_owned()))?
         })
     })?;
-    locked(&report).print(plays_all)
+    locked(&report).print(plays_all, started.elapsed())
 }
 
 /// Plays rows in one combination, on an installation of its own.

@@ -72,7 +72,7 @@ impl Report {
     ///
     /// # Errors
     /// When a row does not hold, a secret leaked, or a row was played nowhere.
-    pub(super) fn print(&self, plays_all: bool) -> Result<(), StepFailed> {
+    pub(super) fn print(&self, plays_all: bool, took: Duration) -> Result<(), StepFailed> {
         self.print_table();
         for column in &self.columns {
             column.print();
@@ -89,8 +89,9 @@ impl Report {
             self.wanted.iter().filter(|id| !played.contains(id)).map(String::as_str).collect();
         let waiting: usize = self.waiting.values().map(Vec::len).sum();
         println!(
-            "{} rows and {waiting} waiting; {passed} times passed, {failed} failed",
-            played.len()
+            "{} rows and {waiting} waiting; {passed} times passed, {failed} failed, in {} s",
+            played.len(),
+            took.as_secs()
         );
         if failed > 0 || leaks {
             return Err(StepFailed::Check("a negative row does not hold".to_owned()));
