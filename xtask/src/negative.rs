@@ -198,9 +198,8 @@ fn faults_in(world: &World, row: &Row, cases: &[&Case]) -> Result<Vec<String>, S
 }
 
 fn case_faults(world: &World, row: &Row, case: &Case) -> Result<Vec<String>, StepFailed> {
-    let over_http2 = case.over_http2.as_ref().filter(|_| world.combination.http == Http::Two);
-    let expect = over_http2.map(|other| &other.expect);
-    let Some(expect) = expect.or(case.expect.as_ref()).or(row.expect.as_ref()) else {
+    let http = world.combination.http;
+    let Some(expect) = case.expected(row, http) else {
         return Ok(vec!["nothing is expected".to_owned()]);
     };
     let observed = play(world, case, expect)?;
@@ -210,6 +209,9 @@ fn case_faults(world: &World, row: &Row, case: &Case) -> Result<Vec<String>, Ste
         if other.reply.status != observed.reply.status || other.reply.body != observed.reply.body {
             found.push(format!("differs from `{}`", other.reply.text()));
         }
+    }
+    if let (Http::Two, Some(other), false) = (http, &case.over_http2, found.is_empty()) {
+        found.push(format!("expected over HTTP/2, because: {}", other.why));
     }
     Ok(found)
 }

@@ -35,20 +35,20 @@ impl Decoder {
         while let Some(first) = input.rest.first().copied() {
             let field = match first {
                 // RFC 7541 section 6.1.
-                0x80.. => self.entry(input.integer(7)?)?,
+                0x80..=0xff => self.entry(input.integer(7)?)?,
                 // RFC 7541 section 6.2.1: it joins the table.
-                0x40.. => {
+                0x40..=0x7f => {
                     let field = self.literal(&mut input, 6)?;
                     self.add(field.clone());
                     field
                 }
                 // RFC 7541 section 6.3.
-                0x20.. => {
+                0x20..=0x3f => {
                     self.resize(input.integer(5)?)?;
                     continue;
                 }
                 // RFC 7541 sections 6.2.2 and 6.2.3.
-                _ => self.literal(&mut input, 4)?,
+                0x00..=0x1f => self.literal(&mut input, 4)?,
             };
             fields.push(field);
         }
@@ -166,8 +166,8 @@ impl HuffmanCodes {
     fn decode(&self, coded: &[u8]) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         let (mut code, mut length) = (0_u32, 0_usize);
-        for bit in coded.iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1)) {
-            code = code << 1 | u32::from(bit);
+        for bit in coded.iter().flat_map(|byte| (0..8).rev().map(move |at| (byte >> at) & 1)) {
+            code = (code << 1) | u32::from(bit);
             length += 1;
             // RFC 7541 section 5.2: the symbol that ends a text stands in none.
             let (first, symbols) =
