@@ -58,8 +58,9 @@ pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
         let players: Vec<_> = (0..AT_ONCE)
             .map(|_| {
                 scope.spawn(|| {
-                    while let Some(combination) = locked(&left).pop() {
-                        locked(&report).add(column(combination, &rows)?);
+                    while let Some(combination) = next(&left) {
+                        let column = column(combination, &rows)?;
+                        locked(&report).add(column);
                     }
                     Ok::<_, StepFailed>(())
                 })
@@ -87,6 +88,11 @@ fn column(combination: Combination, rows: &[(&Group, &Row)]) -> Result<Column, S
     let leaks = world.stop_and_read_leaks()?;
     column.end(started.elapsed(), warmth, leaks);
     Ok(column)
+}
+
+/// The lock is not held while it is played.
+fn next(left: &Mutex<Vec<Combination>>) -> Option<Combination> {
+    locked(left).pop()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
