@@ -255,7 +255,7 @@ impl Agent {
     /// # Errors
     /// When it is refused or cannot be reached.
     pub fn administer(&self, token: &str, path: &str, body: &Value) -> Result<Value, StepFailed> {
-        self.at_admin(token, ("POST", path), body.to_string())
+        self.at_admin(token, ("POST", path), &body.to_string())
     }
 
     /// One GET at the admin API; `path` is below `/admin/v1` and may hold a query.
@@ -263,14 +263,14 @@ impl Agent {
     /// # Errors
     /// When it is refused or cannot be reached.
     pub fn look(&self, token: &str, path: &str) -> Result<Value, StepFailed> {
-        self.at_admin(token, ("GET", path), String::new())
+        self.at_admin(token, ("GET", path), "")
     }
 
     fn at_admin(
         &self,
         token: &str,
         (method, path): (&str, &str),
-        body: String,
+        body: &str,
     ) -> Result<Value, StepFailed> {
         let host = self.addresses.admin.to_string();
         let target = format!("/admin/v1{path}");
@@ -289,7 +289,7 @@ impl Agent {
                 method: method.to_owned(),
                 target: target.clone(),
                 headers: headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).into(),
-                body: body.clone().into_bytes(),
+                body: body.as_bytes().to_vec(),
                 verbatim: None,
             };
             let reply = self.exchange(self.addresses.admin, &request)?;

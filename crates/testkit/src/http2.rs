@@ -185,7 +185,7 @@ impl Conversation<'_> {
                     ends |= frame.kind == HEADERS && frame.flags & END_STREAM != 0;
                     if frame.flags & END_HEADERS != 0 {
                         let block = std::mem::take(&mut self.block);
-                        take_fields(&mut reply, self.decoder.decode(&block)?);
+                        take_fields(&mut reply, &self.decoder.decode(&block)?);
                         if ends {
                             return Ok(reply);
                         }
@@ -213,7 +213,7 @@ impl Conversation<'_> {
 }
 
 /// RFC 9113 section 8.1: fields before the content are the head, after interim ones with 1xx.
-fn take_fields(reply: &mut RawReply, fields: Vec<Field>) {
+fn take_fields(reply: &mut RawReply, fields: &[Field]) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let status = fields.iter().find(|(name, _)| name == b":status");
     let Some(status) = status.and_then(|(_, value)| text(value).parse().ok()) else { return };
