@@ -149,7 +149,7 @@ impl Agent {
             form.append_pair("scope", scope);
         }
         let url = format!("{}/token", self.addresses.issuer);
-        let proof = self.proof(&url, None, nonce)?;
+        let proof = self.proof(("POST", &url), None, nonce)?;
         Ok(RawRequest {
             method: "POST".to_owned(),
             target: "/token".to_owned(),
@@ -223,7 +223,7 @@ impl Agent {
         nonce: &str,
     ) -> Result<RawRequest, StepFailed> {
         let url = self.addresses.resource(server);
-        let proof = self.proof(&url, Some(token), nonce)?;
+        let proof = self.proof(("POST", &url), Some(token), nonce)?;
         let text =
             |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let mut headers: Vec<(String, Vec<u8>)> = [
@@ -255,11 +255,30 @@ impl Agent {
     /// # Errors
     /// When it is refused or cannot be reached.
     pub fn administer(&self, token: &str, path: &str, body: &Value) -> Result<Value, StepFailed> {
+        self.at_admin(token, ("POST", path), &body.to_string())
+    }
+
+    /// One GET at the admin API; `path` is below `/admin/v1` and may hold a query.
+    ///
+    /// # Errors
+    /// When it is refused or cannot be reached.
+    pub fn look(&self, token: &str, path: &str) -> Result<Value, StepFailed> {
+        self.at_admin(token, ("GET", path), "")
+    }
+
+    fn at_admin(
+        &self,
+        token: &str,
+        (method, path): (&str, &str),
+        body: &str,
+    ) -> Result<Value, StepFailed> {
         let host = self.addresses.admin.to_string();
         let target = format!("/admin/v1{path}");
+        // RFC 9449 section 4.2: without the query.
+        let bare = target.split('?').next().unwrap_or_default();
+        let url = format!("http://{host}{bare}");
         for _ in 0..2 {
-            let nonce = self.nonce(Issuer::Admin);
-            let proof = self.proof(&format!("http://{host}{target}"), Some(token), &nonce)?;
+            let proof = self.proof((method, &url), Some(token), &self.nonce(Issuer::Admin))?;
             let headers = [
                 ("Host", host.clone()),
                 ("Content-Type", "application/json".to_owned()),
@@ -267,10 +286,10 @@ impl Agent {
                 ("DPoP", proof),
             ];
             let request = RawRequest {
-                method: "POST".to_owned(),
+                method: method.to_owned(),
                 target: target.clone(),
                 headers: headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).into(),
-                body: body.to_string().into_bytes(),
+                body: body.as_bytes().to_vec(),
                 verbatim: None,
             };
             let reply = self.exchange(self.addresses.admin, &request)?;
@@ -286,8 +305,13 @@ impl Agent {
         Err(StepFailed::Check(format!("{path}: the nonce was refused twice")))
     }
 
-    fn proof(&self, url: &str, token: Option<&str>, nonce: &str) -> Result<String, StepFailed> {
-        let mut claims = json!({"jti": unique(), "htm": "POST", "htu": url, "iat": now_s()});
+    fn proof(
+        &self,
+        (method, url): (&str, &str),
+        token: Option<&str>,
+        nonce: &str,
+    ) -> Result<String, StepFailed> {
+        let mut claims = json!({"jti": unique(), "htm": method, "htu": url, "iat": now_s()});
         if let Some(members) = claims.as_object_mut() {
             if let Some(token) = token {
                 members.insert("ath".to_owned(), base64url(&sha256(token.as_bytes())).into());

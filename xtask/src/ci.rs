@@ -39,7 +39,7 @@ pub fn everything() -> Result<(), StepFailed> {
     // The tests of the command line have built the binary, with the features of the whole workspace.
     documents::run()?;
     instructions::run(false)?;
-    negative::run(None)?;
+    negative::run(None, negative::Modes::default())?;
     injected::run()?;
     lock_bench::run(10)?;
     crash::run(20)?;

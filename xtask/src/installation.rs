@@ -1,5 +1,7 @@
 //! A whole installation for a test: the real binary on loopback ports, in a folder of its own.
 
+mod gateway;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -8,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use self::gateway::GatewayProcess;
 use crate::agent::{Addresses, Agent, unique};
 use crate::disk::Disk;
 use crate::pki::Pki;
 use crate::step::{StepFailed, output_of, root};
 
 /// Rates that a load of one agent does not reach: the checks stay on the path, and do not refuse.
-pub(crate) const WIDE: &str = "{ per_s = 1000000, burst = 1000000 }";
+const WIDE: &str = "{ per_s = 1000000, burst = 1000000 }";
 /// A registry of a million agents takes its time to be read.
 const START_WITHIN: Duration = Duration::from_secs(120);
 
@@ -409,7 +412,7 @@ fn with_tls(config: &str, pki: &Pki) -> String {
     )
 }
 
-pub(crate) fn spawn(folder: &Path) -> Result<Child, StepFailed> {
+fn spawn(folder: &Path) -> Result<Child, StepFailed> {
     let log = log_file(&folder.join("serve.log"))?;
     let copy =
         log.try_clone().map_err(|source| StepFailed::File { path: folder.into(), source })?;
@@ -455,12 +458,12 @@ pub fn wait_for_port(port: u16) -> Result<(), StepFailed> {
     Err(StepFailed::Check(format!("nobody listens on port {port}")))
 }
 
-pub(crate) fn create(folder: &Path) -> Result<(), StepFailed> {
+fn create(folder: &Path) -> Result<(), StepFailed> {
     std::fs::create_dir_all(folder)
         .map_err(|source| StepFailed::File { path: folder.to_path_buf(), source })
 }
 
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), StepFailed> {
+fn write(path: &Path, text: &str) -> Result<(), StepFailed> {
     std::fs::write(path, text)
         .map_err(|source| StepFailed::File { path: path.to_path_buf(), source })
 }

@@ -18,7 +18,6 @@ pub mod curl;
 pub mod disk;
 pub mod documents;
 pub mod fuzz;
-pub mod gateway_process;
 pub mod generated;
 pub mod injected;
 pub mod installation;

@@ -17,8 +17,7 @@ use serde_json::json;
 use crate::agent::{Agent, call_body};
 use crate::bench::peers::Peer;
 use crate::disk;
-use crate::gateway_process::GatewayProcess;
-use crate::installation::{Installation, Setting, free_port};
+use crate::installation::{GatewayProcess, Installation, Setting, free_port};
 use crate::step::StepFailed;
 use crate::tls_installation::hello;
 

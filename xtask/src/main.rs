@@ -37,6 +37,8 @@ enum Task {
     Negative {
         /// Only rows whose id starts so
         only: Option<String>,
+        #[command(flatten)]
+        modes: negative::Modes,
     },
     /// Kill the process at random moments under load and look what is left
     Crash {
@@ -140,9 +142,9 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             interop::build_binary()?;
             documents::run()
         }
-        Task::Negative { only } => {
+        Task::Negative { only, modes } => {
             interop::build_binary()?;
-            negative::run(only.as_deref())
+            negative::run(only.as_deref(), *modes)
         }
         Task::Crash { kills } => {
             interop::build_binary()?;

@@ -1,107 +1,140 @@
 //! `cargo xtask negative`: every row of `vectors/negative` against the real binary.
 //!
 //! Each row runs all its spellings and then its positive twin, which differs in the one thing and
-//! must succeed: a server that refuses everything fails here. Rows that wait for a later part are
-//! counted as waiting, never as passed.
+//! must succeed: a server that refuses everything fails here. All of it is played in several
+//! combinations: over HTTP/1.1 and HTTP/2, with one gateway and two, with tokens that a gateway has
+//! never seen and that it has just taken. A case that has no meaning in a combination is not played
+//! there and not counted as passed. Rows that wait for a later part are named as waiting.
 
 mod bases;
 mod case;
 mod fixtures;
+mod modes;
 mod mt;
+mod nodes;
 mod play;
+mod report;
 mod rows;
 mod verdict;
+mod watch;
 mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use play::play;
-use rows::{Case, Expect, Group, Row};
-use world::World;
-
+use self::modes::Elsewhere;
+pub use self::modes::{Cache, Combination, Http, Modes, Nodes};
+use self::play::play;
+use self::report::{Column, Played, Report};
+use self::rows::{Case, Expect, Group, Row};
+use self::world::{World, is_of_authority};
 use crate::step::{StepFailed, root};
 
-#[derive(Debug, Default)]
-struct Count {
-    passed: usize,
-    failed: usize,
-    waiting: BTreeMap<String, usize>,
-}
-
-/// Runs the rows whose id starts with `only`, or all.
+/// Plays the rows whose id starts with `only`, or all, in the combinations that are chosen.
 ///
 /// # Errors
 /// When a row fails, or when nothing ran.
-pub fn run(only: Option<&str>) -> Result<(), StepFailed> {
+pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
     let groups = load(&root().join("vectors/negative"))?;
-    let world = World::start()?;
-    let mut counts: BTreeMap<String, Count> = BTreeMap::new();
+    let mut report = Report::default();
+    let mut rows: Vec<(&Group, &Row)> = Vec::new();
     for group in &groups {
-        let count = counts.entry(group.group.clone()).or_default();
         let wanted = |row: &&Row| only.is_none_or(|only| row.id.starts_with(only));
         for row in group.rows.iter().filter(wanted) {
-            if let Some(part) = &row.waits_for {
-                *count.waiting.entry(part.clone()).or_default() += 1;
-                continue;
-            }
-            let faults = row_faults(&world, row)?;
-            if faults.is_empty() {
-                count.passed += 1;
-            } else {
-                count.failed += 1;
-                println!("{} {} ({}; {})", row.id, row.title, group.about, row.section);
-                faults.iter().for_each(|fault| println!("    {fault}"));
+            report.expect(group, row);
+            if row.waits_for.is_none() {
+                rows.push((group, row));
             }
         }
     }
+    let started = Instant::now();
+    let combinations = modes.chosen();
+    let plays_all = combinations.len() == Combination::PAIRWISE.len();
+    let (left, report) = (Mutex::new(combinations), Mutex::new(report));
+    std::thread::scope(|scope| {
+        // Most of the time something waits for something.
+        let players: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                scope.spawn(|| {
+                    while let Some(combination) = next(&left) {
+                        let column = column(combination, &rows)?;
+                        locked(&report).add(column);
+                    }
+                    Ok::<_, StepFailed>(())
+                })
+            })
+            .collect();
+        players.into_iter().try_for_each(|player| {
+            player.join().map_err(|_| StepFailed::Check("a player died".to_owned()))?
+        })
+    })?;
+    locked(&report).print(plays_all, started.elapsed())
+}
+
+/// Plays rows in one combination, on an installation of its own.
+fn column(combination: Combination, rows: &[(&Group, &Row)]) -> Result<Column, StepFailed> {
+    let started = Instant::now();
+    let world = World::start(combination)?;
+    let mut column = Column::new(combination);
+    for (group, row) in rows {
+        let row_started = Instant::now();
+        let played = row_played(&world, row)
+            .map_err(|failed| StepFailed::Check(format!("{} ({combination}): {failed}", row.id)))?;
+        column.note((group, row), played, row_started.elapsed());
+    }
+    let warmth = world.warmth();
     let leaks = world.stop_and_read_leaks()?;
-    report(&counts, &leaks)
+    column.end(started.elapsed(), warmth, leaks);
+    Ok(column)
+}
+
+/// The lock is not held while it is played.
+fn next(left: &Mutex<Vec<Combination>>) -> Option<Combination> {
+    locked(left).pop()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is wrong with each of these rows; a row that holds has no fault.
 ///
+/// A name is an id, or an id and the combination to play it in, as in `AT-50@2.1.warm`; without
+/// one it is [`Combination::PLAIN`].
+///
 /// # Errors
 /// When there is no such row, or a row cannot be played.
-pub fn faults_of(ids: &[&str]) -> Result<BTreeMap<String, Vec<String>>, StepFailed> {
+pub fn faults_of(names: &[&str]) -> Result<BTreeMap<String, Vec<String>>, StepFailed> {
     let groups = load(&root().join("vectors/negative"))?;
-    let world = World::start()?;
-    let mut found = BTreeMap::new();
-    for id in ids {
+    let mut by_combination: BTreeMap<Combination, Vec<(&str, &Row)>> = BTreeMap::new();
+    for name in names {
+        let (id, combination) = name.split_once('@').unwrap_or((name, ""));
+        let combination = match combination {
+            "" => Combination::PLAIN,
+            text => text.parse().map_err(|error| StepFailed::Check(format!("{name}: {error}")))?,
+        };
         let mut all = groups.iter().flat_map(|group| &group.rows);
-        let row = all.find(|row| row.id == *id && row.waits_for.is_none());
+        let row = all.find(|row| row.id == id && row.waits_for.is_none());
         let row = row.ok_or_else(|| StepFailed::Check(format!("no row `{id}`")))?;
-        found.insert(row.id.clone(), row_faults(&world, row)?);
+        by_combination.entry(combination).or_default().push((name, row));
+    }
+    let mut found = BTreeMap::new();
+    for (combination, rows) in by_combination {
+        let world = World::start(combination)?;
+        for (name, row) in rows {
+            let faults = match row_played(&world, row)? {
+                Played::Holds(_) => Vec::new(),
+                Played::Fails(faults) => faults,
+                Played::Not(why) => {
+                    return Err(StepFailed::Check(format!("{name} is {why}")));
+                }
+            };
+            found.insert(name.to_owned(), faults);
+        }
     }
     Ok(found)
-}
-
-fn report(counts: &BTreeMap<String, Count>, leaks: &[String]) -> Result<(), StepFailed> {
-    let mut total = Count::default();
-    for (group, count) in counts {
-        let waiting: usize = count.waiting.values().sum();
-        let parts: Vec<String> =
-            count.waiting.iter().map(|(part, rows)| format!("{rows} for {part}")).collect();
-        let parts =
-            if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
-        println!(
-            "{group}: {} passed, {} failed, {waiting} waiting{parts}",
-            count.passed, count.failed
-        );
-        total.passed += count.passed;
-        total.failed += count.failed;
-        *total.waiting.entry(String::new()).or_default() += waiting;
-    }
-    let waiting: usize = total.waiting.values().sum();
-    println!("all: {} passed, {} failed, {waiting} waiting", total.passed, total.failed);
-    leaks.iter().for_each(|leak| println!("    {leak}"));
-    if total.failed > 0 || !leaks.is_empty() {
-        return Err(StepFailed::Check("a negative row does not hold".to_owned()));
-    }
-    if total.passed == 0 {
-        return Err(StepFailed::Check("no negative row ran".to_owned()));
-    }
-    Ok(())
 }
 
 fn load(folder: &Path) -> Result<Vec<Group>, StepFailed> {
@@ -122,52 +155,89 @@ fn load(folder: &Path) -> Result<Vec<Group>, StepFailed> {
     Ok(groups)
 }
 
-/// What is wrong with a row, its policies in force meanwhile.
-fn row_faults(world: &World, row: &Row) -> Result<Vec<String>, StepFailed> {
+/// What came of a row, its policies in force meanwhile.
+fn row_played(world: &World, row: &Row) -> Result<Played, StepFailed> {
+    let mut left_out: BTreeMap<Elsewhere, usize> = BTreeMap::new();
+    let mut cases: Vec<&Case> = Vec::new();
+    for case in &row.cases {
+        match world.combination.leaves_out(case) {
+            Some(why) => *left_out.entry(why).or_default() += 1,
+            None => cases.push(case),
+        }
+    }
+    if cases.is_empty()
+        && let Some(why) = left_out.keys().next()
+    {
+        return Ok(Played::Not(*why));
+    }
+    // What one case takes back, the next one presents.
+    world.begin_row(row.cases.iter().any(|case| case.base.as_deref() == Some("revoke")));
     let before = row.policy.as_deref().map(|text| world.apply_policy(text)).transpose()?;
-    let faults = case_faults(world, row);
+    let faults = faults_in(world, row, &cases);
     if let Some(before) = before {
         world.restore_policy(before)?;
     }
-    faults
+    let faults = faults?;
+    Ok(if faults.is_empty() { Played::Holds(left_out) } else { Played::Fails(faults) })
 }
 
-fn case_faults(world: &World, row: &Row) -> Result<Vec<String>, StepFailed> {
+fn faults_in(world: &World, row: &Row, cases: &[&Case]) -> Result<Vec<String>, StepFailed> {
     let mut faults = Vec::new();
-    if row.cases.is_empty() {
+    if cases.is_empty() {
         faults.push("the row has no case".to_owned());
     }
-    for case in &row.cases {
-        let Some(expect) = case.expect.as_ref().or(row.expect.as_ref()) else {
-            faults.push(format!("{}: nothing is expected", case.name));
-            continue;
-        };
-        let observed = play(world, case, expect)?;
-        let mut found = verdict::faults(expect, &observed);
-        if let Some(other) = &expect.same_reply_as {
-            let other = play(world, other, expect)?;
-            if other.reply.status != observed.reply.status
-                || other.reply.body != observed.reply.body
-            {
-                found.push(format!("differs from `{}`", other.reply.text()));
-            }
-        }
+    // Of two gateways, the one in a process of its own.
+    let last = world.node_count() - 1;
+    world.go_to(last);
+    for case in cases {
+        let found = case_faults(world, row, case)?;
         faults.extend(found.into_iter().map(|fault| format!("{}: {fault}", case.name)));
     }
-    faults.extend(twin_faults(world, row)?);
+    let twin = twin_of(row);
+    // There is one authority, whoever follows it; what it was asked to make is there then.
+    let first = if is_of_authority(twin.base.as_deref().unwrap_or("call")) { last } else { 0 };
+    for node in (first..=last).rev() {
+        world.go_to(node);
+        faults.extend(twin_faults(world, &twin)?);
+    }
     Ok(faults)
 }
 
+fn case_faults(world: &World, row: &Row, case: &Case) -> Result<Vec<String>, StepFailed> {
+    let http = world.combination.http;
+    let Some(expect) = case.expected(row, http) else {
+        return Ok(vec!["nothing is expected".to_owned()]);
+    };
+    let observed = play(world, case, expect)?;
+    let mut found = verdict::faults(expect, &observed);
+    if let Some(other) = &expect.same_reply_as {
+        let other = play(world, other, expect)?;
+        if other.reply.status != observed.reply.status || other.reply.body != observed.reply.body {
+            found.push(format!("differs from `{}`", other.reply.text()));
+        }
+    }
+    if let (Http::Two, Some(other), false) = (http, &case.over_http2, found.is_empty()) {
+        found.push(format!("expected over HTTP/2, because: {}", other.why));
+    }
+    Ok(found)
+}
+
 /// The request that differs in the one thing, and succeeds.
-fn twin_faults(world: &World, row: &Row) -> Result<Vec<String>, StepFailed> {
+fn twin_of(row: &Row) -> Case {
     let same_base = row.cases.first().and_then(|case| case.base.clone());
     let forged = row.cases.iter().any(|case| case.token.as_ref().is_some_and(|token| !token.omit));
-    let twin = row.twin.clone().unwrap_or_else(|| Case {
+    row.twin.clone().unwrap_or_else(|| Case {
         base: same_base,
         // A token made in the same way, but right, must be accepted.
         token: forged.then(rows::Forged::default),
         ..Case::default()
-    });
+    })
+}
+
+fn twin_faults(world: &World, twin: &Case) -> Result<Vec<String>, StepFailed> {
+    if let Some(why) = world.combination.leaves_out(twin) {
+        return Ok(vec![format!("its positive twin is {why}")]);
+    }
     let reaches_server = matches!(twin.base.as_deref(), None | Some("call" | "connect" | "list"));
     let right = Expect {
         status: vec![200],
@@ -176,7 +246,10 @@ fn twin_faults(world: &World, row: &Row) -> Result<Vec<String>, StepFailed> {
         ..Expect::default()
     };
     let expect = twin.expect.clone().unwrap_or(right);
-    let observed = play(world, &twin, &expect)?;
+    let observed = play(world, twin, &expect)?;
     let faults = verdict::faults(&expect, &observed);
     Ok(faults.into_iter().map(|fault| format!("positive twin: {fault}")).collect())
 }
+
+/// Combinations that are played at the same time.
+const AT_ONCE: usize = 2;

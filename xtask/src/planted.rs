@@ -91,7 +91,8 @@ pub fn check(names: &[String]) -> Result<(), StepFailed> {
     Ok(())
 }
 
-/// The check that must notice a bug: a row of `vectors/negative`, or one of [`checks`].
+/// The check that must notice a bug: a row of `vectors/negative`, with its combination where the bug
+/// shows in no other (`AT-50@2.1.warm`), or one of [`checks`].
 const fn check_for(bug: Bug) -> &'static str {
     match bug {
         Bug::AssertionForEndpoint => "CA-04",

@@ -119,6 +119,11 @@ impl TlsInstallation {
         Ok(token)
     }
 
+    /// Has every token got anew.
+    pub fn forget_tokens(&self) {
+        self.tokens.borrow_mut().clear();
+    }
+
     /// One `tools/call` with these headers added.
     ///
     /// # Errors

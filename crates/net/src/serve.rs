@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
+use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -165,9 +166,18 @@ async fn speak_http<IO, S, B>(
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let fields_max = limits.header_count_max;
     let service = service_fn(move |mut request: Request<Incoming>| {
+        // hyper counts the fields of HTTP/1.1 only, and the bytes of both.
+        let fits = request.headers().len() <= fields_max;
         request.extensions_mut().insert(connected.peer());
-        service.call(request)
+        let answer = fits.then(|| service.call(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await.map(|answer| answer.map(Either::Left)),
+                None => Ok(too_many_fields().map(Either::Right)),
+            }
+        }
     });
     let protocol = protocol(limits);
     let io = TokioIo::new(Guarded::new(io, limits));
@@ -182,6 +192,13 @@ async fn speak_http<IO, S, B>(
     if let Err(error) = ended {
         tracing::debug!(error = %error, "connection ended early");
     }
+}
+
+/// RFC 6585 section 5: as hyper answers over HTTP/1.1.
+fn too_many_fields() -> Response<Empty<Bytes>> {
+    let mut answer = Response::new(Empty::new());
+    *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    answer
 }
 
 fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {

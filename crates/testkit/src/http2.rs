@@ -1,74 +1,239 @@
 //! HTTP/2 as raw frames: a field block may hold what no library would send.
 //!
 //! One request on one connection, with prior knowledge (RFC 9113 section 3.3). Fields go out as
-//! literals without indexing (RFC 7541 section 6.2.2). Of the answer, the status and the body are
-//! read; header fields are not decoded.
+//! literals without indexing (RFC 7541 section 6.2.2). Content goes out as the peer's windows let
+//! it; ours are as large as can be, so that no reply has to wait.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::wire::{REPLY_WITHIN, RawReply};
+use crate::hpack::{Decoder, Field};
+use crate::wire::{REPLY_WITHIN, RawReply, RawRequest};
 
 /// A request as the two lists of fields that frame it.
 #[derive(Debug, Clone, Default)]
 pub struct Http2Request {
     /// Pseudo fields and fields, in order, exactly as sent.
-    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The content, in one frame.
+    pub fields: Vec<Field>,
+    /// The content.
     pub body: Vec<u8>,
     /// Trailers; none when empty.
-    pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub trailers: Vec<Field>,
+    /// The stream stays open after the content: more of it was announced.
+    pub unfinished: bool,
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+impl From<&RawRequest> for Http2Request {
+    /// The same request as frames: RFC 9113 section 8.3.1.
+    fn from(request: &RawRequest) -> Self {
+        let named = |wanted: &str| {
+            let found = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.clone())
+        };
+        let pseudo = [
+            (":method", Some(request.method.clone().into_bytes())),
+            (":scheme", Some(b"http".to_vec())),
+            (":path", Some(request.target.clone().into_bytes())),
+            (":authority", named("host")),
+        ];
+        let pseudo =
+            pseudo.into_iter().filter_map(|(name, value)| Some((name.as_bytes().to_vec(), value?)));
+        let rest = request.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host"));
+        let rest =
+            rest.map(|(name, value)| (name.to_ascii_lowercase().into_bytes(), value.clone()));
+        let declared = named("content-length")
+            .and_then(|length| String::from_utf8_lossy(&length).parse::<usize>().ok());
+        Self {
+            fields: pseudo.chain(rest).collect(),
+            body: request.body.clone(),
+            trailers: Vec::new(),
+            unfinished: declared.is_some_and(|declared| declared > request.body.len()),
+        }
+    }
+}
 
 /// Sends one request and reads its reply; status 0 when the stream or the connection is reset.
 ///
 /// # Errors
 /// When the peer cannot be reached or sends no whole reply in time.
 pub fn exchange(peer: SocketAddr, request: &Http2Request) -> io::Result<RawReply> {
+    let (stream, sending) = opened(peer, request)?;
+    Conversation { stream, sending, decoder: Decoder::default(), block: Vec::new() }.reply()
+}
+
+/// Sends one request and leaves the reply unread. Of the content goes out what fits the first
+/// window.
+///
+/// # Errors
+/// When the peer cannot be reached.
+pub fn send(peer: SocketAddr, request: &Http2Request) -> io::Result<TcpStream> {
+    opened(peer, request).map(|(stream, _)| stream)
+}
+
+fn opened<'r>(peer: SocketAddr, request: &'r Http2Request) -> io::Result<(TcpStream, Sending<'r>)> {
     let mut stream = TcpStream::connect_timeout(&peer, REPLY_WITHIN)?;
     stream.set_read_timeout(Some(REPLY_WITHIN))?;
     stream.set_write_timeout(Some(REPLY_WITHIN))?;
+    let mut sending = Sending {
+        rest: &request.body,
+        request,
+        connection: WINDOW,
+        stream: WINDOW,
+        initial: WINDOW,
+        ended: false,
+    };
+    let largest = i32::MAX.to_be_bytes();
+    let settings = [&SETTINGS_INITIAL_WINDOW_SIZE.to_be_bytes(), largest.as_slice()].concat();
+    let more = (i32::MAX - 65_535).to_be_bytes();
+    let mut bytes = [PREFACE, &framed(SETTINGS, 0, 0, &settings)].concat();
+    bytes.extend(framed(WINDOW_UPDATE, 0, 0, &more));
+    bytes.extend(sending.head());
+    bytes.extend(sending.next());
     // A peer may refuse before it has read everything; what it said is still worth reading.
-    let _written = stream.write_all(&sent(request));
-    let mut reply = RawReply::default();
-    while let Some(frame) = read_frame(&mut stream)? {
-        match frame.kind {
-            SETTINGS if frame.flags & ACK == 0 => {
-                drop(stream.write_all(&framed(SETTINGS, ACK, 0, &[])));
-            }
-            HEADERS => reply.status = status(&frame.payload).unwrap_or(reply.status),
-            DATA => reply.body.extend(&frame.payload),
-            RST_STREAM | GOAWAY => return Ok(reply),
-            _ => {}
-        }
-        if matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0 {
-            return Ok(reply);
-        }
-    }
-    Ok(reply)
+    let _written = stream.write_all(&bytes);
+    Ok((stream, sending))
 }
 
-fn sent(request: &Http2Request) -> Vec<u8> {
-    let last = |is_last: bool| if is_last { END_STREAM } else { 0 };
-    let (has_body, has_trailers) = (!request.body.is_empty(), !request.trailers.is_empty());
-    let flags = END_HEADERS | last(!has_body && !has_trailers);
-    let mut bytes = [PREFACE, &framed(SETTINGS, 0, 0, &[])].concat();
-    bytes.extend(framed(HEADERS, flags, 1, &block(&request.fields)));
-    if has_body {
-        bytes.extend(framed(DATA, last(!has_trailers), 1, &request.body));
+/// The part of a request that has not gone out yet.
+struct Sending<'r> {
+    request: &'r Http2Request,
+    rest: &'r [u8],
+    /// What the peer takes on the connection, on the stream, and on a stream at its start.
+    connection: i64,
+    stream: i64,
+    initial: i64,
+    ended: bool,
+}
+
+impl Sending<'_> {
+    fn head(&mut self) -> Vec<u8> {
+        let request = self.request;
+        self.ended = request.body.is_empty() && request.trailers.is_empty() && !request.unfinished;
+        let end = if self.ended { END_STREAM } else { 0 };
+        fields_framed(end, &block(&request.fields))
     }
-    if has_trailers {
-        bytes.extend(framed(HEADERS, END_HEADERS | END_STREAM, 1, &block(&request.trailers)));
+
+    /// As much as the windows let out now; the last frame ends the stream.
+    fn next(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while !self.ended {
+            if self.rest.is_empty() {
+                self.ended = true;
+                if !self.request.trailers.is_empty() {
+                    bytes.extend(fields_framed(END_STREAM, &block(&self.request.trailers)));
+                }
+                break;
+            }
+            let open = usize::try_from(self.connection.min(self.stream)).unwrap_or(0);
+            if open == 0 {
+                break;
+            }
+            let (piece, rest) = self.rest.split_at(self.rest.len().min(open).min(FRAME_BYTES));
+            let is_last =
+                rest.is_empty() && self.request.trailers.is_empty() && !self.request.unfinished;
+            bytes.extend(framed(DATA, if is_last { END_STREAM } else { 0 }, 1, piece));
+            let taken = i64::try_from(piece.len()).unwrap_or(i64::MAX);
+            (self.rest, self.connection, self.stream) =
+                (rest, self.connection - taken, self.stream - taken);
+        }
+        bytes
+    }
+
+    /// RFC 9113 section 6.9.2: a change of the size changes the window by the difference.
+    fn take_settings(&mut self, payload: &[u8]) {
+        for setting in payload.chunks_exact(6) {
+            let [a, b, value @ ..] = setting else { continue };
+            let Ok(value) = <[u8; 4]>::try_from(value) else { continue };
+            if u16::from_be_bytes([*a, *b]) == SETTINGS_INITIAL_WINDOW_SIZE {
+                let initial = i64::from(u32::from_be_bytes(value));
+                self.stream += initial - std::mem::replace(&mut self.initial, initial);
+            }
+        }
+    }
+
+    fn take_update(&mut self, frame: &Frame) {
+        let Some(more) = frame.payload.first_chunk::<4>() else { return };
+        let more = i64::from(u32::from_be_bytes(*more) & 0x7fff_ffff);
+        if frame.stream == 0 { self.connection += more } else { self.stream += more }
+    }
+}
+
+struct Conversation<'r> {
+    stream: TcpStream,
+    sending: Sending<'r>,
+    decoder: Decoder,
+    /// The field block that is being read.
+    block: Vec<u8>,
+}
+
+impl Conversation<'_> {
+    fn reply(mut self) -> io::Result<RawReply> {
+        let mut reply = RawReply::default();
+        let mut ends = false;
+        while let Some(frame) = read_frame(&mut self.stream)? {
+            match frame.kind {
+                SETTINGS if frame.flags & ACK == 0 => {
+                    self.sending.take_settings(&frame.payload);
+                    self.write(&framed(SETTINGS, ACK, 0, &[]));
+                }
+                PING if frame.flags & ACK == 0 => {
+                    self.write(&framed(PING, ACK, 0, &frame.payload));
+                }
+                WINDOW_UPDATE => self.sending.take_update(&frame),
+                HEADERS | CONTINUATION => {
+                    self.block.extend(&frame.payload);
+                    ends |= frame.kind == HEADERS && frame.flags & END_STREAM != 0;
+                    if frame.flags & END_HEADERS != 0 {
+                        let block = std::mem::take(&mut self.block);
+                        take_fields(&mut reply, &self.decoder.decode(&block)?);
+                        if ends {
+                            return Ok(reply);
+                        }
+                    }
+                }
+                DATA => {
+                    reply.body.extend(&frame.payload);
+                    if frame.flags & END_STREAM != 0 {
+                        return Ok(reply);
+                    }
+                }
+                RST_STREAM | GOAWAY => return Ok(reply),
+                _ => {}
+            }
+            let more = self.sending.next();
+            self.write(&more);
+        }
+        Ok(reply)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // As at the start: a peer that has had enough may have answered.
+        let _written = self.stream.write_all(bytes);
+    }
+}
+
+/// RFC 9113 section 8.1: fields before the content are the head, after interim ones with 1xx.
+fn take_fields(reply: &mut RawReply, fields: &[Field]) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let status = fields.iter().find(|(name, _)| name == b":status");
+    let Some(status) = status.and_then(|(_, value)| text(value).parse().ok()) else { return };
+    if status < 200 {
+        return;
+    }
+    reply.status = status;
+    let named = fields.iter().filter(|(name, _)| !name.starts_with(b":"));
+    reply.headers = named.map(|(name, value)| (text(name), text(value))).collect();
+}
+
+/// RFC 9113 section 6.2: a block that does not fit one frame goes on in others.
+fn fields_framed(end: u8, block: &[u8]) -> Vec<u8> {
+    let mut pieces = block.chunks(FRAME_BYTES).peekable();
+    let mut bytes = Vec::new();
+    let (mut kind, mut flags) = (HEADERS, end);
+    while let Some(piece) = pieces.next() {
+        let last = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+        bytes.extend(framed(kind, flags | last, 1, piece));
+        (kind, flags) = (CONTINUATION, 0);
     }
     bytes
 }
@@ -82,7 +247,7 @@ fn framed(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn block(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+fn block(fields: &[Field]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -114,6 +279,7 @@ fn literal(text: &[u8]) -> Vec<u8> {
 struct Frame {
     kind: u8,
     flags: u8,
+    stream: u32,
     payload: Vec<u8>,
 }
 
@@ -131,65 +297,121 @@ fn read_frame(stream: &mut TcpStream) -> io::Result<Option<Frame>> {
         }
         Err(error) => return Err(error),
     }
-    let [a, b, c, kind, flags, ..] = head;
+    let [a, b, c, kind, flags, id @ ..] = head;
     let length = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(0);
     let mut payload = vec![0_u8; length];
     stream.read_exact(&mut payload)?;
-    Ok(Some(Frame { kind, flags, payload }))
+    Ok(Some(Frame { kind, flags, stream: u32::from_be_bytes(id) & 0x7fff_ffff, payload }))
 }
 
-/// The status of a field block: always its first field (RFC 9113 section 8.3.2).
-fn status(block: &[u8]) -> Option<u16> {
-    // RFC 7541 section 6.3: changes of the table size come before the first field.
-    let skip = block.iter().take_while(|byte| **byte & 0b1110_0000 == 0b0010_0000).count();
-    let field = block.get(skip..)?;
-    // RFC 7541 appendix A: entries 8 to 14.
-    let indexed = [200, 204, 206, 304, 400, 404, 500];
-    match *field.first()? {
-        first @ 0x88..=0x8e => indexed.get(usize::from(first - 0x88)).copied(),
-        // The name by index, the value as a literal.
-        0x48 | 0x08 | 0x18 => {
-            let length = *field.get(1)?;
-            let value = field.get(2..2 + usize::from(length & 0x7f))?;
-            let text = if length & 0x80 == 0 { value.to_vec() } else { digits(value) };
-            String::from_utf8(text).ok()?.parse().ok()
-        }
-        _ => None,
-    }
-}
-
-/// RFC 7541 appendix B, as far as a status needs it: the ten digits.
-fn digits(coded: &[u8]) -> Vec<u8> {
-    let bits: Vec<u8> =
-        coded.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
-    let number = |bits: &[u8]| bits.iter().fold(0_u8, |number, bit| number * 2 + bit);
-    let mut rest = bits.as_slice();
-    let mut text = Vec::new();
-    while text.len() < 3 {
-        let (Some(five), six) = (rest.get(..5), rest.get(..6)) else { break };
-        // `0` to `2` have five bits; `3` to `9` have six, from 011001 on.
-        let (digit, taken) = match number(five) {
-            short @ 0..=2 => (short, 5),
-            _ => (number(six.unwrap_or(five)).saturating_sub(0b01_1001) + 3, 6),
-        };
-        text.push(b'0' + digit);
-        rest = rest.get(taken..).unwrap_or_default();
-    }
-    text
-}
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+const SETTINGS_INITIAL_WINDOW_SIZE: u16 = 4;
+/// RFC 9113 section 6.9.2: every window at the start.
+const WINDOW: i64 = 65_535;
+/// RFC 9113 section 4.2: what every peer takes.
+const FRAME_BYTES: usize = 16_384;
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
+    /// Answers one connection with these bytes and gives back what it read until the client left.
+    fn peer(answer: Vec<u8>) -> (SocketAddr, std::thread::JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&answer).unwrap();
+            let mut read = Vec::new();
+            drop(stream.read_to_end(&mut read));
+            read
+        });
+        (address, served)
+    }
+
+    fn request(body: Vec<u8>) -> Http2Request {
+        Http2Request {
+            fields: vec![(b":method".to_vec(), b"POST".to_vec())],
+            body,
+            ..Http2Request::default()
+        }
+    }
+
     #[test]
-    fn reads_a_status_in_each_form() {
-        assert_eq!(status(&[0x88]), Some(200));
-        assert_eq!(status(&[0x20, 0x8d]), Some(404));
-        assert_eq!(status(b"\x48\x03401"), Some(401));
-        // 403, Huffman coded: 011010 00000 011001, padded with ones.
-        assert_eq!(status(&[0x48, 0x83, 0b0110_1000, 0b0000_1100, 0b1111_1111]), Some(403));
-        assert_eq!(status(&[]), None);
+    fn reads_status_fields_and_body() {
+        let head = b"\x48\x03401\x0f\x2e\x04DPoP".as_slice();
+        let (first, second) = head.split_at(7);
+        let mut answer = framed(SETTINGS, 0, 0, &[]);
+        answer.extend(framed(HEADERS, END_HEADERS, 1, b"\x08\x03103"));
+        answer.extend(framed(HEADERS, 0, 1, first));
+        answer.extend(framed(CONTINUATION, END_HEADERS, 1, second));
+        answer.extend(framed(DATA, 0, 1, b"he"));
+        answer.extend(framed(DATA, END_STREAM, 1, b"llo"));
+        let (address, served) = peer(answer);
+        let reply = exchange(address, &request(Vec::new())).unwrap();
+        assert_eq!((reply.status, reply.text().as_str()), (401, "hello"));
+        assert_eq!(reply.header("WWW-Authenticate"), Some("DPoP"));
+        served.join().unwrap();
+    }
+
+    #[test]
+    fn a_reset_stream_is_status_0() {
+        let mut answer = framed(SETTINGS, 0, 0, &[]);
+        answer.extend(framed(RST_STREAM, 0, 1, &[0, 0, 0, 1]));
+        let (address, served) = peer(answer);
+        assert_eq!(exchange(address, &request(Vec::new())).unwrap().status, 0);
+        served.join().unwrap();
+    }
+
+    #[test]
+    fn long_content_waits_for_the_windows() {
+        let mut answer = framed(SETTINGS, 0, 0, b"\x00\x04\x00\x02\x00\x00");
+        answer.extend(framed(WINDOW_UPDATE, 0, 0, &100_000_u32.to_be_bytes()));
+        answer.extend(framed(HEADERS, END_HEADERS | END_STREAM, 1, &[0x88]));
+        let (address, served) = peer(answer);
+        assert_eq!(exchange(address, &request(vec![b'x'; 200_000])).unwrap().status, 200);
+        let read = served.join().unwrap();
+        // What the stream took: the connection had more room.
+        assert_eq!(read.iter().filter(|byte| **byte == b'x').count(), 131_072);
+    }
+
+    #[test]
+    fn the_host_becomes_the_authority() {
+        let request = RawRequest {
+            method: "POST".to_owned(),
+            target: "/mcp".to_owned(),
+            headers: vec![
+                ("Host".to_owned(), b"a.example".to_vec()),
+                ("Content-Length".to_owned(), b"5".to_vec()),
+            ],
+            body: b"1234".to_vec(),
+            verbatim: None,
+        };
+        let frames = Http2Request::from(&request);
+        let expected: Vec<Field> = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", "/mcp"),
+            (":authority", "a.example"),
+            ("content-length", "5"),
+        ]
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .into();
+        assert_eq!(frames.fields, expected);
+        assert!(frames.unfinished, "a byte is still to come");
     }
 
     #[test]

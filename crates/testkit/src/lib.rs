@@ -5,6 +5,7 @@
 
 pub mod canary;
 pub mod forge;
+pub mod hpack;
 pub mod http2;
 pub mod redis;
 pub mod wire;

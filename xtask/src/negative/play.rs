@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use super::case;
 use super::fixtures;
+use super::modes::Http;
 use super::mt;
 use super::rows::{Case, Expect, Http2, Upstream};
 use super::verdict::Observed;
-use super::world::World;
+use super::world::{World, is_of_authority};
 use crate::step::StepFailed;
 
 /// How long the canary may take to see a request, or its peer leave.
@@ -26,17 +27,19 @@ const SEEN_WITHIN: Duration = Duration::from_secs(3);
 /// When the request cannot be made or sent, or a command of the case fails.
 pub(super) fn play(world: &World, case: &Case, expect: &Expect) -> Result<Observed, StepFailed> {
     if let Some(mtls) = &case.mtls {
-        return mt::play(world, case, mtls, expect);
+        return mt::play(world, case, mtls);
     }
-    set_upstream(world, case.upstream.as_ref())?;
+    world.begin()?;
     let base = case.base.as_deref().unwrap_or("call");
     for _ in 0..case.first_as_well {
         let request = case::build(world, case)?;
+        set_upstream(world, case.upstream.as_ref())?;
         let sent = exchanged(world, case, world.peer(base)?, &request);
         sent.map_err(|error| StepFailed::Check(format!("{}: {error}", case.name)))?;
     }
-    // Made before anything changes: a token is right until then.
+    // Made before anything changes: a token is right until then, and a list is what it is.
     let request = case::build(world, case)?;
+    set_upstream(world, case.upstream.as_ref())?;
     let policy = case.policy.as_deref().map(|text| world.apply_policy(text)).transpose()?;
     let made = run_all(world, case, &case.before, None)?;
     let observed = observe(world, case, expect, &request);
@@ -45,6 +48,12 @@ pub(super) fn play(world: &World, case: &Case, expect: &Expect) -> Result<Observ
         world.restore_policy(version)?;
     }
     set_upstream(world, None)?;
+    if case.upstream.as_ref().is_some_and(|upstream| upstream.rpc_method == "tools/list") {
+        world.restore_tools()?;
+    }
+    if base == "revoke" {
+        world.settle()?;
+    }
     observed
 }
 
@@ -55,7 +64,7 @@ fn observe(
     request: &RawRequest,
 ) -> Result<Observed, StepFailed> {
     let base = case.base.as_deref().unwrap_or("call");
-    let mark = world.journal_mark()?;
+    world.mark(base)?;
     drop((world.canary().take_seen(), world.canary().take_left(), world.other().take_seen()));
     let peer = world.peer(base)?;
     let started = Instant::now();
@@ -71,11 +80,6 @@ fn observe(
         let found = entries.iter().filter_map(|entry| entry.get(name)?.as_str());
         found.map(str::to_owned).collect()
     };
-    let entries = world.entries_since(mark, |entries| {
-        let outcome = expect.outcome.as_ref();
-        (expect.reason.is_empty() || !texts(entries, "reason").is_empty())
-            && outcome.is_none_or(|outcome| texts(entries, "outcome").contains(outcome))
-    })?;
     let tested = case.upstream.as_ref().map(|upstream| upstream.rpc_method.clone());
     let method = if base == "list" { "tools/list" } else { "tools/call" };
     let tested = tested.unwrap_or_else(|| method.to_owned());
@@ -87,6 +91,7 @@ fn observe(
     seen.retain(of_caller);
     let mut seen_by_other = world.other().take_seen();
     seen_by_other.retain(of_caller);
+    let entries = world.entries(base)?;
     let server_left = expect.server_left && within(|| world.canary().take_left() > 0);
     let secrets = secrets(base, request);
     world.remember_sent(&secrets);
@@ -98,7 +103,7 @@ fn observe(
         seen,
         seen_by_other: seen_by_other.len(),
         server_left,
-        from_authority: matches!(base, "token" | "revoke" | "enroll" | "admin"),
+        from_authority: is_of_authority(base),
         secrets,
         took_ms,
     })
@@ -110,17 +115,22 @@ fn exchanged(
     peer: SocketAddr,
     request: &RawRequest,
 ) -> std::io::Result<RawReply> {
-    if let Some(changes) = &case.http2 {
-        return http2::exchange(peer, &over_http2(request, changes));
-    }
+    let is_http2 = world.combination.http == Http::Two;
+    let frames = is_http2.then(|| over_http2(request, case.http2.as_ref()));
     if case.hang_up {
-        let stream = wire::send(peer, request)?;
+        let stream = match &frames {
+            Some(frames) => http2::send(peer, frames)?,
+            None => wire::send(peer, request)?,
+        };
         let canary = world.canary();
         within(|| canary.saw("tools/call"));
         drop(stream);
         return Ok(RawReply::default());
     }
-    wire::exchange(peer, request)
+    match &frames {
+        Some(frames) => http2::exchange(peer, frames),
+        None => wire::exchange(peer, request),
+    }
 }
 
 fn within(holds: impl Fn() -> bool) -> bool {
@@ -134,27 +144,17 @@ fn within(holds: impl Fn() -> bool) -> bool {
     false
 }
 
-/// The same request as frames: RFC 9113 section 8.3.1.
-fn over_http2(request: &RawRequest, changes: &Http2) -> Http2Request {
-    let host = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
-    let host = host.map(|(_, value)| value.clone()).unwrap_or_default();
+/// The same request as frames, with the changes of the case.
+fn over_http2(request: &RawRequest, changes: Option<&Http2>) -> Http2Request {
+    let mut frames = Http2Request::from(request);
+    let Some(changes) = changes else { return frames };
     let bytes =
         |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
-    let pseudo = [
-        (":method", request.method.clone().into_bytes()),
-        (":scheme", b"http".to_vec()),
-        (":path", request.target.clone().into_bytes()),
-        (":authority", host),
-    ];
-    let rest = request.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host"));
-    let rest = rest.map(|(name, value)| (name.to_ascii_lowercase().into_bytes(), value.clone()));
-    let mut fields: Vec<(Vec<u8>, Vec<u8>)> = changes.first.iter().map(bytes).collect();
-    fields.extend(pseudo.map(|(name, value)| (name.as_bytes().to_vec(), value)));
-    fields.extend(rest);
+    let mut fields: Vec<_> = changes.first.iter().map(bytes).collect();
+    fields.append(&mut frames.fields);
     fields.retain(|(name, _)| !changes.without.iter().any(|left| left.as_bytes() == name));
     fields.extend(changes.last.iter().map(bytes));
-    let trailers = changes.trailers.iter().map(bytes).collect();
-    Http2Request { fields, body: request.body.clone(), trailers }
+    Http2Request { fields, trailers: changes.trailers.iter().map(bytes).collect(), ..frames }
 }
 
 /// Runs the commands of a case and gives back the id that the last one printed.

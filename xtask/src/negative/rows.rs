@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::modes::Http;
+
 /// One file of `vectors/negative`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +193,28 @@ pub(super) struct Case {
     /// Expectation of this case alone.
     #[serde(default)]
     pub(super) expect: Option<Expect>,
+    /// What HTTP/2 rightly makes of it, where that is something else.
+    #[serde(default)]
+    pub(super) over_http2: Option<OverHttp2>,
+}
+
+/// Another expectation over HTTP/2.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OverHttp2 {
+    /// Why it is another one.
+    pub(super) why: String,
+    /// What must come of it.
+    pub(super) expect: Expect,
+}
+
+impl Case {
+    /// What must come of it, by itself or by its row.
+    pub(super) fn expected<'a>(&'a self, row: &'a Row, http: Http) -> Option<&'a Expect> {
+        let over_http2 = self.over_http2.as_ref().filter(|_| http == Http::Two);
+        let own = over_http2.map(|other| &other.expect).or(self.expect.as_ref());
+        own.or(row.expect.as_ref())
+    }
 }
 
 /// A request over TLS, made by `curl`.
@@ -310,4 +334,29 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>,
         OneOrMany::One(one) => vec![one],
         OneOrMany::Many(many) => many,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http2_may_have_an_expectation_of_its_own() {
+        let row: Row = serde_json::from_str(
+            r#"{"id": "XX-01", "title": "a", "expect": {"status": [400]}, "cases": [
+                {"name": "alike"},
+                {"name": "own", "expect": {"status": [403]}},
+                {"name": "reset", "over_http2": {"why": "malformed", "expect": {"status": [0]}}}
+            ]}"#,
+        )
+        .unwrap();
+        let statuses = |http: Http| -> Vec<u16> {
+            let expected = row.cases.iter().filter_map(|case| case.expected(&row, http));
+            expected.flat_map(|expect| expect.status.clone()).collect()
+        };
+        assert_eq!(statuses(Http::One), [400, 403, 400]);
+        assert_eq!(statuses(Http::Two), [400, 403, 0]);
+        let without = r#"{"name": "reset", "over_http2": {"expect": {"status": [0]}}}"#;
+        assert!(serde_json::from_str::<Case>(without).is_err(), "it says why");
+    }
 }

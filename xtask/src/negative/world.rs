@@ -1,34 +1,38 @@
 //! The installation that the rows run against: canary, agents, keys, journal.
 
-use std::cell::{OnceCell, RefCell};
+mod start;
+mod tokens;
+
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use attorn_jose::{Algorithm, SigningKey};
+use attorn_jose::SigningKey;
 use attorn_testkit::canary::Canary;
-use attorn_testkit::wire::{RawReply, RawRequest, exchange};
+use attorn_testkit::http2;
+use attorn_testkit::wire::{self, RawReply, RawRequest};
 use serde_json::{Value, json};
 
-use super::fixtures::{tools, tools_before, tools_of_other};
+pub(super) use self::start::issuer_key;
+pub(super) use self::tokens::{Nonce, Warmth};
+use super::fixtures::tools;
+use super::modes::{Combination, Http};
+use super::nodes::{Node, settle};
 use super::verdict::spellings;
 use crate::agent::{Agent, now_s, unique};
 use crate::installation::{Connect, Installation};
 use crate::step::StepFailed;
 use crate::tls_installation::TlsInstallation;
 
-/// How long the journal may take to show an entry.
-const RECORDED_WITHIN: Duration = Duration::from_millis(1500);
-
 /// So much of a credential in a log is a leak, in bytes.
 const WINDOW: usize = 32;
 
+/// How long a gateway may take to tell of a list.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
 /// An agent of the rows.
 pub(super) type Identity = Agent;
-
-/// What the operator grants on the first canary.
-const GRANTED: &[&str] =
-    &["read:echo", "read:param_tool", "read:drifting", "write:write_note", "irreversible:wipe"];
 
 /// Everything a case needs.
 #[derive(Debug)]
@@ -36,9 +40,19 @@ pub(super) struct World {
     installation: Installation,
     canary: Canary,
     other: Canary,
+    pub(super) combination: Combination,
+    /// The gateways; the authority's own is the first.
+    nodes: Vec<Node>,
+    /// The one that is asked.
+    at: Cell<usize>,
     identities: BTreeMap<&'static str, Identity>,
     tokens: RefCell<BTreeMap<(String, String), (String, u64)>>,
-    nonces: RefCell<[String; 2]>,
+    /// A token to make others from; it is never sent.
+    model: RefCell<(String, u64)>,
+    /// Tokens last for the row, and not for the case.
+    is_keeping: Cell<bool>,
+    warmth: Cell<Warmth>,
+    authority_nonce: Nonce,
     connector: OnceCell<Connect>,
     tls: OnceCell<TlsInstallation>,
     sent: RefCell<BTreeSet<String>>,
@@ -47,71 +61,78 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn start() -> Result<Self, StepFailed> {
-        let canary = started(tools_before())?;
-        let other = started(tools_of_other())?;
-        let installation = Installation::start()?;
-        installation.register_server("canary", &["--url", &canary.url()])?;
-        installation.register_server("other", &["--url", &other.url()])?;
-        installation.register_server("gone", &["--url", &other.url()])?;
-        approve(&installation, &canary)?;
-        fall_silent(&installation)?;
-        let grants: &[(&str, &[&str])] = &[
-            ("canary", GRANTED),
-            ("other", &["read:echo", "read:other_tool"]),
-            ("down", &["read:echo"]),
-            ("gone", &["read:echo"]),
-        ];
-        let mut identities = BTreeMap::from([
-            ("operator", installation.operator()?),
-            ("pending", pending(&installation)?),
-        ]);
-        for name in ["alpha", "beta", "gamma", "suspended", "retired"] {
-            identities.insert(name, installation.enroll(name, grants)?);
-        }
-        installation.cli(&["agent", "suspend", "suspended", "--reason", "a fixture"])?;
-        installation.cli(&["agent", "retire", "retired", "--reason", "a fixture"])?;
-        installation.cli(&["server", "retire", "gone", "--reason", "a fixture"])?;
-        let issuer_key = issuer_key(&installation)?;
-        let world = Self {
-            installation,
-            canary,
-            other,
-            identities,
-            tokens: RefCell::default(),
-            nonces: RefCell::default(),
-            connector: OnceCell::new(),
-            tls: OnceCell::new(),
-            sent: RefCell::default(),
-            issuer_key,
-            stranger: fixture_key(7)?,
-        };
-        Ok(world)
-    }
-
     pub(super) fn identity(&self, name: &str) -> Result<&Identity, StepFailed> {
         self.identities.get(name).ok_or_else(|| StepFailed::Check(format!("no agent `{name}`")))
     }
 
-    /// A real token of an agent, fetched again before it ends.
-    pub(super) fn token(&self, agent: &Identity, server: &str) -> Result<String, StepFailed> {
-        let mut tokens = self.tokens.borrow_mut();
-        let key = (agent.client_id.clone(), server.to_owned());
-        if let Some((token, until)) = tokens.get(&key)
-            && *until > now_s()
-        {
-            return Ok(token.clone());
+    /// Asks this gateway from now on.
+    pub(super) fn go_to(&self, node: usize) {
+        self.at.set(node);
+    }
+
+    /// How many gateways there are.
+    pub(super) fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn node(&self) -> Result<&Node, StepFailed> {
+        let node = self.nodes.get(self.at.get());
+        node.ok_or_else(|| StepFailed::Check("no such gateway".to_owned()))
+    }
+
+    /// Whose journal a request of this base stands in: the authority shares that of its gateway.
+    fn recording_node(&self, base: &str) -> Result<&Node, StepFailed> {
+        if is_of_authority(base) || base == "connect" {
+            return self.nodes.first().ok_or_else(|| StepFailed::Check("no gateway".to_owned()));
         }
-        let scope = (server == "canary").then_some("read:echo read:param_tool read:drifting");
-        let token = agent.token(server, scope)?;
-        tokens.insert(key, (token.clone(), now_s() + 60));
-        Ok(token)
+        self.node()
+    }
+
+    /// Waits until what the operator changed is in force at every gateway.
+    pub(super) fn settle(&self) -> Result<(), StepFailed> {
+        if self.nodes.len() == 1 {
+            // What the authority answered is in force in its own process.
+            return Ok(());
+        }
+        let operator = self.identity("operator")?;
+        let token = operator.token("admin", None)?;
+        settle(operator, &token)
+    }
+
+    /// After a case in which the canary listed other tools: has every gateway see the usual ones, and
+    /// waits until the authority was told of them.
+    ///
+    /// A gateway tells of one list after the other. So each is shown one more tool, and what it saw
+    /// before is told when the authority knows that one.
+    pub(super) fn restore_tools(&self) -> Result<(), StepFailed> {
+        let operator = self.identity("operator")?;
+        let token = operator.token("admin", None)?;
+        for node in &self.nodes {
+            let name = format!("seen-{}", unique());
+            let mut shown = tools();
+            if let Some(all) = shown.as_array_mut() {
+                all.push(json!({"name": name, "inputSchema": {"type": "object"}}));
+            }
+            self.canary.set_tools(shown);
+            node.show_list()?;
+            let started = Instant::now();
+            while !operator.look(&token, "/servers/canary/tools")?.to_string().contains(&name) {
+                if started.elapsed() > TOLD_WITHIN {
+                    return Err(StepFailed::Check("a list was not told in time".to_owned()));
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        self.canary.set_tools(tools());
+        self.settle()
     }
 
     /// Runs a command as the operator.
     pub(super) fn cli(&self, command: &[String]) -> Result<Value, StepFailed> {
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
-        self.installation.cli(&command)
+        let printed = self.installation.cli(&command)?;
+        self.settle()?;
+        Ok(printed)
     }
 
     /// Puts Cedar policies in force and gives back the version they replaced.
@@ -125,12 +146,14 @@ impl World {
             .map_err(|source| StepFailed::File { path: path.clone(), source })?;
         let path = path.display().to_string();
         self.installation.cli(&["policy", "apply", &path, "--reason", "a row"])?;
+        self.settle()?;
         Ok(version)
     }
 
     pub(super) fn restore_policy(&self, version: u64) -> Result<(), StepFailed> {
         let version = version.to_string();
-        self.installation.cli(&["policy", "rollback", &version, "--reason", "a row"]).map(drop)
+        self.installation.cli(&["policy", "rollback", &version, "--reason", "a row"])?;
+        self.settle()
     }
 
     /// The code of an agent that nobody enrolled yet, made for this call.
@@ -229,76 +252,40 @@ impl World {
             "token" | "revoke" | "enroll" => self.installation.addresses().authority,
             "admin" => self.installation.addresses().admin,
             "connect" => self.connector()?.0,
-            _ => self.installation.addresses().gateway,
+            _ => self.node()?.address,
         })
     }
 
-    /// The gateway's newest nonce; the first one is asked for with an empty request.
-    pub(super) fn gateway_nonce(&self) -> Result<String, StepFailed> {
-        self.nonce(1)
-    }
-
-    pub(super) fn authority_nonce(&self) -> Result<String, StepFailed> {
-        self.nonce(0)
-    }
-
-    fn nonce(&self, index: usize) -> Result<String, StepFailed> {
-        let known = self.nonces.borrow().get(index).cloned().unwrap_or_default();
-        if !known.is_empty() {
-            return Ok(known);
-        }
-        let agent = self.identity("beta")?;
-        let (base, request) = if index == 0 {
-            ("token", agent.token_request("canary", Some("read:echo"))?)
-        } else {
-            let token = self.token(agent, "canary")?;
-            ("call", agent.call_request(&token, "canary", "echo", &json!({}), "")?)
-        };
-        let reply = self.send(base, &request)?;
-        self.learn_nonce(base, &reply);
-        let known = self.nonces.borrow().get(index).cloned().unwrap_or_default();
-        if known.is_empty() {
-            return Err(StepFailed::Check(format!("no nonce: {} {}", reply.status, reply.text())));
-        }
-        Ok(known)
-    }
-
     fn send(&self, base: &str, request: &RawRequest) -> Result<RawReply, StepFailed> {
-        exchange(self.peer(base)?, request).map_err(|error| StepFailed::Check(format!("{error}")))
+        let peer = self.peer(base)?;
+        // The connector's own port speaks HTTP/1.1.
+        let reply = match self.combination.http {
+            Http::Two if base != "connect" => http2::exchange(peer, &request.into()),
+            Http::One | Http::Two => wire::exchange(peer, request),
+        };
+        reply.map_err(|error| StepFailed::Check(format!("{error}")))
     }
 
     pub(super) fn learn_nonce(&self, base: &str, reply: &RawReply) {
-        let index = match base {
-            "token" | "admin" => 0,
-            "call" | "list" => 1,
-            _ => return,
-        };
-        if let Some(fresh) = reply.header("dpop-nonce")
-            && let Some(known) = self.nonces.borrow_mut().get_mut(index)
-        {
-            fresh.clone_into(known);
-        }
-    }
-
-    /// How many entries the journal has now.
-    pub(super) fn journal_mark(&self) -> Result<u64, StepFailed> {
-        Ok(self.installation.journal_entries(0)?.len() as u64)
-    }
-
-    /// The entries recorded since; waits until they hold what is looked for, but not for ever.
-    pub(super) fn entries_since(
-        &self,
-        mark: u64,
-        complete: impl Fn(&[Value]) -> bool,
-    ) -> Result<Vec<Value>, StepFailed> {
-        let started = Instant::now();
-        loop {
-            let entries = self.installation.journal_entries(mark)?;
-            if complete(&entries) || started.elapsed() > RECORDED_WITHIN {
-                return Ok(entries);
+        match base {
+            "token" | "admin" => self.authority_nonce.learn(reply),
+            "call" | "list" => {
+                if let Ok(node) = self.node() {
+                    node.nonce.learn(reply);
+                }
             }
-            std::thread::sleep(Duration::from_millis(10));
+            _ => {}
         }
+    }
+
+    /// What a request of this base has caused in the journal of who was asked, since the case began.
+    pub(super) fn entries(&self, base: &str) -> Result<Vec<Value>, StepFailed> {
+        self.recording_node(base)?.entries()
+    }
+
+    /// What was recorded up to here is not of the case.
+    pub(super) fn mark(&self, base: &str) -> Result<(), StepFailed> {
+        self.recording_node(base)?.begin()
     }
 
     /// Stops everything, verifies the journal, and looks for credentials in the process's output.
@@ -308,6 +295,10 @@ impl World {
         let mut printed = self.installation.log();
         for entry in self.installation.journal_entries(0)? {
             printed.push_str(&entry.to_string());
+        }
+        for node in &self.nodes {
+            printed.push_str(&node.log());
+            printed.push_str(&node.journal_text()?);
         }
         let mut leaks = Vec::new();
         let signatures = self.sent.borrow();
@@ -329,58 +320,7 @@ impl World {
     }
 }
 
-fn started(tools: Value) -> Result<Canary, StepFailed> {
-    Canary::start(tools)
-        .map_err(|error| StepFailed::Check(format!("the canary does not start: {error}")))
-}
-
-/// A server whose tools were confirmed and that went away since.
-fn fall_silent(installation: &Installation) -> Result<(), StepFailed> {
-    let silent = started(tools_of_other())?;
-    installation.register_server("down", &["--url", &silent.url()])?;
-    installation.approve_all("down")
-}
-
-/// An agent that was registered and never enrolled a key.
-fn pending(installation: &Installation) -> Result<Agent, StepFailed> {
-    let file = installation.state().join("pending.code").display().to_string();
-    let register = ["agent", "register", "pending", "--owner", "test-team", "--code-file", &file];
-    installation.cli(&register)?;
-    let shown = installation.cli(&["agent", "show", "pending"])?;
-    let id = shown.get("id").and_then(Value::as_str).unwrap_or_default();
-    Ok(Agent::with_key(id, fixture_key(8)?, installation.addresses().clone()))
-}
-
-fn fixture_key(seed: u8) -> Result<SigningKey, StepFailed> {
-    SigningKey::from_seed(Algorithm::EdDsa, &[seed; 32])
-        .map_err(|error| StepFailed::Check(format!("a fixture key: {error}")))
-}
-
-/// Confirms the canary's tools, then lets `drifting` drift and hides what must be hidden.
-fn approve(installation: &Installation, canary: &Canary) -> Result<(), StepFailed> {
-    installation.approve_all("canary")?;
-    installation.approve_all("other")?;
-    installation.approve_all("gone")?;
-    canary.set_tools(tools());
-    // A list that passes shows the gateway the change.
-    let agent = installation.enroll("lister", &[("canary", &["read:echo"])])?;
-    let token = agent.token("canary", None)?;
-    let list = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": crate::agent::meta()}
-    });
-    agent.send(&token, "canary", &list)?;
-    Ok(())
-}
-
-pub(super) fn issuer_key(installation: &Installation) -> Result<SigningKey, StepFailed> {
-    let keys = installation.cli(&["key", "list"])?;
-    let active = keys.as_array().into_iter().flatten().find(|key| {
-        key.get("state").and_then(Value::as_str).is_some_and(|state| state == "active")
-    });
-    let kid = active.and_then(|key| key.get("kid")).and_then(Value::as_str).unwrap_or_default();
-    let path = installation.state().join("keys").join(format!("{kid}.pem"));
-    let pem = std::fs::read_to_string(&path)
-        .map_err(|source| StepFailed::File { path: path.clone(), source })?;
-    SigningKey::from_pkcs8_pem(&pem)
-        .map_err(|error| StepFailed::Check(format!("{}: {error}", path.display())))
+/// Whether the authority answers requests of this base.
+pub(super) fn is_of_authority(base: &str) -> bool {
+    matches!(base, "token" | "revoke" | "enroll" | "admin")
 }

@@ -89,6 +89,27 @@ async fn a_stop_lets_the_running_request_finish() {
 }
 
 #[tokio::test]
+async fn fields_are_counted_over_http2_as_well() {
+    let (listener, address) = bind(None).await;
+    let service = service_fn(answering("taken"));
+    tokio::spawn(serve(listener, service, Limits::default(), Shutdown::new()));
+    let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut sender, connection) =
+        http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    for (count, expected) in
+        [(64, StatusCode::OK), (65, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)]
+    {
+        let mut request = Request::get("http://localhost/").body(Empty::new()).unwrap();
+        for number in 0..count {
+            let name: http::HeaderName = format!("x-{number}").parse().unwrap();
+            request.headers_mut().insert(name, http::HeaderValue::from_static("1"));
+        }
+        assert_eq!(sender.send_request(request).await.unwrap().status(), expected, "{count}");
+    }
+}
+
+#[tokio::test]
 async fn one_connection_carries_many_streams() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let tls = Tls::new(&crate::test_certificates::material(&made)).unwrap();

@@ -4,10 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Child;
 
+use super::{Installation, Setting, WIDE, binary, create, free_port, spawn, wait_for_port, write};
 use crate::disk::Disk;
-use crate::installation::{
-    Installation, Setting, WIDE, binary, create, free_port, spawn, wait_for_port, write,
-};
 use crate::step::{StepFailed, output_of};
 
 /// A gateway in a process of its own; it is stopped when dropped.
@@ -31,6 +29,12 @@ impl GatewayProcess {
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("serve.log")).unwrap_or_default()
+    }
+
+    /// The folder of its own journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("state").join("journal")
     }
 
     /// The disk of its journal.
