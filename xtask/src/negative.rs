@@ -1,8 +1,9 @@
 //! `cargo xtask negative`: every row of `vectors/negative` against the real binary.
 //!
 //! Each row runs all its spellings and then its positive twin, which differs in the one thing and
-//! must succeed: a server that refuses everything fails here. Rows that wait for a later part are
-//! counted as waiting, never as passed.
+//! must succeed: a server that refuses everything fails here. What is not one request is shown by
+//! tests that the row names; they run here. Rows that wait for a later part, or are about nothing
+//! that Attorn has, are counted so, never as passed.
 
 mod bases;
 mod case;
@@ -10,14 +11,16 @@ mod fixtures;
 mod mt;
 mod play;
 mod rows;
+mod shown;
 mod verdict;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use play::play;
 use rows::{Case, Expect, Group, Row};
+use shown::Shown;
 use world::World;
 
 use crate::step::{StepFailed, root};
@@ -25,7 +28,12 @@ use crate::step::{StepFailed, root};
 #[derive(Debug, Default)]
 struct Count {
     passed: usize,
+    /// Of the passed, those that only tests show.
+    by_tests: usize,
+    /// Of the passed, those that say what they leave out.
+    in_part: usize,
     failed: usize,
+    not_applicable: usize,
     waiting: BTreeMap<String, usize>,
 }
 
@@ -34,20 +42,37 @@ struct Count {
 /// # Errors
 /// When a row fails, or when nothing ran.
 pub fn run(only: Option<&str>) -> Result<(), StepFailed> {
-    let groups = load(&root().join("vectors/negative"))?;
+    let mut groups = load(&root().join("vectors/negative"))?;
+    for group in &mut groups {
+        group.rows.retain(|row| only.is_none_or(|only| row.id.starts_with(only)));
+    }
+    let rows = groups.iter().flat_map(|group| &group.rows);
+    let named: BTreeSet<&str> = rows.flat_map(|row| &row.shown_by).map(String::as_str).collect();
+    let shown = Shown::run(&named)?;
     let world = World::start()?;
     let mut counts: BTreeMap<String, Count> = BTreeMap::new();
     for group in &groups {
         let count = counts.entry(group.group.clone()).or_default();
-        let wanted = |row: &&Row| only.is_none_or(|only| row.id.starts_with(only));
-        for row in group.rows.iter().filter(wanted) {
-            if let Some(part) = &row.waits_for {
+        for row in &group.rows {
+            let mut faults = shape_faults(row);
+            if faults.is_empty() && row.not_applicable.is_some() {
+                count.not_applicable += 1;
+                continue;
+            }
+            if faults.is_empty()
+                && let Some(part) = &row.waits_for
+            {
                 *count.waiting.entry(part.clone()).or_default() += 1;
                 continue;
             }
-            let faults = row_faults(&world, row)?;
+            faults.extend(shown.faults(&row.shown_by));
+            if !row.cases.is_empty() {
+                faults.extend(row_faults(&world, row)?);
+            }
             if faults.is_empty() {
                 count.passed += 1;
+                count.by_tests += usize::from(row.cases.is_empty());
+                count.in_part += usize::from(row.left_out.is_some());
             } else {
                 count.failed += 1;
                 println!("{} {} ({}; {})", row.id, row.title, group.about, row.section);
@@ -69,31 +94,37 @@ pub fn faults_of(ids: &[&str]) -> Result<BTreeMap<String, Vec<String>>, StepFail
     let mut found = BTreeMap::new();
     for id in ids {
         let mut all = groups.iter().flat_map(|group| &group.rows);
-        let row = all.find(|row| row.id == *id && row.waits_for.is_none());
+        let row = all.find(|row| row.id == *id && !row.cases.is_empty());
         let row = row.ok_or_else(|| StepFailed::Check(format!("no row `{id}`")))?;
         found.insert(row.id.clone(), row_faults(&world, row)?);
     }
     Ok(found)
 }
 
+/// A row is run, or waits, or is about nothing here: one of them, and nothing else.
+fn shape_faults(row: &Row) -> Vec<String> {
+    let runs = !row.cases.is_empty() || !row.shown_by.is_empty();
+    let ways = [runs, row.waits_for.is_some(), row.not_applicable.is_some()];
+    if ways.into_iter().filter(|way| *way).count() == 1 {
+        return Vec::new();
+    }
+    vec!["a row has cases or tests, or waits, or does not apply".to_owned()]
+}
+
 fn report(counts: &BTreeMap<String, Count>, leaks: &[String]) -> Result<(), StepFailed> {
     let mut total = Count::default();
     for (group, count) in counts {
-        let waiting: usize = count.waiting.values().sum();
-        let parts: Vec<String> =
-            count.waiting.iter().map(|(part, rows)| format!("{rows} for {part}")).collect();
-        let parts =
-            if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
-        println!(
-            "{group}: {} passed, {} failed, {waiting} waiting{parts}",
-            count.passed, count.failed
-        );
+        println!("{}", line(group, count));
         total.passed += count.passed;
+        total.by_tests += count.by_tests;
+        total.in_part += count.in_part;
         total.failed += count.failed;
-        *total.waiting.entry(String::new()).or_default() += waiting;
+        total.not_applicable += count.not_applicable;
+        for (part, rows) in &count.waiting {
+            *total.waiting.entry(part.clone()).or_default() += rows;
+        }
     }
-    let waiting: usize = total.waiting.values().sum();
-    println!("all: {} passed, {} failed, {waiting} waiting", total.passed, total.failed);
+    println!("{}", line("all", &total));
     leaks.iter().for_each(|leak| println!("    {leak}"));
     if total.failed > 0 || !leaks.is_empty() {
         return Err(StepFailed::Check("a negative row does not hold".to_owned()));
@@ -102,6 +133,18 @@ fn report(counts: &BTreeMap<String, Count>, leaks: &[String]) -> Result<(), Step
         return Err(StepFailed::Check("no negative row ran".to_owned()));
     }
     Ok(())
+}
+
+fn line(name: &str, count: &Count) -> String {
+    let Count { passed, by_tests, in_part, failed, not_applicable, waiting } = count;
+    let parts: Vec<String> =
+        waiting.iter().map(|(part, rows)| format!("{rows} for {part}")).collect();
+    let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    let waiting: usize = waiting.values().sum();
+    format!(
+        "{name}: {passed} passed ({by_tests} by tests, {in_part} in part), {failed} failed, \
+         {waiting} waiting{parts}, {not_applicable} not applicable"
+    )
 }
 
 fn load(folder: &Path) -> Result<Vec<Group>, StepFailed> {
