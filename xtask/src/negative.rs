@@ -51,7 +51,7 @@ pub fn run(only: Option<&str>) -> Result<(), StepFailed> {
     let shown = Shown::run(&named)?;
     let world = World::start()?;
     let mut counts: BTreeMap<String, Count> = BTreeMap::new();
-    for group in &groups {
+    for group in groups.iter().filter(|group| !group.rows.is_empty()) {
         let count = counts.entry(group.group.clone()).or_default();
         for row in &group.rows {
             let mut faults = shape_faults(row);

@@ -184,6 +184,7 @@ async fn exports_are_whole_while_entries_come() {
             for number in 50..1_500 {
                 journal.append(entry(number), Durability::Written).await.unwrap();
             }
+            journal.append(entry(1_500), Durability::Fsync).await.unwrap();
         }
     });
     let keys = [signer().verifier().clone()];
@@ -199,7 +200,7 @@ async fn exports_are_whole_while_entries_come() {
         exports += 1;
     }
     writing.await.unwrap();
-    let bundle = journal.export_since(&[1_499], earlier).await.unwrap();
-    assert_eq!(verify(&bundle, Trust::Pinned(&keys)).unwrap().checkpoint.size, 1_500);
+    let bundle = journal.export_since(&[1_500], earlier).await.unwrap();
+    assert_eq!(verify(&bundle, Trust::Pinned(&keys)).unwrap().checkpoint.size, 1_501);
     journal.close().await;
 }

@@ -126,7 +126,9 @@ mod tests {
     use super::*;
 
     fn shown(printed: &str) -> Shown {
-        Shown(verdicts(printed).into_iter().map(|(path, end)| (format!("a/b/{path}"), end)).collect())
+        Shown(
+            verdicts(printed).into_iter().map(|(path, end)| (format!("a/b/{path}"), end)).collect(),
+        )
     }
 
     #[test]

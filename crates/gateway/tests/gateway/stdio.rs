@@ -180,6 +180,10 @@ async fn a_lock_cuts_a_call_of_a_child_and_its_late_answer_is_dropped() {
     world.entries(cut).await;
     world.change(|parts| parts.locks.clear());
     let answer = world.ask("read:get", call("get", &json!({}))).await;
-    assert!(answer.text.contains("in time") && !answer.text.contains("too late"), "{}", answer.text);
+    assert!(
+        answer.text.contains("in time") && !answer.text.contains("too late"),
+        "{}",
+        answer.text
+    );
     assert!(!String::from_utf8_lossy(&rest).contains("too late"));
 }
