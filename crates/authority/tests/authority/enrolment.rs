@@ -79,11 +79,12 @@ async fn odd_enrolments_look_alike() {
 async fn a_code_in_another_spelling_is_another_code() {
     let world = World::new().await;
     let code = world.authority.first_operator_code().await.unwrap().unwrap().into_text();
+    let (first, rest) = code.split_at(4);
     let spellings = [
         format!(" {code}"),
         format!("{code} "),
         format!("{code}\n"),
-        format!("{} {}", &code[..4], &code[4..]),
+        format!("{first} {rest}"),
         code.to_uppercase(),
     ];
     for spelling in spellings.iter().filter(|spelling| **spelling != code) {
