@@ -327,6 +327,7 @@ async fn a_certificate_whose_life_is_over_is_not_taken() {
     let mut installed = Installed::new("mtls-over", &ca);
     let client_id = installed.agent("billing", &["--tls-san-uri", URI]);
     let own = ca.leaf(URI);
+    let first = installed.roots.clone();
     let put = |until_year| {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -334,7 +335,9 @@ async fn a_certificate_whose_life_is_over_is_not_taken() {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap().pem();
         fs::write(installed.folder.path().join("key.pem"), key.serialize_pem()).unwrap();
-        fs::write(installed.folder.path().join("cert.pem"), &certificate).unwrap();
+        // The first one stays in the file: it is also what the command line trusts.
+        let both = format!("{certificate}{first}");
+        fs::write(installed.folder.path().join("cert.pem"), both).unwrap();
         certificate
     };
     put(2021);
