@@ -4,7 +4,9 @@
 //! must succeed: a server that refuses everything fails here. All of it is played in several
 //! combinations: over HTTP/1.1 and HTTP/2, with one gateway and two, with tokens that a gateway has
 //! never seen and that it has just taken. A case that has no meaning in a combination is not played
-//! there and not counted as passed. Rows that wait for a later part are named as waiting.
+//! there and not counted as passed. What is not one request is shown by tests that the row names;
+//! they run here. Rows that wait for a later part, or are about nothing that Attorn has, are named
+//! so, never counted as passed.
 
 mod bases;
 mod case;
@@ -15,11 +17,12 @@ mod nodes;
 mod play;
 mod report;
 mod rows;
+mod shown;
 mod verdict;
 mod watch;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -29,6 +32,7 @@ pub use self::modes::{Cache, Combination, Http, Modes, Nodes};
 use self::play::play;
 use self::report::{Column, Played, Report};
 use self::rows::{Case, Expect, Group, Row};
+use self::shown::Shown;
 use self::world::{World, is_of_authority};
 use crate::step::{StepFailed, root};
 
@@ -40,16 +44,21 @@ pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
     let groups = load(&root().join("vectors/negative"))?;
     let mut report = Report::default();
     let mut rows: Vec<(&Group, &Row)> = Vec::new();
+    let mut named: BTreeSet<&str> = BTreeSet::new();
     for group in &groups {
         let wanted = |row: &&Row| only.is_none_or(|only| row.id.starts_with(only));
         for row in group.rows.iter().filter(wanted) {
+            verify_shape(row)?;
             report.expect(group, row);
-            if row.waits_for.is_none() {
+            named.extend(row.shown_by.iter().map(String::as_str));
+            if !row.cases.is_empty() {
                 rows.push((group, row));
             }
         }
     }
     let started = Instant::now();
+    let shown = Shown::run(&named)?;
+    report.judge(&groups, &shown);
     let combinations = modes.chosen();
     let plays_all = combinations.len() == Combination::PAIRWISE.len();
     let (left, report) = (Mutex::new(combinations), Mutex::new(report));
@@ -116,7 +125,7 @@ pub fn faults_of(names: &[&str]) -> Result<BTreeMap<String, Vec<String>>, StepFa
             text => text.parse().map_err(|error| StepFailed::Check(format!("{name}: {error}")))?,
         };
         let mut all = groups.iter().flat_map(|group| &group.rows);
-        let row = all.find(|row| row.id == id && row.waits_for.is_none());
+        let row = all.find(|row| row.id == id && !row.cases.is_empty());
         let row = row.ok_or_else(|| StepFailed::Check(format!("no row `{id}`")))?;
         by_combination.entry(combination).or_default().push((name, row));
     }
@@ -135,6 +144,17 @@ pub fn faults_of(names: &[&str]) -> Result<BTreeMap<String, Vec<String>>, StepFa
         }
     }
     Ok(found)
+}
+
+/// A row is run, or waits, or is about nothing here: one of them, and nothing else.
+fn verify_shape(row: &Row) -> Result<(), StepFailed> {
+    let runs = !row.cases.is_empty() || !row.shown_by.is_empty();
+    let ways = [runs, row.waits_for.is_some(), row.not_applicable.is_some()];
+    if ways.into_iter().filter(|way| *way).count() == 1 {
+        return Ok(());
+    }
+    let id = &row.id;
+    Err(StepFailed::Check(format!("{id} has cases or tests, or waits, or does not apply")))
 }
 
 fn load(folder: &Path) -> Result<Vec<Group>, StepFailed> {

@@ -188,6 +188,58 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_verifies_from_its_first_signature_to_its_removal() {
+        let folder = std::env::temp_dir().join(format!("attorn-window-{}", std::process::id()));
+        let ring = KeyRing::open(folder.clone()).unwrap();
+        let make = |byte: u8| {
+            ring.make(&Random::new(move |bytes| bytes.fill(byte)), KeyState::Active).unwrap()
+        };
+        let (signing, other) = (make(1), make(2));
+        for (state, verifies, shown) in [
+            (KeyState::Prepublished, false, true),
+            (KeyState::Retired, true, true),
+            (KeyState::Removed, false, false),
+        ] {
+            let other = IssuerKey { state, ..other.clone() };
+            ring.load(&[signing.clone(), other]).unwrap();
+            let now = ring.in_use().unwrap();
+            assert_eq!(now.kid, signing.kid);
+            assert!(now.verifying.find(&signing.kid).is_some());
+            assert_eq!(now.verifying.find(&other_kid(&now)).is_some(), verifies, "{state:?}");
+            let jwks = String::from_utf8_lossy(&now.jwks).into_owned();
+            assert_eq!(jwks.contains(&other_kid(&now)), shown, "{state:?}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    fn other_kid(keys: &KeysInUse) -> String {
+        keys.source.iter().find(|key| key.kid != keys.kid).unwrap().kid.clone()
+    }
+
+    #[test]
+    fn a_lost_or_foreign_key_file_is_not_made_again() {
+        let folder = std::env::temp_dir().join(format!("attorn-lost-{}", std::process::id()));
+        let ring = KeyRing::open(folder.clone()).unwrap();
+        let make = |byte: u8| {
+            ring.make(&Random::new(move |bytes| bytes.fill(byte)), KeyState::Active).unwrap()
+        };
+        let (key, other) = (make(1), make(2));
+        let path = ring.path(&key.kid);
+        let right = fs::read(&path).unwrap();
+        let load = || ring.load(std::slice::from_ref(&key));
+        fs::copy(ring.path(&other.kid), &path).unwrap();
+        assert!(matches!(load(), Err(KeyError::File { .. })));
+        fs::write(&path, "no key").unwrap();
+        assert!(matches!(load(), Err(KeyError::File { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(load(), Err(KeyError::Io { .. })));
+        assert!(!path.exists(), "nothing takes its place");
+        write_private(&path, &right).unwrap();
+        load().unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn a_key_that_others_can_read_does_not_sign() {
         let folder = std::env::temp_dir().join(format!("attorn-keys-{}", std::process::id()));
         let ring = KeyRing::open(folder.clone()).unwrap();

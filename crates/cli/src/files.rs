@@ -1,7 +1,7 @@
 //! Small files with rights: keys and codes are 0600, their folders 0700.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -41,6 +41,22 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|e| failed("read", path, &e))
 }
 
+/// Reads a file of at most `bytes_max`. A sparse file or a device is not believed: no more than that
+/// is taken from it.
+pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|e| failed("read", path, &e))?;
+    let length = file.metadata().map_err(|e| failed("read", path, &e))?.len();
+    if length <= bytes_max {
+        let read = file.take(bytes_max + 1).read_to_end(&mut bytes);
+        read.map_err(|e| failed("read", path, &e))?;
+    }
+    if length > bytes_max || bytes.len() as u64 > bytes_max {
+        return Err(Failure::broken(format!("`{}` is over {bytes_max} bytes", path.display())));
+    }
+    Ok(bytes)
+}
+
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|e| failed("read", path, &e))
 }
@@ -70,5 +86,18 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(read_private(&path).is_err());
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn no_more_is_read_than_asked_for() {
+        let path = std::env::temp_dir().join(format!("attorn-bounded-{}", std::process::id()));
+        fs::write(&path, b"12345").unwrap();
+        assert_eq!(read_bounded(&path, 5).unwrap(), b"12345");
+        assert!(read_bounded(&path, 4).is_err());
+        // A length that nothing stands behind, and no length where there is no end.
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(read_bounded(&path, 5).is_err());
+        assert!(read_bounded(Path::new("/dev/zero"), 5).is_err());
+        fs::remove_file(&path).unwrap();
     }
 }

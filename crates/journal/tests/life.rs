@@ -169,3 +169,38 @@ async fn restarts_do_not_hoard_space() {
     let large = blocks.iter().filter(|blocks| **blocks * 512 > 1 << 20).count();
     assert!(blocks.len() > 5 && large <= 1, "{blocks:?}");
 }
+
+/// What is exported while others write is complete up to a checkpoint that verifies.
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_are_whole_while_entries_come() {
+    let folder = Folder::new();
+    let (journal, _) = Journal::open(folder.config(), signer()).unwrap();
+    for number in 0..50 {
+        journal.append(entry(number), Durability::Fsync).await.unwrap();
+    }
+    let writing = tokio::spawn({
+        let journal = journal.clone();
+        async move {
+            for number in 50..1_500 {
+                journal.append(entry(number), Durability::Written).await.unwrap();
+            }
+            journal.append(entry(1_500), Durability::Fsync).await.unwrap();
+        }
+    });
+    let keys = [signer().verifier().clone()];
+    let mut earlier: Option<String> = None;
+    let mut exports = 0;
+    while !writing.is_finished() || exports < 3 {
+        let indices: Vec<u64> = (0..50).collect();
+        let bundle = journal.export_since(&indices, earlier.take()).await.unwrap();
+        let report = verify(&bundle, Trust::Pinned(&keys)).unwrap();
+        assert_eq!(report.indices, indices);
+        assert!(report.checkpoint.size >= 50);
+        earlier = Some(journal.checkpoint().note.to_string());
+        exports += 1;
+    }
+    writing.await.unwrap();
+    let bundle = journal.export_since(&[1_500], earlier).await.unwrap();
+    assert_eq!(verify(&bundle, Trust::Pinned(&keys)).unwrap().checkpoint.size, 1_501);
+    journal.close().await;
+}

@@ -42,5 +42,7 @@ pub use rate::{Bucket, Buckets, Rate, TooSoon};
 pub use rustls::ServerConfig;
 pub use serve::{Limits, serve};
 pub use shutdown::Shutdown;
-pub use tls::{ClientIdentity, Roots, Tls, TlsError, TlsMaterial, certificates_of_pem, read_pem};
+pub use tls::{
+    ClientIdentity, Roots, Tls, TlsError, TlsMaterial, certificates_of_pem, life_end_s, read_pem,
+};
 pub use trust::Anchors;

@@ -251,6 +251,14 @@ pub fn certificates_of_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, TlsError> {
     Ok(certificates(pem)?.into_iter().map(|der| der.to_vec()).collect())
 }
 
+/// Last second of the life of the first certificate of a PEM text, since 1970; `None` if that is not
+/// to be read.
+#[must_use]
+pub fn life_end_s(pem: &[u8]) -> Option<u64> {
+    let first = certificates(pem).ok()?.into_iter().next()?;
+    crate::certificate::parse(&first).map(|read| read.not_after_s)
+}
+
 /// A file of PEM text.
 ///
 /// # Errors

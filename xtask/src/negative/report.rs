@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::modes::{Combination, Elsewhere};
 use super::rows::{Group, Row};
+use super::shown::Shown;
 use super::world::Warmth;
 use crate::step::StepFailed;
 
@@ -25,6 +26,14 @@ pub(super) struct Report {
     columns: Vec<Column>,
     /// Ids of the rows to play.
     wanted: BTreeSet<String>,
+    /// Ids of the rows with tests.
+    tested: BTreeSet<String>,
+    /// What came of the tests that rows name, by group.
+    by_tests: BTreeMap<String, Count>,
+    /// Ids of the rows that say what they do not show.
+    in_part: Vec<String>,
+    /// Ids of the rows that are about nothing here, by what is not here.
+    not_applicable: BTreeMap<String, Vec<String>>,
     /// Ids of the rows that wait, by what they wait for.
     waiting: BTreeMap<String, Vec<String>>,
     groups: BTreeSet<String>,
@@ -53,12 +62,41 @@ struct Count {
 }
 
 impl Report {
-    /// Notes a row that is to be played, or what it waits for.
+    /// Notes a row that is to be played or tested, or what it waits for.
     pub(super) fn expect(&mut self, group: &Group, row: &Row) {
         self.groups.insert(group.group.clone());
-        match &row.waits_for {
-            Some(part) => self.waiting.entry(part.clone()).or_default().push(row.id.clone()),
-            None => drop(self.wanted.insert(row.id.clone())),
+        let id = || row.id.clone();
+        if let Some(part) = &row.waits_for {
+            self.waiting.entry(part.clone()).or_default().push(id());
+        }
+        if let Some(what) = &row.not_applicable {
+            self.not_applicable.entry(what.clone()).or_default().push(id());
+        }
+        if row.left_out.is_some() {
+            self.in_part.push(id());
+        }
+        if !row.cases.is_empty() {
+            self.wanted.insert(id());
+        }
+        if !row.shown_by.is_empty() {
+            self.tested.insert(id());
+        }
+    }
+
+    /// Notes what came of the tests that the rows name, and tells what is wrong.
+    pub(super) fn judge(&mut self, groups: &[Group], shown: &Shown) {
+        for group in groups {
+            for row in group.rows.iter().filter(|row| self.tested.contains(&row.id)) {
+                let count = self.by_tests.entry(group.group.clone()).or_default();
+                let faults = shown.faults(&row.shown_by);
+                if faults.is_empty() {
+                    count.passed += 1;
+                    continue;
+                }
+                count.failed += 1;
+                println!("{} {} ({}; {}; tests)", row.id, row.title, group.about, row.section);
+                faults.iter().for_each(|fault| println!("    {fault}"));
+            }
         }
     }
 
@@ -80,17 +118,25 @@ impl Report {
         for (part, rows) in &self.waiting {
             println!("waiting for {part}: {}", rows.join(" "));
         }
-        let failed: usize = self.columns.iter().map(|column| column.total().failed).sum();
-        let passed: usize = self.columns.iter().map(|column| column.total().passed).sum();
+        for (what, rows) in &self.not_applicable {
+            println!("not applicable, {what}: {}", rows.join(" "));
+        }
+        println!("in part, see `left_out`: {}", self.in_part.join(" "));
+        let of_tests = total(self.by_tests.values());
+        let played = total(self.columns.iter().flat_map(|column| column.counts.values()));
+        let (passed, failed) = (played.passed + of_tests.passed, played.failed + of_tests.failed);
         let leaks = self.columns.iter().any(|column| !column.leaks.is_empty());
         let played: BTreeSet<&String> =
             self.columns.iter().flat_map(|column| &column.played).collect();
+        let run = played.iter().copied().chain(&self.tested).collect::<BTreeSet<_>>();
+        let elsewhere: usize = self.not_applicable.values().map(Vec::len).sum();
         let nowhere: Vec<&str> =
             self.wanted.iter().filter(|id| !played.contains(id)).map(String::as_str).collect();
         let waiting: usize = self.waiting.values().map(Vec::len).sum();
         println!(
-            "{} rows and {waiting} waiting; {passed} times passed, {failed} failed, in {} s",
-            played.len(),
+            "{} rows, {waiting} waiting, {elsewhere} not applicable; {passed} times passed, {failed} \
+             failed, in {} s",
+            run.len(),
             took.as_secs()
         );
         if failed > 0 || leaks {
@@ -109,18 +155,22 @@ impl Report {
     fn print_table(&self) {
         let names: Vec<String> =
             self.columns.iter().map(|column| column.combination.to_string()).collect();
-        println!("     {}", names.iter().map(|name| format!("  {name}")).collect::<String>());
-        let line = |label: &str, of: &dyn Fn(&Column) -> Count| {
+        let head: String = names.iter().map(|name| format!("  {name}")).collect();
+        println!("     {head}  by tests");
+        let line = |label: &str, tests: Count, of: &dyn Fn(&Column) -> Count| {
             let cells = self.columns.iter().zip(&names).map(|(column, name)| {
                 let Count { passed, failed } = of(column);
                 format!("  {:>width$}", format!("{passed}/{}", passed + failed), width = name.len())
             });
-            println!("{label:<5}{}", cells.collect::<String>());
+            let Count { passed, failed } = tests;
+            let tests = format!("{passed}/{}", passed + failed);
+            println!("{label:<5}{}  {tests:>8}", cells.collect::<String>());
         };
         for group in &self.groups {
-            line(group, &|column| column.counts.get(group).copied().unwrap_or_default());
+            let tests = self.by_tests.get(group).copied().unwrap_or_default();
+            line(group, tests, &|column| column.counts.get(group).copied().unwrap_or_default());
         }
-        line("all", &Column::total);
+        line("all", total(self.by_tests.values()), &|column| total(column.counts.values()));
     }
 }
 
@@ -180,13 +230,6 @@ impl Column {
         self.leaks = leaks;
     }
 
-    fn total(&self) -> Count {
-        self.counts.values().fold(Count::default(), |total, count| Count {
-            passed: total.passed + count.passed,
-            failed: total.failed + count.failed,
-        })
-    }
-
     /// What the table does not say.
     fn print(&self) {
         println!("{}: {}", self.combination, self.notes.join("; "));
@@ -198,6 +241,13 @@ impl Column {
         }
         self.leaks.iter().for_each(|leak| println!("    {leak}"));
     }
+}
+
+fn total<'count>(counts: impl Iterator<Item = &'count Count>) -> Count {
+    counts.fold(Count::default(), |total, count| Count {
+        passed: total.passed + count.passed,
+        failed: total.failed + count.failed,
+    })
 }
 
 /// Rows whose time is told.

@@ -35,6 +35,15 @@ pub(super) struct Row {
     /// The part of the product that will bring what the row needs; such a row is not run.
     #[serde(default)]
     pub(super) waits_for: Option<String>,
+    /// Why the row is about nothing that Attorn has; such a row is not run.
+    #[serde(default)]
+    pub(super) not_applicable: Option<String>,
+    /// Tests that show it, as `package/binary/path`: see [`super::shown`].
+    #[serde(default)]
+    pub(super) shown_by: Vec<String>,
+    /// What the title could be taken to hold and no case or test here shows, and why.
+    #[serde(default)]
+    pub(super) left_out: Option<String>,
     /// Cedar policies in force during all cases and the twin; the ones before come back afterwards.
     #[serde(default)]
     pub(super) policy: Option<String>,

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::extract::{RawPathParams, Request};
 use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use hyper::service::Service;
 use tower_service::Service as _;
 
@@ -21,7 +21,7 @@ use super::openapi;
 use super::operation::{BASE_PATH, Method, Operation};
 use super::routes::route;
 use crate::config::ADMIN_METADATA_PATH;
-use crate::http::{health, public_json};
+use crate::http::{empty, health, public_json};
 use crate::shared::Shared;
 
 /// The admin API.
@@ -49,7 +49,10 @@ impl AdminService {
             router
                 .route("/admin/v1/openapi.json", get(async move || public_json(document)))
                 .route(ADMIN_METADATA_PATH, get(async move || public_json(metadata)))
-                .route("/healthz", get(async move || health(&healthy))),
+                .route("/healthz", get(async move || health(&healthy)))
+                // RFC 9110 section 15.1: both could be kept by a cache.
+                .fallback(async || empty(StatusCode::NOT_FOUND))
+                .method_not_allowed_fallback(async || empty(StatusCode::METHOD_NOT_ALLOWED)),
         )
     }
 }

@@ -52,6 +52,25 @@ async fn no_operation_runs_without_its_own_scope() {
     );
 }
 
+/// RFC 9110 section 15.5.5: a cache may keep that something is not there unless it is told not to.
+#[tokio::test]
+async fn what_is_no_operation_is_not_there_and_not_kept() {
+    let world = World::new().await;
+    for (method, path, status) in [
+        ("GET", "/admin/v1/debug", StatusCode::NOT_FOUND),
+        ("POST", "/", StatusCode::NOT_FOUND),
+        ("DELETE", "/admin/v1/audit/entries/0", StatusCode::METHOD_NOT_ALLOWED),
+        ("PUT", "/admin/v1/policy", StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let request = Request::builder().method(method).uri(path).body(Full::default()).unwrap();
+        let answer = world.admin(request).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert_eq!(answer.headers["cache-control"], "no-store", "{method} {path}");
+        let allowed = answer.headers.contains_key("allow");
+        assert_eq!(allowed, status == StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+    }
+}
+
 async fn try_status(
     world: &World,
     client: &Client,

@@ -76,6 +76,28 @@ async fn odd_enrolments_look_alike() {
 }
 
 #[tokio::test]
+async fn a_code_in_another_spelling_is_another_code() {
+    let world = World::new().await;
+    let code = world.authority.first_operator_code().await.unwrap().unwrap().into_text();
+    let (first, rest) = code.split_at(4);
+    let spellings = [
+        format!(" {code}"),
+        format!("{code} "),
+        format!("{code}\n"),
+        format!("{first} {rest}"),
+        code.to_uppercase(),
+    ];
+    for spelling in spellings.iter().filter(|spelling| **spelling != code) {
+        let answer = world.enroll_key(spelling, &new_key()).await;
+        assert_eq!(answer.refusal(), (400, "invalid_request"), "{spelling:?}");
+    }
+    // None of them used the code up, and it works once.
+    world.enroll(&code).await;
+    let again = world.enroll_key(&code, &new_key()).await;
+    assert_eq!(again.refusal(), (400, "invalid_request"));
+}
+
+#[tokio::test]
 async fn what_a_first_start_makes_is_on_record() {
     let world = World::new().await;
     world.authority.first_operator_code().await.unwrap().unwrap();

@@ -11,7 +11,7 @@ use attorn_audit::{Entry, Kind};
 use attorn_authority::TrustDomains;
 use attorn_jose::PublicKey;
 use attorn_journal::{Durability, Journal};
-use attorn_net::{Anchors, Shutdown, Tls, TlsMaterial, certificates_of_pem, read_pem};
+use attorn_net::{Anchors, Shutdown, Tls, TlsMaterial, certificates_of_pem, life_end_s, read_pem};
 use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::mtls::{CLIENT_CA, trust_domain_anchor};
 use attorn_oauth::spiffe_bundle::SpiffeBundle;
@@ -95,6 +95,10 @@ impl ProcessTls {
 
     async fn reload(&self, files: &config::Tls, journal: &Journal) {
         let replaced = read(files).and_then(|Read { material, domains }| {
+            // What no client accepts does not take the place of what serves.
+            if life_end_s(&material.certificates_pem).is_some_and(|end_s| end_s < clock::now_s()) {
+                return Err("the certificate's life is over".to_owned());
+            }
             // Understood once, so that no listener is left behind the others.
             Tls::new(&material).map_err(|e| causes(&e))?;
             for tls in &self.listeners {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Folder, write_config};
+use crate::support::{Folder, Serving, write_config};
 
 #[test]
 fn every_command_helps_with_an_example() {
@@ -73,6 +73,18 @@ fn what_is_no_export_is_4() {
     fs::write(folder.path().join("x.json"), "{}").unwrap();
     folder.attorn(&["audit", "verify", "x.json"]).expect(4);
     folder.attorn(&["audit", "verify", "missing.json"]).expect(2);
+    // One version of 255, an empty file, an empty folder, and a file that claims a terabyte.
+    fs::write(folder.path().join("255.json"), r#"{"version":"attorn/bundle/255"}"#).unwrap();
+    fs::write(folder.path().join("empty.json"), "").unwrap();
+    for name in ["255.json", "empty.json"] {
+        folder.attorn(&["audit", "verify", name]).expect(4);
+    }
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    folder.attorn(&["audit", "verify", "empty"]).expect(2);
+    let sparse = fs::File::create(folder.path().join("sparse.json")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let refused = folder.attorn(&["audit", "verify", "sparse.json"]).expect(4);
+    assert!(refused.err.contains("is over"), "{}", refused.err);
 }
 
 #[test]
@@ -80,4 +92,22 @@ fn policies_are_checked_offline() {
     let folder = Folder::new("policy");
     fs::write(folder.path().join("bad.cedar"), "permit (").unwrap();
     folder.attorn(&["policy", "validate", "bad.cedar"]).expect(1);
+}
+
+/// A registry that cannot be read is no empty registry: nothing is served, and nothing is made anew.
+#[test]
+fn without_its_registry_nothing_starts() {
+    let folder = Folder::new("no-registry");
+    write_config(&folder);
+    folder.attorn(&["init"]).expect(0);
+    Serving::start(&folder).stop();
+    let path = folder.path().join("state/registry.db");
+    let kept = fs::read(&path).unwrap();
+    fs::write(&path, "this is no database, and longer than the head of one would be").unwrap();
+    let refused = Serving::start_refused(&folder);
+    assert_ne!(refused.code, 0, "{}", refused.err);
+    assert!(!refused.err.contains("ready"), "{}", refused.err);
+    assert!(fs::read(&path).unwrap().starts_with(b"this is no database"));
+    fs::write(&path, kept).unwrap();
+    Serving::start(&folder).stop();
 }

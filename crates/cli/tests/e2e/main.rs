@@ -15,5 +15,6 @@ mod mtls;
 mod observed;
 mod server_keys;
 mod support;
+mod surroundings;
 mod tls;
 mod wrap;

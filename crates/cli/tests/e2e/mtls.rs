@@ -1,6 +1,7 @@
 //! Agents known by their certificates, and tokens bound to them (RFC 8705), over real TLS.
 
 use std::fs;
+use std::time::Duration;
 
 use attorn_net::{Client, ClientConfig, ClientIdentity, Roots};
 use bytes::Bytes;
@@ -316,5 +317,48 @@ async fn a_self_signed_certificate_counts_where_it_is_registered() {
     assert_eq!(installed.token(&other, &client_id).await.0, StatusCode::OK);
     assert_eq!(installed.token(&own, &client_id).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(installed.call(&own, &bearer).await.0, StatusCode::UNAUTHORIZED);
+    installed.serving.stop();
+}
+
+/// What nobody would accept does not take the place of what serves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_whose_life_is_over_is_not_taken() {
+    let ca = Authority::new();
+    let mut installed = Installed::new("mtls-over", &ca);
+    let client_id = installed.agent("billing", &["--tls-san-uri", URI]);
+    let own = ca.leaf(URI);
+    let first = installed.roots.clone();
+    let put = |until_year| {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until_year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        fs::write(installed.folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+        // The first one stays in the file: it is also what the command line trusts.
+        let both = format!("{certificate}{first}");
+        fs::write(installed.folder.path().join("cert.pem"), both).unwrap();
+        certificate
+    };
+    put(2021);
+    let mut tries = 0..300;
+    while !installed.reasons("tls.reload_refused").contains("life is over") {
+        assert!(tries.next().is_some(), "{}", installed.reasons("tls.reloaded"));
+        tokio::task::yield_now().await;
+    }
+    let (status, token) = installed.token(&installed.client(Some(&own)), &client_id).await;
+    assert_eq!(status, StatusCode::OK, "{token}");
+    // One that lasts is taken.
+    installed.roots = put(2090);
+    let metadata = format!("{}/.well-known/oauth-authorization-server", installed.issuer);
+    let taken = async {
+        let ask = || Request::get(&metadata).body(Bytes::new()).unwrap();
+        while installed.client(None).send(ask()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), taken).await.unwrap();
+    let (status, token) = installed.token(&installed.client(Some(&own)), &client_id).await;
+    assert_eq!(status, StatusCode::OK, "{token}");
     installed.serving.stop();
 }

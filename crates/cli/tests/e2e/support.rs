@@ -97,12 +97,12 @@ pub(crate) struct Serving(Child);
 
 impl Serving {
     pub(crate) fn start(folder: &Folder) -> Self {
-        let mut child = Command::new(ATTORN)
-            .args(["serve"])
-            .current_dir(folder.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::started(Command::new(ATTORN).arg("serve").current_dir(folder.path()))
+    }
+
+    /// The same, however it is started: in another time zone, or by a shell with fewer rights.
+    pub(crate) fn started(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let ready = lines.by_ref().any(|line| line.unwrap() == "ready");
         assert!(ready, "`attorn serve` ended before it was ready");
@@ -147,13 +147,20 @@ pub(crate) struct Connected {
 
 impl Connected {
     pub(crate) fn start(folder: &Folder, server: &str, agent: &str) -> Self {
-        let mut child = Command::new(ATTORN)
-            .args(["connect", server, "--agent", agent])
-            .env("ATTORN_PROFILE", folder.path().join("profile"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::started(Self::command(folder, server, agent))
+    }
+
+    /// The command itself, for who starts it elsewhere.
+    pub(crate) fn command(folder: &Folder, server: &str, agent: &str) -> Command {
+        let mut command = Command::new(ATTORN);
+        command.args(["connect", server, "--agent", agent]);
+        command.env("ATTORN_PROFILE", folder.path().join("profile"));
+        command
+    }
+
+    pub(crate) fn started(mut command: Command) -> Self {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut connected = Self { child, input, output };

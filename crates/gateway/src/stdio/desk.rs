@@ -359,6 +359,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nearly_a_message_is_none() {
+        let mut desk = Desk::default();
+        let mut one = open(&mut desk, 1);
+        let right = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+        let (half, _) = right.split_at(20);
+        let near: [Vec<u8>; 7] = [
+            half.into(),
+            format!("{right}{right}").into(),
+            format!("{right} {right}").into(),
+            format!("\u{feff}{right}").into(),
+            format!("log: {right}").into(),
+            [right.as_bytes(), &[0]].concat(),
+            b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"a\":\"\xbf\"}}".to_vec(),
+        ];
+        for line in near {
+            assert_eq!(desk.deliver(&line), None);
+            assert!(one.first.try_recv().is_err(), "{}", String::from_utf8_lossy(&line));
+        }
+        // A carriage return before the line feed is white space.
+        desk.deliver(format!("{right}\r").as_bytes());
+        assert!(matches!(one.first.try_recv(), Ok(First::Answer(_))));
+    }
+
+    #[test]
     fn what_is_no_message_concerns_nobody() {
         let mut desk = Desk::default();
         let mut one = open(&mut desk, 1);

@@ -66,6 +66,8 @@ const LOG_BYTES_MAX: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
     async fn lines(mut text: &[u8], bytes_max: usize) -> (Vec<String>, LineFault) {
@@ -91,5 +93,56 @@ mod tests {
     #[tokio::test]
     async fn a_line_is_bounded() {
         assert_eq!(lines(b"abcd\nabcde\n", 4).await, (vec!["abcd".into()], LineFault::TooLong));
+    }
+
+    /// Keeps what is logged.
+    #[derive(Default)]
+    struct Kept(std::sync::Mutex<Vec<String>>);
+
+    impl tracing::Subscriber for Kept {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            struct Text(String);
+            impl tracing::field::Visit for Text {
+                fn record_debug(&mut self, _: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                    self.0.push_str(&format!("{value:?} "));
+                }
+            }
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            self.0.lock().unwrap().push(text.0);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[tokio::test]
+    async fn standard_error_is_escaped_and_bounded() {
+        let kept = std::sync::Arc::new(Kept::default());
+        let guard = tracing::subscriber::set_default(std::sync::Arc::clone(&kept));
+        let escape: &[u8] = b"plain \x1b[2J\x1b]0;title\x07 \xff\r\n";
+        let many = [&[b'x'; 4_000][..], b"\n"].concat().repeat(100);
+        // All of it is read, or the child would block.
+        log(escape.chain(many.as_slice()), "child").await;
+        drop(guard);
+        let kept = kept.0.lock().unwrap();
+        assert!(kept[0].contains(r"plain \u{1b}[2J\u{1b}]0;title\u{7}"), "{}", kept[0]);
+        assert!(kept.iter().all(|line| !line.contains(['\u{1b}', '\r', '\u{7}'])));
+        let bytes: usize = kept.iter().map(String::len).sum();
+        assert!((200 << 10..300 << 10).contains(&bytes), "{bytes}");
+        assert!(kept.last().unwrap().contains("no longer logged"));
     }
 }

@@ -291,3 +291,26 @@ for line in sys.stdin:
     // The kernel closes the connection of a process that is gone.
     assert!(!matches!(grandchild.read(&mut [0]).await, Ok(1..)));
 }
+
+/// A child that does not listen to the request to end is ended, with what it has started.
+#[tokio::test]
+async fn a_child_that_ignores_the_request_to_end_is_ended() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!(
+        r#"
+import signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+held = socket.create_connection(('127.0.0.1', {port}))
+for line in sys.stdin:
+    print('{{"jsonrpc":"2.0","id":1,"result":{{}}}}', flush=True)
+while True:
+    signal.pause()
+"#
+    );
+    let upstream = upstream(&script);
+    let opened = upstream.open_session(outgoing(Some(1), "initialize", "{}")).await;
+    let (mut child, _) = listener.accept().await.unwrap();
+    opened.unwrap().0.close();
+    assert!(!matches!(child.read(&mut [0]).await, Ok(1..)));
+}

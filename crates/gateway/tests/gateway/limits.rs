@@ -123,7 +123,10 @@ async fn a_server_that_fails_is_left_alone_and_found_well_again() {
     let limits = Limits { circuit_failures: 2, ..Limits::default() };
     let world = World::limited("circuit", tools(), limits);
     assert_eq!(call_get(&world).await.status, StatusCode::OK);
-    let broken = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec();
+    // The canary closes after what it was told to send. Said so, no call goes out on what it closed.
+    let broken =
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            .to_vec();
     world.canary.set_script(Some(Script {
         rpc_method: "tools/call".into(),
         bytes: broken,

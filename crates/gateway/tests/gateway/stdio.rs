@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use attorn_registry::UpstreamSpec;
+use attorn_registry::{LockTarget, UpstreamSpec};
 use http::StatusCode;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::world::{Ask, World, call, modern, older, tools};
+use crate::world::{Ask, World, agent_id, call, modern, older, tools};
 
 /// A server of one era: `modern`, `older`, or `quits`, which ends when it does not know a method.
 const SERVER: &str = r#"
@@ -123,4 +124,66 @@ async fn a_server_that_ends_over_an_unknown_method_still_serves_sessions() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     let modern = world.ask("read:get", call("get", &json!({}))).await;
     assert_eq!(modern.json()["error"]["code"], -32022);
+}
+
+/// A child that begins an answer and gives the rest when it is asked something else.
+const LATE: &str = r#"
+import json, sys
+late = None
+def send(message):
+    print(json.dumps(dict({"jsonrpc": "2.0"}, **message)), flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    method, id, params = message["method"], message.get("id"), message.get("params", {})
+    complete = {"resultType": "complete"}
+    if id is None:
+        continue
+    if method == "server/discover":
+        send({"id": id, "result": dict(complete, supportedVersions=["2026-07-28"], capabilities={"tools": {}})})
+    elif method == "tools/list":
+        send({"id": id, "result": dict(complete, tools=json.loads(sys.argv[1]))})
+    elif params["arguments"].get("hold"):
+        late = id
+        send({"method": "notifications/progress",
+              "params": {"progressToken": params["_meta"]["progressToken"], "progress": 1}})
+    else:
+        send({"id": late, "result": dict(complete, content=[{"type": "text", "text": "too late"}])})
+        send({"id": id, "result": dict(complete, content=[{"type": "text", "text": "in time"}])})
+"#;
+
+#[tokio::test]
+async fn a_lock_cuts_a_call_of_a_child_and_its_late_answer_is_dropped() {
+    let world = World::new("stdio-late");
+    let path = std::env::var("PATH").unwrap();
+    world.change(|parts| {
+        parts.servers[0].upstream = UpstreamSpec::Stdio {
+            command: "python3".into(),
+            args: vec!["-c".into(), LATE.into(), tools().to_string()],
+            env: BTreeMap::from([("PATH".to_owned(), path)]),
+        };
+    });
+    let token = world.token("read:get");
+    let nonce = world.nonce(&token).await;
+    let mut ask = call("get", &json!({ "hold": true }));
+    let mut body: Value = serde_json::from_slice(&ask.body).unwrap();
+    body["params"]["_meta"]["progressToken"] = json!("p");
+    ask.body = body.to_string().into();
+    ask.headers.extend(world.credentials("POST", &token, &world.agent_key, Some(&nonce)));
+    let running = world.respond(ask).await;
+    assert_eq!(running.status(), StatusCode::OK);
+    let lock = LockTarget::Agent { agent: agent_id() };
+    world.lock(lock);
+    let rest = running.into_body().collect().await.unwrap().to_bytes();
+    let cut = |all: &[attorn_audit::Entry]| {
+        all.iter().any(|one| one.reason.as_deref() == Some("lock.active") && one.outcome.is_some())
+    };
+    world.entries(cut).await;
+    world.change(|parts| parts.locks.clear());
+    let answer = world.ask("read:get", call("get", &json!({}))).await;
+    assert!(
+        answer.text.contains("in time") && !answer.text.contains("too late"),
+        "{}",
+        answer.text
+    );
+    assert!(!String::from_utf8_lossy(&rest).contains("too late"));
 }

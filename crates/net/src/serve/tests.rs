@@ -155,3 +155,121 @@ async fn a_client_that_does_not_read_is_cut() {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     ENDED.notified().await;
 }
+
+/// A handshake has a time to end in, and no other way than a whole one leads to an answer.
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_cut() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let tls = Tls::new(&crate::test_certificates::material(&made)).unwrap();
+    let (listener, address) = bind(Some(tls)).await;
+    let limits = Limits { header_timeout: Duration::from_millis(300), ..Limits::default() };
+    let service = service_fn(answering("taken"));
+    tokio::spawn(serve(listener, service, limits, Shutdown::new()));
+    // Nothing, the head of a record without its body, records of one byte, and no TLS at all.
+    let tiny = [22, 3, 1, 0, 1, 1].repeat(3);
+    let openings: [&[u8]; 4] =
+        [b"", &[22, 3, 1, 2, 0, 1], &tiny, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"];
+    for opening in openings {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(opening).await.unwrap();
+        let mut answer = Vec::new();
+        let _closed = stream.read_to_end(&mut answer).await.is_ok();
+        assert!(!answer.windows(5).any(|window| window == b"taken"), "{opening:?}");
+    }
+    let config = ClientConfig { roots: Roots::Pem(made.cert.pem()), ..ClientConfig::default() };
+    let client = Client::new(config).unwrap();
+    let url = format!("https://localhost:{}/", address.port());
+    let answer = client.send(Request::get(url).body(Bytes::new()).unwrap()).await.unwrap();
+    assert_eq!(answer.into_body().bytes(10).await.unwrap(), "taken");
+}
+
+/// One frame of RFC 9113 section 4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Kind and payload of each frame that came back.
+fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = bytes {
+        let length = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap();
+        let Some((payload, more)) = rest.split_at_checked(length) else { break };
+        found.push((*kind, payload.to_vec()));
+        bytes = more;
+    }
+    found
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+/// `GET http://localhost/`, as indices of RFC 7541 appendix A.
+const GET: &[u8] = b"\x82\x86\x84\x41\x09localhost";
+
+/// RFC 9113 section 10.5: a peer that makes work without end is sent away, with a reason.
+#[tokio::test]
+async fn floods_of_frames_end_the_connection() {
+    let (listener, address) = bind(None).await;
+    let limits = Limits { write_timeout: Duration::from_millis(300), ..Limits::default() };
+    tokio::spawn(serve(listener, service_fn(answering("taken")), limits, Shutdown::new()));
+    let answered = async |sent: Vec<Vec<u8>>| {
+        let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let all = [preface, frame(SETTINGS, 0, 0, &[]), sent.concat()].concat();
+        let writing = tokio::spawn(async move {
+            // The server may close before all is written.
+            let _cut = writer.write_all(&all).await.is_err();
+            writer
+        });
+        let mut answer = Vec::new();
+        let _reset = reader.read_to_end(&mut answer).await.is_err();
+        drop(writing.await);
+        frames(&answer)
+    };
+    let ids = |count: u32| (0..count).map(|number| 2 * number + 1);
+    let rapid_reset = ids(10_000)
+        .map(|id| [frame(HEADERS, 5, id, GET), frame(RST_STREAM, 0, id, &[0, 0, 0, 8])].concat());
+    let opened = frame(HEADERS, 1, 1, GET);
+    let field = [b"\x00\x01x\x7f\xa1\x7e".as_slice(), &[b'a'; 16_000]].concat();
+    let continued = |field: &[u8]| {
+        let more = std::iter::repeat_n(frame(CONTINUATION, 0, 1, field), 2_000);
+        std::iter::once(opened.clone()).chain(more).collect::<Vec<_>>()
+    };
+    for (name, flood) in [
+        ("rapid reset", rapid_reset.collect::<Vec<_>>()),
+        ("continuations", continued(&field)),
+        ("empty continuations", continued(&[])),
+    ] {
+        let got = answered(flood).await;
+        let sent_away = got.iter().find(|(kind, _)| *kind == GOAWAY);
+        let code = sent_away.and_then(|(_, payload)| payload.get(4..8)).unwrap_or_default();
+        assert_ne!(code, [0; 4], "{name}: {} frames", got.len());
+        assert!(got.iter().filter(|(kind, _)| *kind == DATA).count() < 1_000, "{name}");
+    }
+    // The same request alone is answered; the peer then says that it is done.
+    let polite = vec![frame(HEADERS, 5, 1, GET), frame(GOAWAY, 0, 0, &[0; 8])];
+    let got = answered(polite).await;
+    assert!(got.contains(&(DATA, b"taken".to_vec())), "{got:?}");
+}
+
+/// Acknowledgements that nobody reads are not kept for ever.
+#[tokio::test]
+async fn questions_whose_answers_are_not_read_are_cut() {
+    let (listener, address) = bind(None).await;
+    let limits = Limits { write_timeout: Duration::from_millis(30), ..Limits::default() };
+    tokio::spawn(serve(listener, service_fn(answering("taken")), limits, Shutdown::new()));
+    for question in [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[])] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        let many = question.repeat(4_096);
+        // Ends only because the server closes.
+        let flood = async { while stream.write_all(&many).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(60), flood).await.unwrap();
+    }
+}

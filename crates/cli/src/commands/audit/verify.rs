@@ -17,7 +17,7 @@ pub(crate) fn run(context: &Context, file: &Path, keys: &[String]) -> Result<Exi
         let parsed = NoteVerifier::from_vkey(key);
         pinned.push(parsed.map_err(|e| Failure::usage(format!("`{key}` is not a log key: {e}")))?);
     }
-    let bundle = files::read(file)?;
+    let bundle = files::read_bounded(file, EXPORT_BYTES_MAX)?;
     let trust = if pinned.is_empty() { Trust::Embedded } else { Trust::Pinned(&pinned) };
     let checked = {
         // Nobody waits for a small file.
@@ -65,4 +65,6 @@ fn refused(context: &Context, file: &Path, broken: &Broken) -> Failure {
     }
 }
 
+/// Far more than an export can have; less than a machine has memory.
+const EXPORT_BYTES_MAX: u64 = 1 << 30;
 const LARGE_BYTES: usize = 8 << 20;
