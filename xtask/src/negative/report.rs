@@ -243,7 +243,7 @@ impl Column {
     }
 }
 
-fn total<'count>(counts: impl Iterator<Item = &'count Count>) -> Count {
+fn total<'count, I: Iterator<Item = &'count Count>>(counts: I) -> Count {
     counts.fold(Count::default(), |total, count| Count {
         passed: total.passed + count.passed,
         failed: total.failed + count.failed,
