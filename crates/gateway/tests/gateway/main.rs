@@ -15,6 +15,7 @@ mod limits;
 mod lists;
 mod older;
 mod responses;
+mod shared;
 mod stdio;
 mod telemetry;
 mod world;

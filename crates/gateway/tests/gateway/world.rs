@@ -22,6 +22,7 @@ use attorn_registry::{
     KeyState, LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId, PolicySource,
     Published, ScopePattern, ScopeSet, ServerId, Snapshot, SnapshotParts, Tool, UpstreamSpec,
 };
+use attorn_replay::SharedReplays;
 use attorn_telemetry::Telemetry;
 use attorn_testkit::canary::Canary;
 use bytes::Bytes;
@@ -72,6 +73,7 @@ impl Answer {
 }
 
 /// A request before it is signed and sent.
+#[derive(Clone)]
 pub(crate) struct Ask {
     pub(crate) verb: &'static str,
     pub(crate) headers: Vec<(String, String)>,
@@ -128,10 +130,21 @@ impl World {
         Self::told(test, (listed, limits), Telemetry::default())
     }
 
-    pub(crate) fn told(
+    /// One of several gateways that share their memory of used proofs.
+    pub(crate) fn sharing(test: &str, shared: &SharedReplays) -> Self {
+        let limits = (tools(), Limits::default());
+        Self::made(test, limits, Telemetry::default(), Some(shared.clone()))
+    }
+
+    pub(crate) fn told(test: &str, limits: (Value, Limits), telemetry: Telemetry) -> Self {
+        Self::made(test, limits, telemetry, None)
+    }
+
+    fn made(
         test: &str,
         (listed, limits): (Value, Limits),
         telemetry: Telemetry,
+        shared_replays: Option<SharedReplays>,
     ) -> Self {
         let canary = Canary::start(listed).unwrap();
         let issuer_key = SigningKey::from_seed(Algorithm::EdDsa, &[1; 32]).unwrap();
@@ -161,7 +174,7 @@ impl World {
                 freshness: Arc::new(attorn_gateway::Freshness::own()),
                 journal: journal.clone(),
                 payload_key: PayloadKey::new(&[4; 32]),
-                shared_replays: None,
+                shared_replays,
                 clock: Clock::new(move || clock.load(Ordering::SeqCst) * 1000),
                 // Distinct, which is all that a test needs.
                 random: Random::new(move |target| {
