@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::installation::binary;
-use crate::step::{StepFailed, output_of};
+use crate::step::{StepFailed, answers, output_of};
 
 /// Set in the program that was started again.
 const ALONE: &str = "ATTORN_XTASK_ALONE";
@@ -61,20 +61,33 @@ impl Drop for Disk {
     }
 }
 
-/// Runs this program again with these arguments, where it may mount disks that nobody else sees;
-/// `None` in the one that was started so.
+/// Where a program runs that wants to mount disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a namespace of its own: it may.
+    Alone,
+    /// It ran to its end in such a namespace, started from here.
+    Done,
+    /// No such namespace is to be had.
+    Nowhere,
+}
+
+/// Runs this program again with these arguments, where it may mount disks that nobody else sees.
 ///
 /// # Errors
-/// When no such namespace is to be had, or the program fails there.
-pub fn alone(arguments: &[&str]) -> Result<Option<()>, StepFailed> {
+/// When the program fails there.
+pub fn alone(arguments: &[&str]) -> Result<Place, StepFailed> {
     if std::env::var_os(ALONE).is_some() {
-        return Ok(None);
+        return Ok(Place::Alone);
     }
     let failed = |source| StepFailed::Start { command: "unshare".to_owned(), source };
     let is_root = std::fs::metadata("/proc/self").map_err(failed)?.uid() == 0;
+    let rights = if is_root { "-m" } else { "-Urm" };
+    if !answers("unshare", &[rights, "--", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]) {
+        return Ok(Place::Nowhere);
+    }
     // The running program, also when a build has put another one in its place meanwhile.
     let this = format!("/proc/{}/exe", std::process::id());
-    let rights = if is_root { "-m" } else { "-Urm" };
     let status = Command::new("unshare")
         .args([rights, "--"])
         .arg(&this)
@@ -84,7 +97,7 @@ pub fn alone(arguments: &[&str]) -> Result<Option<()>, StepFailed> {
         .status()
         .map_err(failed)?;
     if status.success() {
-        return Ok(Some(()));
+        return Ok(Place::Done);
     }
     Err(StepFailed::Status { command: "unshare".to_owned(), status: status.code() })
 }
