@@ -32,13 +32,19 @@ const NOW_S: u64 = 1_800_000_000;
 const URL: &str = "https://gateway.example/billing/mcp";
 const TOKEN: &str = "the-access-token";
 
-/// The steps of a call that have no outside.
-const PARTS: [(&str, fn(u64) -> Result<(), String>); 5] = [
-    ("verify a proof, EdDSA", |times| verify(Algorithm::EdDsa, times)),
-    ("verify a proof, ES256", |times| verify(Algorithm::Es256, times)),
-    ("parse a message", parse),
-    ("decide, asked before", decide_again),
-    ("write an entry", append),
+/// A step of a call that has no outside.
+struct Part {
+    name: &'static str,
+    /// Does it so often.
+    work: fn(u64) -> Result<(), String>,
+}
+
+const PARTS: [Part; 5] = [
+    Part { name: "verify a proof, EdDSA", work: |times| verify(Algorithm::EdDsa, times) },
+    Part { name: "verify a proof, ES256", work: |times| verify(Algorithm::Es256, times) },
+    Part { name: "parse a message", work: parse },
+    Part { name: "decide, asked before", work: decide_again },
+    Part { name: "write an entry", work: append },
 ];
 
 /// Counts every part; with `write`, the file is made anew instead of compared with.
@@ -49,7 +55,7 @@ pub fn run(write: bool) -> Result<(), StepFailed> {
     let path = root().join(FILE);
     let failed = |source| StepFailed::File { path: path.clone(), source };
     let mut counts = BTreeMap::new();
-    for (name, _) in PARTS {
+    for Part { name, .. } in PARTS {
         let (few, many) = (counted(name, 1)?, counted(name, 1 + TIMES)?);
         counts.insert(name.to_owned(), many.saturating_sub(few) / TIMES);
     }
@@ -82,9 +88,9 @@ pub fn run(write: bool) -> Result<(), StepFailed> {
 /// # Errors
 /// When there is no such part, or it does not do what it should.
 pub fn do_part(name: &str, times: u64) -> Result<(), StepFailed> {
-    let part = PARTS.iter().find(|(known, _)| *known == name);
-    let (_, part) = part.ok_or_else(|| StepFailed::Check(format!("no part `{name}`")))?;
-    part(times).map_err(StepFailed::Check)
+    let part = PARTS.iter().find(|part| part.name == name);
+    let part = part.ok_or_else(|| StepFailed::Check(format!("no part `{name}`")))?;
+    (part.work)(times).map_err(StepFailed::Check)
 }
 
 fn counted(name: &str, times: u64) -> Result<u64, StepFailed> {

@@ -53,7 +53,9 @@ where
         | ClientMessage::Notification(_)
         | ClientMessage::Response(_)) => {
             let arrived = Arrived { message, headers, session, trace };
-            return methods::handle(exchange, arrived, &body, (caller, server)).await;
+            // In a box: the calls of tools need not carry the room for it.
+            let handled = methods::handle(exchange, arrived, &body, (caller, server));
+            return Box::pin(handled).await;
         }
     };
 

@@ -59,7 +59,9 @@ fn is_loopback(host: &str) -> bool {
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.addr() {
-            ConnectionAddr::Tcp(host, port) => write!(f, "redis://{host}:{port}"),
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                write!(f, "redis://{host}:{port}")
+            }
             ConnectionAddr::Unix(path) => write!(f, "unix://{}", path.display()),
             _ => f.write_str("another address"),
         }

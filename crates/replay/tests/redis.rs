@@ -1,6 +1,12 @@
 //! The shared memory over a real Redis server: one use in all, and nothing remembered wrongly when
 //! the server goes, comes back, loses its keys, or is the wrong kind.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper fails its test by panicking"
+)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -246,7 +246,7 @@ impl<'e> Searchable<'e> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Field(u8);
 
-fn named<'t>(values: [Option<&'t str>; 9]) -> impl Iterator<Item = (Field, &'t str)> {
+fn named(values: [Option<&str>; 9]) -> impl Iterator<Item = (Field, &str)> {
     (0_u8..).map(Field).zip(values).filter_map(|(field, value)| Some((field, value?)))
 }
 

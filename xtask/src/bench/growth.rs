@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -33,6 +33,9 @@ const SIZES: [(u32, u32, u32); 4] =
     [(1_000, 10, 10), (100_000, 10, 10), (1_000_000, 10, 10), (1_000, 10_000, 10)];
 const CONNECTIONS: usize = 32;
 const BATCH: u32 = 500;
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+/// Of half a second: a twentieth.
+const IDLE_US: u64 = 25_000;
 
 /// Measures a call at each size.
 ///
@@ -52,8 +55,9 @@ fn one(
     fill(&installation, (agents, servers, tools))?;
     let started = Instant::now();
     installation.restart()?;
-    let ready_s = started.elapsed().as_secs_f64();
+    // It listens before it has read its registry; it serves once a command is answered.
     installation.register_server("bench", &["--url", upstream])?;
+    let ready_s = started.elapsed().as_secs_f64();
     installation.approve_all("bench")?;
     let agent = Arc::new(installation.enroll("caller", &[("bench", &["read:*"])])?);
     let token = agent.token("bench", None)?;
@@ -65,6 +69,7 @@ fn one(
         tls: None,
         make: protected(&agent, &token, &call_body("echo", &hello())),
     };
+    settle(installation.process())?;
     let before = cpu::micros(installation.process())?;
     let measured = plan.runtime.block_on(load::run(&load))?;
     let spent = cpu::micros(installation.process())?.saturating_sub(before);
@@ -82,6 +87,20 @@ fn one(
         size.tools, size.cpu_us_per_call, size.calls_per_second, size.memory_mib
     );
     if measured.ok == 0 { Err(StepFailed::Check("no call succeeded".to_owned())) } else { Ok(size) }
+}
+
+/// Waits until the process has nothing to do: what it does once after such a start is no part of a
+/// call.
+fn settle(process: u32) -> Result<(), StepFailed> {
+    let began = Instant::now();
+    while began.elapsed() < SETTLED_WITHIN {
+        let before = cpu::micros(process)?;
+        std::thread::sleep(Duration::from_millis(500));
+        if cpu::micros(process)?.saturating_sub(before) <= IDLE_US {
+            return Ok(());
+        }
+    }
+    Err(StepFailed::Check("the process does not come to rest".to_owned()))
 }
 
 /// Writes rows as the registry has them; nothing runs meanwhile.

@@ -122,8 +122,8 @@ impl Report {
             println!("not applicable, {what}: {}", rows.join(" "));
         }
         println!("in part, see `left_out`: {}", self.in_part.join(" "));
-        let of_tests = total(self.by_tests.values());
-        let played = total(self.columns.iter().flat_map(|column| column.counts.values()));
+        let of_tests = total(self.by_tests.values().copied());
+        let played = total(self.columns.iter().flat_map(|column| column.counts.values().copied()));
         let (passed, failed) = (played.passed + of_tests.passed, played.failed + of_tests.failed);
         let leaks = self.columns.iter().any(|column| !column.leaks.is_empty());
         let played: BTreeSet<&String> =
@@ -170,7 +170,9 @@ impl Report {
             let tests = self.by_tests.get(group).copied().unwrap_or_default();
             line(group, tests, &|column| column.counts.get(group).copied().unwrap_or_default());
         }
-        line("all", total(self.by_tests.values()), &|column| total(column.counts.values()));
+        line("all", total(self.by_tests.values().copied()), &|column| {
+            total(column.counts.values().copied())
+        });
     }
 }
 
@@ -243,7 +245,7 @@ impl Column {
     }
 }
 
-fn total<'count, I: Iterator<Item = &'count Count>>(counts: I) -> Count {
+fn total(counts: impl Iterator<Item = Count>) -> Count {
     counts.fold(Count::default(), |total, count| Count {
         passed: total.passed + count.passed,
         failed: total.failed + count.failed,
