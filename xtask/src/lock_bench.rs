@@ -31,8 +31,9 @@ const LOCKED: &str = "lock.active";
 const FULL: &str = "journal.unavailable";
 /// No lock may take longer, wherever.
 const WITHIN: Duration = Duration::from_secs(1);
-/// The disk of each journal, and its segments: what is set aside ahead is soon used up.
-const DISK_MIB: u32 = 12;
+/// The disk of each journal, large enough until it is filled, and its segments: what is set aside ahead
+/// is soon used up.
+const DISK_MIB: u32 = 128;
 const SEGMENTS: &str = "[journal]\nsegment_mib = 1\n";
 const FULL_WITHIN: Duration = Duration::from_secs(120);
 
