@@ -188,13 +188,22 @@ impl Client {
         host: &HeaderValue,
     ) -> Result<(Response<Incoming>, Sender), SendError> {
         while let Some(mut sender) = self.0.pool.take(target) {
+            // One that is shared stays in the pool until it is seen closed: it is asked once.
+            let is_shared = sender.is_shared();
             if sender.ready().await.is_err() {
+                if is_shared {
+                    break;
+                }
                 continue;
             }
             match sender.send(request, host).await {
                 Ok(response) => return Ok((response, sender)),
                 // Given back means that no byte of it left: the server had closed before.
                 Err(unanswered) => match unanswered.unsent {
+                    Some(unsent) if is_shared => {
+                        request = unsent;
+                        break;
+                    }
                     Some(unsent) => request = unsent,
                     None => return Err(SendError::Exchange(unanswered.error)),
                 },
