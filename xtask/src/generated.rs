@@ -8,7 +8,10 @@ use attorn_registry::ReasonCode;
 
 /// Reason codes that no negative row expects, each with what shows it instead, or what it waits for.
 pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
-    ("possession.unavailable", "tests of the oauth crate: a full replay set"),
+    (
+        "possession.unavailable",
+        "tests of oauth and gateway: a full replay set, a shared memory that is gone",
+    ),
     ("agent.ownerless", "tests of the authority: only a broken registry leaves an agent ownerless"),
     ("server.pending", "tests of the registry"),
     ("server.ownerless", "tests of the registry"),
@@ -24,7 +27,7 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("downstream.busy", "tests of the gateway: a server that hangs"),
     ("downstream.paused", "tests of the gateway: a server that fails"),
     ("journal.unavailable", "tests of the gateway and of the authority"),
-    ("authority.stale", "part 2: several gateways"),
+    ("authority.stale", "end-to-end tests of the command line: a gateway that is cut off"),
 ];
 
 /// Each generated document: its path and what it has to hold.
