@@ -2,11 +2,16 @@
 //!
 //! Back-pressure is an error value: a full queue refuses, it never drops and never waits. Some
 //! places are kept free for entries that take rights away.
+//!
+//! An entry that somebody waits for wakes the writer. One that nobody waits for goes along with the
+//! next of those, or alone after a moment: most outcomes share a write with the intent of another call.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::{Durability, JournalUnavailable};
 
@@ -66,6 +71,10 @@ pub(crate) struct Queue {
 struct State {
     requests: VecDeque<Request>,
     bytes: usize,
+    /// How many of the requests somebody waits for.
+    awaited: usize,
+    /// The writer sleeps without an end: whatever comes must wake it.
+    asleep: bool,
     closed: Option<JournalUnavailable>,
 }
 
@@ -97,10 +106,13 @@ impl Queue {
         if full {
             return Err(JournalUnavailable::Busy);
         }
+        let awaited = matches!(request.done, Done::Told(_));
         state.bytes += request.entry.len();
+        state.awaited += usize::from(awaited);
         state.requests.push_back(request);
-        // The writer sleeps only on an empty queue.
-        if state.requests.len() == 1 {
+        // The writer does not sleep on a request that somebody waits for: the first one wakes it.
+        if state.asleep || (awaited && state.awaited == 1) {
+            state.asleep = false;
             self.ready.notify_one();
         }
         Ok(())
@@ -109,16 +121,33 @@ impl Queue {
     /// Waits for requests and moves a batch of them out. `false`: closed, and nothing is left.
     pub(crate) fn take(&self, batch: &mut Vec<Request>) -> bool {
         let mut state = self.lock();
-        while state.requests.is_empty() {
+        let began = Instant::now();
+        while state.awaited == 0 {
             if state.closed.is_some() {
-                return false;
+                if state.requests.is_empty() {
+                    return false;
+                }
+                break;
             }
-            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waited = began.elapsed();
+            // Nobody waits for these, but they have gathered long enough.
+            if !state.requests.is_empty() && waited >= GATHER {
+                break;
+            }
+            state = if waited < BUSY || !state.requests.is_empty() {
+                let woken = self.ready.wait_timeout(state, GATHER);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                state.asleep = true;
+                self.ready.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
+            state.asleep = false;
         }
         let mut bytes = 0;
         while bytes < BATCH_BYTES {
             let Some(request) = state.requests.pop_front() else { break };
             bytes += request.entry.len();
+            state.awaited -= usize::from(matches!(request.done, Done::Told(_)));
             batch.push(request);
         }
         state.bytes = state.bytes.saturating_sub(bytes);
@@ -149,5 +178,65 @@ impl Queue {
 const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// Memory that entries not yet in tiles may take.
 const BACKLOG_BYTES_MAX: usize = 256 << 20;
+/// How long an entry that nobody waits for may gather company.
+const GATHER: Duration = Duration::from_millis(2);
+/// How long the writer looks every [`GATHER`] for entries that did not wake it, before it sleeps
+/// until one does.
+const BUSY: Duration = Duration::from_millis(200);
 /// A batch is closed once it has this much; one more entry of 64 KiB may be in it.
 const BATCH_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    fn request(entry: &[u8], done: Done) -> Request {
+        let (durability, urgency) = (Durability::Written, Urgency::Ordinary);
+        Request { entry: entry.to_vec(), durability, urgency, done }
+    }
+
+    fn taken(queue: &Queue) -> Vec<Vec<u8>> {
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch), "the queue is open");
+        batch.into_iter().map(|request| request.entry).collect()
+    }
+
+    #[test]
+    fn what_nobody_waits_for_goes_along_in_its_order() {
+        let queue = Queue::new(10, 0);
+        let (told, _keep) = oneshot::channel();
+        queue.push(request(b"outcome", Done::Untold), 0).unwrap();
+        queue.push(request(b"intent", Done::Told(told)), 0).unwrap();
+        assert_eq!(taken(&queue), [b"outcome".to_vec(), b"intent".to_vec()]);
+        assert_eq!(queue.lock().awaited, 0);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_taken_though_nothing_else_comes() {
+        let queue = Arc::new(Queue::new(10, 0));
+        queue.push(request(b"before", Done::Untold), 0).unwrap();
+        assert_eq!(taken(&queue), [b"before".to_vec()]);
+        let taker = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || taken(&queue)
+        });
+        // The writer has given up looking: then it has to be woken.
+        while !queue.lock().asleep {
+            thread::yield_now();
+        }
+        queue.push(request(b"after", Done::Untold), 0).unwrap();
+        assert_eq!(taker.join().unwrap(), [b"after".to_vec()]);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_is_left() {
+        let queue = Queue::new(10, 0);
+        queue.push(request(b"last", Done::Untold), 0).unwrap();
+        queue.close(JournalUnavailable::Closed);
+        assert_eq!(taken(&queue), [b"last".to_vec()]);
+        assert!(!queue.take(&mut Vec::new()));
+    }
+}
