@@ -4,6 +4,7 @@
 //! system. Calls per second depend on the load generator, which shares the machine.
 
 mod cpu;
+mod flame;
 mod growth;
 mod journal;
 mod load;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use flame::run_flame;
 use load::{Load, MakeRequest, Measured};
 use serde::Serialize;
 use serde_json::{Value, json};

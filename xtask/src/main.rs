@@ -105,6 +105,14 @@ enum Task {
         #[arg(long)]
         only: Option<String>,
     },
+    /// Where the time of a call goes: shares of its parts, and a flame graph
+    Flame {
+        /// How long to sample
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    #[command(hide = true)]
+    FlameSampled { seconds: u64 },
     #[command(hide = true)]
     BenchMeasured { seconds: u64, only: Option<String> },
     #[command(hide = true)]
@@ -188,7 +196,9 @@ fn run(task: &Task) -> Result<(), StepFailed> {
                 executions.map_or(fuzz::Ending::Seconds(*seconds), fuzz::Ending::Executions);
             fuzz::run(&fuzz::Plan { ending, seed: *seed, target: target.clone() })
         }
-        Task::Bench { seconds, only } => optimised_bench(*seconds, only.as_deref()),
+        Task::Flame { seconds } => optimised("flame-sampled", *seconds, None),
+        Task::FlameSampled { seconds } => bench::run_flame(*seconds),
+        Task::Bench { seconds, only } => optimised("bench-measured", *seconds, only.as_deref()),
         Task::BenchMeasured { seconds, only } => bench::run(*seconds, only.as_deref(), true),
         Task::BenchUpstream { address } => on_runtime(bench::parts::upstream(*address)),
         Task::BenchProxy { address, to } => on_runtime(bench::parts::proxy(*address, *to)),
@@ -208,14 +218,15 @@ fn on_runtime(work: impl Future<Output = Result<(), StepFailed>>) -> Result<(), 
     runtime.map_err(|error| StepFailed::Check(format!("runtime: {error}")))?.block_on(work)
 }
 
-/// Builds server and load generator with optimisation, and lets the optimised one measure.
-fn optimised_bench(seconds: u64, only: Option<&str>) -> Result<(), StepFailed> {
-    step::run("cargo", &["build", "--release", "--locked", "-p", "attorn", "-p", "xtask"])?;
-    let built = step::root().join("target/release");
+/// Builds server and load generator as a release is built, and lets the optimised one measure.
+fn optimised(task: &str, seconds: u64, only: Option<&str>) -> Result<(), StepFailed> {
+    let packages = ["-p", "attorn", "-p", "xtask"];
+    step::run("cargo", &[&["build", "--profile", "dist", "--locked"], &packages[..]].concat())?;
+    let built = step::root().join("target/dist");
     let (server, this) = (built.join("attorn"), built.join("xtask"));
     let (server, this) = (server.display().to_string(), this.display().to_string());
     let environment = [("ATTORN_BINARY", server.as_str())];
     let seconds = seconds.to_string();
-    let arguments: Vec<&str> = ["bench-measured", &seconds].into_iter().chain(only).collect();
+    let arguments: Vec<&str> = [task, &seconds].into_iter().chain(only).collect();
     step::run_with(&this, &arguments, &environment)
 }

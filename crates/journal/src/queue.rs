@@ -75,6 +75,8 @@ struct State {
     awaited: usize,
     /// The writer sleeps without an end: whatever comes must wake it.
     asleep: bool,
+    /// Several waited for the last batch at once: the next ones are worth waiting for.
+    crowded: bool,
     closed: Option<JournalUnavailable>,
 }
 
@@ -143,6 +145,12 @@ impl Queue {
             };
             state.asleep = false;
         }
+        if state.crowded && state.closed.is_none() {
+            // Nothing but a close rings now: the first request that somebody waits for has rung.
+            let woken = self.ready.wait_timeout(state, CROWD);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let waiting = state.awaited;
         let mut bytes = 0;
         while bytes < BATCH_BYTES {
             let Some(request) = state.requests.pop_front() else { break };
@@ -150,6 +158,7 @@ impl Queue {
             state.awaited -= usize::from(matches!(request.done, Done::Told(_)));
             batch.push(request);
         }
+        state.crowded = waiting > 1;
         state.bytes = state.bytes.saturating_sub(bytes);
         true
     }
@@ -180,6 +189,8 @@ const QUEUE_BYTES_MAX: usize = 32 << 20;
 const BACKLOG_BYTES_MAX: usize = 256 << 20;
 /// How long an entry that nobody waits for may gather company.
 const GATHER: Duration = Duration::from_millis(2);
+/// How long a batch waits for company while several callers wait at once.
+const CROWD: Duration = Duration::from_micros(300);
 /// How long the writer looks every [`GATHER`] for entries that did not wake it, before it sleeps
 /// until one does.
 const BUSY: Duration = Duration::from_millis(200);

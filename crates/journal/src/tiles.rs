@@ -62,7 +62,9 @@ impl TileWriter {
         let mut full = Vec::new();
         self.edge.push(leaf_hash(entry), &mut full);
         if !full.is_empty() {
-            let bundle = std::mem::take(&mut self.bundle);
+            // The next one will be about as long.
+            let next = Vec::with_capacity(self.bundle.len());
+            let bundle = std::mem::replace(&mut self.bundle, next);
             self.owed.push_back((TileId::full(TileKind::Entries, index), bundle));
         }
         for (tile, hashes) in full {
