@@ -73,6 +73,8 @@ pub(crate) enum Command {
     /// Stop an agent, server, tool, token, key, grant or owner at once
     #[command(subcommand)]
     Lock(c::lock::LockCommand),
+    /// Make the registry as a file has it: all of it, or nothing
+    Apply(c::apply::ApplyArgs),
     /// Guard-rail policies in Cedar
     #[command(subcommand)]
     Policy(c::policy::PolicyCommand),

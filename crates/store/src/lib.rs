@@ -11,6 +11,7 @@
 
 mod agent_keys;
 mod agents;
+mod batch;
 mod change;
 mod column;
 mod database;
@@ -34,6 +35,7 @@ mod tools;
 mod fixtures;
 
 pub use agents::NewAgent;
+pub use batch::Batch;
 pub use change::{Act, ChangeKind, ChangeRecord, Changed};
 pub use database::Store;
 pub use delta::DELTA_CHANGES_MAX;

@@ -46,10 +46,10 @@ pub(crate) struct ServerKeyView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerNew {
     /// `[a-z0-9][a-z0-9-]{0,62}`; part of its address at the gateway.
-    name: String,
+    pub(crate) name: String,
     /// Name or identifier of who answers for it.
-    owner: String,
-    upstream: Upstream,
+    pub(crate) owner: String,
+    pub(crate) upstream: Upstream,
 }
 
 /// How a server is reached. Every text is taken literally.
@@ -90,19 +90,50 @@ pub(crate) async fn register(
     context: Context,
     new: ServerNew,
 ) -> Result<Effect<ServerView>, Refusal> {
-    let new = NewServer {
+    match &new.upstream {
+        Upstream::Builtin => Err(Refusal::Builtin),
+        Upstream::Http { .. } => put_into_registry(&context, new).await,
+        // Threat model R27: to start a process is one privilege, and it is not this one.
+        Upstream::Stdio { .. } => Err(Refusal::CommandElsewhere),
+    }
+}
+
+/// Registers a program that Attorn starts: whoever may do this runs programs as Attorn does.
+pub(crate) async fn register_command(
+    context: Context,
+    new: ServerNew,
+) -> Result<Effect<ServerView>, Refusal> {
+    match &new.upstream {
+        Upstream::Builtin => Err(Refusal::Builtin),
+        Upstream::Http { .. } => Err(Refusal::Form),
+        Upstream::Stdio { .. } => put_into_registry(&context, new).await,
+    }
+}
+
+async fn put_into_registry(
+    context: &Context,
+    new: ServerNew,
+) -> Result<Effect<ServerView>, Refusal> {
+    let new = read(context, new)?;
+    let server = context.shared.store.register_server(&context.act(), &new).await?.record;
+    Ok(Effect::new(ServerView::of(context, &server), registered(context, &server)))
+}
+
+/// The server to be.
+pub(crate) fn read(context: &Context, new: ServerNew) -> Result<NewServer, Refusal> {
+    Ok(NewServer {
         id: ServerId::from_random(&context.shared.random.bytes()),
         name: Name::parse(&new.name)?,
         owner: context.owner(&new.owner)?.id.clone(),
         upstream: new.upstream.into(),
-    };
-    if matches!(new.upstream, UpstreamSpec::Builtin) {
-        return Err(Refusal::Builtin);
-    }
-    let server = context.shared.store.register_server(&context.act(), &new).await?.record;
-    let mut fact = about(&context, Kind::IdentityRegistered, &server);
+    })
+}
+
+/// What the journal says of a new server.
+pub(crate) fn registered(context: &Context, server: &McpServer) -> Entry {
+    let mut fact = about(context, Kind::IdentityRegistered, server);
     fact.detail.insert("upstream".to_owned(), summary(&server.upstream));
-    Ok(Effect::new(ServerView::of(&context, &server), fact))
+    fact
 }
 
 pub(crate) async fn suspend(
@@ -154,7 +185,7 @@ fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
 }
 
 /// What the journal says of an upstream: never its environment or its query, which may hold secrets.
-fn summary(upstream: &UpstreamSpec) -> String {
+pub(crate) fn summary(upstream: &UpstreamSpec) -> String {
     match upstream {
         UpstreamSpec::Builtin => "builtin".to_owned(),
         UpstreamSpec::Http { url } => without_query(url),

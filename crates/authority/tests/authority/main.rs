@@ -7,6 +7,7 @@
 
 mod admin;
 mod admission;
+mod apply;
 mod audit;
 mod details;
 mod enrolment;

@@ -7,6 +7,7 @@ use crate::admin::{Admin, Operation};
 use crate::args::Change;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
+use crate::json::text;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
@@ -83,8 +84,9 @@ pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exi
     match command {
         ServerCommand::Register(args) => {
             let upstream = upstream(args.url.as_deref(), &args.command, &args.variables)?;
+            let operation = registration_of(&upstream);
             let body = json!({ "name": args.name, "owner": args.owner, "upstream": upstream });
-            admin.change(Operation::ServerRegister, &[], body, args.change).await
+            admin.change(operation, &[], body, args.change).await
         }
         ServerCommand::List => {
             let columns = ["id", "name", "owner", "state"];
@@ -103,6 +105,14 @@ pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exi
             let body = json!({ "reason": reason });
             admin.change(Operation::ServerRetire, &[&server], body, change).await
         }
+    }
+}
+
+/// A server that is a command is registered under a scope of its own.
+pub(crate) fn registration_of(upstream: &Value) -> Operation {
+    match text(upstream, "kind") {
+        Some("stdio") => Operation::ServerRegisterCommand,
+        Some(_) | None => Operation::ServerRegister,
     }
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::panic, reason = "a helper fails its test by panicking")]
 
 mod administration;
+mod apply;
 mod arguments;
 mod commands;
 mod definitions;
