@@ -84,6 +84,9 @@ pub(crate) enum Command {
     /// Look into an access token
     #[command(subcommand)]
     Token(c::token::TokenCommand),
+    /// Verify a release of Attorn before it is used
+    #[command(subcommand)]
+    Release(c::release::ReleaseCommand),
     /// The authority's signing keys
     #[command(subcommand)]
     Key(c::key::KeyCommand),

@@ -139,24 +139,22 @@ mod tests {
 
     use super::*;
 
-    fn read_as(name: &str, text: &str) -> Result<Value, Failure> {
-        let folder =
-            std::env::temp_dir().join(format!("attorn-apply-{}-{name}", std::process::id()));
+    /// A file of this name and text, beside a file of policies.
+    fn written(name: &str, text: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("attorn-apply-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("p.cedar"), "permit").unwrap();
         std::fs::write(folder.join(name), text).unwrap();
-        let read = read(&folder.join(name));
-        std::fs::remove_dir_all(&folder).unwrap();
-        read
+        folder.join(name)
     }
 
     #[test]
     fn both_forms_say_the_same() {
         let expected = json!({ "owners": [{ "name": "a" }], "policy": { "text": "permit" } });
         let toml = "[[owners]]\nname = \"a\"\n[policy]\nfile = \"p.cedar\"\n";
-        assert_eq!(read_as("a.toml", toml).unwrap(), expected);
+        assert_eq!(read(&written("a.toml", toml)).unwrap(), expected);
         let json = r#"{"owners":[{"name":"a"}],"policy":{"file":"p.cedar"}}"#;
-        assert_eq!(read_as("a.json", json).unwrap(), expected);
+        assert_eq!(read(&written("a.json", json)).unwrap(), expected);
     }
 
     #[test]
@@ -168,7 +166,7 @@ mod tests {
             ("e.toml", "[policy]\nfile = \"p.cedar\"\ntext = \"forbid\"\n"),
             ("f.toml", "[policy]\nfile = \"missing.cedar\"\n"),
         ] {
-            assert_eq!(read_as(name, text).unwrap_err().exit, Exit::Usage, "{name}");
+            assert_eq!(read(&written(name, text)).unwrap_err().exit, Exit::Usage, "{name}");
         }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod key;
 pub(crate) mod lock;
 pub(crate) mod owner;
 pub(crate) mod policy;
+pub(crate) mod release;
 pub(crate) mod sample;
 pub(crate) mod serve;
 pub(crate) mod server;
@@ -89,6 +90,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Policy(command) => Box::pin(policy::run(context, command)).await,
         Command::Audit(command) => Box::pin(audit::run(context, command)).await,
         Command::Token(command) => Box::pin(token::run(context, command)).await,
+        Command::Release(command) => release::run(context, &command),
         Command::Key(command) => Box::pin(key::run(context, command)).await,
         Command::SampleMcpServer(args) => Box::pin(sample::run_mcp_server(args)).await,
         Command::SampleApi(args) => Box::pin(sample::run_api(args)).await,
