@@ -21,6 +21,7 @@ mod gateways;
 mod grants;
 mod guard;
 mod handle;
+mod imports;
 mod issuer_keys;
 mod list;
 mod locks;

@@ -207,6 +207,7 @@ mod tests {
             command: "npx".into(),
             args: vec!["-y".into(), "$(id)".into()],
             env: [("A".to_owned(), "${B}".to_owned())].into(),
+            sha256: None,
         };
         let new = NewServer {
             id: ServerId::from_random(&id(60)),

@@ -88,6 +88,9 @@ operations! {
     ServerShow = "server.show", Get "/servers/{server}", Read, "One MCP server";
     ServerRegister = "server.register", Post "/servers", Write, "Register an MCP server by its address";
     ServerRegisterCommand = "server.register_command", Post "/commands", Write, "Register an MCP server that is a command: run a program as Attorn does";
+    ServerImport = "server.import", Post "/imports", Write, "Register a server of a public registry, to wait for its acceptance";
+    ImportList = "import.list", Get "/imports", Read, "Servers that came from a public registry, and what speaks against each";
+    ServerAccept = "server.accept", Post "/servers/{server}/accept", Write, "Take a server of a public registry with everything that speaks against it";
     ServerSuspend = "server.suspend", Post "/servers/{server}/suspend", Write, "Stop a server until it is resumed";
     ServerResume = "server.resume", Post "/servers/{server}/resume", Write, "Let a suspended server be used again";
     ServerRetire = "server.retire", Post "/servers/{server}/retire", Irreversible, "Stop a server for good";

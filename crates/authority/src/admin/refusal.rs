@@ -2,7 +2,7 @@
 
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
-use attorn_registry::{DetailsRefusal, NameError, ReasonCode, ScopeError};
+use attorn_registry::{DetailsRefusal, ImportFinding, NameError, ReasonCode, ScopeError};
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -20,6 +20,7 @@ pub(crate) enum Missing {
     Decision,
     Entry,
     Grant,
+    Import,
     Lock,
     Owner,
     PolicyVersion,
@@ -41,6 +42,8 @@ pub(crate) enum Refusal {
     Details(DetailsRefusal),
     /// Items of a file cannot be applied, so none is.
     Faults(Vec<Fault>),
+    /// An acceptance does not name everything that speaks against a server.
+    FindingsUnnamed(Vec<ImportFinding>),
     /// A member of something that exists, which no operation changes.
     Fixed(&'static str),
     /// The body is not strict JSON of the form the operation asks for.
@@ -61,6 +64,8 @@ pub(crate) enum Refusal {
     NotEnrolled,
     /// The policies or their tests do not compile; the text says where.
     Policy(String),
+    /// A server of a public registry waits for its acceptance.
+    Quarantined,
     /// A change that must say why does not.
     ReasonMissing,
     /// A gateway has a later registry in force than this one.
@@ -93,6 +98,7 @@ impl Refusal {
             Self::Item(_) => StatusCode::BAD_REQUEST,
             Self::CommandElsewhere | Self::NotAllowed(..) => StatusCode::FORBIDDEN,
             Self::Faults(_) | Self::Fixed(_) => StatusCode::CONFLICT,
+            Self::FindingsUnnamed(_) | Self::Quarantined => StatusCode::CONFLICT,
             Self::JournalUnavailable | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Missing(_) => StatusCode::NOT_FOUND,
             // The registry as it is does not allow it; another time it might.
@@ -111,6 +117,7 @@ impl Refusal {
             Self::Faults(faults) => {
                 faults.first().map_or(ReasonCode::RequestMalformed, |fault| fault.reason)
             }
+            Self::FindingsUnnamed(_) | Self::Quarantined => ReasonCode::ServerPending,
             Self::Fixed(_) | Self::Item(_) => ReasonCode::RequestMalformed,
             Self::NotAllowed(_, reason) => *reason,
             Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
@@ -141,6 +148,14 @@ impl Refusal {
             Self::Faults(faults) => {
                 format!("{} of its items cannot be applied, so nothing was changed", faults.len())
             }
+            Self::FindingsUnnamed(findings) if findings.is_empty() => {
+                "nothing speaks against it, so no finding is named".to_owned()
+            }
+            Self::FindingsUnnamed(findings) => {
+                let words: Vec<_> = findings.iter().map(|finding| finding.as_str()).collect();
+                format!("name exactly what speaks against it: {}", words.join(", "))
+            }
+            Self::Quarantined => "it came from a public registry and is not accepted".to_owned(),
             Self::Fixed(member) => format!("`{member}` of what exists cannot be changed"),
             Self::Item(what) => format!("not of the form its operation asks for: {what}"),
             Self::NotAllowed(operation, _) => {
@@ -290,6 +305,7 @@ impl Missing {
             Self::Server => ReasonCode::ServerUnknown,
             Self::Tool => ReasonCode::ToolUnknown,
             Self::Decision | Self::Entry | Self::Grant | Self::Lock => ReasonCode::RequestMalformed,
+            Self::Import => ReasonCode::ServerUnknown,
             Self::Owner | Self::PolicyVersion => ReasonCode::RequestMalformed,
         }
     }
@@ -300,6 +316,7 @@ impl Missing {
             Self::Decision => "no such decision",
             Self::Entry => "no such journal entry",
             Self::Grant => "no such grant",
+            Self::Import => "no such server came from a public registry",
             Self::Lock => "no such lock",
             Self::Owner => "no such owner",
             Self::PolicyVersion => "no such version of the policies",

@@ -3,8 +3,8 @@
 use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
-    about, access, agents, apply, audit, explain, gateways, grants, issuer_keys, locks, owners,
-    policies, servers, tools,
+    about, access, agents, apply, audit, explain, gateways, grants, imports, issuer_keys, locks,
+    owners, policies, servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -26,6 +26,9 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::ServerShow => Route::read(servers::show),
         Operation::ServerRegister => Route::change(servers::register),
         Operation::ServerRegisterCommand => Route::change(servers::register_command),
+        Operation::ServerImport => Route::change(imports::import),
+        Operation::ImportList => Route::read(imports::list),
+        Operation::ServerAccept => Route::change(imports::accept),
         Operation::ServerSuspend => Route::change(servers::suspend),
         Operation::ServerResume => Route::change(servers::resume),
         Operation::ServerRetire => Route::change(servers::retire),

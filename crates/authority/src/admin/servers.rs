@@ -73,6 +73,8 @@ pub(crate) enum Upstream {
         /// Its whole environment.
         #[serde(default)]
         env: BTreeMap<String, String>,
+        /// SHA-256 of the program's file in hex; a file with another one is not started.
+        sha256: Option<String>,
     },
 }
 
@@ -170,6 +172,10 @@ async fn become_state(
         // Nobody could undo it: the API that would is the one that stopped.
         return Err(Refusal::Builtin);
     }
+    // What waits is taken with its findings, and no other way.
+    if server.state == LifeCycle::Pending && to == LifeCycle::Active {
+        return Err(Refusal::Quarantined);
+    }
     let store = &context.shared.store;
     let server = store.set_server_state(&context.act(), &server.id, to).await?.record;
     let mut fact = about(&context, kind, &server);
@@ -177,7 +183,8 @@ async fn become_state(
     Ok(Effect::new(ServerView::of(&context, &server), fact))
 }
 
-fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
+/// What the journal says of any change of a server.
+pub(crate) fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
     let mut fact = context.fact(kind);
     fact.server = Some(server.id.to_string());
     fact.owner = server.owner.as_ref().map(ToString::to_string);
@@ -199,7 +206,7 @@ fn without_query(url: &str) -> String {
 }
 
 impl ServerView {
-    fn of(context: &Context, server: &McpServer) -> Self {
+    pub(crate) fn of(context: &Context, server: &McpServer) -> Self {
         Self {
             id: server.id.to_string(),
             name: server.name.to_string(),
@@ -231,9 +238,9 @@ impl Upstream {
         match upstream.clone() {
             UpstreamSpec::Builtin => Self::Builtin,
             UpstreamSpec::Http { url } => Self::Http { url: without_query(&url) },
-            UpstreamSpec::Stdio { command, args, env } => {
+            UpstreamSpec::Stdio { command, args, env, sha256 } => {
                 let env = env.into_keys().map(|name| (name, "[redacted]".to_owned())).collect();
-                Self::Stdio { command, args, env }
+                Self::Stdio { command, args, env, sha256 }
             }
         }
     }
@@ -244,7 +251,9 @@ impl From<Upstream> for UpstreamSpec {
         match upstream {
             Upstream::Builtin => Self::Builtin,
             Upstream::Http { url } => Self::Http { url },
-            Upstream::Stdio { command, args, env } => Self::Stdio { command, args, env },
+            Upstream::Stdio { command, args, env, sha256 } => {
+                Self::Stdio { command, args, env, sha256 }
+            }
         }
     }
 }

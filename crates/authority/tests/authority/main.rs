@@ -13,6 +13,7 @@ mod details;
 mod enrolment;
 mod escalation;
 mod faults;
+mod imports;
 mod keys;
 mod limits;
 mod metadata;
