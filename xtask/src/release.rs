@@ -21,7 +21,7 @@ pub struct ReleaseArgs {
     /// Make this key first, with this name; its public half is printed
     #[arg(long, value_name = "NAME")]
     new_key: Option<String>,
-    /// Take this binary instead of building one
+    /// Take this binary instead of building one; that it is of this commit is then your word alone
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     /// Folder to write to

@@ -139,22 +139,25 @@ mod tests {
 
     use super::*;
 
-    /// A file of this name and text, beside a file of policies.
-    fn written(name: &str, text: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("attorn-apply-{}", std::process::id()));
+    /// Reads a file of this name and text, which lies beside a file of policies.
+    fn check(name: &str, text: &str, is_right: impl FnOnce(Result<Value, Failure>) -> bool) {
+        let own = format!("attorn-apply-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(own);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("p.cedar"), "permit").unwrap();
         std::fs::write(folder.join(name), text).unwrap();
-        folder.join(name)
+        assert!(is_right(read(&folder.join(name))), "{name}");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
     fn both_forms_say_the_same() {
         let expected = json!({ "owners": [{ "name": "a" }], "policy": { "text": "permit" } });
         let toml = "[[owners]]\nname = \"a\"\n[policy]\nfile = \"p.cedar\"\n";
-        assert_eq!(read(&written("a.toml", toml)).unwrap(), expected);
         let json = r#"{"owners":[{"name":"a"}],"policy":{"file":"p.cedar"}}"#;
-        assert_eq!(read(&written("a.json", json)).unwrap(), expected);
+        for (name, text) in [("a.toml", toml), ("a.json", json)] {
+            check(name, text, |read| read.is_ok_and(|read| read == expected));
+        }
     }
 
     #[test]
@@ -166,7 +169,7 @@ mod tests {
             ("e.toml", "[policy]\nfile = \"p.cedar\"\ntext = \"forbid\"\n"),
             ("f.toml", "[policy]\nfile = \"missing.cedar\"\n"),
         ] {
-            assert_eq!(read(&written(name, text)).unwrap_err().exit, Exit::Usage, "{name}");
+            check(name, text, |read| read.is_err_and(|failure| failure.exit == Exit::Usage));
         }
     }
 }
