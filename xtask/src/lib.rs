@@ -27,6 +27,7 @@ pub mod lock_bench;
 pub mod negative;
 pub mod pki;
 pub mod planted;
+pub mod release;
 pub mod setup;
 pub mod step;
 pub mod tls_installation;

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
 use xtask::{
     bench, ci, conformance, crash, documents, fuzz, generated, injected, instructions, interop,
-    lock_bench, negative, planted, setup, step,
+    lock_bench, negative, planted, release, setup, step,
 };
 
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Task {
     Test,
     /// Formatting, lints and documentation
     Lint,
+    /// Build a release, and sign what it is and what it was built from
+    Release(release::ReleaseArgs),
     /// Install what the tests need and this machine lacks
     Setup,
     /// Write the documents that are made from the code
@@ -144,6 +146,7 @@ fn run(task: &Task) -> Result<(), StepFailed> {
         }
         Task::Test => ci::test(),
         Task::Lint => ci::lint(),
+        Task::Release(arguments) => release::run(arguments),
         Task::Setup => setup::everything(),
         Task::Docs => docs(),
         Task::DocsRun => {

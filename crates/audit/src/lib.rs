@@ -21,6 +21,7 @@ mod entry;
 mod kind;
 pub mod note;
 pub mod outcome;
+pub mod release;
 pub mod tile;
 pub mod tree;
 pub mod verify;

@@ -4,11 +4,14 @@
 //! admitted by the same decision as any tool call; a change is recorded before it happens, put in
 //! force, and recorded again before it is answered.
 //!
+//! A file of many changes passes the same decisions and checks, item by item.
+//!
 //! Not implemented: paging of lists, people with consoles, approvals by a second person.
 
 mod about;
 mod access;
 mod agents;
+mod apply;
 mod audit;
 mod authentication;
 mod context;
@@ -18,6 +21,7 @@ mod gateways;
 mod grants;
 mod guard;
 mod handle;
+mod imports;
 mod issuer_keys;
 mod list;
 mod locks;

@@ -1,5 +1,6 @@
 //! What the authority is told once, at its start.
 
+use attorn_audit::note::NoteVerifier;
 use attorn_oauth::resource::{IssuerUrl, UrlRefusal};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,10 @@ pub struct Config {
     /// outside waits for a second owner. Without it such a grant is a finding and counts.
     #[serde(default)]
     pub second_owner_for_triple: bool,
+    /// Keys of namespaces, `namespace+id+base64` (C2SP signed-note): a `server.json` that one of them
+    /// signed is known to be by whom its namespace belongs to.
+    #[serde(default)]
+    pub import_keys: Vec<String>,
     /// How much of everything a client gets.
     #[serde(default)]
     pub limits: Limits,
@@ -33,6 +38,9 @@ pub struct Config {
 /// A configuration the authority cannot start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigRefusal {
+    /// A text under `import_keys` is no key.
+    #[error("`import_keys` holds a text that is no Ed25519 key of a signed note")]
+    ImportKey,
     /// A token would live longer than five minutes, or not at all.
     #[error("a token lives between 1 and {TOKEN_LIFETIME_MAX_S} seconds")]
     Lifetime,
@@ -58,6 +66,9 @@ impl Config {
             ("gateway_url", &self.gateway_url),
         ] {
             IssuerUrl::parse(url).map_err(|source| ConfigRefusal::Url { setting, source })?;
+        }
+        if self.import_keys.iter().any(|key| NoteVerifier::from_vkey(key).is_err()) {
+            return Err(ConfigRefusal::ImportKey);
         }
         let lifetimes = [self.token_lifetime_s, self.irreversible_token_lifetime_s];
         if lifetimes.iter().all(|s| (1..=TOKEN_LIFETIME_MAX_S).contains(s)) {
@@ -132,6 +143,7 @@ mod tests {
             token_lifetime_s: default_token_lifetime_s(),
             irreversible_token_lifetime_s: default_irreversible_token_lifetime_s(),
             second_owner_for_triple: false,
+            import_keys: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -149,6 +161,15 @@ mod tests {
             assert_eq!(refused, Err(ConfigRefusal::Lifetime));
         }
         assert_eq!(Config { token_lifetime_s: 300, ..config() }.verify(), Ok(()));
+    }
+
+    #[test]
+    fn a_text_that_is_no_key_is_refused() {
+        let key = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+        let with = |key: &str| Config { import_keys: vec![key.to_owned()], ..config() }.verify();
+        assert_eq!(with(key), Ok(()));
+        assert_eq!(with(&key.replace("c74f", "c74e")), Err(ConfigRefusal::ImportKey));
+        assert_eq!(with(""), Err(ConfigRefusal::ImportKey));
     }
 
     #[test]

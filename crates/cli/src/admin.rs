@@ -196,10 +196,14 @@ fn answered_no(operation: Operation, status: StatusCode, body: &[u8]) -> Failure
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let told = text(&answer, "message").or_else(|| text(&answer, "error_description"));
     let told = clean(told.unwrap_or_else(|| status.canonical_reason().unwrap_or("refused")));
-    let what = match text(&answer, "error") {
+    let mut what = match text(&answer, "error") {
         Some(code) => format!("{told} ({})", clean(code)),
         None => told,
     };
+    for fault in member(&answer, "faults").as_array().into_iter().flatten() {
+        let of = |name| clean(text(fault, name).unwrap_or_default());
+        what.push_str(&format!("\n  {}: {} ({})", of("at"), of("message"), of("error")));
+    }
     let name = operation.row().id;
     match status {
         StatusCode::BAD_REQUEST => Failure::usage(what),

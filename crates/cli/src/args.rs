@@ -73,6 +73,8 @@ pub(crate) enum Command {
     /// Stop an agent, server, tool, token, key, grant or owner at once
     #[command(subcommand)]
     Lock(c::lock::LockCommand),
+    /// Make the registry as a file has it: all of it, or nothing
+    Apply(c::apply::ApplyArgs),
     /// Guard-rail policies in Cedar
     #[command(subcommand)]
     Policy(c::policy::PolicyCommand),
@@ -82,6 +84,9 @@ pub(crate) enum Command {
     /// Look into an access token
     #[command(subcommand)]
     Token(c::token::TokenCommand),
+    /// Verify a release of Attorn before it is used
+    #[command(subcommand)]
+    Release(c::release::ReleaseCommand),
     /// The authority's signing keys
     #[command(subcommand)]
     Key(c::key::KeyCommand),

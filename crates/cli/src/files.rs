@@ -57,6 +57,22 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failu
     Ok(bytes)
 }
 
+/// SHA-256 of a file of any length, in hex.
+pub(crate) fn sha256_of(path: &Path) -> Result<String, Failure> {
+    let mut file = fs::File::open(path).map_err(|e| failed("read", path, &e))?;
+    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut part = vec![0; 1 << 16];
+    loop {
+        let length = file.read(&mut part).map_err(|e| failed("read", path, &e))?;
+        if length == 0 {
+            break;
+        }
+        digest.update(part.get(..length).unwrap_or_default());
+    }
+    let hex = |byte: &u8| format!("{byte:02x}");
+    Ok(digest.finish().as_ref().iter().map(hex).collect())
+}
+
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|e| failed("read", path, &e))
 }
@@ -86,6 +102,18 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(read_private(&path).is_err());
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_digest_is_that_of_the_whole_file() {
+        let path = std::env::temp_dir().join(format!("attorn-digest-{}", std::process::id()));
+        let content = vec![7; 200_000];
+        fs::write(&path, &content).unwrap();
+        let expected: String =
+            attorn_jose::sha256(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(sha256_of(&path).unwrap(), expected);
+        fs::remove_file(&path).unwrap();
+        assert!(sha256_of(&path).is_err());
     }
 
     #[test]

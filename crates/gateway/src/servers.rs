@@ -294,7 +294,7 @@ impl Servers {
                 let url = url.parse().ok()?;
                 Some(Upstream::Http(HttpUpstream::new(url, self.client.clone(), answer, idle)))
             }
-            UpstreamSpec::Stdio { command, args, env } => {
+            UpstreamSpec::Stdio { command, args, env, sha256 } => {
                 let mut environment = self.config.child_environment.clone();
                 environment.extend(env.clone());
                 let command = ChildCommand {
@@ -303,6 +303,7 @@ impl Servers {
                     environment,
                     limits: ChildLimits::of(&self.config.limits),
                     meter: Arc::clone(meter),
+                    sha256: sha256.clone(),
                     found: Arc::default(),
                 };
                 let answer = self.config.answer_within();

@@ -5,7 +5,7 @@
 //!
 //! What is implemented: identifiers and names, the life cycle table, owners, agents, their
 //! overlapping keys and their way of authentication, MCP servers, tools as definitions, classes by
-//! argument, scopes and grants, locks, the snapshot and
+//! argument, scopes and grants, locks, the documents of public registries, the snapshot and
 //! its publication, and the stable reason codes.
 //!
 //! What is *not*: people, approvals, downstream resources, and change requests.
@@ -21,6 +21,7 @@ mod effects;
 mod grant;
 mod hex;
 mod id;
+mod import;
 mod life_cycle;
 mod lock;
 mod name;
@@ -56,6 +57,9 @@ pub use delta::{DeltaRefusal, SnapshotDelta};
 pub use effects::Effects;
 pub use grant::{Grant, GrantRefusal};
 pub use id::{AgentId, DecisionId, GrantId, IdError, LockId, OwnerId, ServerId};
+pub use import::{
+    ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, ServerDocument,
+};
 pub use life_cycle::{LifeCycle, LifeCycleError, TransitionRefused};
 pub use lock::{LOCK_LIFETIME_MAX_S, Lock, LockRefusal, LockTarget};
 pub use name::{Name, NameError};

@@ -63,6 +63,9 @@ pub enum UpstreamSpec {
         args: Vec<String>,
         /// Its whole environment.
         env: BTreeMap<String, String>,
+        /// SHA-256 of the program's file in lower-case hex; a file with another one is not started.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
     },
 }
 
@@ -81,6 +84,9 @@ pub enum ServerRefusal {
     /// The name is one of our own.
     #[error("the name is reserved")]
     NameReserved,
+    /// The digest of the program is none, or there is no one file that it is of.
+    #[error("`sha256` is 64 lower-case hex digits, and its command an absolute path")]
+    Pin,
     /// The endpoint is not an absolute `http` or `https` URL without user information or fragment.
     #[error("the URL is http or https, without user information and fragment")]
     Url,
@@ -95,11 +101,12 @@ impl fmt::Debug for UpstreamSpec {
                 let place = url.split('?').next().unwrap_or_default();
                 f.debug_struct("Http").field("url", &place).finish_non_exhaustive()
             }
-            Self::Stdio { command, args, env } => f
+            Self::Stdio { command, args, env, sha256 } => f
                 .debug_struct("Stdio")
                 .field("command", command)
                 .field("args", args)
                 .field("env", &env.keys())
+                .field("sha256", sha256)
                 .finish(),
         }
     }
@@ -119,7 +126,7 @@ impl UpstreamSpec {
                 Err(ServerRefusal::NameReserved)
             }
             Self::Http { url } => plain_url(url),
-            Self::Stdio { command, args, env } => {
+            Self::Stdio { command, args, env, sha256 } => {
                 let texts = args.iter().chain(env.keys()).chain(env.values());
                 let clean = std::iter::once(command).chain(texts).all(|text| !text.contains('\0'));
                 let named = env.keys().all(|key| !key.is_empty() && !key.contains('='));
@@ -131,6 +138,12 @@ impl UpstreamSpec {
                 }
                 if env.iter().any(|(name, value)| is_loader(name, value)) {
                     return Err(ServerRefusal::Loader);
+                }
+                let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+                let is_digest = |text: &String| text.len() == 64 && text.bytes().all(is_hex);
+                // What a plain name means is found by the gateway, and is no one file.
+                if sha256.as_ref().is_some_and(|it| !is_digest(it) || !command.starts_with('/')) {
+                    return Err(ServerRefusal::Pin);
                 }
                 Ok(())
             }
@@ -233,7 +246,8 @@ mod tests {
     #[test]
     fn secrets_of_an_upstream_stay_out_of_debug_output() {
         let env = BTreeMap::from([("KEY".to_owned(), "s3cret".to_owned())]);
-        let stdio = UpstreamSpec::Stdio { command: "run".into(), args: vec!["-x".into()], env };
+        let (command, args) = ("run".into(), vec!["-x".into()]);
+        let stdio = UpstreamSpec::Stdio { command, args, env, sha256: None };
         let http = UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp?key=s3cret".into() };
         for (upstream, told) in [(stdio, "KEY"), (http, "http://127.0.0.1:9/mcp")] {
             let shown = format!("{upstream:?}");
@@ -274,6 +288,22 @@ mod tests {
             command: command.to_owned(),
             args: vec![argument.to_owned()],
             env: BTreeMap::from([(variable.to_owned(), "$HOME".to_owned())]),
+            sha256: None,
+        }
+    }
+
+    #[test]
+    fn a_pin_is_a_digest_of_one_file() {
+        let pinned = |command: &str, digest: &str| {
+            let (command, sha256) = (command.to_owned(), Some(digest.to_owned()));
+            UpstreamSpec::Stdio { command, args: Vec::new(), env: BTreeMap::new(), sha256 }
+                .verify_for(&name("crm"))
+        };
+        assert_eq!(pinned("/usr/bin/npx", &"0a".repeat(32)), Ok(()));
+        let bad =
+            [("/npx", ""), ("/npx", "0a"), ("npx", &"0a".repeat(32)), ("/npx", &"0A".repeat(32))];
+        for (command, digest) in bad {
+            assert_eq!(pinned(command, digest), Err(ServerRefusal::Pin), "{command} {digest}");
         }
     }
 

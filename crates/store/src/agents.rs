@@ -46,26 +46,7 @@ impl Store {
         agent: &NewAgent,
     ) -> Result<Changed<Agent>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
-        active_owner(change.connection(), &agent.owner).await?;
-        let needs_enrolment = agent.authentication.needs_enrolment();
-        let state = if needs_enrolment { LifeCycle::Pending } else { LifeCycle::Active };
-        sqlx::query(
-            "INSERT INTO agents (id, name, kind, owner, state, created_s, authentication, binding)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(agent.id.as_str())
-        .bind(agent.name.as_str())
-        .bind(agent.kind.as_str())
-        .bind(agent.owner.as_str())
-        .bind(state.as_str())
-        .bind(COLUMNS.number(act.now_s)?)
-        .bind(COLUMNS.to_json(&agent.authentication)?)
-        .bind(agent.binding.as_str())
-        .execute(change.connection())
-        .await
-        .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
-        write_subjects(change.connection(), &agent.id, &agent.authentication).await?;
-        let record = agent_by_id(change.connection(), &agent.id).await?;
+        let record = insert_agent(&mut change, agent).await?;
         change.finish(ChangeKind::AgentRegistered, agent.id.as_str(), record).await
     }
 
@@ -80,28 +61,7 @@ impl Store {
         (authentication, binding): (&Authentication, Binding),
     ) -> Result<Changed<Agent>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
-        let agent = agent_by_id(change.connection(), id).await?;
-        let state = match agent.state {
-            // With a certificate there is nothing left to enrol.
-            LifeCycle::Pending if !authentication.needs_enrolment() => LifeCycle::Active,
-            LifeCycle::Pending | LifeCycle::Discovered | LifeCycle::Active => agent.state,
-            LifeCycle::Suspended => agent.state,
-            LifeCycle::Retired => {
-                let refused = TransitionRefused { from: agent.state, to: LifeCycle::Active };
-                return Err(Refusal::Transition(refused).into());
-            }
-        };
-        sqlx::query(
-            "UPDATE agents SET authentication = $1, binding = $2, state = $3 WHERE id = $4",
-        )
-        .bind(COLUMNS.to_json(authentication)?)
-        .bind(binding.as_str())
-        .bind(state.as_str())
-        .bind(id.as_str())
-        .execute(change.connection())
-        .await?;
-        write_subjects(change.connection(), id, authentication).await?;
-        let record = Agent { authentication: authentication.clone(), binding, state, ..agent };
+        let record = write_authentication(&mut change, id, (authentication, binding)).await?;
         change.finish(ChangeKind::AgentAuthentication, id.as_str(), record).await
     }
 
@@ -133,14 +93,7 @@ impl Store {
         owner: &OwnerId,
     ) -> Result<Changed<Agent>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
-        let agent = agent_by_id(change.connection(), id).await?;
-        active_owner(change.connection(), owner).await?;
-        sqlx::query("UPDATE agents SET owner = $1 WHERE id = $2")
-            .bind(owner.as_str())
-            .bind(id.as_str())
-            .execute(change.connection())
-            .await?;
-        let record = Agent { owner: Some(owner.clone()), ..agent };
+        let record = write_owner(&mut change, id, owner).await?;
         change.finish(ChangeKind::AgentOwner, id.as_str(), record).await
     }
 
@@ -161,6 +114,77 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         all_agents(&mut connection).await
     }
+}
+
+/// As [`Store::register_agent`], as a part of a change.
+pub(crate) async fn insert_agent(
+    change: &mut Change<'_>,
+    agent: &NewAgent,
+) -> Result<Agent, StoreError> {
+    active_owner(change.connection(), &agent.owner).await?;
+    let needs_enrolment = agent.authentication.needs_enrolment();
+    let state = if needs_enrolment { LifeCycle::Pending } else { LifeCycle::Active };
+    sqlx::query(
+        "INSERT INTO agents (id, name, kind, owner, state, created_s, authentication, binding)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(agent.id.as_str())
+    .bind(agent.name.as_str())
+    .bind(agent.kind.as_str())
+    .bind(agent.owner.as_str())
+    .bind(state.as_str())
+    .bind(COLUMNS.number(change.act.now_s)?)
+    .bind(COLUMNS.to_json(&agent.authentication)?)
+    .bind(agent.binding.as_str())
+    .execute(change.connection())
+    .await
+    .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
+    write_subjects(change.connection(), &agent.id, &agent.authentication).await?;
+    agent_by_id(change.connection(), &agent.id).await
+}
+
+/// As [`Store::set_agent_authentication`], as a part of a change.
+pub(crate) async fn write_authentication(
+    change: &mut Change<'_>,
+    id: &AgentId,
+    (authentication, binding): (&Authentication, Binding),
+) -> Result<Agent, StoreError> {
+    let agent = agent_by_id(change.connection(), id).await?;
+    let state = match agent.state {
+        // With a certificate there is nothing left to enrol.
+        LifeCycle::Pending if !authentication.needs_enrolment() => LifeCycle::Active,
+        LifeCycle::Pending | LifeCycle::Discovered | LifeCycle::Active => agent.state,
+        LifeCycle::Suspended => agent.state,
+        LifeCycle::Retired => {
+            let refused = TransitionRefused { from: agent.state, to: LifeCycle::Active };
+            return Err(Refusal::Transition(refused).into());
+        }
+    };
+    sqlx::query("UPDATE agents SET authentication = $1, binding = $2, state = $3 WHERE id = $4")
+        .bind(COLUMNS.to_json(authentication)?)
+        .bind(binding.as_str())
+        .bind(state.as_str())
+        .bind(id.as_str())
+        .execute(change.connection())
+        .await?;
+    write_subjects(change.connection(), id, authentication).await?;
+    Ok(Agent { authentication: authentication.clone(), binding, state, ..agent })
+}
+
+/// As [`Store::set_agent_owner`], as a part of a change.
+pub(crate) async fn write_owner(
+    change: &mut Change<'_>,
+    id: &AgentId,
+    owner: &OwnerId,
+) -> Result<Agent, StoreError> {
+    let agent = agent_by_id(change.connection(), id).await?;
+    active_owner(change.connection(), owner).await?;
+    sqlx::query("UPDATE agents SET owner = $1 WHERE id = $2")
+        .bind(owner.as_str())
+        .bind(id.as_str())
+        .execute(change.connection())
+        .await?;
+    Ok(Agent { owner: Some(owner.clone()), ..agent })
 }
 
 /// Replaces what an agent is known by. A retired agent keeps its names, so that nobody inherits

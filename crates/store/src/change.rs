@@ -101,7 +101,8 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
+        Self::AgentAuthentication,
         Self::AgentKeys,
         Self::AgentOwner,
         Self::AgentRegistered,
@@ -165,20 +166,32 @@ impl ChangeKind {
 pub(crate) struct Change<'a> {
     transaction: Transaction<'static, Sqlite>,
     version: i64,
-    act: Act<'a>,
+    pub(crate) act: Act<'a>,
 }
 
 impl<'a> Change<'a> {
     /// The first statement counts the version up. It takes the write lock on either database, so
     /// that changes happen one after the other and versions become visible in order.
     pub(crate) async fn begin(store: &Store, act: Act<'a>) -> Result<Self, Failure> {
-        let mut transaction = store.pool.begin().await?;
+        let mut change = Self::open(store, act).await?;
+        change.count_up().await?;
+        Ok(change)
+    }
+
+    /// A transaction for several changes; [`Change::count_up`] begins each of them.
+    pub(crate) async fn open(store: &Store, act: Act<'a>) -> Result<Self, Failure> {
+        Ok(Self { transaction: store.pool.begin().await?, version: 0, act })
+    }
+
+    /// Gives what comes next a number of its own.
+    pub(crate) async fn count_up(&mut self) -> Result<(), Failure> {
         let (version,) = sqlx::query_as(
             "UPDATE registry SET version = version + 1 WHERE id = 1 RETURNING version",
         )
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut *self.transaction)
         .await?;
-        Ok(Self { transaction, version, act })
+        self.version = version;
+        Ok(())
     }
 
     /// As [`Change::begin`], with a version beyond one that was in force elsewhere: what a registry
@@ -212,6 +225,14 @@ impl<'a> Change<'a> {
         subject: &str,
         record: T,
     ) -> Result<Changed<T>, StoreError> {
+        self.note(kind, subject).await?;
+        let version = COLUMNS.count(self.version)?;
+        self.commit().await?;
+        Ok(Changed { version, kind, record })
+    }
+
+    /// Leaves the row that says what happened under the number of now.
+    pub(crate) async fn note(&mut self, kind: ChangeKind, subject: &str) -> Result<(), Failure> {
         sqlx::query(
             "INSERT INTO changes (version, kind, subject, made_by, made_s)
              VALUES ($1, $2, $3, $4, $5)",
@@ -223,9 +244,14 @@ impl<'a> Change<'a> {
         .bind(COLUMNS.number(self.act.now_s)?)
         .execute(&mut *self.transaction)
         .await?;
+        Ok(())
+    }
+
+    /// Makes everything of the transaction durable.
+    pub(crate) async fn commit(self) -> Result<(), Failure> {
         // Dies before this line: nothing happened. After it: everything did.
         self.transaction.commit().await?;
-        Ok(Changed { version: COLUMNS.count(self.version)?, kind, record })
+        Ok(())
     }
 }
 

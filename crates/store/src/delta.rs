@@ -127,7 +127,8 @@ async fn add(
 #[cfg(test)]
 mod tests {
     use attorn_registry::{
-        Grant, GrantId, LifeCycle, Lock, LockId, LockTarget, Snapshot, SnapshotParts,
+        Authentication, Binding, Grant, GrantId, LifeCycle, Lock, LockId, LockTarget, Snapshot,
+        SnapshotParts,
     };
 
     use crate::fixtures::{World, act, id, key};
@@ -157,6 +158,9 @@ mod tests {
         store.create_enrolment(&act(1), &world.agent, [1; 32]).await.unwrap();
         step().await;
         store.redeem_enrolment(&act(1), &[1; 32], (key(1), "{}")).await.unwrap();
+        step().await;
+        let way = (&Authentication::PrivateKeyJwt, Binding::Dpop);
+        store.set_agent_authentication(&act(1), &world.agent, way).await.unwrap();
         step().await;
         let tool = SeenTool {
             name: "get".into(),

@@ -22,29 +22,8 @@ impl Store {
         act: &Act<'_>,
         grant: &Grant,
     ) -> Result<Changed<Grant>, StoreError> {
-        grant.verify(act.now_s).map_err(Refusal::Grant)?;
         let mut change = Change::begin(self, *act).await?;
-        agent_by_id(change.connection(), &grant.agent).await?;
-        server_by_id(change.connection(), &grant.server).await?;
-        sqlx::query(
-            "INSERT INTO grants
-             (id, agent, server, patterns, expires_s, given_by, reason, created_s, constraints,
-             awaits_second) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        )
-        .bind(grant.id.as_str())
-        .bind(grant.agent.as_str())
-        .bind(grant.server.as_str())
-        .bind(COLUMNS.to_json(&grant.patterns)?)
-        .bind(COLUMNS.maybe_number(grant.expires_s)?)
-        .bind(act.by)
-        .bind(&grant.reason)
-        .bind(COLUMNS.number(act.now_s)?)
-        .bind(COLUMNS.to_json(&grant.constraints)?)
-        .bind(i64::from(grant.awaits_second))
-        .execute(change.connection())
-        .await
-        .map_err(|error| StoreError::unique(error, Refusal::IdTaken))?;
-        let record = grant_by_id(change.connection(), &grant.id).await?;
+        let record = insert_grant(&mut change, grant).await?;
         change.finish(ChangeKind::GrantCreated, grant.id.as_str(), record).await
     }
 
@@ -58,16 +37,7 @@ impl Store {
         id: &GrantId,
     ) -> Result<Changed<Grant>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
-        let grant = grant_by_id(change.connection(), id).await?;
-        if grant.revoked_s.is_some() {
-            return Err(Refusal::GrantRevoked.into());
-        }
-        sqlx::query("UPDATE grants SET revoked_s = $1 WHERE id = $2")
-            .bind(COLUMNS.number(act.now_s)?)
-            .bind(id.as_str())
-            .execute(change.connection())
-            .await?;
-        let record = Grant { revoked_s: Some(act.now_s), ..grant };
+        let record = write_revocation(&mut change, id).await?;
         change.finish(ChangeKind::GrantRevoked, id.as_str(), record).await
     }
 
@@ -119,6 +89,54 @@ impl Store {
         .await?;
         rows.into_iter().map(Row::read).collect()
     }
+}
+
+/// As [`Store::create_grant`], as a part of a change.
+pub(crate) async fn insert_grant(
+    change: &mut Change<'_>,
+    grant: &Grant,
+) -> Result<Grant, StoreError> {
+    let act = change.act;
+    grant.verify(act.now_s).map_err(Refusal::Grant)?;
+    agent_by_id(change.connection(), &grant.agent).await?;
+    server_by_id(change.connection(), &grant.server).await?;
+    sqlx::query(
+        "INSERT INTO grants
+         (id, agent, server, patterns, expires_s, given_by, reason, created_s, constraints,
+         awaits_second) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(grant.id.as_str())
+    .bind(grant.agent.as_str())
+    .bind(grant.server.as_str())
+    .bind(COLUMNS.to_json(&grant.patterns)?)
+    .bind(COLUMNS.maybe_number(grant.expires_s)?)
+    .bind(act.by)
+    .bind(&grant.reason)
+    .bind(COLUMNS.number(act.now_s)?)
+    .bind(COLUMNS.to_json(&grant.constraints)?)
+    .bind(i64::from(grant.awaits_second))
+    .execute(change.connection())
+    .await
+    .map_err(|error| StoreError::unique(error, Refusal::IdTaken))?;
+    grant_by_id(change.connection(), &grant.id).await
+}
+
+/// As [`Store::revoke_grant`], as a part of a change.
+pub(crate) async fn write_revocation(
+    change: &mut Change<'_>,
+    id: &GrantId,
+) -> Result<Grant, StoreError> {
+    let now_s = change.act.now_s;
+    let grant = grant_by_id(change.connection(), id).await?;
+    if grant.revoked_s.is_some() {
+        return Err(Refusal::GrantRevoked.into());
+    }
+    sqlx::query("UPDATE grants SET revoked_s = $1 WHERE id = $2")
+        .bind(COLUMNS.number(now_s)?)
+        .bind(id.as_str())
+        .execute(change.connection())
+        .await?;
+    Ok(Grant { revoked_s: Some(now_s), ..grant })
 }
 
 pub(crate) async fn grant_by_id(

@@ -11,6 +11,7 @@
 
 mod agent_keys;
 mod agents;
+mod batch;
 mod change;
 mod column;
 mod database;
@@ -18,6 +19,7 @@ mod delta;
 mod enrolments;
 mod failure;
 mod grants;
+mod imports;
 pub mod index;
 mod issuer_keys;
 mod locks;
@@ -34,11 +36,13 @@ mod tools;
 mod fixtures;
 
 pub use agents::NewAgent;
+pub use batch::Batch;
 pub use change::{Act, ChangeKind, ChangeRecord, Changed};
 pub use database::Store;
 pub use delta::DELTA_CHANGES_MAX;
 pub use enrolments::ENROLMENT_LIFETIME_S;
 pub use failure::{Failure, Refusal, StoreError};
+pub use imports::{Import, NewImport};
 pub use mark::{Mark, MarkError};
 pub use owners::NewOwner;
 pub use policies::PolicyRecord;

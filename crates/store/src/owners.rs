@@ -32,18 +32,7 @@ impl Store {
         owner: &NewOwner,
     ) -> Result<Changed<Owner>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
-        sqlx::query(
-            "INSERT INTO owners (id, name, email, state, created_s) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(owner.id.as_str())
-        .bind(owner.name.as_str())
-        .bind(owner.email.as_deref())
-        .bind(LifeCycle::Active.as_str())
-        .bind(COLUMNS.number(act.now_s)?)
-        .execute(change.connection())
-        .await
-        .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
-        let record = owner_by_id(change.connection(), &owner.id).await?;
+        let record = insert_owner(&mut change, owner).await?;
         change.finish(ChangeKind::OwnerCreated, owner.id.as_str(), record).await
     }
 
@@ -76,6 +65,25 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         all_owners(&mut connection).await
     }
+}
+
+/// As [`Store::create_owner`], as a part of a change.
+pub(crate) async fn insert_owner(
+    change: &mut Change<'_>,
+    owner: &NewOwner,
+) -> Result<Owner, StoreError> {
+    sqlx::query(
+        "INSERT INTO owners (id, name, email, state, created_s) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(owner.id.as_str())
+    .bind(owner.name.as_str())
+    .bind(owner.email.as_deref())
+    .bind(LifeCycle::Active.as_str())
+    .bind(COLUMNS.number(change.act.now_s)?)
+    .execute(change.connection())
+    .await
+    .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
+    owner_by_id(change.connection(), &owner.id).await
 }
 
 /// Everything can be put under an active owner only.

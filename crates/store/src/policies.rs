@@ -35,19 +35,8 @@ impl Store {
         reason: &str,
     ) -> Result<Changed<PolicySource>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
-        let (version,): (i64,) = sqlx::query_as(
-            "INSERT INTO policies (version, policy_text, reason, applied_by, applied_s)
-             SELECT COALESCE(MAX(version), 0) + 1, $1, $2, $3, $4 FROM policies
-             RETURNING version",
-        )
-        .bind(text)
-        .bind(reason)
-        .bind(act.by)
-        .bind(COLUMNS.number(act.now_s)?)
-        .fetch_one(change.connection())
-        .await?;
-        let record = PolicySource { version: COLUMNS.count(version)?, text: text.to_owned() };
-        change.finish(ChangeKind::PolicyApplied, &version.to_string(), record).await
+        let record = insert_policy(&mut change, text, reason).await?;
+        change.finish(ChangeKind::PolicyApplied, &record.version.to_string(), record).await
     }
 
     /// Puts the text of an earlier version in force again, as a new version.
@@ -97,6 +86,27 @@ impl Store {
         };
         rows.into_iter().map(record).collect()
     }
+}
+
+/// As [`Store::apply_policy`], as a part of a change.
+pub(crate) async fn insert_policy(
+    change: &mut Change<'_>,
+    text: &str,
+    reason: &str,
+) -> Result<PolicySource, StoreError> {
+    let act = change.act;
+    let (version,): (i64,) = sqlx::query_as(
+        "INSERT INTO policies (version, policy_text, reason, applied_by, applied_s)
+         SELECT COALESCE(MAX(version), 0) + 1, $1, $2, $3, $4 FROM policies
+         RETURNING version",
+    )
+    .bind(text)
+    .bind(reason)
+    .bind(act.by)
+    .bind(COLUMNS.number(act.now_s)?)
+    .fetch_one(change.connection())
+    .await?;
+    Ok(PolicySource { version: COLUMNS.count(version)?, text: text.to_owned() })
 }
 
 pub(crate) async fn policy_in_force(

@@ -42,23 +42,8 @@ impl Store {
         act: &Act<'_>,
         server: &NewServer,
     ) -> Result<Changed<McpServer>, StoreError> {
-        server.upstream.verify_for(&server.name).map_err(Refusal::Server)?;
         let mut change = Change::begin(self, *act).await?;
-        active_owner(change.connection(), &server.owner).await?;
-        sqlx::query(
-            "INSERT INTO servers (id, name, owner, state, upstream, created_s)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(server.id.as_str())
-        .bind(server.name.as_str())
-        .bind(server.owner.as_str())
-        .bind(LifeCycle::Active.as_str())
-        .bind(COLUMNS.to_json(&server.upstream)?)
-        .bind(COLUMNS.number(act.now_s)?)
-        .execute(change.connection())
-        .await
-        .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
-        let record = server_by_id(change.connection(), &server.id).await?;
+        let record = insert_server(&mut change, server, LifeCycle::Active).await?;
         change.finish(ChangeKind::ServerRegistered, server.id.as_str(), record).await
     }
 
@@ -122,6 +107,30 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         all_servers(&mut connection).await
     }
+}
+
+/// As [`Store::register_server`], as a part of a change.
+pub(crate) async fn insert_server(
+    change: &mut Change<'_>,
+    server: &NewServer,
+    state: LifeCycle,
+) -> Result<McpServer, StoreError> {
+    server.upstream.verify_for(&server.name).map_err(Refusal::Server)?;
+    active_owner(change.connection(), &server.owner).await?;
+    sqlx::query(
+        "INSERT INTO servers (id, name, owner, state, upstream, created_s)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(server.id.as_str())
+    .bind(server.name.as_str())
+    .bind(server.owner.as_str())
+    .bind(state.as_str())
+    .bind(COLUMNS.to_json(&server.upstream)?)
+    .bind(COLUMNS.number(change.act.now_s)?)
+    .execute(change.connection())
+    .await
+    .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
+    server_by_id(change.connection(), &server.id).await
 }
 
 pub(crate) async fn server_by_id(
@@ -198,6 +207,7 @@ mod tests {
             command: "npx".into(),
             args: vec!["-y".into(), "$(id)".into()],
             env: [("A".to_owned(), "${B}".to_owned())].into(),
+            sha256: None,
         };
         let new = NewServer {
             id: ServerId::from_random(&id(60)),

@@ -103,31 +103,8 @@ impl Store {
         name: &str,
         confirmed: &Confirmed,
     ) -> Result<Changed<Tool>, StoreError> {
-        verify_class_rules(&confirmed.rules).map_err(Refusal::ClassRules)?;
         let mut change = Change::begin(self, *act).await?;
-        let mut server = server_by_id(change.connection(), id).await?;
-        let tool = server.tools.remove(name).ok_or(Refusal::ToolUnknown)?;
-        if tool.digest != confirmed.digest {
-            return Err(Refusal::DefinitionStale.into());
-        }
-        sqlx::query(
-            "UPDATE tools SET approved_definition = definition, approved_digest = digest,
-             approved_class = $1, approved_by = $2, approved_s = $3, approved_rules = $4,
-             approved_effects = $5 WHERE server = $6 AND name = $7",
-        )
-        .bind(confirmed.class.as_str())
-        .bind(act.by)
-        .bind(COLUMNS.number(act.now_s)?)
-        .bind(COLUMNS.to_json(&confirmed.rules)?)
-        .bind(COLUMNS.to_json(&confirmed.effects)?)
-        .bind(id.as_str())
-        .bind(name)
-        .execute(change.connection())
-        .await?;
-        let Confirmed { digest, class, rules, effects } = confirmed.clone();
-        let by = act.by.to_owned();
-        let approved = Approved { digest, class, rules, effects, by, at_s: act.now_s };
-        let record = Tool { approved: Some(approved), ..tool };
+        let record = write_approval(&mut change, id, name, confirmed).await?;
         change.finish(ChangeKind::ToolApproved, id.as_str(), record).await
     }
 
@@ -150,6 +127,40 @@ impl Store {
         let (approved, current) = row.ok_or(Refusal::ToolUnknown)?;
         Ok(ToolDefinitions { approved, current })
     }
+}
+
+/// As [`Store::approve_tool`], as a part of a change.
+pub(crate) async fn write_approval(
+    change: &mut Change<'_>,
+    id: &ServerId,
+    name: &str,
+    confirmed: &Confirmed,
+) -> Result<Tool, StoreError> {
+    verify_class_rules(&confirmed.rules).map_err(Refusal::ClassRules)?;
+    let mut server = server_by_id(change.connection(), id).await?;
+    let tool = server.tools.remove(name).ok_or(Refusal::ToolUnknown)?;
+    if tool.digest != confirmed.digest {
+        return Err(Refusal::DefinitionStale.into());
+    }
+    let act = change.act;
+    sqlx::query(
+        "UPDATE tools SET approved_definition = definition, approved_digest = digest,
+         approved_class = $1, approved_by = $2, approved_s = $3, approved_rules = $4,
+         approved_effects = $5 WHERE server = $6 AND name = $7",
+    )
+    .bind(confirmed.class.as_str())
+    .bind(act.by)
+    .bind(COLUMNS.number(act.now_s)?)
+    .bind(COLUMNS.to_json(&confirmed.rules)?)
+    .bind(COLUMNS.to_json(&confirmed.effects)?)
+    .bind(id.as_str())
+    .bind(name)
+    .execute(change.connection())
+    .await?;
+    let Confirmed { digest, class, rules, effects } = confirmed.clone();
+    let by = act.by.to_owned();
+    let approved = Approved { digest, class, rules, effects, by, at_s: act.now_s };
+    Ok(Tool { approved: Some(approved), ..tool })
 }
 
 fn new_among<'a>(server: &McpServer, seen: &'a [SeenTool]) -> Vec<&'a SeenTool> {

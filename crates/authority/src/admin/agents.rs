@@ -47,15 +47,15 @@ pub(crate) struct AgentKeyView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct AgentNew {
     /// `[a-z0-9][a-z0-9-]{0,62}`
-    name: String,
+    pub(crate) name: String,
     /// Name or identifier of who answers for it.
-    owner: String,
+    pub(crate) owner: String,
     #[serde(default)]
-    kind: AgentKindWire,
+    pub(crate) kind: AgentKindWire,
     /// How it proves who it is; a key of its own unless said otherwise.
-    authentication: Option<AuthenticationWire>,
+    pub(crate) authentication: Option<AuthenticationWire>,
     /// What its tokens are bound to; what goes with its authentication unless said otherwise.
-    binding: Option<BindingWire>,
+    pub(crate) binding: Option<BindingWire>,
 }
 
 /// What is behind an identity.
@@ -122,25 +122,36 @@ pub(crate) async fn register(
     context: Context,
     new: AgentNew,
 ) -> Result<Effect<AgentCode>, Refusal> {
-    let authentication = AuthenticationWire::read(new.authentication)?;
-    let new = NewAgent {
-        id: AgentId::from_random(&context.shared.random.bytes()),
-        name: Name::parse(&new.name)?,
-        kind: new.kind.into(),
-        owner: context.owner(&new.owner)?.id.clone(),
-        binding: new.binding.map_or_else(|| authentication.usual_binding(), Into::into),
-        authentication,
-    };
+    let new = read(&context, new)?;
     let store = &context.shared.store;
     let agent = store.register_agent(&context.act(), &new).await?.record;
-    let mut fact = about(&context, Kind::IdentityRegistered, &agent);
-    note_authentication(&mut fact, &agent);
+    let fact = registered(&context, &agent);
     if !agent.authentication.needs_enrolment() {
         return Ok(Effect::new(AgentCode::of(&context, &agent, None), fact));
     }
     let code = EnrolmentCode::new(&context.shared.random, context.now_s());
     store.create_enrolment(&context.act(), &agent.id, code.hash()).await?;
     Ok(Effect::new(AgentCode::of(&context, &agent, Some(code)), fact))
+}
+
+/// The agent to be.
+pub(crate) fn read(context: &Context, new: AgentNew) -> Result<NewAgent, Refusal> {
+    let authentication = AuthenticationWire::read(new.authentication)?;
+    Ok(NewAgent {
+        id: AgentId::from_random(&context.shared.random.bytes()),
+        name: Name::parse(&new.name)?,
+        kind: new.kind.into(),
+        owner: context.owner(&new.owner)?.id.clone(),
+        binding: new.binding.map_or_else(|| authentication.usual_binding(), Into::into),
+        authentication,
+    })
+}
+
+/// What the journal says of a new agent.
+pub(crate) fn registered(context: &Context, agent: &Agent) -> Entry {
+    let mut fact = about(context, Kind::IdentityRegistered, agent);
+    note_authentication(&mut fact, agent);
+    fact
 }
 
 /// Another way to authenticate is as good as a code for a new key.
@@ -155,9 +166,15 @@ pub(crate) async fn authentication(
     let store = &context.shared.store;
     let wanted = (&authentication, binding);
     let changed = store.set_agent_authentication(&context.act(), &agent.id, wanted).await?;
-    let mut fact = about(&context, Kind::KeyRotated, &changed.record);
-    note_authentication(&mut fact, &changed.record);
+    let fact = authentication_changed(&context, &changed.record);
     Ok(Effect::new(AgentView::of(&context, &changed.record), fact))
+}
+
+/// What the journal says of another way to authenticate.
+pub(crate) fn authentication_changed(context: &Context, agent: &Agent) -> Entry {
+    let mut fact = about(context, Kind::KeyRotated, agent);
+    note_authentication(&mut fact, agent);
+    fact
 }
 
 pub(crate) async fn code(context: Context, _: ReasonWished) -> Result<Effect<AgentCode>, Refusal> {
@@ -219,7 +236,8 @@ async fn become_state(
     Ok(Effect::new(AgentView::of(&context, &agent), fact))
 }
 
-fn about(context: &Context, kind: Kind, agent: &Agent) -> Entry {
+/// What the journal says of any change of an agent.
+pub(crate) fn about(context: &Context, kind: Kind, agent: &Agent) -> Entry {
     let mut fact = context.fact(kind);
     fact.agent = Some(agent.id.to_string());
     fact.owner = agent.owner.as_ref().map(ToString::to_string);

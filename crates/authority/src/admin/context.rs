@@ -50,6 +50,12 @@ impl Context {
         self.now_ms / 1000
     }
 
+    /// Whether the operator may also run another operation that this one stands for.
+    pub(crate) fn may(&self, operation: Operation) -> Result<(), Refusal> {
+        let may = self.operator.may(&self.shared, &self.snapshot, operation, self.now_s());
+        may.map_err(|reason| Refusal::NotAllowed(operation, reason))
+    }
+
     /// Who changes something, for the registry's own history.
     pub(crate) fn act(&self) -> Act<'_> {
         Act { by: self.operator.id.as_str(), now_s: self.now_s() }

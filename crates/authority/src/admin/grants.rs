@@ -45,18 +45,18 @@ pub(crate) struct GrantView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct GrantNew {
     /// Name or identifier.
-    agent: String,
+    pub(crate) agent: String,
     /// Name or identifier.
-    server: String,
+    pub(crate) server: String,
     /// `read:get_invoice`, or `read:*` for every approved read tool.
-    patterns: Vec<String>,
+    pub(crate) patterns: Vec<String>,
     /// Authorization details of the type `mcp_tool_call` that every call must satisfy.
     #[schema(value_type = Option<Vec<Object>>)]
-    constraints: Option<Box<RawValue>>,
+    pub(crate) constraints: Option<Box<RawValue>>,
     /// First second at which it does not count any more.
-    expires_s: Option<u64>,
+    pub(crate) expires_s: Option<u64>,
     /// Why; recorded.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// A second owner's word.
@@ -98,12 +98,19 @@ pub(crate) async fn show(context: Context) -> Result<GrantView, Refusal> {
 }
 
 pub(crate) async fn create(context: Context, new: GrantNew) -> Result<Effect<GrantView>, Refusal> {
+    let grant = judged(&context, read(&context, new)?)?;
+    let grant = context.shared.store.create_grant(&context.act(), &grant).await?.record;
+    let fact = created(&context, &grant);
+    Ok(Effect::new(GrantView::of(&context, &grant), fact))
+}
+
+/// The grant that is asked for. Nothing is said yet of whether the operator may give it.
+pub(crate) fn read(context: &Context, new: GrantNew) -> Result<Grant, Refusal> {
     let patterns: Result<Vec<_>, _> =
         new.patterns.iter().map(|text| ScopePattern::parse(text)).collect();
     let (server, patterns) = (context.server(&new.server)?, patterns?);
-    delegation::verify_grant(&context, server, &patterns, new.expires_s)?;
     let constraints = constraints(&new, server)?;
-    let mut grant = Grant {
+    Ok(Grant {
         id: GrantId::from_random(&context.shared.random.bytes()),
         agent: context.agent(&new.agent)?.id.clone(),
         server: server.id.clone(),
@@ -116,12 +123,22 @@ pub(crate) async fn create(context: Context, new: GrantNew) -> Result<Effect<Gra
         by: context.operator.id.to_string(),
         reason: new.reason.unwrap_or_default(),
         created_s: context.now_s(),
-    };
+    })
+}
+
+/// The grant, if the operator may give it, and whether it waits for a second owner.
+pub(crate) fn judged(context: &Context, mut grant: Grant) -> Result<Grant, Refusal> {
+    let server = context.snapshot.server(&grant.server);
+    let server = server.ok_or(Refusal::Missing(Missing::Server))?;
+    delegation::verify_grant(context, server, &grant.patterns, grant.expires_s)?;
     grant.awaits_second =
-        context.shared.config.second_owner_for_triple && joins_all(&context, &grant, Some(&grant));
-    let grant = context.shared.store.create_grant(&context.act(), &grant).await?.record;
-    let fact = about(&context, Kind::GrantCreated, &grant, &grant.reason);
-    Ok(Effect::new(GrantView::of(&context, &grant), fact))
+        context.shared.config.second_owner_for_triple && joins_all(context, &grant, Some(&grant));
+    Ok(grant)
+}
+
+/// What the journal says of a new grant.
+pub(crate) fn created(context: &Context, grant: &Grant) -> Entry {
+    about(context, Kind::GrantCreated, grant, &grant.reason)
 }
 
 /// Confirms a grant that joins risks. Nobody is the second owner of what they gave themselves.
@@ -172,7 +189,8 @@ fn grant_id(context: &Context) -> Result<GrantId, Refusal> {
     GrantId::parse(context.segment("grant")).map_err(|_| Refusal::Missing(Missing::Grant))
 }
 
-fn about(context: &Context, kind: Kind, grant: &Grant, reason: &str) -> Entry {
+/// What the journal says of any change of a grant.
+pub(crate) fn about(context: &Context, kind: Kind, grant: &Grant, reason: &str) -> Entry {
     let mut fact = context.fact(kind);
     fact.agent = Some(grant.agent.to_string());
     fact.grant = Some(grant.id.to_string());
@@ -190,7 +208,7 @@ fn about(context: &Context, kind: Kind, grant: &Grant, reason: &str) -> Entry {
     fact
 }
 
-fn patterns(grant: &Grant) -> Vec<String> {
+pub(crate) fn patterns(grant: &Grant) -> Vec<String> {
     grant.patterns.iter().map(ToString::to_string).collect()
 }
 

@@ -200,6 +200,19 @@ impl Operator {
         Ok(Self { permit, ..self })
     }
 
+    /// Whether the operator may run another operation as well: the decision that its own route
+    /// would make.
+    pub(crate) fn may(
+        &self,
+        shared: &Shared,
+        snapshot: &Snapshot,
+        operation: Operation,
+        now_s: u64,
+    ) -> Result<(), ReasonCode> {
+        let decided = decide(shared, snapshot, operation, self.bound.claims(), now_s);
+        decided.map(drop).map_err(|refusal| refusal.reason())
+    }
+
     /// Adds who asks, with which credentials, and what allows it.
     pub(crate) fn describe(&self, entry: Entry) -> Entry {
         Entry {

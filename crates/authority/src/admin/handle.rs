@@ -81,11 +81,16 @@ async fn run(
     about: &Entry,
 ) -> Result<Done, Stopped> {
     let shared = Arc::clone(&context.shared);
-    let intent = Entry {
+    let mut intent = Entry {
         decision: Some(Decision::Permit),
         kind: intent_kind(operation, route),
         ..about.clone()
     };
+    if operation == Operation::RegistryApply {
+        // The one entry of the whole names the file; each change has one of its own after it.
+        let digest = super::tools::hex(&attorn_jose::sha256(&input.body));
+        intent.detail.insert("sha256".to_owned(), digest);
+    }
     if !route.is_change {
         let context = context.renewed(operation).map_err(Stopped::Unadmitted)?;
         // Gateways ask all the time, and must hear of a lock also when the journal takes nothing.
@@ -148,11 +153,12 @@ async fn unadmitted(
 
 async fn refused(shared: &Shared, about: Entry, refusal: &Refusal) -> Response<Body> {
     let decision_id = about.decision_id.clone().unwrap_or_default();
-    let entry = Entry {
+    let mut entry = Entry {
         decision: Some(Decision::Deny),
         reason: Some(refusal.reason().as_str().to_owned()),
         ..about
     };
+    entry.detail.extend(refusal.places().map(|places| ("faults".to_owned(), places)));
     if shared.note(&entry).await.is_err() {
         return Refusal::JournalUnavailable.answer(&decision_id);
     }

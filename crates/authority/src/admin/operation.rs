@@ -86,7 +86,11 @@ operations! {
     AgentCode = "agent.code", Post "/agents/{agent}/code", Write, "Make a new one-time code";
     ServerList = "server.list", Get "/servers", Read, "List MCP servers";
     ServerShow = "server.show", Get "/servers/{server}", Read, "One MCP server";
-    ServerRegister = "server.register", Post "/servers", Write, "Register an MCP server";
+    ServerRegister = "server.register", Post "/servers", Write, "Register an MCP server by its address";
+    ServerRegisterCommand = "server.register_command", Post "/commands", Write, "Register an MCP server that is a command: run a program as Attorn does";
+    ServerImport = "server.import", Post "/imports", Write, "Register a server of a public registry, to wait for its acceptance";
+    ImportList = "import.list", Get "/imports", Read, "Servers that came from a public registry, and what speaks against each";
+    ServerAccept = "server.accept", Post "/servers/{server}/accept", Write, "Take a server of a public registry with everything that speaks against it";
     ServerSuspend = "server.suspend", Post "/servers/{server}/suspend", Write, "Stop a server until it is resumed";
     ServerResume = "server.resume", Post "/servers/{server}/resume", Write, "Let a suspended server be used again";
     ServerRetire = "server.retire", Post "/servers/{server}/retire", Irreversible, "Stop a server for good";
@@ -121,6 +125,8 @@ operations! {
     KeyRotate = "key.rotate", Post "/keys/rotate", Write, "Sign with the pre-published key from now on";
     KeyEmergencyRotate = "key.emergency_rotate", Post "/keys/emergency_rotate", Irreversible, "Replace all keys; every older token ends";
     TokenInspect = "token.inspect", Post "/token/inspect", Read, "What a token says and whether it still stands";
+    RegistryPlan = "registry.plan", Post "/registry/plan", Read, "What a file of owners, agents, servers, tools, grants and policies would change";
+    RegistryApply = "registry.apply", Post "/registry/apply", Write, "Change what differs from such a file: all of it, or nothing";
     Whoami = "whoami", Get "/whoami", Read, "Who the caller is";
     Status = "status", Get "/status", Read, "What runs, and how it is";
     GatewayList = "gateway.list", Get "/gateways", Read, "List gateways, and which registry each has in force";

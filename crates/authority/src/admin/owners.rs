@@ -1,6 +1,6 @@
 //! Owners: who answers for an identity.
 
-use attorn_audit::Kind;
+use attorn_audit::{Entry, Kind};
 use attorn_registry::{Name, Owner, OwnerId};
 use attorn_store::NewOwner;
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,8 @@ pub(crate) struct OwnerView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OwnerNew {
     /// `[a-z0-9][a-z0-9-]{0,62}`
-    name: String,
-    email: Option<String>,
+    pub(crate) name: String,
+    pub(crate) email: Option<String>,
 }
 
 pub(crate) async fn list(context: Context) -> Result<List<OwnerView>, Refusal> {
@@ -37,16 +37,26 @@ pub(crate) async fn list(context: Context) -> Result<List<OwnerView>, Refusal> {
 }
 
 pub(crate) async fn create(context: Context, new: OwnerNew) -> Result<Effect<OwnerView>, Refusal> {
-    let new = NewOwner {
+    let new = read(&context, new)?;
+    let owner = context.shared.store.create_owner(&context.act(), &new).await?.record;
+    Ok(Effect::new(OwnerView::of(&owner), registered(&context, &owner)))
+}
+
+/// The owner to be.
+pub(crate) fn read(context: &Context, new: OwnerNew) -> Result<NewOwner, Refusal> {
+    Ok(NewOwner {
         id: OwnerId::from_random(&context.shared.random.bytes()),
         name: Name::parse(&new.name)?,
         email: new.email,
-    };
-    let owner = context.shared.store.create_owner(&context.act(), &new).await?.record;
+    })
+}
+
+/// What the journal says of a new owner.
+pub(crate) fn registered(context: &Context, owner: &Owner) -> Entry {
     let mut fact = context.fact(Kind::IdentityRegistered);
     fact.owner = Some(owner.id.to_string());
     fact.detail.insert("name".to_owned(), owner.name.to_string());
-    Ok(Effect::new(OwnerView::of(&owner), fact))
+    fact
 }
 
 impl OwnerView {

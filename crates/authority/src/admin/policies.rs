@@ -35,9 +35,9 @@ pub(crate) struct PolicyVersionView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicyNew {
     /// Cedar.
-    text: String,
+    pub(crate) text: String,
     /// Why; recorded.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Policies to look at.
@@ -142,16 +142,27 @@ async fn put_in_force(
     let compiled = compile(text.clone(), 0)?;
     let store = &context.shared.store;
     let source = store.apply_policy(&context.act(), &text, &reason).await?.record;
+    let fact = about(context, kind, (&source, &compiled), reason);
+    Ok(Effect::new(PolicyView::of(&source), fact))
+}
+
+/// What the journal says of policies that are put in force.
+pub(crate) fn about(
+    context: &Context,
+    kind: Kind,
+    (source, compiled): (&PolicySource, &PolicySet),
+    reason: String,
+) -> Entry {
     let version = source.version.to_string();
     let mut fact = Entry { policy_version: Some(version), ..context.fact(kind) };
     fact.detail.insert("reason".to_owned(), reason);
     fact.detail.insert("rules".to_owned(), compiled.rules().len().to_string());
-    let digest = super::tools::hex(&attorn_jose::sha256(text.as_bytes()));
+    let digest = super::tools::hex(&attorn_jose::sha256(source.text.as_bytes()));
     fact.detail.insert("sha256".to_owned(), digest);
-    Ok(Effect::new(PolicyView::of(&source), fact))
+    fact
 }
 
-fn compile(text: String, version: u64) -> Result<PolicySet, Refusal> {
+pub(crate) fn compile(text: String, version: u64) -> Result<PolicySet, Refusal> {
     let compiled = PolicySet::compile(&PolicySource { version, text });
     compiled.map_err(|errors| Refusal::Policy(errors.to_string()))
 }

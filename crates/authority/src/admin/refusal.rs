@@ -2,10 +2,13 @@
 
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
-use attorn_registry::{DetailsRefusal, NameError, ReasonCode, ScopeError};
+use attorn_registry::{DetailsRefusal, ImportFinding, NameError, ReasonCode, ScopeError};
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::operation::Operation;
 use crate::http::json_answer;
 use crate::indexer::IndexError;
 use crate::rotation::RotationError;
@@ -17,6 +20,7 @@ pub(crate) enum Missing {
     Decision,
     Entry,
     Grant,
+    Import,
     Lock,
     Owner,
     PolicyVersion,
@@ -32,22 +36,36 @@ pub(crate) enum Refusal {
     BodyTooLong,
     /// The built-in server is not changed through its own API.
     Builtin,
+    /// A server that is a command comes where a server with an address is registered.
+    CommandElsewhere,
     /// The constraints of a grant are not taken.
     Details(DetailsRefusal),
+    /// Items of a file cannot be applied, so none is.
+    Faults(Vec<Fault>),
+    /// An acceptance does not name everything that speaks against a server.
+    FindingsUnnamed(Vec<ImportFinding>),
+    /// A member of something that exists, which no operation changes.
+    Fixed(&'static str),
     /// The body is not strict JSON of the form the operation asks for.
     Form,
     /// The definition holds characters that a reader would not see.
     HiddenText,
+    /// An item of a file does not have the form of its operation; the text says what is wrong.
+    Item(String),
     /// The journal cannot take or give an entry.
     JournalUnavailable,
     /// What is named does not exist.
     Missing(Missing),
     /// The name does not have the form of names.
     Name(NameError),
+    /// The operator may not run another operation that this one stands for.
+    NotAllowed(Operation, ReasonCode),
     /// Only enrolment makes a registered agent an active one.
     NotEnrolled,
     /// The policies or their tests do not compile; the text says where.
     Policy(String),
+    /// A server of a public registry waits for its acceptance.
+    Quarantined,
     /// A change that must say why does not.
     ReasonMissing,
     /// A gateway has a later registry in force than this one.
@@ -77,6 +95,10 @@ impl Refusal {
             Self::Form | Self::Name(_) | Self::Policy(_) | Self::ReasonMissing | Self::Scope(_) => {
                 StatusCode::BAD_REQUEST
             }
+            Self::Item(_) => StatusCode::BAD_REQUEST,
+            Self::CommandElsewhere | Self::NotAllowed(..) => StatusCode::FORBIDDEN,
+            Self::Faults(_) | Self::Fixed(_) => StatusCode::CONFLICT,
+            Self::FindingsUnnamed(_) | Self::Quarantined => StatusCode::CONFLICT,
             Self::JournalUnavailable | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Missing(_) => StatusCode::NOT_FOUND,
             // The registry as it is does not allow it; another time it might.
@@ -88,9 +110,16 @@ impl Refusal {
     }
 
     /// The stable code of the journal and of the answer.
-    pub(crate) const fn reason(&self) -> ReasonCode {
+    pub(crate) fn reason(&self) -> ReasonCode {
         match self {
             Self::BodyTooLong => ReasonCode::FrameSize,
+            Self::CommandElsewhere => ReasonCode::ScopeMissing,
+            Self::Faults(faults) => {
+                faults.first().map_or(ReasonCode::RequestMalformed, |fault| fault.reason)
+            }
+            Self::FindingsUnnamed(_) | Self::Quarantined => ReasonCode::ServerPending,
+            Self::Fixed(_) | Self::Item(_) => ReasonCode::RequestMalformed,
+            Self::NotAllowed(_, reason) => *reason,
             Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
             Self::Missing(missing) => missing.reason(),
             Self::HiddenText => ReasonCode::ToolHiddenText,
@@ -108,10 +137,30 @@ impl Refusal {
         }
     }
 
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match self {
             Self::BodyTooLong => "the body is too long".to_owned(),
             Self::Builtin => "the built-in server is not changed this way".to_owned(),
+            Self::CommandElsewhere => {
+                let scope = Operation::ServerRegisterCommand.scope();
+                format!("a server that is a command is registered under its own scope, `{scope}`")
+            }
+            Self::Faults(faults) => {
+                format!("{} of its items cannot be applied, so nothing was changed", faults.len())
+            }
+            Self::FindingsUnnamed(findings) if findings.is_empty() => {
+                "nothing speaks against it, so no finding is named".to_owned()
+            }
+            Self::FindingsUnnamed(findings) => {
+                let words: Vec<_> = findings.iter().map(|finding| finding.as_str()).collect();
+                format!("name exactly what speaks against it: {}", words.join(", "))
+            }
+            Self::Quarantined => "it came from a public registry and is not accepted".to_owned(),
+            Self::Fixed(member) => format!("`{member}` of what exists cannot be changed"),
+            Self::Item(what) => format!("not of the form its operation asks for: {what}"),
+            Self::NotAllowed(operation, _) => {
+                format!("this needs `{}`, which is not admitted", operation.scope())
+            }
             Self::Details(refusal) => refusal.to_string(),
             Self::Form => "the input does not have the form this operation asks for".to_owned(),
             Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
@@ -134,14 +183,51 @@ impl Refusal {
 
     /// The answer. The operator was authorised, so it may say what is wrong.
     pub(crate) fn answer(&self, decision_id: &str) -> Response<Body> {
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "error": self.reason().as_str(),
             "message": self.message(),
             "decision_id": decision_id,
         });
+        if let (Self::Faults(faults), Some(members)) = (self, body.as_object_mut()) {
+            members.insert("faults".to_owned(), serde_json::json!(faults));
+        }
         json_answer(self.status(), body.to_string())
     }
+
+    /// What the journal says beside the reason: the places of the first faults.
+    pub(crate) fn places(&self) -> Option<String> {
+        let Self::Faults(faults) = self else { return None };
+        let place = |fault: &Fault| format!("{} {}", fault.at, fault.reason);
+        Some(faults.iter().take(FAULTS_TOLD).map(place).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Whether it is not the input that is at fault.
+    pub(crate) const fn is_failure(&self) -> bool {
+        matches!(self, Self::JournalUnavailable | Self::StoreUnavailable)
+    }
 }
+
+/// One item of a file that cannot be applied.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Fault {
+    /// Where it stands, such as `grants[2]`.
+    pub(crate) at: String,
+    /// The reason code.
+    #[serde(rename = "error")]
+    #[schema(value_type = String)]
+    pub(crate) reason: ReasonCode,
+    /// What is wrong.
+    pub(crate) message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(at: String, refusal: &Refusal) -> Self {
+        Self { at, reason: refusal.reason(), message: refusal.message() }
+    }
+}
+
+/// An entry of the journal names no more places than these.
+const FAULTS_TOLD: usize = 16;
 
 impl From<NameError> for Refusal {
     fn from(error: NameError) -> Self {
@@ -219,6 +305,7 @@ impl Missing {
             Self::Server => ReasonCode::ServerUnknown,
             Self::Tool => ReasonCode::ToolUnknown,
             Self::Decision | Self::Entry | Self::Grant | Self::Lock => ReasonCode::RequestMalformed,
+            Self::Import => ReasonCode::ServerUnknown,
             Self::Owner | Self::PolicyVersion => ReasonCode::RequestMalformed,
         }
     }
@@ -229,6 +316,7 @@ impl Missing {
             Self::Decision => "no such decision",
             Self::Entry => "no such journal entry",
             Self::Grant => "no such grant",
+            Self::Import => "no such server came from a public registry",
             Self::Lock => "no such lock",
             Self::Owner => "no such owner",
             Self::PolicyVersion => "no such version of the policies",

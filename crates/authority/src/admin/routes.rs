@@ -3,8 +3,8 @@
 use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
-    about, access, agents, audit, explain, gateways, grants, issuer_keys, locks, owners, policies,
-    servers, tools,
+    about, access, agents, apply, audit, explain, gateways, grants, imports, issuer_keys, locks,
+    owners, policies, servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -25,6 +25,10 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::ServerList => Route::read(servers::list),
         Operation::ServerShow => Route::read(servers::show),
         Operation::ServerRegister => Route::change(servers::register),
+        Operation::ServerRegisterCommand => Route::change(servers::register_command),
+        Operation::ServerImport => Route::change(imports::import),
+        Operation::ImportList => Route::read(imports::list),
+        Operation::ServerAccept => Route::change(imports::accept),
         Operation::ServerSuspend => Route::change(servers::suspend),
         Operation::ServerResume => Route::change(servers::resume),
         Operation::ServerRetire => Route::change(servers::retire),
@@ -59,6 +63,8 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::KeyRotate => Route::change(issuer_keys::rotate),
         Operation::KeyEmergencyRotate => Route::change(issuer_keys::emergency_rotate),
         Operation::TokenInspect => Route::query(InputPlace::Body, about::inspect),
+        Operation::RegistryPlan => Route::query(InputPlace::Body, apply::plan),
+        Operation::RegistryApply => Route::change(apply::apply),
         Operation::Whoami => Route::read(about::whoami),
         Operation::Status => Route::read(about::status),
         Operation::GatewayList => Route::query(InputPlace::Query, gateways::list),

@@ -46,10 +46,10 @@ pub(crate) struct ServerKeyView {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerNew {
     /// `[a-z0-9][a-z0-9-]{0,62}`; part of its address at the gateway.
-    name: String,
+    pub(crate) name: String,
     /// Name or identifier of who answers for it.
-    owner: String,
-    upstream: Upstream,
+    pub(crate) owner: String,
+    pub(crate) upstream: Upstream,
 }
 
 /// How a server is reached. Every text is taken literally.
@@ -73,6 +73,8 @@ pub(crate) enum Upstream {
         /// Its whole environment.
         #[serde(default)]
         env: BTreeMap<String, String>,
+        /// SHA-256 of the program's file in hex; a file with another one is not started.
+        sha256: Option<String>,
     },
 }
 
@@ -90,19 +92,50 @@ pub(crate) async fn register(
     context: Context,
     new: ServerNew,
 ) -> Result<Effect<ServerView>, Refusal> {
-    let new = NewServer {
+    match &new.upstream {
+        Upstream::Builtin => Err(Refusal::Builtin),
+        Upstream::Http { .. } => put_into_registry(&context, new).await,
+        // Threat model R27: to start a process is one privilege, and it is not this one.
+        Upstream::Stdio { .. } => Err(Refusal::CommandElsewhere),
+    }
+}
+
+/// Registers a program that Attorn starts: whoever may do this runs programs as Attorn does.
+pub(crate) async fn register_command(
+    context: Context,
+    new: ServerNew,
+) -> Result<Effect<ServerView>, Refusal> {
+    match &new.upstream {
+        Upstream::Builtin => Err(Refusal::Builtin),
+        Upstream::Http { .. } => Err(Refusal::Form),
+        Upstream::Stdio { .. } => put_into_registry(&context, new).await,
+    }
+}
+
+async fn put_into_registry(
+    context: &Context,
+    new: ServerNew,
+) -> Result<Effect<ServerView>, Refusal> {
+    let new = read(context, new)?;
+    let server = context.shared.store.register_server(&context.act(), &new).await?.record;
+    Ok(Effect::new(ServerView::of(context, &server), registered(context, &server)))
+}
+
+/// The server to be.
+pub(crate) fn read(context: &Context, new: ServerNew) -> Result<NewServer, Refusal> {
+    Ok(NewServer {
         id: ServerId::from_random(&context.shared.random.bytes()),
         name: Name::parse(&new.name)?,
         owner: context.owner(&new.owner)?.id.clone(),
         upstream: new.upstream.into(),
-    };
-    if matches!(new.upstream, UpstreamSpec::Builtin) {
-        return Err(Refusal::Builtin);
-    }
-    let server = context.shared.store.register_server(&context.act(), &new).await?.record;
-    let mut fact = about(&context, Kind::IdentityRegistered, &server);
+    })
+}
+
+/// What the journal says of a new server.
+pub(crate) fn registered(context: &Context, server: &McpServer) -> Entry {
+    let mut fact = about(context, Kind::IdentityRegistered, server);
     fact.detail.insert("upstream".to_owned(), summary(&server.upstream));
-    Ok(Effect::new(ServerView::of(&context, &server), fact))
+    fact
 }
 
 pub(crate) async fn suspend(
@@ -139,6 +172,10 @@ async fn become_state(
         // Nobody could undo it: the API that would is the one that stopped.
         return Err(Refusal::Builtin);
     }
+    // What waits is taken with its findings, and no other way.
+    if server.state == LifeCycle::Pending && to == LifeCycle::Active {
+        return Err(Refusal::Quarantined);
+    }
     let store = &context.shared.store;
     let server = store.set_server_state(&context.act(), &server.id, to).await?.record;
     let mut fact = about(&context, kind, &server);
@@ -146,7 +183,8 @@ async fn become_state(
     Ok(Effect::new(ServerView::of(&context, &server), fact))
 }
 
-fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
+/// What the journal says of any change of a server.
+pub(crate) fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
     let mut fact = context.fact(kind);
     fact.server = Some(server.id.to_string());
     fact.owner = server.owner.as_ref().map(ToString::to_string);
@@ -154,7 +192,7 @@ fn about(context: &Context, kind: Kind, server: &McpServer) -> Entry {
 }
 
 /// What the journal says of an upstream: never its environment or its query, which may hold secrets.
-fn summary(upstream: &UpstreamSpec) -> String {
+pub(crate) fn summary(upstream: &UpstreamSpec) -> String {
     match upstream {
         UpstreamSpec::Builtin => "builtin".to_owned(),
         UpstreamSpec::Http { url } => without_query(url),
@@ -168,7 +206,7 @@ fn without_query(url: &str) -> String {
 }
 
 impl ServerView {
-    fn of(context: &Context, server: &McpServer) -> Self {
+    pub(crate) fn of(context: &Context, server: &McpServer) -> Self {
         Self {
             id: server.id.to_string(),
             name: server.name.to_string(),
@@ -200,9 +238,9 @@ impl Upstream {
         match upstream.clone() {
             UpstreamSpec::Builtin => Self::Builtin,
             UpstreamSpec::Http { url } => Self::Http { url: without_query(&url) },
-            UpstreamSpec::Stdio { command, args, env } => {
+            UpstreamSpec::Stdio { command, args, env, sha256 } => {
                 let env = env.into_keys().map(|name| (name, "[redacted]".to_owned())).collect();
-                Self::Stdio { command, args, env }
+                Self::Stdio { command, args, env, sha256 }
             }
         }
     }
@@ -213,7 +251,9 @@ impl From<Upstream> for UpstreamSpec {
         match upstream {
             Upstream::Builtin => Self::Builtin,
             Upstream::Http { url } => Self::Http { url },
-            Upstream::Stdio { command, args, env } => Self::Stdio { command, args, env },
+            Upstream::Stdio { command, args, env, sha256 } => {
+                Self::Stdio { command, args, env, sha256 }
+            }
         }
     }
 }

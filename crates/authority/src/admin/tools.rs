@@ -2,7 +2,7 @@
 
 use attorn_audit::{Entry, Kind};
 use attorn_json::{Limits, TextPlace, hidden_places};
-use attorn_registry::{Approved, Class, ClassRule, Effects, McpServer, Tool, ToolState};
+use attorn_registry::{Approved, Class, ClassRule, Effects, McpServer, ServerId, Tool, ToolState};
 use attorn_store::Confirmed;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -82,17 +82,17 @@ pub(crate) struct ToolDefinition {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Approval {
     /// The class; if absent that of the earlier approval, with its rules, else the proposed one.
-    class: Option<ClassWire>,
+    pub(crate) class: Option<ClassWire>,
     /// Rules by argument; without a class they are those of the earlier approval.
     #[schema(value_type = Option<Vec<Object>>)]
-    rules: Option<Vec<ClassRule>>,
+    pub(crate) rules: Option<Vec<ClassRule>>,
     /// What the tool does to the flow of information; if absent as before.
-    effects: Option<EffectsWire>,
+    pub(crate) effects: Option<EffectsWire>,
     /// The digest that was looked at; if given, a definition that changed since is refused.
-    digest: Option<String>,
+    pub(crate) digest: Option<String>,
     /// Take a definition with characters that would not be seen.
     #[serde(default)]
-    accept_hidden_characters: bool,
+    pub(crate) accept_hidden_characters: bool,
 }
 
 /// Other classes or effects for an approved tool.
@@ -162,6 +162,12 @@ pub(crate) async fn approve(
     approval: Approval,
 ) -> Result<Effect<ToolView>, Refusal> {
     let (server, tool) = tool(&context)?;
+    let confirmed = read_approval(tool, approval)?;
+    confirm(&context, server, (tool, confirmed), Kind::ToolApproved).await
+}
+
+/// What an approval confirms of a tool as it is now.
+pub(crate) fn read_approval(tool: &Tool, approval: Approval) -> Result<Confirmed, Refusal> {
     if approval.digest.is_some_and(|seen| seen != hex(&tool.digest)) {
         return Err(Refusal::ToolChanged);
     }
@@ -169,8 +175,7 @@ pub(crate) async fn approve(
         return Err(Refusal::HiddenText);
     }
     let given = (approval.class.map(Class::from), approval.rules, approval.effects);
-    let confirmed = confirmed(tool, tool.approved.as_ref(), given);
-    confirm(&context, server, (tool, confirmed), Kind::ToolApproved).await
+    Ok(confirmed(tool, tool.approved.as_ref(), given))
 }
 
 pub(crate) async fn classify(
@@ -192,7 +197,7 @@ pub(crate) async fn classify(
 
 /// What was given, over what was approved before. A class stands for all calls unless rules come
 /// with it: rules that were made for another default do not survive it.
-fn confirmed(
+pub(crate) fn confirmed(
     tool: &Tool,
     before: Option<&Approved>,
     (class, rules, effects): (Option<Class>, Option<Vec<ClassRule>>, Option<EffectsWire>),
@@ -222,9 +227,20 @@ async fn confirm(
     let store = &context.shared.store;
     // The digest that was looked at, not whatever is there by then.
     let tool = store.approve_tool(&context.act(), &server.id, &tool.name, &confirmed).await?.record;
+    let fact = about(context, kind, &server.id, (&tool, &confirmed));
+    Ok(Effect::new(ToolView::of(&tool), fact))
+}
+
+/// What the journal says of what was confirmed.
+pub(crate) fn about(
+    context: &Context,
+    kind: Kind,
+    server: &ServerId,
+    (tool, confirmed): (&Tool, &Confirmed),
+) -> Entry {
     let mut fact = Entry {
         class: Some(confirmed.class.as_str().to_owned()),
-        server: Some(server.id.to_string()),
+        server: Some(server.to_string()),
         tool: Some(tool.name.clone()),
         tool_digest: Some(hex(&tool.digest)),
         ..context.fact(kind)
@@ -236,10 +252,10 @@ async fn confirm(
     if !confirmed.effects.is_empty() {
         fact.detail.insert("effects".to_owned(), confirmed.effects.names().join(" "));
     }
-    if !hidden(&tool).is_empty() {
+    if !hidden(tool).is_empty() {
         fact.detail.insert("hidden_text".to_owned(), "accepted".to_owned());
     }
-    Ok(Effect::new(ToolView::of(&tool), fact))
+    fact
 }
 
 /// The texts of a definition that hide something. The name stands in it, too.

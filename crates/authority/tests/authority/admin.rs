@@ -300,9 +300,10 @@ async fn secrets_of_an_upstream_are_neither_shown_nor_recorded() {
         json!({ "kind": "http", "url": "http://127.0.0.1:9/mcp?key=s3cret" }),
         json!({ "kind": "stdio", "command": "run", "env": { "KEY": "s3cret" } }),
     ];
-    for (name, upstream) in ["one", "two"].into_iter().zip(upstreams) {
+    let operations = [Operation::ServerRegister, Operation::ServerRegisterCommand];
+    for ((name, upstream), operation) in ["one", "two"].into_iter().zip(upstreams).zip(operations) {
         let new = json!({ "name": name, "owner": "administrators", "upstream": upstream });
-        let made = world.done(&operator, Operation::ServerRegister, &[], new).await;
+        let made = world.done(&operator, operation, &[], new).await;
         let shown = world.done(&operator, Operation::ServerShow, &[name], Value::Null).await;
         for told in [&made, &shown, &world.newest("identity.registered").await] {
             assert!(!told.to_string().contains("s3cret"), "{told}");

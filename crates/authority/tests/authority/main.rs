@@ -7,11 +7,13 @@
 
 mod admin;
 mod admission;
+mod apply;
 mod audit;
 mod details;
 mod enrolment;
 mod escalation;
 mod faults;
+mod imports;
 mod keys;
 mod limits;
 mod metadata;

@@ -132,6 +132,7 @@ impl World {
                 token_lifetime_s: 120,
                 irreversible_token_lifetime_s: 60,
                 second_owner_for_triple: false,
+                import_keys: vec![import_key().verifier().to_vkey()],
                 limits,
             },
             store: store.clone(),
@@ -399,6 +400,11 @@ impl Answer {
     pub(crate) fn refusal(&self) -> (u16, &str) {
         (self.status.as_u16(), self.body["error"].as_str().unwrap_or_default())
     }
+}
+
+/// The key of a namespace that the authority knows.
+pub(crate) fn import_key() -> NoteSigner {
+    NoteSigner::from_seed("com.example", &[42; 32]).unwrap()
 }
 
 pub(crate) fn token_form<'a>(

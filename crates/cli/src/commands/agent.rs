@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::admin::{Admin, Operation};
 use crate::args::Change;
 use crate::commands::Context;
-use crate::commands::enroll::{self, EnrollArgs};
+use crate::commands::enroll::{self, EnrollArgs, Enrolment, KeyType};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::json::{member, set, text};
-use crate::profile::thumbprint_of;
+use crate::profile::{Profile, Who, thumbprint_of};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
@@ -53,6 +53,18 @@ pub(crate) enum AgentCommand {
         /// Write the one-time code to this file (0600) instead of showing it
         #[arg(long, value_name = "FILE")]
         code_file: Option<PathBuf>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Give an agent of this machine a new key; the old one counts for five more minutes
+    #[command(
+        after_help = "Examples:\n  attorn agent rotate-key billing-agent\n  attorn agent rotate-key first-operator        our own key"
+    )]
+    RotateKey {
+        agent: String,
+        /// Kind of key to make
+        #[arg(long, value_enum, default_value = "ed25519")]
+        key_type: KeyType,
         #[command(flatten)]
         change: Change,
     },
@@ -196,6 +208,9 @@ pub(crate) async fn run(context: &Context, command: AgentCommand) -> Result<Exit
                 admin.send_change(Operation::AgentCode, &[&agent], json!({}), change).await?;
             show_code(&admin, answer, code_file)
         }
+        AgentCommand::RotateKey { agent, key_type, change } => {
+            Box::pin(rotate_key(context, &admin, (&agent, key_type), change)).await
+        }
         AgentCommand::List => {
             let columns = ["id", "name", "kind", "owner", "state"];
             admin.list(Operation::AgentList, &[], &[], &columns).await
@@ -221,6 +236,38 @@ pub(crate) async fn run(context: &Context, command: AgentCommand) -> Result<Exit
             admin.change(Operation::AgentRetire, &[&agent], body, change).await
         }
     }
+}
+
+/// A code and its enrolment in one: the code never leaves this process.
+async fn rotate_key(
+    context: &Context,
+    admin: &Admin,
+    (agent, key_type): (&str, KeyType),
+    change: Change,
+) -> Result<Exit, Failure> {
+    let shown = admin.read(Operation::AgentShow, &[agent], &[]).await?;
+    let who = match text(&shown, "kind") {
+        Some("operator") => Who::Operator,
+        Some("gateway") => Who::Gateway,
+        Some(_) | None => Who::Agent(text(&shown, "name").unwrap_or(agent)),
+    };
+    // A key that is made here for an agent elsewhere would end the one that it uses.
+    let identity = Profile::load(&context.profile, who)?.identity;
+    if text(&shown, "id") != Some(identity.client_id.as_str()) {
+        return Err(Failure::usage(format!("the key of `{agent}` is not in this profile"))
+            .next(format!("attorn agent code {agent}, and enroll where it runs")));
+    }
+    if identity.certificate.is_some() {
+        return Err(Failure::usage(format!("`{agent}` is known by its certificate, not by a key"))
+            .next("attorn agent authentication --help"));
+    }
+    let answer = admin.send_change(Operation::AgentCode, &[agent], json!({}), change).await?;
+    let Some(answer) = answer else { return Ok(Exit::Yes) };
+    let code = text(&answer, "code").unwrap_or_default();
+    let request = Enrolment { issuer: &identity.issuer, code, key_type };
+    let enrolled = enroll::enroll(&request, identity.roots.as_deref(), &context.profile).await?;
+    admin.output.object(&enrolled.summary);
+    Ok(Exit::Yes)
 }
 
 /// Hands the one-time code over: into a file when asked, else once on standard output.

@@ -159,7 +159,7 @@ pub(crate) struct Enrolment<'a> {
 #[derive(Debug)]
 pub(crate) struct Enrolled {
     next: &'static str,
-    summary: Value,
+    pub(crate) summary: Value,
 }
 
 #[derive(Deserialize)]

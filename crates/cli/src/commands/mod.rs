@@ -1,6 +1,7 @@
 //! One file per subcommand: what it takes, and what it does.
 
 pub(crate) mod agent;
+pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod can_i;
 pub(crate) mod connect;
@@ -15,6 +16,7 @@ pub(crate) mod key;
 pub(crate) mod lock;
 pub(crate) mod owner;
 pub(crate) mod policy;
+pub(crate) mod release;
 pub(crate) mod sample;
 pub(crate) mod serve;
 pub(crate) mod server;
@@ -84,9 +86,11 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Tools(command) => Box::pin(tools::run(context, command)).await,
         Command::Grant(command) => Box::pin(grant::run(context, command)).await,
         Command::Lock(command) => Box::pin(lock::run(context, command)).await,
+        Command::Apply(args) => Box::pin(apply::run(context, args)).await,
         Command::Policy(command) => Box::pin(policy::run(context, command)).await,
         Command::Audit(command) => Box::pin(audit::run(context, command)).await,
         Command::Token(command) => Box::pin(token::run(context, command)).await,
+        Command::Release(command) => release::run(context, &command),
         Command::Key(command) => Box::pin(key::run(context, command)).await,
         Command::SampleMcpServer(args) => Box::pin(sample::run_mcp_server(args)).await,
         Command::SampleApi(args) => Box::pin(sample::run_api(args)).await,

@@ -1,5 +1,9 @@
 //! `attorn server`: the MCP servers behind the gateway.
 
+mod import;
+
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -7,12 +11,21 @@ use crate::admin::{Admin, Operation};
 use crate::args::Change;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::json::{set, text};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
     /// Register an MCP server, by URL or by the command that starts it
     #[command(after_help = REGISTER_EXAMPLES)]
     Register(RegisterArgs),
+    /// Register a server of a public registry, to wait until it is accepted
+    Import(import::ImportArgs),
+    /// Servers of public registries, and what speaks against each
+    #[command(after_help = "Example:\n  attorn server imports")]
+    Imports,
+    /// Take a server of a public registry with what speaks against it
+    Accept(import::AcceptArgs),
     /// List servers
     #[command(after_help = "Example:\n  attorn server list")]
     List,
@@ -61,6 +74,9 @@ pub(crate) struct RegisterArgs {
     /// Streamable HTTP address of the server
     #[arg(long, conflicts_with = "command", required_unless_present = "command")]
     url: Option<String>,
+    /// Start the command only as long as its file is the one it is now, on this machine
+    #[arg(long, requires = "command")]
+    pin: bool,
     /// A variable for the command, which starts with no other. `NAME` alone takes the value from
     /// our environment: arguments are visible to others
     #[arg(long = "env", value_name = "NAME[=VALUE]", requires = "command")]
@@ -76,16 +92,24 @@ const REGISTER_EXAMPLES: &str = "\
 Examples:
   attorn server register crm --owner sales --url http://127.0.0.1:3101/mcp
   attorn server register time --owner it -- uvx mcp-server-time --local-timezone UTC
-  attorn server register tickets --owner it --env TICKETS_TOKEN -- tickets-mcp";
+  attorn server register tickets --owner it --env TICKETS_TOKEN -- tickets-mcp
+  attorn server register time --owner it --pin -- /opt/time/mcp-server-time";
 
 pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exit, Failure> {
     let admin = Admin::open(context).await?;
     match command {
         ServerCommand::Register(args) => {
-            let upstream = upstream(args.url.as_deref(), &args.command, &args.variables)?;
+            let mut upstream = upstream(args.url.as_deref(), &args.command, &args.variables)?;
+            if args.pin {
+                pin(&mut upstream)?;
+            }
+            let operation = registration_of(&upstream);
             let body = json!({ "name": args.name, "owner": args.owner, "upstream": upstream });
-            admin.change(Operation::ServerRegister, &[], body, args.change).await
+            admin.change(operation, &[], body, args.change).await
         }
+        ServerCommand::Import(args) => import::import(&admin, args).await,
+        ServerCommand::Imports => import::list(&admin).await,
+        ServerCommand::Accept(args) => import::accept(&admin, args).await,
         ServerCommand::List => {
             let columns = ["id", "name", "owner", "state"];
             admin.list(Operation::ServerList, &[], &[], &columns).await
@@ -103,6 +127,14 @@ pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exi
             let body = json!({ "reason": reason });
             admin.change(Operation::ServerRetire, &[&server], body, change).await
         }
+    }
+}
+
+/// A server that is a command is registered under a scope of its own.
+pub(crate) fn registration_of(upstream: &Value) -> Operation {
+    match text(upstream, "kind") {
+        Some("stdio") => Operation::ServerRegisterCommand,
+        Some(_) | None => Operation::ServerRegister,
     }
 }
 
@@ -136,6 +168,23 @@ pub(crate) fn upstream(
     Ok(json!({ "kind": "stdio", "command": program, "args": arguments, "env": env }))
 }
 
+/// Adds the digest of the program's file; what is a plain name becomes the file that it means here.
+fn pin(upstream: &mut Value) -> Result<(), Failure> {
+    let program = PathBuf::from(text(upstream, "command").unwrap_or_default());
+    let file = if program.is_absolute() {
+        program
+    } else {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let folders = path.split(':').filter(|folder| folder.starts_with('/'));
+        let mut files = folders.map(|folder| Path::new(folder).join(&program));
+        let missing = || Failure::usage(format!("no file `{}` in PATH", program.display()));
+        files.find(|file| file.is_file()).ok_or_else(missing)?
+    };
+    set(upstream, "sha256", files::sha256_of(&file)?);
+    set(upstream, "command", file.display().to_string());
+    Ok(())
+}
+
 /// A secret of the command, without standing in our arguments.
 fn own_variable(name: &str) -> Result<String, Failure> {
     std::env::var(name).map_err(|_| {
@@ -146,6 +195,16 @@ fn own_variable(name: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pin_is_of_the_file_that_a_name_means() {
+        let mut upstream = upstream(None, &["sh".to_owned()], &[]).unwrap();
+        pin(&mut upstream).unwrap();
+        assert!(text(&upstream, "command").unwrap().ends_with("/sh"), "{upstream}");
+        assert_eq!(text(&upstream, "sha256").unwrap().len(), 64);
+        let mut missing = json!({ "command": "attorn-no-such-program" });
+        assert!(pin(&mut missing).is_err());
+    }
 
     #[test]
     fn variables_are_given_or_taken_from_here() {

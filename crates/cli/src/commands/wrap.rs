@@ -129,8 +129,9 @@ async fn register(admin: &Admin, args: &WrapArgs, name: &str) -> Result<(), Fail
         [url] if url.contains("://") => server::upstream(Some(url), &[], &[])?,
         command => server::upstream(None, command, &variables(&args.variables))?,
     };
+    let operation = server::registration_of(&upstream);
     let body = json!({ "name": name, "owner": OWNER, "upstream": upstream });
-    send(admin, Operation::ServerRegister, body).await?;
+    send(admin, operation, body).await?;
     Ok(())
 }
 

@@ -98,6 +98,32 @@ fn keys_rotate_under_running_agents() {
 }
 
 #[test]
+fn a_key_of_this_machine_is_replaced_by_one_command() {
+    let folder = Folder::new("rotate");
+    let serving = installed(&folder);
+    let keys = || {
+        let listed = folder.attorn(&["agent", "keys", "reader", "-o", "json"]).expect(0).json();
+        let listed = listed.as_array().unwrap().iter();
+        listed.map(|key| key["jkt"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let before = keys();
+    folder.attorn(&["agent", "rotate-key", "reader", "--dry-run"]).expect(0);
+    assert_eq!(keys(), before);
+    let rotated = folder.attorn(&["agent", "rotate-key", "reader", "-o", "json"]).expect(0);
+    assert!(!rotated.out.contains("code"), "{}", rotated.out);
+    let key = rotated.json()["key"].as_str().unwrap().to_owned();
+    assert!(keys().contains(&key) && !before.contains(&key), "{key}");
+    folder.attorn(&["doctor", "invoices", "--client", "reader"]).expect(0);
+    folder.attorn(&["agent", "rotate-key", "first-operator"]).expect(0);
+    folder.attorn(&["whoami"]).expect(0);
+    // An agent whose key is elsewhere keeps it.
+    folder.attorn(&["agent", "register", "far", "--owner", "finance"]).expect(0);
+    folder.attorn(&["agent", "rotate-key", "far"]).expect(2);
+    folder.attorn(&["agent", "rotate-key", "nobody"]).expect(1);
+    serving.stop();
+}
+
+#[test]
 fn the_journal_is_searched_shown_and_proven() {
     let folder = Folder::new("journal");
     let serving = installed(&folder);

@@ -5,6 +5,7 @@
 #![expect(clippy::panic, reason = "a helper fails its test by panicking")]
 
 mod administration;
+mod apply;
 mod arguments;
 mod commands;
 mod definitions;
@@ -13,6 +14,7 @@ mod gateways;
 mod journey;
 mod mtls;
 mod observed;
+mod release;
 mod server_keys;
 mod support;
 mod surroundings;

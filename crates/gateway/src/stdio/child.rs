@@ -31,6 +31,8 @@ pub(crate) struct ChildCommand {
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) limits: ChildLimits,
     pub(crate) meter: Arc<ServerMeter>,
+    /// SHA-256 of the file that may be run, in hex; any file without it.
+    pub(crate) sha256: Option<String>,
     /// The file that is run, once it was looked for: the same one every time after that.
     pub(crate) found: Arc<OnceLock<PathBuf>>,
 }
@@ -56,6 +58,20 @@ impl ChildCommand {
             runnable.next().ok_or(std::io::ErrorKind::NotFound)?
         };
         Ok(self.found.get_or_init(|| file))
+    }
+
+    /// The file to run, if it is the one that was registered. Who can replace it between this and
+    /// the start can still run another one; who replaced it before cannot.
+    fn verified_file(&self) -> std::io::Result<&Path> {
+        let file = self.file()?;
+        if let Some(registered) = &self.sha256 {
+            let found = attorn_jose::sha256(&std::fs::read(file)?);
+            let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
+            if found != *registered {
+                return Err(std::io::Error::other("the file is not the one that was registered"));
+            }
+        }
+        Ok(file)
     }
 }
 
@@ -245,7 +261,7 @@ impl Drop for Group {
 }
 
 fn spawn(command: &ChildCommand) -> std::io::Result<Group> {
-    let mut wrapped = CommandWrap::with_new(command.file()?, |process| {
+    let mut wrapped = CommandWrap::with_new(command.verified_file()?, |process| {
         process
             .args(&command.arguments)
             .env_clear()

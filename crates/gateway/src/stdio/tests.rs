@@ -58,6 +58,7 @@ fn command(program: &str, arguments: Vec<String>) -> ChildCommand {
         environment: BTreeMap::new(),
         limits: ChildLimits::of(&Limits::default()),
         meter: Arc::default(),
+        sha256: None,
         found: Arc::default(),
     }
 }
@@ -165,6 +166,30 @@ async fn a_plain_name_stays_the_file_that_was_found() {
     upstream.release_shared();
     assert!(answer(&upstream, 1, "echo", "{}").await.contains("\"result\":2"));
     drop(std::fs::remove_dir_all(&folder));
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_the_registered_one_is_not_started() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = std::env::temp_dir().join(format!("attorn-pinned-{}", std::process::id()));
+    let script =
+        "#!/bin/sh\nread line; echo '{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":7}'; read line\n";
+    let put = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    put(script);
+    let digest: String =
+        attorn_jose::sha256(script.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let program = file.display().to_string();
+    let command = ChildCommand { sha256: Some(digest), ..command(&program, Vec::new()) };
+    let upstream = StdioUpstream::new(command, Duration::from_secs(20));
+    assert!(answer(&upstream, 1, "echo", "{}").await.contains("\"result\":7"));
+    upstream.release_shared();
+    put(&script.replace(":7", ":8"));
+    let refused = shared(&upstream, outgoing(Some(1), "echo", "{}")).await;
+    assert!(matches!(refused, Err(UpstreamFailure::Unreachable)));
+    drop(std::fs::remove_file(&file));
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ fn world(test: &str, era: &str) -> World {
             command: "python3".into(),
             args: vec!["-c".into(), SERVER.into(), era.into(), tools().to_string()],
             env: BTreeMap::from([("PATH".to_owned(), path)]),
+            sha256: None,
         };
     });
     world
@@ -160,6 +161,7 @@ async fn a_lock_cuts_a_call_of_a_child_and_its_late_answer_is_dropped() {
             command: "python3".into(),
             args: vec!["-c".into(), LATE.into(), tools().to_string()],
             env: BTreeMap::from([("PATH".to_owned(), path)]),
+            sha256: None,
         };
     });
     let token = world.token("read:get");

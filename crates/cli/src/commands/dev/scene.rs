@@ -95,7 +95,7 @@ async fn register(
         "args": ["sample-mcp-server", "--api", api_url], "env": {},
     });
     let server = json!({ "name": SERVER, "owner": OWNER, "upstream": upstream });
-    send(admin, Operation::ServerRegister, &[], server).await?;
+    send(admin, Operation::ServerRegisterCommand, &[], server).await?;
     wait_for_tools(admin, SERVER).await?;
     for (tool, class) in CLASSES {
         let body = json!({ "class": class });
