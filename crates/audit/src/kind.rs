@@ -99,7 +99,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,

@@ -125,18 +125,16 @@ impl Shared {
     /// Records a refusal that anybody can cause; beyond a rate it is only counted.
     pub(crate) async fn note_refusal(
         &self,
-        mut entry: Entry,
+        entry: Entry,
         reason: ReasonCode,
     ) -> Result<(), JournalUnavailable> {
         entry.decision = Some(Decision::Deny);
         entry.reason = Some(reason.as_str().to_owned());
-        let Some(suppressed) = self.noise.admit(reason, entry.time_ms / 1000) else {
-            return Ok(());
-        };
+        let suppressed = self.noise.admit(reason, entry.time_ms / 1000)?;
         if suppressed > 0 {
             entry.detail.insert("suppressed".to_owned(), suppressed.to_string());
         }
-        self.note(&entry).await.map(|_recorded| ())
+        Some(entry)
     }
 
     /// Records an entry that takes rights away; works while the journal refuses all else.

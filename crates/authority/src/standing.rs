@@ -56,8 +56,11 @@ pub(crate) fn verify_standing(
         token_jti: Some(&claims.jti),
         key: Some(claims.cnf.key()),
     };
-    match snapshot.lock_on(&subject, now_s) {
-        Some(_) => Err(ReasonCode::LockActive),
-        None => Ok(()),
+    if snapshot.lock_on(&subject, now_s).is_some() {
+        return Err(ReasonCode::LockActive);
     }
+    if claims.iat < snapshot.tokens_from_s(&subject, now_s) {
+        return Err(ReasonCode::TokenStopped);
+    }
+    Ok(())
 }

@@ -175,15 +175,32 @@ impl Subject<'_> {
             client_id: client_id.clone(),
             cnf: self.key,
             epoch: snapshot.epoch,
-            exp: self.now_s.saturating_add(lifetime_s(&shared.config, &self.scope)),
+            exp: iat.saturating_add(lifetime_s(&shared.config, &self.scope)),
             grt: sole_grant(snapshot, client_id, self.server, &self.scope, self.now_s),
-            iat: self.now_s,
+            iat,
             iss: shared.config.issuer.clone(),
             jti: attorn_jose::base64url(&shared.random.bytes::<16>()),
             nbf: self.now_s,
             sub: client_id.to_string(),
             scope: self.scope,
         }
+    }
+
+    /// The first second whose tokens count, after the stops that ended of all the token is for.
+    fn tokens_from_s(&self, snapshot: &Snapshot) -> u64 {
+        let (client_id, server) = (self.client.client_id(), &self.server.id);
+        let key = Some(self.key.key());
+        let subject = LockedSubject { agent: client_id, server, tool: None, token_jti: None, key };
+        let of_all = snapshot.tokens_from_s(&subject, self.now_s);
+        let uses = self.scope.iter().filter_map(|scope| {
+            let tool = match &scope.tool {
+                ScopeTarget::Tool(tool) => Some((server, tool.as_str())),
+                ScopeTarget::Prompts | ScopeTarget::Resources => None,
+            };
+            let grant = snapshot.grant_for(client_id, server, scope, self.now_s)?;
+            Some(snapshot.use_from_s(tool, &grant.id, self.now_s))
+        });
+        uses.fold(of_all, u64::max)
     }
 }
 

@@ -55,7 +55,7 @@ impl Exchange {
             .throttle
             .look(self.from, || gateway.tokens.knows(&head.headers))
             .map_err(Refusal::Limited)?;
-        let token = gateway.tokens.verify(&head.headers, &url, view, self.now_s)?;
+        let token = gateway.tokens.verify(&head.headers, (server, &url), view, self.now_s)?;
         self.note_token(&token);
         let verified = token.clone();
         let with = (&gateway.throttle, self.now_s);

@@ -16,7 +16,7 @@ use crate::reach::Course;
 use crate::refusal::DecisionRefusal;
 use crate::servers::Behind;
 use crate::sessions::Principal;
-use crate::tokens::counts_now;
+use crate::tokens::{counts_now, is_from_before_stop};
 use crate::trace::TraceContext;
 use crate::view::View;
 
@@ -151,6 +151,7 @@ impl Caller {
             token_key: Some(claims.cnf.key()),
             token_details: claims.authorization_details.as_ref(),
             token_epoch: claims.epoch,
+            token_issued_s: claims.iat,
             operation,
             arguments: None,
             now_s,
@@ -190,6 +191,9 @@ impl Caller {
         // A stream outlives neither the token's epoch nor the key it was opened with.
         if !counts_now(claims, agent, snapshot, now_s) {
             return Err(DecisionRefusal::Told(ReasonCode::TokenRevoked));
+        }
+        if is_from_before_stop(claims, server, snapshot, now_s) {
+            return Err(DecisionRefusal::TokenStopped);
         }
         match snapshot.lock_on(&subject, now_s) {
             None => Ok(Standing(())),

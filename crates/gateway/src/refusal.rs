@@ -62,6 +62,8 @@ pub(crate) enum CredentialRefusal {
     Limited(Limited),
     Token(TokenRefusal),
     TokenRevoked,
+    /// Issued before a stop that has ended: another token would do.
+    TokenStopped,
     ProofRepeated,
     Proof(DpopRefusal),
     Possession(PossessionRefusal),
@@ -95,6 +97,8 @@ pub(crate) enum DecisionRefusal {
     Hidden(ReasonCode),
     /// A token with this scope could be had.
     StepUp { reason: ReasonCode, scope: ScopeSet },
+    /// What the token holds of this is from before a stop: another token would do.
+    TokenStopped,
     /// No scope would help, and the caller is told so.
     Told(ReasonCode),
     /// The same, in answer to a tool call: a tool result, so that no client starts a login.
@@ -251,6 +255,7 @@ impl CredentialRefusal {
             Self::Limited(limited) => limited_row(limited.limit),
             Self::Token(refusal) => challenged(Challenge::Token, refusal.reason()),
             Self::TokenRevoked => challenged(Challenge::Token, ReasonCode::TokenRevoked),
+            Self::TokenStopped => challenged(Challenge::Token, ReasonCode::TokenStopped),
             // RFC 9449 section 4.3, check 1.
             Self::ProofRepeated => challenged(Challenge::Proof, ReasonCode::PossessionMalformed),
             // RFC 9449 section 9: the client repeats the request with the nonce it is given.
@@ -335,6 +340,7 @@ impl DecisionRefusal {
             Self::Told(reason) => {
                 Row::error(StatusCode::FORBIDDEN, ErrorCode::InvalidRequest, *reason)
             }
+            Self::TokenStopped => CredentialRefusal::TokenStopped.row(),
             Self::ToldOfCall(reason) => Row {
                 status: StatusCode::OK,
                 body: RefusalBody::ToolResult,

@@ -12,7 +12,9 @@ use attorn_oauth::challenge::{Presented, presented};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::possession::PossessionRefusal;
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::{Agent, Authentication, LifeCycle, ReasonCode, Snapshot};
+use attorn_registry::{
+    Agent, Authentication, LifeCycle, LockedSubject, McpServer, ReasonCode, Snapshot,
+};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -37,11 +39,11 @@ impl Tokens {
         Self { issuer, parts: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    /// The token of a request for `audience`.
+    /// The token of a request for a server, which `audience` names.
     pub(crate) fn verify(
         &self,
         headers: &HeaderMap,
-        audience: &str,
+        (server, audience): (&McpServer, &str),
         view: &View,
         now_s: u64,
     ) -> Result<VerifiedToken, CredentialRefusal> {
@@ -62,7 +64,7 @@ impl Tokens {
             token
         };
         verify_scheme(presented, &token)?;
-        verify_current(&token, &view.snapshot, now_s)?;
+        verify_current(&token, server, &view.snapshot, now_s)?;
         Ok(token)
     }
 
@@ -144,6 +146,7 @@ fn verify_scheme(presented: Presented<'_>, token: &VerifiedToken) -> Result<(), 
 /// What may have changed since the token was issued, or since it was verified.
 fn verify_current(
     token: &VerifiedToken,
+    server: &McpServer,
     snapshot: &Snapshot,
     now_s: u64,
 ) -> Result<(), CredentialRefusal> {
@@ -160,11 +163,31 @@ fn verify_current(
         }
         LifeCycle::Retired => return Err(CredentialRefusal::Caller(ReasonCode::AgentRetired)),
     }
-    if counts_now(claims, agent, snapshot, now_s) {
-        Ok(())
-    } else {
-        Err(CredentialRefusal::TokenRevoked)
+    if !counts_now(claims, agent, snapshot, now_s) {
+        return Err(CredentialRefusal::TokenRevoked);
     }
+    if is_from_before_stop(claims, server, snapshot, now_s) {
+        return Err(CredentialRefusal::TokenStopped);
+    }
+    Ok(())
+}
+
+/// Whether a stop of the caller, the server, their owners, the key or the token itself ended after
+/// the token was issued.
+pub(crate) fn is_from_before_stop(
+    claims: &AccessTokenClaims,
+    server: &McpServer,
+    snapshot: &Snapshot,
+    now_s: u64,
+) -> bool {
+    let subject = LockedSubject {
+        agent: &claims.client_id,
+        server: &server.id,
+        tool: None,
+        token_jti: Some(&claims.jti),
+        key: Some(claims.cnf.key()),
+    };
+    claims.iat < snapshot.tokens_from_s(&subject, now_s)
 }
 
 /// Whether a token has not been taken back: not itself, not its epoch, not its key.

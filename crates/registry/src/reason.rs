@@ -53,6 +53,8 @@ reason_codes! {
     TokenAudience = "token.audience", "the access token is for another server";
     TokenIssuer = "token.issuer", "the access token is from another issuer";
     TokenRevoked = "token.revoked", "the access token was revoked, or is older than an emergency rotation";
+    TokenStopped = "token.stopped", "the access token is from before a lock or a suspension that has ended";
+    TokenForeign = "token.foreign", "the access token belongs to another client";
     TokenBearerNotAllowed = "token.bearer_not_allowed", "an access token without proof of possession is not accepted here";
 
     PossessionMissing = "possession.missing", "no proof of possession came with the access token";

@@ -8,7 +8,7 @@ use crate::column::Columns;
 use crate::failure::Failure;
 use crate::grants::counting_grants;
 use crate::issuer_keys::all_issuer_keys;
-use crate::locks::holding_locks;
+use crate::locks::mattering_locks;
 use crate::owners::all_owners;
 use crate::policies::policy_in_force;
 use crate::revocations::revoked_tokens;
@@ -38,7 +38,7 @@ impl Store {
             agents: all_agents(&mut transaction).await?,
             servers: all_servers(&mut transaction).await?,
             grants: counting_grants(&mut transaction, now_s).await?,
-            locks: holding_locks(&mut transaction, now_s).await?,
+            locks: mattering_locks(&mut transaction, now_s).await?,
             revoked: revoked_tokens(&mut transaction, now_s).await?,
             policy: policy_in_force(&mut transaction).await?,
             issuer_keys: all_issuer_keys(&mut transaction).await?,

@@ -97,6 +97,7 @@ fn decide(
         token_key: Some(claims.cnf.key()),
         token_details: claims.authorization_details.as_ref(),
         token_epoch: claims.epoch,
+        token_issued_s: claims.iat,
         operation: attorn_policy::Operation::Tool(operation.row().id),
         arguments: None,
         now_s,
@@ -171,6 +172,7 @@ const fn ends_the_token(reason: ReasonCode) -> bool {
             | ReasonCode::AgentUnknown
             | ReasonCode::LockActive
             | ReasonCode::TokenRevoked
+            | ReasonCode::TokenStopped
     )
 }
 

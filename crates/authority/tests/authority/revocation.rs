@@ -4,7 +4,7 @@ use attorn_authority::Operation;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::world::{Answer, CRM, Client, World};
+use crate::world::{ADMIN, Answer, CRM, Client, World};
 use attorn_oauth::client_assertion::ASSERTION_TYPE;
 
 async fn post(world: &World, path: &str, client: &Client, token: &str) -> Answer {

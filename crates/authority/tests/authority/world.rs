@@ -1,8 +1,8 @@
 //! One authority with everything around it, and the clients that talk to it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use attorn_audit::note::NoteSigner;
 use attorn_audit::{Entry, Kind};
@@ -304,9 +304,12 @@ impl World {
             .method(method)
             .uri(path)
             .header("authorization", format!("DPoP {token}"))
-            .header("dpop", proof)
-            .body(Full::from(body))
-            .unwrap();
+            .header("dpop", proof);
+        let request = match replaced {
+            Some(tag) => request.header("if-match", tag),
+            None => request,
+        };
+        let request = request.body(Full::from(body)).unwrap();
         self.admin(request).await
     }
 

@@ -54,6 +54,7 @@ fn every() -> Vec<Refusal> {
     let decision = [
         DecisionRefusal::Hidden(ReasonCode::ToolUnknown),
         DecisionRefusal::StepUp { reason: ReasonCode::ScopeMissing, scope: ScopeSet::default() },
+        DecisionRefusal::TokenStopped,
         DecisionRefusal::Told(ReasonCode::LockActive),
         DecisionRefusal::ToldOfCall(ReasonCode::PolicyForbid),
     ];

@@ -380,6 +380,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             email: None,
             state: LifeCycle::Active,
             created_s: 0,
+            stop_ended_s: None,
         }],
         agents: vec![Agent {
             id: agent_id(),
@@ -397,6 +398,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             authentication: attorn_registry::Authentication::PrivateKeyJwt,
             binding: attorn_registry::Binding::Dpop,
             created_s: 0,
+            stop_ended_s: None,
         }],
         servers: vec![McpServer {
             id: server_id(),
@@ -407,6 +409,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             keys: Vec::new(),
             tools: records.collect(),
             created_s: 0,
+            stop_ended_s: None,
         }],
         grants: vec![Grant {
             id: GrantId::from_random(&[5; 16]),
