@@ -25,6 +25,8 @@ pub enum Kind {
     CallCompleted,
     /// A call was permitted or denied. Written before anything is forwarded.
     CallDecided,
+    /// The clock of the process went back: later entries can have earlier times.
+    ClockSetBack,
     /// A second owner confirmed a right that joins risks.
     GrantConfirmed,
     /// A right was given to an agent.
@@ -109,6 +111,7 @@ impl Kind {
         Self::ApprovalRequested,
         Self::CallCompleted,
         Self::CallDecided,
+        Self::ClockSetBack,
         Self::GrantConfirmed,
         Self::GrantCreated,
         Self::GrantRevoked,
@@ -159,6 +162,7 @@ impl Kind {
             Self::ApprovalRequested => "approval.requested",
             Self::CallCompleted => "call.completed",
             Self::CallDecided => "call.decided",
+            Self::ClockSetBack => "clock.set_back",
             Self::GrantConfirmed => "grant.confirmed",
             Self::GrantCreated => "grant.created",
             Self::GrantRevoked => "grant.revoked",

@@ -32,7 +32,15 @@ pub(crate) fn verify_any_audience(
     let keys = shared.keys.in_use().map_err(|_| TokenRefusal::KeyUnknown)?;
     let expected =
         Expected { issuer: &shared.config.issuer, audience: &claimed.aud, keys: &keys.verifying };
-    access_token::verify(token, &expected, now_s)
+    let token = access_token::verify(token, &expected, now_s)?;
+    verify_not_ended(shared, &token)?;
+    Ok(token)
+}
+
+/// RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
+pub(crate) fn verify_not_ended(shared: &Shared, token: &VerifiedToken) -> Result<(), TokenRefusal> {
+    let AccessTokenClaims { iat, exp, .. } = *token.claims();
+    if shared.clock.had_ended(iat, exp) { Err(TokenRefusal::Expired) } else { Ok(()) }
 }
 
 /// Whether the registry still stands by a token.

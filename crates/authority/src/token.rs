@@ -168,6 +168,11 @@ impl Subject<'_> {
     /// RFC 9068 section 2.2, and `cnf` of RFC 9449 section 6.1 or RFC 8705 section 3.1.
     fn claims(self, shared: &Shared, snapshot: &Snapshot) -> AccessTokenClaims {
         let client_id = self.client.client_id();
+        // `iat` has whole seconds: in the second in which a stop ends, or the clock is
+        // set back, only a later one tells this
+        // token from those before it. It is within the leeway of everybody who reads it.
+        let from_s = self.tokens_from_s(snapshot).max(shared.clock.tokens_from_s());
+        let iat = self.now_s.max(from_s);
         AccessTokenClaims {
             act: None,
             aud: shared.config.resource_of(self.server.name.as_str()),

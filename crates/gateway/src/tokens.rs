@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use attorn_jose::sha256;
+use attorn_net::Clock;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_oauth::challenge::{Presented, presented};
 use attorn_oauth::confirmation::Confirmation;
@@ -25,6 +26,7 @@ use crate::view::View;
 #[derive(Debug)]
 pub(crate) struct Tokens {
     issuer: String,
+    clock: Clock,
     parts: [Mutex<HashMap<[u8; 32], Held>>; PARTS],
 }
 
@@ -35,8 +37,8 @@ struct Held {
 }
 
 impl Tokens {
-    pub(crate) fn new(issuer: String) -> Self {
-        Self { issuer, parts: std::array::from_fn(|_| Mutex::default()) }
+    pub(crate) fn new(issuer: String, clock: Clock) -> Self {
+        Self { issuer, clock, parts: std::array::from_fn(|_| Mutex::default()) }
     }
 
     /// The token of a request for a server, which `audience` names.
@@ -63,6 +65,11 @@ impl Tokens {
             self.hold(digest, &token, view.keys_generation, now_s);
             token
         };
+        // RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
+        let AccessTokenClaims { iat, exp, .. } = *token.claims();
+        if self.clock.had_ended(iat, exp) {
+            return Err(CredentialRefusal::Token(TokenRefusal::Expired));
+        }
         verify_scheme(presented, &token)?;
         verify_current(&token, server, &view.snapshot, now_s)?;
         Ok(token)

@@ -32,7 +32,7 @@ pub use certificate::PeerCertificate;
 pub use client::{
     Client, ClientConfig, Reach, ResponseBody, ResponseBodyError, SendError, UrlRefusal,
 };
-pub use clock::Clock;
+pub use clock::{Clock, StepBack};
 pub use connections::Connections;
 pub use listener::{BindError, Listener};
 pub use noise::{NoiseGate, Noisy};

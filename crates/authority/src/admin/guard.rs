@@ -23,6 +23,7 @@ use super::operation::{Operation, SERVER_NAME};
 use crate::http::{json_answer, set};
 use crate::proof::{ALGORITHMS, certificate, is_misdirected, proof_of};
 use crate::shared::Shared;
+use crate::standing::verify_not_ended;
 
 /// A caller who may run the operation asked for. Only [`admit`] makes one.
 #[derive(Debug)]
@@ -124,6 +125,7 @@ fn prove_possession(
         keys: &keys.verifying,
     };
     let token = access_token::verify(text, &expected, now_s).map_err(Unadmitted::Token)?;
+    verify_not_ended(shared, &token).map_err(Unadmitted::Token)?;
     match (presented, token.jkt().copied()) {
         (Presented::Dpop(_), Some(jkt)) => by_proof(shared, head, (token, jkt), now_s),
         // RFC 8705 section 3: a token that is bound to the certificate of its connection.
@@ -198,6 +200,7 @@ impl Operator {
         now_s: u64,
     ) -> Result<Self, Unadmitted> {
         self.bound.token().still_valid(now_s).map_err(Unadmitted::Token)?;
+        verify_not_ended(shared, self.bound.token()).map_err(Unadmitted::Token)?;
         let permit = decide(shared, snapshot, operation, self.bound.claims(), now_s)?;
         Ok(Self { permit, ..self })
     }

@@ -170,6 +170,10 @@ impl World {
         self.now_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
+    pub(crate) fn go_back_s(&self, seconds: u64) {
+        self.now_ms.fetch_sub(seconds * 1000, Ordering::SeqCst);
+    }
+
     pub(crate) fn keys_folder(&self) -> PathBuf {
         self.folder.join("keys")
     }
