@@ -128,6 +128,23 @@ impl Shared {
         entry: Entry,
         reason: ReasonCode,
     ) -> Result<(), JournalUnavailable> {
+        match self.denied(entry, reason) {
+            Some(entry) => self.note(&entry).await.map(|_recorded| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Shared::note_refusal`], where the answer must not tell that there is an entry: not by
+    /// its time, and not by failing.
+    pub(crate) fn note_aside(&self, entry: Entry, reason: ReasonCode) {
+        let Some(entry) = self.denied(entry, reason) else { return };
+        if let Err(error) = self.journal.append_unawaited(entry.to_canonical()) {
+            tracing::warn!(%error, reason = reason.as_str(), "an attempt is not recorded");
+        }
+    }
+
+    /// The entry of a refusal, unless there were too many of its kind just now.
+    fn denied(&self, mut entry: Entry, reason: ReasonCode) -> Option<Entry> {
         entry.decision = Some(Decision::Deny);
         entry.reason = Some(reason.as_str().to_owned());
         let suppressed = self.noise.admit(reason, entry.time_ms / 1000)?;

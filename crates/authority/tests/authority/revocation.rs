@@ -57,6 +57,45 @@ async fn a_revoked_token_is_dead_and_others_live() {
 }
 
 #[tokio::test]
+async fn an_attempt_on_the_token_of_another_is_answered_alike_and_recorded() {
+    let (world, _, one, two) = with_two().await;
+    let token = world.token(&one, CRM).await;
+    let foreign = post(&world, "/revoke", &two, &token).await;
+    let unknown = post(&world, "/revoke", &two, "unknown").await;
+    let own = post(&world, "/revoke", &one, &token).await;
+    for other in [&unknown, &own] {
+        assert_eq!((foreign.status, &foreign.body), (other.status, &other.body));
+        let names = |answer: &Answer| answer.headers.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&foreign), names(other));
+    }
+    let entries = world.entries().await;
+    let attempts: Vec<_> =
+        entries.iter().filter(|entry| entry["reason"] == "token.foreign").collect();
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(attempts[0]["kind"], "token.revoked");
+    assert_eq!(attempts[0]["decision"], "deny");
+    assert_eq!(attempts[0]["client_id"], two.id.as_str());
+    assert_eq!(attempts[0]["detail"]["token_client"], one.id.as_str());
+    assert!(attempts[0]["token_jti"].is_string());
+}
+
+#[tokio::test]
+async fn attempts_on_tokens_of_others_are_counted_beyond_a_rate() {
+    let (world, _, one, two) = with_two().await;
+    let token = world.token(&one, CRM).await;
+    for _ in 0..101 {
+        assert_eq!(post(&world, "/revoke", &two, &token).await.status, StatusCode::OK);
+    }
+    world.pass_s(1);
+    assert_eq!(post(&world, "/revoke", &two, &token).await.status, StatusCode::OK);
+    let entries = world.entries().await;
+    let attempts: Vec<_> =
+        entries.iter().filter(|entry| entry["reason"] == "token.foreign").collect();
+    assert_eq!(attempts.len(), 101);
+    assert_eq!(attempts[100]["detail"]["suppressed"], "1");
+}
+
+#[tokio::test]
 async fn revoking_twice_is_recorded_and_stored_once() {
     let (world, _, one, _) = with_two().await;
     let token = world.token(&one, CRM).await;
