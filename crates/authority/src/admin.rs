@@ -29,6 +29,7 @@ mod openapi;
 mod operation;
 mod owners;
 mod policies;
+mod precondition;
 mod reason;
 mod refusal;
 mod route;
@@ -38,4 +39,5 @@ mod service;
 mod tools;
 
 pub use operation::{BASE_PATH, Method, Operation, Row, SERVER_NAME};
+pub use precondition::policy_tag;
 pub use service::{AdminService, Administering};

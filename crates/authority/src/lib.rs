@@ -40,7 +40,9 @@ mod token;
 mod traced;
 mod trust_domains;
 
-pub use admin::{AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME};
+pub use admin::{
+    AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME, policy_tag,
+};
 pub use authority::{Authority, Parts, StartError};
 pub use code::EnrolmentCode;
 pub use config::{Config, ConfigRefusal};

@@ -72,6 +72,7 @@ reason_codes! {
 
     ClientAuthentication = "client.authentication", "the client did not prove who it is";
     RequestMalformed = "request.malformed", "the request does not have the required form";
+    RequestPrecondition = "request.precondition", "the change does not name the state it replaces, or that state is gone";
     EnrolmentRefused = "enrolment.refused", "the enrolment code is unknown, used or expired, or its proof does not hold";
 
     AgentUnknown = "agent.unknown", "no such agent is registered";

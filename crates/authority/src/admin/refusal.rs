@@ -64,6 +64,10 @@ pub(crate) enum Refusal {
     NotEnrolled,
     /// The policies or their tests do not compile; the text says where.
     Policy(String),
+    /// What the change replaces is not what its author saw.
+    PreconditionFailed,
+    /// The change does not say what it replaces.
+    PreconditionMissing,
     /// A server of a public registry waits for its acceptance.
     Quarantined,
     /// A change that must say why does not.
@@ -101,6 +105,10 @@ impl Refusal {
             Self::FindingsUnnamed(_) | Self::Quarantined => StatusCode::CONFLICT,
             Self::JournalUnavailable | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Missing(_) => StatusCode::NOT_FOUND,
+            // RFC 9110 section 15.5.13.
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            // RFC 6585 section 3.
+            Self::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
             Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
@@ -125,6 +133,7 @@ impl Refusal {
             Self::HiddenText => ReasonCode::ToolHiddenText,
             Self::NotEnrolled => ReasonCode::AgentPending,
             Self::Policy(_) => ReasonCode::PolicyError,
+            Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
             Self::RegistryOlder => ReasonCode::AuthorityStale,
             Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
             Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
@@ -169,6 +178,8 @@ impl Refusal {
             Self::Name(refusal) => refusal.to_string(),
             Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),
             Self::Policy(errors) => errors.clone(),
+            Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),
+            Self::PreconditionMissing => "`If-Match` has to name what this replaces".to_owned(),
             Self::ReasonMissing => "a reason is required".to_owned(),
             Self::RegistryOlder => "this registry is older than the one in force".to_owned(),
             Self::SameOwner => "a second owner is somebody else than who gave the grant".to_owned(),

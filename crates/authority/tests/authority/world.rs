@@ -40,6 +40,8 @@ pub(crate) struct World {
     shutdown: Shutdown,
     pub(crate) trust_domains: TrustDomains,
     pub(crate) telemetry: Telemetry,
+    /// `If-Match` of what is run.
+    pub(crate) replaces: Mutex<Option<String>>,
 }
 
 /// An answer, read to its end.
@@ -159,6 +161,7 @@ impl World {
             shutdown,
             trust_domains,
             telemetry,
+            replaces: Mutex::new(Some("*".to_owned())),
         }
     }
 
@@ -304,6 +307,8 @@ impl World {
         let proof =
             self.proof_for(client, (method, &format!("{ADMIN}{path}")), Some(token), Some(&nonce));
         let body = if method == "GET" { String::new() } else { body.to_string() };
+        // Whatever is in force, unless a test says more.
+        let replaced = self.replaces.lock().unwrap().clone();
         let request = Request::builder()
             .method(method)
             .uri(path)
