@@ -27,6 +27,8 @@ pub enum Kind {
     CallDecided,
     /// The clock of the process went back: later entries can have earlier times.
     ClockSetBack,
+    /// One credential was used from two places.
+    CredentialShared,
     /// A second owner confirmed a right that joins risks.
     GrantConfirmed,
     /// A right was given to an agent.
@@ -112,6 +114,7 @@ impl Kind {
         Self::CallCompleted,
         Self::CallDecided,
         Self::ClockSetBack,
+        Self::CredentialShared,
         Self::GrantConfirmed,
         Self::GrantCreated,
         Self::GrantRevoked,
@@ -163,6 +166,7 @@ impl Kind {
             Self::CallCompleted => "call.completed",
             Self::CallDecided => "call.decided",
             Self::ClockSetBack => "clock.set_back",
+            Self::CredentialShared => "credential.shared",
             Self::GrantConfirmed => "grant.confirmed",
             Self::GrantCreated => "grant.created",
             Self::GrantRevoked => "grant.revoked",

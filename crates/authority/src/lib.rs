@@ -26,6 +26,7 @@ mod introspect;
 mod keys;
 mod limits;
 mod noise;
+mod places;
 mod proof;
 mod public;
 mod refresh;

@@ -26,6 +26,7 @@ use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::limits::Throttle;
 use crate::noise::Noise;
+use crate::places::Places;
 use crate::{Config, TrustDomains};
 
 pub(crate) struct Shared {
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     /// One snapshot at a time, so that a slow one cannot undo the keys or policies of a newer one.
     pub(crate) publishing: tokio::sync::Mutex<()>,
     pub(crate) noise: Noise,
+    pub(crate) uses: Uses,
+    pub(crate) places: Places,
     /// Gateways in processes of their own.
     pub(crate) followers: Followers,
     /// The version in force, for those who wait for the next one.
@@ -152,6 +155,13 @@ impl Shared {
             entry.detail.insert("suppressed".to_owned(), suppressed.to_string());
         }
         Some(entry)
+    }
+
+    /// Records something that was noticed and changes nothing. Does not wait.
+    pub(crate) fn event(&self, entry: &Entry) {
+        if let Err(error) = self.journal.append_unawaited(entry.to_canonical()) {
+            tracing::error!(kind = %entry.kind, %error, "an event is not recorded");
+        }
     }
 
     /// Records an entry that takes rights away; works while the journal refuses all else.

@@ -30,7 +30,7 @@ use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, certificate, verify_present_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
-use crate::{Config, traced};
+use crate::{Config, places, traced};
 
 /// Answers one token request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
@@ -68,6 +68,7 @@ async fn redeem(
     let proven = Proven { certificate: certificate.as_ref(), proof_key };
     let client = client::authenticate(shared, &snapshot, &asked.client, proven, now_s)?;
     shared.throttle.admit(client.client_id())?;
+    places::verify(shared, &client, head, now_ms)?;
     let refused = |error| Refused::of(error, Some(client.client_id().as_str()));
     let agent = snapshot.agent(client.client_id());
     let key = bind(shared, agent, proof, certificate.as_ref(), now_s).map_err(refused)?;

@@ -10,7 +10,8 @@ use attorn_mcp::{
     ClientMessage, FrameRefusal, HeaderView, MirrorHeader, Request, RequestId, Revision,
     check_headers, parse_client_message,
 };
-use attorn_net::Peer;
+use attorn_net::{Peer, SeveralPlaces, place};
+use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::McpServer;
 use bytes::{Bytes, BytesMut};
@@ -69,6 +70,35 @@ impl Exchange {
         };
         self.note_proof(&proven);
         Ok(Caller { token: verified })
+    }
+
+    /// One token from two places: recorded or refused, as configured. Only who proved the key is
+    /// looked at, so that a stranger with a stolen token cannot make its owner look like two.
+    fn verify_place(&mut self, token: &VerifiedToken) -> Result<(), CredentialRefusal> {
+        let gateway = Arc::clone(&self.gateway);
+        let mode = gateway.config.several_places;
+        let Some(from) = place(self.from).filter(|_| mode != SeveralPlaces::Off) else {
+            return Ok(());
+        };
+        let Some(elsewhere) = gateway.tokens.note_place(token, from, self.now_s) else {
+            return Ok(());
+        };
+        let places = [("peer", from), ("other_peer", elsewhere.before)];
+        let places = places.map(|(name, place)| (name.to_owned(), place.to_string()));
+        match mode {
+            SeveralPlaces::Refuse => {
+                self.entry.detail.extend(places);
+                Err(CredentialRefusal::SeveralPlaces)
+            }
+            SeveralPlaces::Record if elsewhere.is_news => {
+                let mut entry = Entry { kind: Kind::CredentialShared, ..self.entry.clone() };
+                entry.detail.extend(places);
+                entry.reason = Some(ReasonCode::CredentialShared.as_str().to_owned());
+                gateway.recorder.event(&entry);
+                Ok(())
+            }
+            SeveralPlaces::Record | SeveralPlaces::Off => Ok(()),
+        }
     }
 
     /// What the request says. Sets identifier, revision and trace of the exchange.

@@ -4,10 +4,11 @@
 //! much as a verification: audience, times, epoch, revocation, agent and key are compared again.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use attorn_jose::sha256;
-use attorn_net::Clock;
+use attorn_net::{Clock, Elsewhere, Sighting};
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_oauth::challenge::{Presented, presented};
 use attorn_oauth::confirmation::Confirmation;
@@ -34,6 +35,8 @@ pub(crate) struct Tokens {
 struct Held {
     token: VerifiedToken,
     keys_generation: u64,
+    /// Where it was used by who proved its key.
+    seen: Option<Sighting>,
 }
 
 impl Tokens {
@@ -73,6 +76,24 @@ impl Tokens {
         verify_scheme(presented, &token)?;
         verify_current(&token, server, &view.snapshot, now_s)?;
         Ok(token)
+    }
+
+    /// A use of a token by who proved its key. Gives the place of an earlier use, if it was another
+    /// one; a token that was let go is as one never seen.
+    pub(crate) fn note_place(
+        &self,
+        token: &VerifiedToken,
+        place: IpAddr,
+        now_s: u64,
+    ) -> Option<Elsewhere> {
+        let part = self.part(token.digest())?.lock();
+        let mut part = part.unwrap_or_else(PoisonError::into_inner);
+        let seen = &mut part.get_mut(token.digest())?.seen;
+        if let Some(seen) = seen {
+            return seen.note(place, now_s, access_token::LIFETIME_MAX_S);
+        }
+        *seen = Some(Sighting::new(place, now_s));
+        None
     }
 
     /// Whether the token of a request was verified before. It says nothing about whether it counts.

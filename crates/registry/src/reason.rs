@@ -71,6 +71,7 @@ reason_codes! {
     PossessionUnavailable = "possession.unavailable", "used proofs cannot be remembered at the moment";
 
     ClientAuthentication = "client.authentication", "the client did not prove who it is";
+    CredentialShared = "credential.shared", "the credential was used from two places within the life of a token";
     RequestMalformed = "request.malformed", "the request does not have the required form";
     RequestPrecondition = "request.precondition", "the change does not name the state it replaces, or that state is gone";
     EnrolmentRefused = "enrolment.refused", "the enrolment code is unknown, used or expired, or its proof does not hold";

@@ -18,6 +18,7 @@ mod keys;
 mod limits;
 mod metadata;
 mod mtls;
+mod places;
 mod revocation;
 mod token;
 mod world;

@@ -40,6 +40,9 @@ pub(crate) struct World {
     shutdown: Shutdown,
     pub(crate) trust_domains: TrustDomains,
     pub(crate) telemetry: Telemetry,
+    config: Config,
+    /// Where requests seem to come from.
+    pub(crate) from: Mutex<Option<std::net::IpAddr>>,
     /// `If-Match` of what is run.
     pub(crate) replaces: Mutex<Option<String>>,
 }
@@ -86,12 +89,33 @@ impl World {
 
     /// With other limits than the usual ones.
     pub(crate) async fn limited(limits: Limits) -> Self {
+        Self::configured(|config| config.limits = limits).await
+    }
+
+    /// With agents stopped that nobody used for so many days.
+    pub(crate) async fn stopping_unused(days: u32) -> Self {
+        Self::configured(|config| config.agents_unused_days = days.try_into().ok()).await
+    }
+
+    pub(crate) async fn configured(configure: impl FnOnce(&mut Config)) -> Self {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let name = format!("attorn-authority-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         // Of a run that was killed and had the same number.
         drop(std::fs::remove_dir_all(&folder));
-        Self::at(folder, Store::in_memory().await.unwrap(), limits, |_| ()).await
+        let mut config = Config {
+            issuer: ISSUER.to_owned(),
+            admin_url: ADMIN.to_owned(),
+            gateway_url: "https://gw.example".to_owned(),
+            token_lifetime_s: 120,
+            irreversible_token_lifetime_s: 60,
+            second_owner_for_triple: false,
+            agents_unused_days: None,
+            several_places: attorn_net::SeveralPlaces::default(),
+            limits: Limits::default(),
+        };
+        configure(&mut config);
+        Self::at(folder, Store::in_memory().await.unwrap(), config, |_| ()).await
     }
 
     /// The same state in a new process whose journal is configured otherwise.
@@ -161,6 +185,8 @@ impl World {
             shutdown,
             trust_domains,
             telemetry,
+            config: settings,
+            from: Mutex::default(),
             replaces: Mutex::new(Some("*".to_owned())),
         }
     }

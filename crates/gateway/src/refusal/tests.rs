@@ -24,6 +24,8 @@ fn every() -> Vec<Refusal> {
         CredentialRefusal::BearerNotAllowed,
         CredentialRefusal::Token(TokenRefusal::Expired),
         CredentialRefusal::TokenRevoked,
+        CredentialRefusal::TokenStopped,
+        CredentialRefusal::SeveralPlaces,
         CredentialRefusal::ProofRepeated,
         CredentialRefusal::Proof(DpopRefusal::Nonce),
         CredentialRefusal::Proof(DpopRefusal::Url),

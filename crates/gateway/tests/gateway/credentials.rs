@@ -239,3 +239,59 @@ async fn what_ended_stays_ended_when_the_clock_goes_back() {
     move_to(start_s + 11);
     assert_eq!(world.ask("read:get", call("get", &json!({}))).await.status, StatusCode::OK);
 }
+
+fn peer(address: &str) -> Option<attorn_net::Peer> {
+    let address = std::net::SocketAddr::new(address.parse().unwrap(), 1);
+    Some(attorn_net::Peer::new(address, false))
+}
+
+#[tokio::test]
+async fn a_token_from_two_places_is_recorded() {
+    let world = World::new("places");
+    let token = world.token("read:get");
+    let ask = async |from: &str| {
+        *world.peer.lock().unwrap() = peer(from);
+        world.ask_with(&token, call("get", &json!({}))).await.status
+    };
+    assert_eq!(ask("192.0.2.1").await, StatusCode::OK);
+    // A stranger with the token and without its key makes nobody look like two.
+    *world.peer.lock().unwrap() = peer("192.0.2.9");
+    let mut stolen = call("get", &json!({}));
+    stolen.headers.extend(world.credentials("POST", &token, &thief(), None));
+    assert_eq!(world.send(stolen).await.status, StatusCode::UNAUTHORIZED);
+    for from in ["192.0.2.2", "192.0.2.2", "192.0.2.1", "127.0.0.1"] {
+        assert_eq!(ask(from).await, StatusCode::OK, "{from}");
+    }
+    let shared = |all: &[attorn_audit::Entry]| {
+        let found = all.iter().filter(|one| one.kind == attorn_audit::Kind::CredentialShared);
+        found.cloned().collect::<Vec<_>>()
+    };
+    let found = shared(&world.entries(|all| !shared(all).is_empty()).await);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].reason.as_deref(), Some("credential.shared"));
+    assert_eq!(found[0].detail["peer"], "192.0.2.2");
+    assert_eq!(found[0].detail["other_peer"], "192.0.2.1");
+}
+
+#[tokio::test]
+async fn a_token_from_two_places_is_refused_where_that_is_configured() {
+    let world = World::configured("places-refused", |config| {
+        config.several_places = attorn_net::SeveralPlaces::Refuse;
+    });
+    let token = world.token("read:get");
+    let ask = async |token: &str, from: &str| {
+        *world.peer.lock().unwrap() = peer(from);
+        world.ask_with(token, call("get", &json!({}))).await
+    };
+    assert_eq!(ask(&token, "192.0.2.1").await.status, StatusCode::OK);
+    let refused = ask(&token, "192.0.2.2").await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert!(refused.header("www-authenticate").contains("invalid_token"));
+    assert_eq!(ask(&token, "192.0.2.1").await.status, StatusCode::OK);
+    // A token of its own is what the other place needs.
+    assert_eq!(ask(&world.token("read:get"), "192.0.2.2").await.status, StatusCode::OK);
+    assert_eq!(world.calls().len(), 3);
+    world
+        .entries(|all| all.iter().any(|one| one.reason.as_deref() == Some("credential.shared")))
+        .await;
+}

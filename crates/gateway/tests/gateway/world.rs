@@ -133,7 +133,13 @@ impl World {
     /// One of several gateways that share their memory of used proofs.
     pub(crate) fn sharing(test: &str, shared: &SharedReplays) -> Self {
         let limits = (tools(), Limits::default());
-        Self::made(test, limits, Telemetry::default(), Some(shared.clone()))
+        Self::made(test, limits, Telemetry::default(), Some(shared.clone()), |_| ())
+    }
+
+    /// With another configuration.
+    pub(crate) fn configured(test: &str, configure: impl FnOnce(&mut Config)) -> Self {
+        let limits = (tools(), Limits::default());
+        Self::made(test, limits, Telemetry::default(), None, configure)
     }
 
     pub(crate) fn told(test: &str, limits: (Value, Limits), telemetry: Telemetry) -> Self {
@@ -145,6 +151,7 @@ impl World {
         (listed, limits): (Value, Limits),
         telemetry: Telemetry,
         shared_replays: Option<SharedReplays>,
+        configure: impl FnOnce(&mut Config),
     ) -> Self {
         let canary = Canary::start(listed).unwrap();
         let issuer_key = SigningKey::from_seed(Algorithm::EdDsa, &[1; 32]).unwrap();
@@ -162,6 +169,9 @@ impl World {
         let (clock, counter) = (Arc::clone(&now_s), AtomicU64::new(1));
         let sink = Arc::clone(&seen);
         let shutdown = Shutdown::new();
+        let mut settings = Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap());
+        settings.limits = limits;
+        configure(&mut settings);
         let gateway = Gateway::start(
             Parts {
                 config: Config {
