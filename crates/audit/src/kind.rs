@@ -103,7 +103,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,

@@ -22,6 +22,7 @@ use crate::admin::AdminService;
 use crate::client::ClientKeys;
 use crate::code::EnrolmentCode;
 use crate::config::{Config, ConfigRefusal};
+use crate::ended::Uses;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::limits::Throttle;

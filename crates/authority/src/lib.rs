@@ -18,6 +18,7 @@ mod bootstrap;
 mod client;
 mod code;
 mod config;
+mod ended;
 mod enroll;
 mod followers;
 mod http;

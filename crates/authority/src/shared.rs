@@ -22,6 +22,7 @@ use http::request::Parts;
 use tokio::sync::watch;
 
 use crate::client::ClientKeys;
+use crate::ended::Uses;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::limits::Throttle;

@@ -53,7 +53,7 @@ pub(crate) fn verify_standing(
     if claims.epoch < snapshot.epoch || snapshot.is_revoked(&claims.jti) {
         return Err(ReasonCode::TokenRevoked);
     }
-    let agent = snapshot.acting_agent(&claims.client_id)?;
+    let agent = snapshot.acting_agent(&claims.client_id, now_s)?;
     let name = shared.config.server_of(&claims.aud).ok_or(ReasonCode::TokenAudience)?;
     let server = snapshot.server_named(name).ok_or(ReasonCode::ServerUnknown)?;
     snapshot.verify_server(server)?;

@@ -97,6 +97,7 @@ async fn redeem(
     } else {
         shared.record(&entry).await?
     };
+    shared.uses.note(client.client_id(), now_s);
     Ok(answer(shared, &token, &claims, &recorded))
 }
 

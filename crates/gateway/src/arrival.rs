@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use attorn_audit::{Entry, Kind};
 use attorn_json::Document;
 use attorn_mcp::{
     ClientMessage, FrameRefusal, HeaderView, MirrorHeader, Request, RequestId, Revision,
@@ -13,7 +14,7 @@ use attorn_mcp::{
 use attorn_net::{Peer, SeveralPlaces, place};
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::confirmation::Confirmation;
-use attorn_registry::McpServer;
+use attorn_registry::{McpServer, ReasonCode};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, request};
 use http_body::Body as HttpBody;
@@ -23,7 +24,7 @@ use crate::exchange::{Caller, Exchange};
 use crate::front::Verb;
 use crate::media;
 use crate::possession;
-use crate::refusal::{MessageRefusal, Refusal};
+use crate::refusal::{CredentialRefusal, MessageRefusal, Refusal};
 use crate::sessions::Session;
 use crate::trace::TraceContext;
 use crate::view::View;
@@ -69,6 +70,7 @@ impl Exchange {
             }
         };
         self.note_proof(&proven);
+        self.verify_place(&verified)?;
         Ok(Caller { token: verified })
     }
 

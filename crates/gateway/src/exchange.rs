@@ -179,7 +179,8 @@ impl Caller {
     ) -> Result<Standing, DecisionRefusal> {
         let claims = self.token.claims();
         let snapshot = &view.snapshot;
-        let agent = snapshot.acting_agent(&claims.client_id).map_err(DecisionRefusal::Told)?;
+        let agent = snapshot.acting_agent(&claims.client_id, now_s);
+        let agent = agent.map_err(DecisionRefusal::Told)?;
         snapshot.verify_server(server).map_err(DecisionRefusal::Told)?;
         let subject = attorn_registry::LockedSubject {
             agent: &claims.client_id,

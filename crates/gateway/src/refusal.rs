@@ -13,7 +13,6 @@ use attorn_oauth::access_token::TokenRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::possession::PossessionRefusal;
 use attorn_oauth::replay::ReplayRefusal;
-use attorn_planted::{Bug, is_planted};
 use attorn_registry::{ReasonCode, ScopeSet};
 use attorn_telemetry::Limit;
 use http::StatusCode;

@@ -124,7 +124,7 @@ impl Tokens {
         if part.len() >= PART_ENTRIES_MAX {
             part.clear();
         }
-        part.insert(digest, Held { token: token.clone(), keys_generation });
+        part.insert(digest, Held { token: token.clone(), keys_generation, seen: None });
     }
 
     fn part(&self, digest: &[u8; 32]) -> Option<&Mutex<HashMap<[u8; 32], Held>>> {

@@ -51,6 +51,7 @@ pub(crate) fn agent() -> Agent {
         binding: attorn_registry::Binding::Dpop,
         created_s: 0,
         stop_ended_s: None,
+        expires_s: None,
     }
 }
 

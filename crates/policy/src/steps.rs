@@ -88,7 +88,7 @@ impl From<Denial> for Stop {
 fn agent<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     // Kept even when it may not act, so that an explanation can go on.
     facts.agent = request.snapshot.agent(request.agent);
-    request.snapshot.acting_agent(request.agent).map(drop).map_err(Denial::told)?;
+    request.snapshot.acting_agent(request.agent, request.now_s).map(drop).map_err(Denial::told)?;
     Ok(())
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn agent() -> Agent {
         binding: crate::Binding::Dpop,
         created_s: 0,
         stop_ended_s: None,
+        expires_s: None,
     }
 }
 

@@ -80,6 +80,8 @@ reason_codes! {
     AgentPending = "agent.pending", "the agent is registered but not enrolled";
     AgentSuspended = "agent.suspended", "the agent is suspended";
     AgentRetired = "agent.retired", "the agent is retired";
+    AgentExpired = "agent.expired", "the agent is past its end, or was stopped because nobody used it";
+    OperatorLast = "operator.last", "it would leave nobody who can administer";
     AgentOwnerless = "agent.ownerless", "the agent has no active owner";
 
     ServerUnknown = "server.unknown", "no such MCP server is registered";

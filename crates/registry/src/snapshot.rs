@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing};
 use crate::{
-    Agent, AgentId, Effects, Grant, IssuerKey, Lock, LockTarget, McpServer, Owner, OwnerId,
-    ReasonCode, Scope, ScopeSet, ServerId, Tool,
+    Agent, AgentId, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer, Owner,
+    OwnerId, ReasonCode, Scope, ScopeSet, ServerId, Tool,
 };
 
 mod stops;
@@ -246,10 +246,15 @@ impl Snapshot {
     /// The agent, if it may act at all.
     ///
     /// # Errors
-    /// It is unknown, not active, or has no active owner.
-    pub fn acting_agent(&self, id: &AgentId) -> Result<&Agent, ReasonCode> {
+    /// It is unknown, not active, past its end, or has no active owner.
+    pub fn acting_agent(&self, id: &AgentId, now_s: u64) -> Result<&Agent, ReasonCode> {
         let agent = self.agents.get(id).ok_or(ReasonCode::AgentUnknown)?;
         let owner = agent.owner.as_ref().and_then(|id| self.owners.get(id));
+        // Told before the suspension that its end leads to.
+        let lives = matches!(agent.state, LifeCycle::Active | LifeCycle::Suspended);
+        if lives && agent.has_ended(now_s) {
+            return Err(ReasonCode::AgentExpired);
+        }
         verify_standing(agent.state, owner, &AGENT)?;
         Ok(agent)
     }

@@ -77,7 +77,7 @@ fn lookups_find_what_is_there() {
 
 #[test]
 fn an_agent_acts_only_with_an_active_owner() {
-    let refusal = |parts| Snapshot::new(parts).acting_agent(&agent().id).map(drop);
+    let refusal = |parts| Snapshot::new(parts).acting_agent(&agent().id, NOW_S).map(drop);
     assert_eq!(refusal(parts()), Ok(()));
     let unowned = Agent { owner: None, ..agent() };
     let unowned = SnapshotParts { agents: vec![unowned], ..parts() };
@@ -87,6 +87,12 @@ fn an_agent_acts_only_with_an_active_owner() {
     let suspended = Owner { state: LifeCycle::Suspended, ..owner() };
     let suspended = SnapshotParts { owners: vec![suspended], ..parts() };
     assert_eq!(refusal(suspended), Err(ReasonCode::AgentOwnerless));
+    let ends = |end_s| {
+        let agents = vec![Agent { expires_s: Some(end_s), ..agent() }];
+        refusal(SnapshotParts { agents, ..parts() })
+    };
+    assert_eq!(ends(NOW_S + 1), Ok(()));
+    assert_eq!(ends(NOW_S), Err(ReasonCode::AgentExpired));
     let unknown = SnapshotParts { agents: Vec::new(), ..parts() };
     assert_eq!(refusal(unknown), Err(ReasonCode::AgentUnknown));
 }

@@ -32,6 +32,8 @@ pub struct NewAgent {
     pub authentication: Authentication,
     /// What its tokens are bound to.
     pub binding: Binding,
+    /// First second at which it may not act any more, if it has an end.
+    pub expires_s: Option<u64>,
 }
 
 impl Store {
@@ -130,8 +132,9 @@ pub(crate) async fn insert_agent(
     let needs_enrolment = agent.authentication.needs_enrolment();
     let state = if needs_enrolment { LifeCycle::Pending } else { LifeCycle::Active };
     sqlx::query(
-        "INSERT INTO agents (id, name, kind, owner, state, created_s, authentication, binding)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO agents
+         (id, name, kind, owner, state, created_s, authentication, binding, expires_s)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(agent.id.as_str())
     .bind(agent.name.as_str())
@@ -141,6 +144,7 @@ pub(crate) async fn insert_agent(
     .bind(COLUMNS.number(change.act.now_s)?)
     .bind(COLUMNS.to_json(&agent.authentication)?)
     .bind(agent.binding.as_str())
+    .bind(COLUMNS.maybe_number(agent.expires_s)?)
     .execute(change.connection())
     .await
     .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
@@ -247,7 +251,8 @@ pub(crate) async fn agent_by_id(
     id: &AgentId,
 ) -> Result<Agent, StoreError> {
     let row: Option<Row> = sqlx::query_as(
-        "SELECT id, name, kind, owner, state, created_s, authentication, binding, stop_ended_s
+        "SELECT id, name, kind, owner, state, created_s, authentication, binding, stop_ended_s,
+                expires_s
          FROM agents WHERE id = $1",
     )
     .bind(id.as_str())
@@ -263,7 +268,8 @@ pub(crate) async fn all_agents(connection: &mut SqliteConnection) -> Result<Vec<
         keys.entry(agent).or_default().push(key);
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, name, kind, owner, state, created_s, authentication, binding, stop_ended_s
+        "SELECT id, name, kind, owner, state, created_s, authentication, binding, stop_ended_s,
+                expires_s
          FROM agents ORDER BY name",
     )
     .fetch_all(connection)
@@ -285,6 +291,7 @@ row! {
     authentication: String,
     binding: String,
     stop_ended_s: Option<i64>,
+    expires_s: Option<i64>,
 }
 
 impl Row {
@@ -304,6 +311,7 @@ impl Row {
             binding: binding.ok_or(Failure::Record { table: COLUMNS.0 })?,
             created_s: COLUMNS.count(self.created_s)?,
             stop_ended_s: COLUMNS.maybe_count(self.stop_ended_s)?,
+            expires_s: COLUMNS.maybe_count(self.expires_s)?,
         })
     }
 }

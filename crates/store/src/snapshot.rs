@@ -86,7 +86,7 @@ mod tests {
         let snapshot = world.store.load_snapshot(50_000).await.unwrap();
         assert_eq!(snapshot.version, world.store.version().await.unwrap());
         assert_eq!((snapshot.made_ms, snapshot.policy.version), (50_000, 1));
-        assert!(snapshot.acting_agent(&world.agent).is_ok());
+        assert!(snapshot.acting_agent(&world.agent, 50).is_ok());
         let scopes = snapshot.effective_scopes(&world.agent, &world.server, 50);
         assert_eq!(scopes.to_string(), "read:@prompts read:@resources read:get");
     }
@@ -99,7 +99,7 @@ mod tests {
         let retired = LifeCycle::Retired;
         world.store.set_agent_state(&act(101), &world.agent, retired).await.unwrap();
         let snapshot = world.store.load_snapshot(101_000).await.unwrap();
-        assert!(snapshot.acting_agent(&world.agent).is_err());
+        assert!(snapshot.acting_agent(&world.agent, 101).is_err());
         assert!(snapshot.agent(&world.agent).is_some());
     }
 

@@ -167,7 +167,8 @@ fn by_proof(
 const fn ends_the_token(reason: ReasonCode) -> bool {
     matches!(
         reason,
-        ReasonCode::AgentOwnerless
+        ReasonCode::AgentExpired
+            | ReasonCode::AgentOwnerless
             | ReasonCode::AgentPending
             | ReasonCode::AgentRetired
             | ReasonCode::AgentSuspended

@@ -32,6 +32,8 @@ pub(crate) enum Missing {
 /// [`Refusal::status`] and [`Refusal::reason`] map it.
 #[derive(Debug)]
 pub(crate) enum Refusal {
+    /// The agent is past its end, so that it would not act if it were resumed.
+    AgentEnded,
     /// The body is too long.
     BodyTooLong,
     /// The built-in server is not changed through its own API.
@@ -111,7 +113,7 @@ impl Refusal {
             Self::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
-            Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
+            Self::AgentEnded | Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
             Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
         }
@@ -130,6 +132,7 @@ impl Refusal {
             Self::NotAllowed(_, reason) => *reason,
             Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
             Self::Missing(missing) => missing.reason(),
+            Self::AgentEnded => ReasonCode::AgentExpired,
             Self::HiddenText => ReasonCode::ToolHiddenText,
             Self::NotEnrolled => ReasonCode::AgentPending,
             Self::Policy(_) => ReasonCode::PolicyError,
@@ -148,6 +151,7 @@ impl Refusal {
 
     pub(crate) fn message(&self) -> String {
         match self {
+            Self::AgentEnded => "the agent is past its end; give it another one first".to_owned(),
             Self::BodyTooLong => "the body is too long".to_owned(),
             Self::Builtin => "the built-in server is not changed this way".to_owned(),
             Self::CommandElsewhere => {

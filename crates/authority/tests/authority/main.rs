@@ -10,6 +10,7 @@ mod admission;
 mod apply;
 mod audit;
 mod details;
+mod ends;
 mod enrolment;
 mod escalation;
 mod faults;

@@ -110,6 +110,7 @@ impl World {
             token_lifetime_s: 120,
             irreversible_token_lifetime_s: 60,
             second_owner_for_triple: false,
+            import_keys: vec![import_key().verifier().to_vkey()],
             agents_unused_days: None,
             several_places: attorn_net::SeveralPlaces::default(),
             limits: Limits::default(),
@@ -127,14 +128,15 @@ impl World {
         self.journal.clone().close().await;
         // Taken, so that the end of the old world does not remove it.
         let (folder, store) = (std::mem::take(&mut self.folder), self.store.clone());
+        let config = self.config.clone();
         drop(self);
-        Self::at(folder, store, Limits::default(), change).await
+        Self::at(folder, store, config, change).await
     }
 
     async fn at(
         folder: PathBuf,
         store: Store,
-        limits: Limits,
+        settings: Config,
         change: impl FnOnce(&mut attorn_journal::Config),
     ) -> Self {
         let origin = "example/authority/test";
@@ -151,16 +153,7 @@ impl World {
         });
         let trust_domains = TrustDomains::default();
         let authority = Authority::start(Parts {
-            config: Config {
-                issuer: ISSUER.to_owned(),
-                admin_url: ADMIN.to_owned(),
-                gateway_url: "https://gw.example".to_owned(),
-                token_lifetime_s: 120,
-                irreversible_token_lifetime_s: 60,
-                second_owner_for_triple: false,
-                import_keys: vec![import_key().verifier().to_vkey()],
-                limits,
-            },
+            config: settings.clone(),
             store: store.clone(),
             index: AuditIndex::in_memory().await.unwrap(),
             journal: journal.clone(),
@@ -209,6 +202,11 @@ impl World {
 
     /// Sends a request to the public endpoints.
     pub(crate) async fn public(&self, request: Request<Full<Bytes>>) -> Answer {
+        let mut request = request;
+        if let Some(from) = *self.from.lock().unwrap() {
+            let peer = attorn_net::Peer::new(std::net::SocketAddr::new(from, 1), false);
+            request.extensions_mut().insert(peer);
+        }
         let answer = self.authority.public_service().call(request).await.unwrap();
         let (head, body) = answer.into_parts();
         Answer::read(head, &body.collect().await.unwrap().to_bytes())

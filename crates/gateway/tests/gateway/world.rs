@@ -143,7 +143,7 @@ impl World {
     }
 
     pub(crate) fn told(test: &str, limits: (Value, Limits), telemetry: Telemetry) -> Self {
-        Self::made(test, limits, telemetry, None)
+        Self::made(test, limits, telemetry, None, |_| ())
     }
 
     fn made(
@@ -174,10 +174,7 @@ impl World {
         configure(&mut settings);
         let gateway = Gateway::start(
             Parts {
-                config: Config {
-                    limits,
-                    ..Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap())
-                },
+                config: settings,
                 issuer: IssuerUrl::parse(ISSUER).unwrap(),
                 client_certificates: true,
                 published: Arc::clone(&published),
@@ -373,6 +370,28 @@ pub(crate) fn server_id() -> ServerId {
     ServerId::from_random(&[4; 16])
 }
 
+fn billing(agent: &SigningKey, owner: OwnerId) -> Agent {
+    Agent {
+        id: agent_id(),
+        name: name("billing"),
+        kind: AgentKind::Agent,
+        owner: Some(owner),
+        state: LifeCycle::Active,
+        keys: vec![AgentKey {
+            jkt: agent.public().thumbprint(),
+            jwk: agent.public().to_jwk(None),
+            state: KeyState::Active,
+            not_before_s: 0,
+            not_after_s: None,
+        }],
+        authentication: attorn_registry::Authentication::PrivateKeyJwt,
+        binding: attorn_registry::Binding::Dpop,
+        created_s: 0,
+        stop_ended_s: None,
+        expires_s: None,
+    }
+}
+
 fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> SnapshotParts {
     let owner = OwnerId::from_random(&[1; 16]);
     let classes =
@@ -392,24 +411,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             created_s: 0,
             stop_ended_s: None,
         }],
-        agents: vec![Agent {
-            id: agent_id(),
-            name: name("billing"),
-            kind: AgentKind::Agent,
-            owner: Some(owner.clone()),
-            state: LifeCycle::Active,
-            keys: vec![AgentKey {
-                jkt: agent.public().thumbprint(),
-                jwk: agent.public().to_jwk(None),
-                state: KeyState::Active,
-                not_before_s: 0,
-                not_after_s: None,
-            }],
-            authentication: attorn_registry::Authentication::PrivateKeyJwt,
-            binding: attorn_registry::Binding::Dpop,
-            created_s: 0,
-            stop_ended_s: None,
-        }],
+        agents: vec![billing(agent, owner.clone())],
         servers: vec![McpServer {
             id: server_id(),
             name: name("crm"),
