@@ -23,6 +23,7 @@ mod guard;
 mod handle;
 mod imports;
 mod issuer_keys;
+mod last_operator;
 mod list;
 mod locks;
 mod openapi;

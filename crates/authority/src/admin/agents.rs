@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::authentication::{AuthenticationWire, BindingWire, note_authentication};
 use super::context::{Context, Effect};
 use super::delegation;
+use super::last_operator::{Taken, verify_remains};
 use super::list::List;
 use super::reason::{Reason, ReasonWished};
 use super::refusal::Refusal;
@@ -209,6 +210,20 @@ pub(crate) async fn code(context: Context, _: ReasonWished) -> Result<Effect<Age
     Ok(Effect::new(AgentCode::of(&context, agent, Some(code)), fact))
 }
 
+pub(crate) async fn expiry(
+    context: Context,
+    wanted: ExpiryWanted,
+) -> Result<Effect<AgentView>, Refusal> {
+    let agent = &context.agent(context.segment("agent"))?.id;
+    if wanted.expires_s.is_some() {
+        verify_remains(&context, Taken::Agent(agent))?;
+    }
+    let store = &context.shared.store;
+    let changed = store.set_agent_expiry(&context.act(), agent, wanted.expires_s).await?;
+    let fact = about(&context, Kind::AdminChanged, &changed.record);
+    Ok(Effect::new(AgentView::of(&context, &changed.record), fact))
+}
+
 pub(crate) async fn owner(
     context: Context,
     wanted: OwnerWanted,
@@ -250,6 +265,12 @@ async fn become_state(
     // Only a proven key makes a pending agent active.
     if agent.state == LifeCycle::Pending && to == LifeCycle::Active {
         return Err(Refusal::NotEnrolled);
+    }
+    if to == LifeCycle::Active && agent.has_ended(context.now_s()) {
+        return Err(Refusal::AgentEnded);
+    }
+    if to != LifeCycle::Active {
+        verify_remains(&context, Taken::Agent(&agent.id))?;
     }
     let store = &context.shared.store;
     let agent = store.set_agent_state(&context.act(), &agent.id, to).await?.record;

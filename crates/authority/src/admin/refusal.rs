@@ -64,6 +64,8 @@ pub(crate) enum Refusal {
     NotAllowed(Operation, ReasonCode),
     /// Only enrolment makes a registered agent an active one.
     NotEnrolled,
+    /// Nobody would be left who can administer.
+    LastOperator,
     /// The policies or their tests do not compile; the text says where.
     Policy(String),
     /// What the change replaces is not what its author saw.
@@ -115,7 +117,7 @@ impl Refusal {
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
             Self::AgentEnded | Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
-            Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
+            Self::LastOperator | Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
         }
     }
 
@@ -134,6 +136,7 @@ impl Refusal {
             Self::Missing(missing) => missing.reason(),
             Self::AgentEnded => ReasonCode::AgentExpired,
             Self::HiddenText => ReasonCode::ToolHiddenText,
+            Self::LastOperator => ReasonCode::OperatorLast,
             Self::NotEnrolled => ReasonCode::AgentPending,
             Self::Policy(_) => ReasonCode::PolicyError,
             Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
@@ -178,6 +181,7 @@ impl Refusal {
             Self::Form => "the input does not have the form this operation asks for".to_owned(),
             Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
             Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
+            Self::LastOperator => "enrol a second operator with the same rights first".to_owned(),
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),
             Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),

@@ -16,6 +16,7 @@ mod escalation;
 mod faults;
 mod imports;
 mod keys;
+mod last_operator;
 mod limits;
 mod metadata;
 mod mtls;
