@@ -25,6 +25,10 @@ pub enum Kind {
     CallCompleted,
     /// A call was permitted or denied. Written before anything is forwarded.
     CallDecided,
+    /// The clock of the process went back: later entries can have earlier times.
+    ClockSetBack,
+    /// One credential was used from two places.
+    CredentialShared,
     /// A second owner confirmed a right that joins risks.
     GrantConfirmed,
     /// A right was given to an agent.
@@ -99,7 +103,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -109,6 +113,8 @@ impl Kind {
         Self::ApprovalRequested,
         Self::CallCompleted,
         Self::CallDecided,
+        Self::ClockSetBack,
+        Self::CredentialShared,
         Self::GrantConfirmed,
         Self::GrantCreated,
         Self::GrantRevoked,
@@ -159,6 +165,8 @@ impl Kind {
             Self::ApprovalRequested => "approval.requested",
             Self::CallCompleted => "call.completed",
             Self::CallDecided => "call.decided",
+            Self::ClockSetBack => "clock.set_back",
+            Self::CredentialShared => "credential.shared",
             Self::GrantConfirmed => "grant.confirmed",
             Self::GrantCreated => "grant.created",
             Self::GrantRevoked => "grant.revoked",

@@ -22,10 +22,12 @@ use crate::admin::AdminService;
 use crate::client::ClientKeys;
 use crate::code::EnrolmentCode;
 use crate::config::{Config, ConfigRefusal};
+use crate::ended::Uses;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::limits::Throttle;
 use crate::noise::Noise;
+use crate::places::Places;
 use crate::public::PublicService;
 use crate::rotation::RotationError;
 use crate::shared::{PublishError, Shared};
@@ -127,6 +129,8 @@ impl Authority {
             last_delta: ArcSwapOption::empty(),
             mark: Mark::open(parts.keys_folder.with_file_name("registry.mark"))?,
             noise: Noise::default(),
+            uses: Uses::default(),
+            places: Places::default(),
             throttle: Throttle::new(&parts.config.limits),
             telemetry: parts.telemetry,
             nonces,

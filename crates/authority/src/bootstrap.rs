@@ -152,6 +152,7 @@ async fn register_operator(shared: &Shared, snapshot: &Snapshot) -> Result<Agent
         owner: administrators(shared, snapshot).await?,
         authentication: Authentication::PrivateKeyJwt,
         binding: Binding::Dpop,
+        expires_s: None,
     };
     let (id, owner) = (Some(new.id.to_string()), Some(new.owner.to_string()));
     announce(shared, Entry { agent: id, owner, ..fact(shared, Kind::IdentityRegistered) }).await?;

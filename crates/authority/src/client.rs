@@ -119,7 +119,7 @@ fn named<'s>(
 
 /// An agent that is active, answered for and not locked.
 fn acting<'s>(snapshot: &'s Snapshot, id: &AgentId, now_s: u64) -> Result<&'s Agent, ReasonCode> {
-    let agent = snapshot.acting_agent(id)?;
+    let agent = snapshot.acting_agent(id, now_s)?;
     let owner = agent.owner.clone().map(|owner| LockTarget::Owner { owner });
     let locks = [Some(LockTarget::Agent { agent: id.clone() }), owner];
     if locks.iter().flatten().any(|target| snapshot.active_lock(target, now_s).is_some()) {

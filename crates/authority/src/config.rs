@@ -1,6 +1,9 @@
 //! What the authority is told once, at its start.
 
+use std::num::NonZeroU32;
+
 use attorn_audit::note::NoteVerifier;
+use attorn_net::SeveralPlaces;
 use attorn_oauth::resource::{IssuerUrl, UrlRefusal};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +33,13 @@ pub struct Config {
     /// signed is known to be by whom its namespace belongs to.
     #[serde(default)]
     pub import_keys: Vec<String>,
+    /// Days after which an agent that nobody used is suspended. Absent, none is. At least 1.
+    pub agents_unused_days: Option<NonZeroU32>,
+    /// What becomes of a client that asks for tokens from two network addresses within the life of
+    /// a token: `off`, `record` or `refuse` from the second one. Loopback is no address. Behind a
+    /// proxy everybody has its address.
+    #[serde(default)]
+    pub several_places: SeveralPlaces,
     /// How much of everything a client gets.
     #[serde(default)]
     pub limits: Limits,
@@ -144,6 +154,8 @@ mod tests {
             irreversible_token_lifetime_s: default_irreversible_token_lifetime_s(),
             second_owner_for_triple: false,
             import_keys: Vec::new(),
+            agents_unused_days: None,
+            several_places: SeveralPlaces::default(),
             limits: Limits::default(),
         }
     }

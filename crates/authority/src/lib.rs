@@ -18,6 +18,7 @@ mod bootstrap;
 mod client;
 mod code;
 mod config;
+mod ended;
 mod enroll;
 mod followers;
 mod http;
@@ -26,6 +27,7 @@ mod introspect;
 mod keys;
 mod limits;
 mod noise;
+mod places;
 mod proof;
 mod public;
 mod refresh;
@@ -40,7 +42,9 @@ mod token;
 mod traced;
 mod trust_domains;
 
-pub use admin::{AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME};
+pub use admin::{
+    AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME, policy_tag,
+};
 pub use authority::{Authority, Parts, StartError};
 pub use code::EnrolmentCode;
 pub use config::{Config, ConfigRefusal};

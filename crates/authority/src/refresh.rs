@@ -1,15 +1,17 @@
-//! Puts in force what others changed in the registry, and keeps the snapshot's time fresh.
+//! Puts in force what others changed in the registry, and what time changes in it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_net::Shutdown;
 
+use crate::ended;
 use crate::shared::Shared;
 
 /// Polls the number of the last change. Works on every database, and misses nothing: what counts
 /// is the number, not a notification.
 pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
+    let mut swept = None;
     loop {
         tokio::select! {
             () = shutdown.started() => return,
@@ -23,6 +25,15 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
             }
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the registry cannot be read"),
+        }
+        if let Err(error) = ended::note_uses(&shared).await {
+            tracing::error!(%error, "that agents were used is not noted");
+        }
+        let minute = Some(shared.clock.now_s() / 60);
+        if std::mem::replace(&mut swept, minute) != minute
+            && let Err(error) = ended::sweep(&shared).await
+        {
+            tracing::error!(%error, "agents past their end cannot be suspended");
         }
     }
 }

@@ -5,6 +5,7 @@ use attorn_net::Body;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::form::Form;
 use attorn_oauth::token_request::PresentedClient;
+use attorn_registry::ReasonCode;
 use attorn_store::Act;
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -36,13 +37,21 @@ async fn revoke(shared: &Shared, head: &Parts, body: &[u8], about: Entry) -> Res
     let token = form
         .value("token")
         .ok_or_else(|| Refused::of(TokenError::FormMalformed, Some(client.client_id().as_str())))?;
-    let own = verify_any_audience(shared, token, now_s)
-        .ok()
-        .filter(|token| token.claims().client_id == *client.client_id());
     // RFC 7009 section 2.2: a token that is not valid needs no revocation, and that is a success.
-    // A foreign token is answered alike, so that nobody learns whether it lives.
-    let Some(token) = own else { return Ok(()) };
+    let Ok(token) = verify_any_audience(shared, token, now_s) else { return Ok(()) };
     let claims = token.claims();
+    // A foreign token is answered alike, so that nobody learns whether it lives. Its client leaked
+    // it, and this one tried to end it: both are for the journal.
+    if claims.client_id != *client.client_id() {
+        let mut entry = Entry {
+            client_id: Some(client.client_id().to_string()),
+            token_jti: Some(claims.jti.clone()),
+            ..about
+        };
+        entry.detail.insert("token_client".to_owned(), claims.client_id.to_string());
+        shared.note_aside(entry, ReasonCode::TokenForeign);
+        return Ok(());
+    }
     // It is over already. Repeating it must not use up what the journal keeps free for emergencies.
     if snapshot.is_revoked(&claims.jti) {
         return Ok(());

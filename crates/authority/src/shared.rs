@@ -22,10 +22,12 @@ use http::request::Parts;
 use tokio::sync::watch;
 
 use crate::client::ClientKeys;
+use crate::ended::Uses;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::limits::Throttle;
 use crate::noise::Noise;
+use crate::places::Places;
 use crate::{Config, TrustDomains};
 
 pub(crate) struct Shared {
@@ -54,6 +56,8 @@ pub(crate) struct Shared {
     /// One snapshot at a time, so that a slow one cannot undo the keys or policies of a newer one.
     pub(crate) publishing: tokio::sync::Mutex<()>,
     pub(crate) noise: Noise,
+    pub(crate) uses: Uses,
+    pub(crate) places: Places,
     /// Gateways in processes of their own.
     pub(crate) followers: Followers,
     /// The version in force, for those who wait for the next one.
@@ -125,18 +129,40 @@ impl Shared {
     /// Records a refusal that anybody can cause; beyond a rate it is only counted.
     pub(crate) async fn note_refusal(
         &self,
-        mut entry: Entry,
+        entry: Entry,
         reason: ReasonCode,
     ) -> Result<(), JournalUnavailable> {
+        match self.denied(entry, reason) {
+            Some(entry) => self.note(&entry).await.map(|_recorded| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Shared::note_refusal`], where the answer must not tell that there is an entry: not by
+    /// its time, and not by failing.
+    pub(crate) fn note_aside(&self, entry: Entry, reason: ReasonCode) {
+        let Some(entry) = self.denied(entry, reason) else { return };
+        if let Err(error) = self.journal.append_unawaited(entry.to_canonical()) {
+            tracing::warn!(%error, reason = reason.as_str(), "an attempt is not recorded");
+        }
+    }
+
+    /// The entry of a refusal, unless there were too many of its kind just now.
+    fn denied(&self, mut entry: Entry, reason: ReasonCode) -> Option<Entry> {
         entry.decision = Some(Decision::Deny);
         entry.reason = Some(reason.as_str().to_owned());
-        let Some(suppressed) = self.noise.admit(reason, entry.time_ms / 1000) else {
-            return Ok(());
-        };
+        let suppressed = self.noise.admit(reason, entry.time_ms / 1000)?;
         if suppressed > 0 {
             entry.detail.insert("suppressed".to_owned(), suppressed.to_string());
         }
-        self.note(&entry).await.map(|_recorded| ())
+        Some(entry)
+    }
+
+    /// Records something that was noticed and changes nothing. Does not wait.
+    pub(crate) fn event(&self, entry: &Entry) {
+        if let Err(error) = self.journal.append_unawaited(entry.to_canonical()) {
+            tracing::error!(kind = %entry.kind, %error, "an event is not recorded");
+        }
     }
 
     /// Records an entry that takes rights away; works while the journal refuses all else.

@@ -32,7 +32,15 @@ pub(crate) fn verify_any_audience(
     let keys = shared.keys.in_use().map_err(|_| TokenRefusal::KeyUnknown)?;
     let expected =
         Expected { issuer: &shared.config.issuer, audience: &claimed.aud, keys: &keys.verifying };
-    access_token::verify(token, &expected, now_s)
+    let token = access_token::verify(token, &expected, now_s)?;
+    verify_not_ended(shared, &token)?;
+    Ok(token)
+}
+
+/// RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
+pub(crate) fn verify_not_ended(shared: &Shared, token: &VerifiedToken) -> Result<(), TokenRefusal> {
+    let AccessTokenClaims { iat, exp, .. } = *token.claims();
+    if shared.clock.had_ended(iat, exp) { Err(TokenRefusal::Expired) } else { Ok(()) }
 }
 
 /// Whether the registry still stands by a token.
@@ -45,7 +53,7 @@ pub(crate) fn verify_standing(
     if claims.epoch < snapshot.epoch || snapshot.is_revoked(&claims.jti) {
         return Err(ReasonCode::TokenRevoked);
     }
-    let agent = snapshot.acting_agent(&claims.client_id)?;
+    let agent = snapshot.acting_agent(&claims.client_id, now_s)?;
     let name = shared.config.server_of(&claims.aud).ok_or(ReasonCode::TokenAudience)?;
     let server = snapshot.server_named(name).ok_or(ReasonCode::ServerUnknown)?;
     snapshot.verify_server(server)?;
@@ -56,8 +64,11 @@ pub(crate) fn verify_standing(
         token_jti: Some(&claims.jti),
         key: Some(claims.cnf.key()),
     };
-    match snapshot.lock_on(&subject, now_s) {
-        Some(_) => Err(ReasonCode::LockActive),
-        None => Ok(()),
+    if snapshot.lock_on(&subject, now_s).is_some() {
+        return Err(ReasonCode::LockActive);
     }
+    if claims.iat < snapshot.tokens_from_s(&subject, now_s) {
+        return Err(ReasonCode::TokenStopped);
+    }
+    Ok(())
 }

@@ -30,7 +30,7 @@ use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, certificate, verify_present_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
-use crate::{Config, traced};
+use crate::{Config, places, traced};
 
 /// Answers one token request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
@@ -68,6 +68,7 @@ async fn redeem(
     let proven = Proven { certificate: certificate.as_ref(), proof_key };
     let client = client::authenticate(shared, &snapshot, &asked.client, proven, now_s)?;
     shared.throttle.admit(client.client_id())?;
+    places::verify(shared, &client, head, now_ms)?;
     let refused = |error| Refused::of(error, Some(client.client_id().as_str()));
     let agent = snapshot.agent(client.client_id());
     let key = bind(shared, agent, proof, certificate.as_ref(), now_s).map_err(refused)?;
@@ -96,6 +97,7 @@ async fn redeem(
     } else {
         shared.record(&entry).await?
     };
+    shared.uses.note(client.client_id(), now_s);
     Ok(answer(shared, &token, &claims, &recorded))
 }
 
@@ -168,6 +170,11 @@ impl Subject<'_> {
     /// RFC 9068 section 2.2, and `cnf` of RFC 9449 section 6.1 or RFC 8705 section 3.1.
     fn claims(self, shared: &Shared, snapshot: &Snapshot) -> AccessTokenClaims {
         let client_id = self.client.client_id();
+        // `iat` has whole seconds: in the second in which a stop ends, or the clock is
+        // set back, only a later one tells this
+        // token from those before it. It is within the leeway of everybody who reads it.
+        let from_s = self.tokens_from_s(snapshot).max(shared.clock.tokens_from_s());
+        let iat = self.now_s.max(from_s);
         AccessTokenClaims {
             act: None,
             aud: shared.config.resource_of(self.server.name.as_str()),
@@ -175,15 +182,32 @@ impl Subject<'_> {
             client_id: client_id.clone(),
             cnf: self.key,
             epoch: snapshot.epoch,
-            exp: self.now_s.saturating_add(lifetime_s(&shared.config, &self.scope)),
+            exp: iat.saturating_add(lifetime_s(&shared.config, &self.scope)),
             grt: sole_grant(snapshot, client_id, self.server, &self.scope, self.now_s),
-            iat: self.now_s,
+            iat,
             iss: shared.config.issuer.clone(),
             jti: attorn_jose::base64url(&shared.random.bytes::<16>()),
             nbf: self.now_s,
             sub: client_id.to_string(),
             scope: self.scope,
         }
+    }
+
+    /// The first second whose tokens count, after the stops that ended of all the token is for.
+    fn tokens_from_s(&self, snapshot: &Snapshot) -> u64 {
+        let (client_id, server) = (self.client.client_id(), &self.server.id);
+        let key = Some(self.key.key());
+        let subject = LockedSubject { agent: client_id, server, tool: None, token_jti: None, key };
+        let of_all = snapshot.tokens_from_s(&subject, self.now_s);
+        let uses = self.scope.iter().filter_map(|scope| {
+            let tool = match &scope.tool {
+                ScopeTarget::Tool(tool) => Some((server, tool.as_str())),
+                ScopeTarget::Prompts | ScopeTarget::Resources => None,
+            };
+            let grant = snapshot.grant_for(client_id, server, scope, self.now_s)?;
+            Some(snapshot.use_from_s(tool, &grant.id, self.now_s))
+        });
+        uses.fold(of_all, u64::max)
     }
 }
 

@@ -7,7 +7,7 @@ pub(crate) use attorn_authority::Operation;
 use attorn_connect::token::Identity;
 use attorn_connect::{AuthorizedClient, CallError, TokenFailure, TokenSource};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
@@ -72,7 +72,7 @@ impl Admin {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
-        parse(&self.send(operation, &url, Bytes::new()).await?)
+        parse(&self.send(operation, &url, (Bytes::new(), None)).await?)
     }
 
     /// Asks something whose question is a document.
@@ -91,7 +91,7 @@ impl Admin {
         body: &Value,
     ) -> Result<Bytes, Failure> {
         let url = self.url(operation, &[])?;
-        self.send(operation, &url, Bytes::from(body.to_string())).await
+        self.send(operation, &url, (Bytes::from(body.to_string()), None)).await
     }
 
     /// Changes something; `None` after a dry run.
@@ -102,6 +102,17 @@ impl Admin {
         body: Value,
         change: Change,
     ) -> Result<Option<Value>, Failure> {
+        self.send_replacing(operation, place, (body, None), change).await
+    }
+
+    /// As [`Admin::send_change`], with the entity tag of what it replaces.
+    pub(crate) async fn send_replacing(
+        &self,
+        operation: Operation,
+        place: &[&str],
+        (body, tag): (Value, Option<HeaderValue>),
+        change: Change,
+    ) -> Result<Option<Value>, Failure> {
         let url = self.url(operation, place)?;
         let body = without_nulls(body);
         if change.dry_run {
@@ -109,7 +120,8 @@ impl Admin {
             self.output.object(&body);
             return Ok(None);
         }
-        parse(&self.send(operation, &url, Bytes::from(body.to_string())).await?).map(Some)
+        let body = Bytes::from(body.to_string());
+        parse(&self.send(operation, &url, (body, tag)).await?).map(Some)
     }
 
     /// Changes something and prints the answer.
@@ -150,7 +162,12 @@ impl Admin {
             .map_err(|_| Failure::usage("the address of the admin API takes no path"))
     }
 
-    async fn send(&self, operation: Operation, url: &Url, body: Bytes) -> Result<Bytes, Failure> {
+    async fn send(
+        &self,
+        operation: Operation,
+        url: &Url,
+        (body, tag): (Bytes, Option<HeaderValue>),
+    ) -> Result<Bytes, Failure> {
         let method = match operation.row().method {
             Method::Get => http::Method::GET,
             Method::Post => http::Method::POST,
@@ -159,6 +176,8 @@ impl Admin {
         if method == http::Method::POST {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        // RFC 9110 section 13.1.1.
+        headers.extend(tag.map(|tag| (IF_MATCH, tag)));
         let response =
             self.client.send(method, url, &headers, body).await.map_err(|e| refused(&e))?;
         let status = response.status();
@@ -209,6 +228,9 @@ fn answered_no(operation: Operation, status: StatusCode, body: &[u8]) -> Failure
         StatusCode::BAD_REQUEST => Failure::usage(what),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             Failure::no(format!("`{name}` is refused: {what}")).next("attorn whoami")
+        }
+        StatusCode::PRECONDITION_FAILED => {
+            Failure::no(format!("nothing was changed: {what}")).next("attorn policy diff FILE")
         }
         status if status.is_server_error() => Failure::unreachable(what).next("attorn doctor"),
         _ => Failure::no(what).next(listing_of(name)),

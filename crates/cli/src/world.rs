@@ -7,6 +7,7 @@
 //!
 //! One journal serves all roles of a process: a node has one log.
 
+mod clock_steps;
 mod embedded;
 mod follow;
 mod listeners;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use attorn_authority::Authority;
 use attorn_gateway::{Freshness, Gateway, SILENT_MAX, ToolObserver};
-use attorn_net::{Client, ClientConfig, Limits, Shutdown, serve};
+use attorn_net::{Client, ClientConfig, Clock, Limits, Shutdown, serve};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
 use attorn_replay::SharedReplays;
@@ -83,16 +84,20 @@ impl World {
         let encrypted = listeners.is_encrypted();
         let connections = listeners.connections();
         let Observed { telemetry, exporter } = Observed::new(&config)?;
+        // One clock for all roles: they see the same step of it.
+        let clock = system_clock();
         let (node, own, followed, issuer) = if config.authority.is_some() {
-            let (node, own) = start_authority(&config, &tls, &shutdown, &telemetry).await?;
+            let (node, own) =
+                start_authority(&config, (&tls, &clock), &shutdown, &telemetry).await?;
             let followed = own.followed(&node, &config, &mut serving, &shutdown)?;
             let issuer = config.authority.as_ref().map(|own| own.issuer.clone());
             (node, Some(own), followed, issuer.unwrap_or_default())
         } else {
             let (node, followed, issuer) =
-                start_following(&config, &mut serving, &shutdown).await?;
+                start_following(&config, &clock, &mut serving, &shutdown).await?;
             (node, None, followed, issuer)
         };
+        serving.spawn(clock_steps::mark(clock.clone(), node.journal.clone(), shutdown.clone()));
         observed::watch(&telemetry, &node.journal, &followed, connections);
         let (limits, stop) = (Limits::default(), || shutdown.clone());
         if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)
@@ -105,8 +110,8 @@ impl World {
             let asks = tls.methods().certificates;
             let shared_replays = replays::start(&config, &shutdown)?;
             let gateway = (gateway, asks, shared_replays);
-            let gateway =
-                start_gateway(gateway, &issuer, &node, (followed, &telemetry), &shutdown)?;
+            let seen = (followed, &telemetry, clock);
+            let gateway = start_gateway(gateway, &issuer, &node, seen, &shutdown)?;
             serving.spawn(gateway.serve(listener, limits, stop()));
             serving.spawn(seen::list_new_servers(published, gateway, stop()));
         }
@@ -125,7 +130,8 @@ impl World {
     pub(crate) async fn first_admin_code(config: Config) -> Result<Zeroizing<String>, Failure> {
         let shutdown = Shutdown::new();
         let (tls, telemetry) = (ProcessTls::new(None), Telemetry::default());
-        let (node, own) = start_authority(&config, &tls, &shutdown, &telemetry).await?;
+        let with = (&tls, &system_clock());
+        let (node, own) = start_authority(&config, with, &shutdown, &telemetry).await?;
         let code = own.authority.first_operator_code().await;
         shutdown.start();
         close(node, Some(own)).await;
@@ -221,14 +227,14 @@ impl Own {
 
 async fn start_authority(
     config: &Config,
-    tls: &ProcessTls,
+    (tls, clock): (&ProcessTls, &Clock),
     shutdown: &Shutdown,
     telemetry: &Telemetry,
 ) -> Result<(Node, Own), Failure> {
     let missing = || Failure::usage("this configuration has no `[authority]`");
     let authority = config.authority.clone().ok_or_else(missing)?;
     let name = log_name(&authority.issuer, "node", "1");
-    let node = Node::open(config, &name).await?;
+    let node = Node::open(config, &name, clock).await?;
     let registry = Registry::open(&config.state).await?;
     let parts = attorn_authority::Parts {
         config: authority,
@@ -236,7 +242,7 @@ async fn start_authority(
         index: registry.index.clone(),
         journal: node.journal.clone(),
         published: Arc::new(Published::new(Snapshot::new(SnapshotParts::default()))),
-        clock: system_clock(),
+        clock: clock.clone(),
         random: system_random(),
         keys_folder: config.state.join("keys"),
         methods: tls.methods(),
@@ -251,6 +257,7 @@ async fn start_authority(
 /// A gateway alone. It starts without its authority, and refuses everything until it heard it.
 async fn start_following(
     config: &Config,
+    clock: &Clock,
     serving: &mut JoinSet<()>,
     shutdown: &Shutdown,
 ) -> Result<(Node, Followed, String), Failure> {
@@ -259,7 +266,7 @@ async fn start_following(
     let profile = follow::load_profile(&follow.profile)?;
     let issuer = profile.identity.issuer.clone();
     let name = log_name(&issuer, "gateway", &profile.identity.name);
-    let node = Node::open(config, &name).await?;
+    let node = Node::open(config, &name, clock).await?;
     let mark = Mark::open(config.state.join("registry.mark"));
     let mark = mark.map_err(|e| Failure::usage(causes(&e)))?;
     let published = Arc::new(Published::new(Snapshot::new(SnapshotParts::default())));
@@ -280,7 +287,7 @@ fn start_gateway(
     ),
     issuer: &str,
     node: &Node,
-    (followed, telemetry): (Followed, &Telemetry),
+    (followed, telemetry, clock): (Followed, &Telemetry, Clock),
     shutdown: &Shutdown,
 ) -> Result<Gateway, Failure> {
     let client = Client::new(ClientConfig { http2: true, ..ClientConfig::default() })
@@ -298,7 +305,7 @@ fn start_gateway(
         journal: node.journal.clone(),
         payload_key: node.payload_key.clone(),
         shared_replays,
-        clock: system_clock(),
+        clock,
         random: system_random(),
         client,
         tool_observer: followed.observer,

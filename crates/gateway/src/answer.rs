@@ -144,7 +144,10 @@ fn step_up_scope(refusal: &Refusal) -> Option<ScopeSet> {
     match refusal {
         Refusal::Decision(DecisionRefusal::StepUp { scope, .. }) => Some(scope.clone()),
         Refusal::Decision(
-            DecisionRefusal::Hidden(_) | DecisionRefusal::Told(_) | DecisionRefusal::ToldOfCall(_),
+            DecisionRefusal::Hidden(_)
+            | DecisionRefusal::Told(_)
+            | DecisionRefusal::ToldOfCall(_)
+            | DecisionRefusal::TokenStopped,
         )
         | Refusal::Head(_)
         | Refusal::Credential(_)

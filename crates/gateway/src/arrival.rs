@@ -5,14 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use attorn_audit::{Entry, Kind};
 use attorn_json::Document;
 use attorn_mcp::{
     ClientMessage, FrameRefusal, HeaderView, MirrorHeader, Request, RequestId, Revision,
     check_headers, parse_client_message,
 };
-use attorn_net::Peer;
+use attorn_net::{Peer, SeveralPlaces, place};
+use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::confirmation::Confirmation;
-use attorn_registry::McpServer;
+use attorn_registry::{McpServer, ReasonCode};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, request};
 use http_body::Body as HttpBody;
@@ -22,7 +24,7 @@ use crate::exchange::{Caller, Exchange};
 use crate::front::Verb;
 use crate::media;
 use crate::possession;
-use crate::refusal::{MessageRefusal, Refusal};
+use crate::refusal::{CredentialRefusal, MessageRefusal, Refusal};
 use crate::sessions::Session;
 use crate::trace::TraceContext;
 use crate::view::View;
@@ -55,7 +57,7 @@ impl Exchange {
             .throttle
             .look(self.from, || gateway.tokens.knows(&head.headers))
             .map_err(Refusal::Limited)?;
-        let token = gateway.tokens.verify(&head.headers, &url, view, self.now_s)?;
+        let token = gateway.tokens.verify(&head.headers, (server, &url), view, self.now_s)?;
         self.note_token(&token);
         let verified = token.clone();
         let with = (&gateway.throttle, self.now_s);
@@ -68,7 +70,37 @@ impl Exchange {
             }
         };
         self.note_proof(&proven);
+        self.verify_place(&verified)?;
         Ok(Caller { token: verified })
+    }
+
+    /// One token from two places: recorded or refused, as configured. Only who proved the key is
+    /// looked at, so that a stranger with a stolen token cannot make its owner look like two.
+    fn verify_place(&mut self, token: &VerifiedToken) -> Result<(), CredentialRefusal> {
+        let gateway = Arc::clone(&self.gateway);
+        let mode = gateway.config.several_places;
+        let Some(from) = place(self.from).filter(|_| mode != SeveralPlaces::Off) else {
+            return Ok(());
+        };
+        let Some(elsewhere) = gateway.tokens.note_place(token, from, self.now_s) else {
+            return Ok(());
+        };
+        let places = [("peer", from), ("other_peer", elsewhere.before)];
+        let places = places.map(|(name, place)| (name.to_owned(), place.to_string()));
+        match mode {
+            SeveralPlaces::Refuse => {
+                self.entry.detail.extend(places);
+                Err(CredentialRefusal::SeveralPlaces)
+            }
+            SeveralPlaces::Record if elsewhere.is_news => {
+                let mut entry = Entry { kind: Kind::CredentialShared, ..self.entry.clone() };
+                entry.detail.extend(places);
+                entry.reason = Some(ReasonCode::CredentialShared.as_str().to_owned());
+                gateway.recorder.event(&entry);
+                Ok(())
+            }
+            SeveralPlaces::Record | SeveralPlaces::Off => Ok(()),
+        }
     }
 
     /// What the request says. Sets identifier, revision and trace of the exchange.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use attorn_net::SeveralPlaces;
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
@@ -41,6 +42,10 @@ pub struct Config {
     /// Seconds a session of an older revision survives without a request.
     #[serde(default = "session_idle_s")]
     pub session_idle_s: u64,
+    /// What becomes of a token that is used from two network addresses: `off`, `record` or `refuse`
+    /// from the second one on. Loopback is no address. Behind a proxy everybody has its address.
+    #[serde(default)]
+    pub several_places: SeveralPlaces,
     /// How much of everything a caller gets.
     #[serde(default)]
     pub limits: Limits,
@@ -67,6 +72,7 @@ impl Config {
             relist_s: LookSeconds::relist(),
             call_look_s: LookSeconds::call(),
             session_idle_s: session_idle_s(),
+            several_places: SeveralPlaces::default(),
             limits: Limits::default(),
             child_environment: BTreeMap::new(),
         }

@@ -16,7 +16,7 @@ use crate::reach::Course;
 use crate::refusal::DecisionRefusal;
 use crate::servers::Behind;
 use crate::sessions::Principal;
-use crate::tokens::counts_now;
+use crate::tokens::{counts_now, is_from_before_stop};
 use crate::trace::TraceContext;
 use crate::view::View;
 
@@ -151,6 +151,7 @@ impl Caller {
             token_key: Some(claims.cnf.key()),
             token_details: claims.authorization_details.as_ref(),
             token_epoch: claims.epoch,
+            token_issued_s: claims.iat,
             operation,
             arguments: None,
             now_s,
@@ -178,7 +179,8 @@ impl Caller {
     ) -> Result<Standing, DecisionRefusal> {
         let claims = self.token.claims();
         let snapshot = &view.snapshot;
-        let agent = snapshot.acting_agent(&claims.client_id).map_err(DecisionRefusal::Told)?;
+        let agent = snapshot.acting_agent(&claims.client_id, now_s);
+        let agent = agent.map_err(DecisionRefusal::Told)?;
         snapshot.verify_server(server).map_err(DecisionRefusal::Told)?;
         let subject = attorn_registry::LockedSubject {
             agent: &claims.client_id,
@@ -190,6 +192,9 @@ impl Caller {
         // A stream outlives neither the token's epoch nor the key it was opened with.
         if !counts_now(claims, agent, snapshot, now_s) {
             return Err(DecisionRefusal::Told(ReasonCode::TokenRevoked));
+        }
+        if is_from_before_stop(claims, server, snapshot, now_s) {
+            return Err(DecisionRefusal::TokenStopped);
         }
         match snapshot.lock_on(&subject, now_s) {
             None => Ok(Standing(())),

@@ -129,7 +129,7 @@ impl Gateway {
             names: Names::new(&config),
             views: Views::new(published),
             freshness: parts.freshness,
-            tokens: Tokens::new(issuer.as_str().to_owned()),
+            tokens: Tokens::new(issuer.as_str().to_owned(), clock.clone()),
             possession,
             throttle: Throttle::new(&config.limits),
             cursors,

@@ -187,6 +187,8 @@ fn costs_a_signature(refusal: &Refusal) -> bool {
             | CredentialRefusal::Limited(_)
             | CredentialRefusal::Caller(_)
             | CredentialRefusal::TokenRevoked
+            | CredentialRefusal::SeveralPlaces
+            | CredentialRefusal::TokenStopped
             | CredentialRefusal::Proof(DpopRefusal::Nonce | DpopRefusal::NonceMissing)
             | CredentialRefusal::Possession(PossessionRefusal::Replay(
                 ReplayRefusal::Full

@@ -121,6 +121,13 @@ impl Recorder {
         self.write(entry, Durability::Written).await;
     }
 
+    /// Records something that was noticed and changes nothing. Does not wait.
+    pub(crate) fn event(&self, entry: &Entry) {
+        if let Err(error) = self.0.journal.append_unawaited(entry.to_canonical()) {
+            tracing::error!(kind = %entry.kind, %error, "an event could not be recorded");
+        }
+    }
+
     async fn write(&self, entry: Entry, durability: Durability) {
         let (kind, id) = (entry.kind, entry.decision_id.clone());
         if let Err(error) = self.0.journal.append(entry.to_canonical(), durability).await {

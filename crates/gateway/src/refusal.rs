@@ -13,13 +13,16 @@ use attorn_oauth::access_token::TokenRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::possession::PossessionRefusal;
 use attorn_oauth::replay::ReplayRefusal;
-use attorn_planted::{Bug, is_planted};
 use attorn_registry::{ReasonCode, ScopeSet};
 use attorn_telemetry::Limit;
 use http::StatusCode;
 
 use crate::limits::Limited;
 use crate::upstream::UpstreamFailure;
+
+mod rows;
+
+use rows::{frame_reason, json_reason, limited_row, upstream_row};
 
 /// Why a request is refused, by the step that refused it.
 #[derive(Debug, PartialEq)]
@@ -62,6 +65,10 @@ pub(crate) enum CredentialRefusal {
     Limited(Limited),
     Token(TokenRefusal),
     TokenRevoked,
+    /// Issued before a stop that has ended: another token would do.
+    TokenStopped,
+    /// It is used from another place, too.
+    SeveralPlaces,
     ProofRepeated,
     Proof(DpopRefusal),
     Possession(PossessionRefusal),
@@ -95,6 +102,8 @@ pub(crate) enum DecisionRefusal {
     Hidden(ReasonCode),
     /// A token with this scope could be had.
     StepUp { reason: ReasonCode, scope: ScopeSet },
+    /// What the token holds of this is from before a stop: another token would do.
+    TokenStopped,
     /// No scope would help, and the caller is told so.
     Told(ReasonCode),
     /// The same, in answer to a tool call: a tool result, so that no client starts a login.
@@ -251,6 +260,8 @@ impl CredentialRefusal {
             Self::Limited(limited) => limited_row(limited.limit),
             Self::Token(refusal) => challenged(Challenge::Token, refusal.reason()),
             Self::TokenRevoked => challenged(Challenge::Token, ReasonCode::TokenRevoked),
+            Self::TokenStopped => challenged(Challenge::Token, ReasonCode::TokenStopped),
+            Self::SeveralPlaces => challenged(Challenge::Token, ReasonCode::CredentialShared),
             // RFC 9449 section 4.3, check 1.
             Self::ProofRepeated => challenged(Challenge::Proof, ReasonCode::PossessionMalformed),
             // RFC 9449 section 9: the client repeats the request with the nonce it is given.
@@ -335,6 +346,7 @@ impl DecisionRefusal {
             Self::Told(reason) => {
                 Row::error(StatusCode::FORBIDDEN, ErrorCode::InvalidRequest, *reason)
             }
+            Self::TokenStopped => CredentialRefusal::TokenStopped.row(),
             Self::ToldOfCall(reason) => Row {
                 status: StatusCode::OK,
                 body: RefusalBody::ToolResult,
@@ -361,102 +373,6 @@ impl Row {
 
     fn error(status: StatusCode, code: ErrorCode, reason: ReasonCode) -> Self {
         Self { status, body: RefusalBody::Error(code), challenge: Challenge::None, reason }
-    }
-}
-
-/// RFC 6585 section 4 for who asks too often; 503 where the server is not to be asked.
-fn limited_row(limit: Limit) -> Row {
-    let unavailable =
-        |reason| Row::error(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::InternalError, reason);
-    match limit {
-        Limit::Bulkhead => unavailable(ReasonCode::DownstreamBusy),
-        Limit::Circuit => unavailable(ReasonCode::DownstreamPaused),
-        Limit::Address
-        | Limit::Agent
-        | Limit::Key
-        | Limit::Server
-        | Limit::Sessions
-        | Limit::Streams
-        | Limit::TokenClient
-        | Limit::Unauthenticated => Row::error(
-            StatusCode::TOO_MANY_REQUESTS,
-            ErrorCode::InvalidRequest,
-            ReasonCode::RateLimited,
-        ),
-    }
-}
-
-/// The upstream's own words never explain a failure to the client.
-fn upstream_row(failure: UpstreamFailure) -> Row {
-    let internal = |status, reason| Row::error(status, ErrorCode::InternalError, reason);
-    match failure {
-        // Ours to answer for: the server was not asked, because nothing goes out unrecorded.
-        UpstreamFailure::NotRecorded => {
-            internal(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::JournalUnavailable)
-        }
-        UpstreamFailure::Unreachable => {
-            internal(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamUnreachable)
-        }
-        UpstreamFailure::Timeout => {
-            internal(StatusCode::GATEWAY_TIMEOUT, ReasonCode::DownstreamUnreachable)
-        }
-        // An upstream's 401, 403 or redirect is never shown as our own (RFC 9110 section 15.6.3).
-        UpstreamFailure::Status(status) if is_planted(Bug::UpstreamStatusPassed) => {
-            internal(status, ReasonCode::DownstreamRefused)
-        }
-        UpstreamFailure::Status(_) => {
-            internal(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamRefused)
-        }
-        UpstreamFailure::ContentEncoding
-        | UpstreamFailure::Interrupted
-        | UpstreamFailure::MediaType
-        | UpstreamFailure::Protocol
-        | UpstreamFailure::TooLong => {
-            internal(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamProtocol)
-        }
-        // MCP 2025-11-25, Transports, Session Management.
-        UpstreamFailure::SessionGone => MessageRefusal::SessionUnknown.row(),
-        UpstreamFailure::NoStream => MessageRefusal::NoStream.row(),
-    }
-}
-
-fn json_reason(error: &JsonError) -> ReasonCode {
-    match error {
-        JsonError::Bom
-        | JsonError::Encoding
-        | JsonError::LoneSurrogate { .. }
-        | JsonError::NulInKey { .. } => ReasonCode::FrameEncoding,
-        JsonError::ByteLimit { .. } | JsonError::MemberLimit { .. } => ReasonCode::FrameSize,
-        JsonError::DepthLimit { .. } => ReasonCode::FrameDepth,
-        JsonError::DuplicateKey => ReasonCode::FrameDuplicateKey,
-        JsonError::NumberRange { .. }
-        | JsonError::Syntax { .. }
-        | JsonError::TrailingData { .. } => ReasonCode::FrameSyntax,
-    }
-}
-
-fn frame_reason(refusal: FrameRefusal) -> ReasonCode {
-    match refusal {
-        FrameRefusal::Batch => ReasonCode::FrameBatch,
-        FrameRefusal::HeaderDuplicate(_)
-        | FrameRefusal::HeaderMalformed(_)
-        | FrameRefusal::HeaderMismatch(_)
-        | FrameRefusal::HeaderMissing(_) => ReasonCode::FrameHeaderMismatch,
-        FrameRefusal::VersionUnsupported => ReasonCode::FrameVersion,
-        FrameRefusal::IdForm
-        | FrameRefusal::JsonRpcVersion
-        | FrameRefusal::MetaMissing
-        | FrameRefusal::MetaShape
-        | FrameRefusal::MethodForm
-        | FrameRefusal::NotAnObject
-        | FrameRefusal::OutcomeShape
-        | FrameRefusal::ParamCase
-        | FrameRefusal::ParamMissing
-        | FrameRefusal::ParamShape
-        | FrameRefusal::ParamsShape
-        | FrameRefusal::RequestWithOutcome
-        | FrameRefusal::ResponseFromClient
-        | FrameRefusal::UnknownMember => ReasonCode::FrameSyntax,
     }
 }
 

@@ -339,6 +339,7 @@ mod tests {
             keys: Vec::new(),
             tools: HashMap::new(),
             created_s: 0,
+            stop_ended_s: None,
         };
         let snapshot = |server: &McpServer| {
             let servers = vec![server.clone()];

@@ -4,15 +4,19 @@
 //! much as a verification: audience, times, epoch, revocation, agent and key are compared again.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use attorn_jose::sha256;
+use attorn_net::{Clock, Elsewhere, Sighting};
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_oauth::challenge::{Presented, presented};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::possession::PossessionRefusal;
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::{Agent, Authentication, LifeCycle, ReasonCode, Snapshot};
+use attorn_registry::{
+    Agent, Authentication, LifeCycle, LockedSubject, McpServer, ReasonCode, Snapshot,
+};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -23,6 +27,7 @@ use crate::view::View;
 #[derive(Debug)]
 pub(crate) struct Tokens {
     issuer: String,
+    clock: Clock,
     parts: [Mutex<HashMap<[u8; 32], Held>>; PARTS],
 }
 
@@ -30,18 +35,20 @@ pub(crate) struct Tokens {
 struct Held {
     token: VerifiedToken,
     keys_generation: u64,
+    /// Where it was used by who proved its key.
+    seen: Option<Sighting>,
 }
 
 impl Tokens {
-    pub(crate) fn new(issuer: String) -> Self {
-        Self { issuer, parts: std::array::from_fn(|_| Mutex::default()) }
+    pub(crate) fn new(issuer: String, clock: Clock) -> Self {
+        Self { issuer, clock, parts: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    /// The token of a request for `audience`.
+    /// The token of a request for a server, which `audience` names.
     pub(crate) fn verify(
         &self,
         headers: &HeaderMap,
-        audience: &str,
+        (server, audience): (&McpServer, &str),
         view: &View,
         now_s: u64,
     ) -> Result<VerifiedToken, CredentialRefusal> {
@@ -61,9 +68,32 @@ impl Tokens {
             self.hold(digest, &token, view.keys_generation, now_s);
             token
         };
+        // RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
+        let AccessTokenClaims { iat, exp, .. } = *token.claims();
+        if self.clock.had_ended(iat, exp) {
+            return Err(CredentialRefusal::Token(TokenRefusal::Expired));
+        }
         verify_scheme(presented, &token)?;
-        verify_current(&token, &view.snapshot, now_s)?;
+        verify_current(&token, server, &view.snapshot, now_s)?;
         Ok(token)
+    }
+
+    /// A use of a token by who proved its key. Gives the place of an earlier use, if it was another
+    /// one; a token that was let go is as one never seen.
+    pub(crate) fn note_place(
+        &self,
+        token: &VerifiedToken,
+        place: IpAddr,
+        now_s: u64,
+    ) -> Option<Elsewhere> {
+        let part = self.part(token.digest())?.lock();
+        let mut part = part.unwrap_or_else(PoisonError::into_inner);
+        let seen = &mut part.get_mut(token.digest())?.seen;
+        if let Some(seen) = seen {
+            return seen.note(place, now_s, access_token::LIFETIME_MAX_S);
+        }
+        *seen = Some(Sighting::new(place, now_s));
+        None
     }
 
     /// Whether the token of a request was verified before. It says nothing about whether it counts.
@@ -94,7 +124,7 @@ impl Tokens {
         if part.len() >= PART_ENTRIES_MAX {
             part.clear();
         }
-        part.insert(digest, Held { token: token.clone(), keys_generation });
+        part.insert(digest, Held { token: token.clone(), keys_generation, seen: None });
     }
 
     fn part(&self, digest: &[u8; 32]) -> Option<&Mutex<HashMap<[u8; 32], Held>>> {
@@ -144,6 +174,7 @@ fn verify_scheme(presented: Presented<'_>, token: &VerifiedToken) -> Result<(), 
 /// What may have changed since the token was issued, or since it was verified.
 fn verify_current(
     token: &VerifiedToken,
+    server: &McpServer,
     snapshot: &Snapshot,
     now_s: u64,
 ) -> Result<(), CredentialRefusal> {
@@ -160,11 +191,31 @@ fn verify_current(
         }
         LifeCycle::Retired => return Err(CredentialRefusal::Caller(ReasonCode::AgentRetired)),
     }
-    if counts_now(claims, agent, snapshot, now_s) {
-        Ok(())
-    } else {
-        Err(CredentialRefusal::TokenRevoked)
+    if !counts_now(claims, agent, snapshot, now_s) {
+        return Err(CredentialRefusal::TokenRevoked);
     }
+    if is_from_before_stop(claims, server, snapshot, now_s) {
+        return Err(CredentialRefusal::TokenStopped);
+    }
+    Ok(())
+}
+
+/// Whether a stop of the caller, the server, their owners, the key or the token itself ended after
+/// the token was issued.
+pub(crate) fn is_from_before_stop(
+    claims: &AccessTokenClaims,
+    server: &McpServer,
+    snapshot: &Snapshot,
+    now_s: u64,
+) -> bool {
+    let subject = LockedSubject {
+        agent: &claims.client_id,
+        server: &server.id,
+        tool: None,
+        token_jti: Some(&claims.jti),
+        key: Some(claims.cnf.key()),
+    };
+    claims.iat < snapshot.tokens_from_s(&subject, now_s)
 }
 
 /// Whether a token has not been taken back: not itself, not its epoch, not its key.

@@ -128,6 +128,9 @@ impl Exchange {
             }
             Visibility::Hidden => DecisionRefusal::Hidden(denial.reason),
             Visibility::StepUp(scope) => DecisionRefusal::StepUp { reason: denial.reason, scope },
+            Visibility::Told if denial.reason == ReasonCode::TokenStopped => {
+                DecisionRefusal::TokenStopped
+            }
             Visibility::Told => told(denial.reason),
         }
     }

@@ -21,6 +21,7 @@ mod peer;
 mod random;
 mod rate;
 mod serve;
+mod several_places;
 mod shutdown;
 #[cfg(test)]
 mod test_certificates;
@@ -32,15 +33,16 @@ pub use certificate::PeerCertificate;
 pub use client::{
     Client, ClientConfig, Reach, ResponseBody, ResponseBodyError, SendError, UrlRefusal,
 };
-pub use clock::Clock;
+pub use clock::{Clock, StepBack};
 pub use connections::Connections;
 pub use listener::{BindError, Listener};
-pub use noise::{NoiseGate, Noisy};
+pub use noise::{NoiseGate, Noisy, place};
 pub use peer::Peer;
 pub use random::Random;
 pub use rate::{Bucket, Buckets, Rate, TooSoon};
 pub use rustls::ServerConfig;
 pub use serve::{Limits, serve};
+pub use several_places::{Elsewhere, SeveralPlaces, Sighting};
 pub use shutdown::Shutdown;
 pub use tls::{
     ClientIdentity, Roots, Tls, TlsError, TlsMaterial, certificates_of_pem, life_end_s, read_pem,

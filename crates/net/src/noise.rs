@@ -42,7 +42,7 @@ impl NoiseGate {
     /// [`Noisy`] when it is not.
     pub fn admit(&self, from: Option<IpAddr>) -> Result<(), Noisy> {
         // Who did not fail lately is let in, however loud the others are.
-        let Some(address) = counted(from) else { return Ok(()) };
+        let Some(address) = place(from) else { return Ok(()) };
         if self.by_address.is_full(&address) {
             return Ok(());
         }
@@ -52,15 +52,17 @@ impl NoiseGate {
 
     /// A credential from there failed.
     pub fn charge(&self, from: Option<IpAddr>) {
-        if let Some(address) = counted(from) {
+        if let Some(address) = place(from) {
             let _spent = self.together.take().is_err();
             let _spent = self.by_address.take(&address).is_err();
         }
     }
 }
 
-/// The address that is charged.
-fn counted(from: Option<IpAddr>) -> Option<IpAddr> {
+/// The place that an address stands for: an IPv6 client owns a /64. `None` on loopback, which is a
+/// proxy or the operator's own machine.
+#[must_use]
+pub fn place(from: Option<IpAddr>) -> Option<IpAddr> {
     let address = from?.to_canonical();
     if address.is_loopback() {
         return None;

@@ -22,7 +22,7 @@ use crate::claim::{CLOCK_AHEAD_S, Text, is_identifier, object, present};
 use crate::confirmation::{Confirmation, WireConfirmation};
 
 /// The longest time between `iat` and `exp`, in seconds.
-pub const LIFETIME_MAX_S: u64 = 300;
+pub const LIFETIME_MAX_S: u64 = attorn_registry::TOKEN_LIFETIME_MAX_S;
 /// The deepest chain of actors.
 pub const ACTOR_DEPTH_MAX: usize = 4;
 /// RFC 9068 section 2.1. Compared verbatim: we issue this spelling only.

@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub token_details: Option<&'a AuthorizationDetails>,
     /// The epoch the token was issued in.
     pub token_epoch: u64,
+    /// When the token was issued, in Unix seconds; `u64::MAX` where one is only thought of.
+    pub token_issued_s: u64,
     /// What is called.
     pub operation: Operation<'a>,
     /// The raw JSON of the arguments.

@@ -1,7 +1,7 @@
 use attorn_registry::{
     Agent, AgentKind, AuthorizationDetails, Grant, LifeCycle, LockTarget, Owner, ServerId,
 };
-use attorn_registry::{KeyState, RevokedToken, ScopePattern, Tool};
+use attorn_registry::{KeyState, Lock, RevokedToken, ScopePattern, Tool};
 use proptest::prelude::*;
 
 use super::*;
@@ -102,6 +102,36 @@ fn a_revoked_token_does_not_count() {
     refused(&world, GET, ReasonCode::TokenRevoked, &Visibility::Told);
     world.token_epoch = 1;
     assert_eq!(denial(&world, GET), None);
+}
+
+#[test]
+fn a_token_from_before_a_stop_does_not_count_again() {
+    let mut world = World::new();
+    world.parts.agents[0].stop_ended_s = Some(NOW_S - 5);
+    refused(&world, GET, ReasonCode::TokenStopped, &Visibility::Told);
+    world.token_issued_s = NOW_S - 5;
+    refused(&world, GET, ReasonCode::TokenStopped, &Visibility::Told);
+    world.token_issued_s = NOW_S - 4;
+    assert_eq!(denial(&world, GET), None);
+}
+
+#[test]
+fn a_token_from_before_a_lock_on_a_tool_or_a_grant_holds_neither_again() {
+    let grant = World::new().parts.grants[0].id.clone();
+    let server = World::new().parts.servers[0].id.clone();
+    let tool = LockTarget::Tool { server, tool: "get".into() };
+    for target in [tool, LockTarget::Grant { grant }] {
+        let mut world = World::new();
+        world.parts.locks = vec![Lock { expires_s: NOW_S - 5, ..lock(target) }];
+        refused(&world, GET, ReasonCode::TokenStopped, &Visibility::Told);
+        // Who may not see the tool does not learn that it was locked.
+        let policy = world.policy.clone();
+        world.policy = "forbid (principal, action, resource);".to_owned();
+        refused(&world, GET, ReasonCode::TokenStopped, &Visibility::Hidden);
+        world.policy = policy;
+        world.token_issued_s = NOW_S - 4;
+        assert_eq!(denial(&world, GET), None);
+    }
 }
 
 #[test]

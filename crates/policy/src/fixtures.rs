@@ -18,6 +18,7 @@ pub(crate) struct World {
     pub(crate) token_scope: ScopeSet,
     pub(crate) token_details: Option<AuthorizationDetails>,
     pub(crate) token_epoch: u64,
+    pub(crate) token_issued_s: u64,
     pub(crate) server: &'static str,
     pub(crate) arguments: Option<&'static str>,
 }
@@ -28,7 +29,8 @@ pub(crate) fn name(text: &str) -> Name {
 
 pub(crate) fn owner() -> Owner {
     let id = OwnerId::from_random(&[1; 16]);
-    Owner { id, name: name("ann"), email: None, state: LifeCycle::Active, created_s: 0 }
+    let (state, created_s) = (LifeCycle::Active, 0);
+    Owner { id, name: name("ann"), email: None, state, created_s, stop_ended_s: None }
 }
 
 pub(crate) fn agent() -> Agent {
@@ -48,6 +50,8 @@ pub(crate) fn agent() -> Agent {
         authentication: attorn_registry::Authentication::PrivateKeyJwt,
         binding: attorn_registry::Binding::Dpop,
         created_s: 0,
+        stop_ended_s: None,
+        expires_s: None,
     }
 }
 
@@ -87,6 +91,7 @@ pub(crate) fn server(server_name: &str, seed: u8, upstream: UpstreamSpec) -> Mcp
         keys: Vec::new(),
         tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         created_s: 0,
+        stop_ended_s: None,
     }
 }
 
@@ -142,6 +147,7 @@ impl World {
             token_scope: ScopeSet::parse(scopes).unwrap(),
             token_details: None,
             token_epoch: 0,
+            token_issued_s: NOW_S - 10,
             server: "crm",
             arguments: None,
         }
@@ -165,6 +171,7 @@ impl World {
             token_key: Some(KEY),
             token_details: self.token_details.as_ref(),
             token_epoch: self.token_epoch,
+            token_issued_s: self.token_issued_s,
             operation,
             arguments: self.arguments,
             now_s: NOW_S,

@@ -88,7 +88,7 @@ impl From<Denial> for Stop {
 fn agent<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     // Kept even when it may not act, so that an explanation can go on.
     facts.agent = request.snapshot.agent(request.agent);
-    request.snapshot.acting_agent(request.agent).map(drop).map_err(Denial::told)?;
+    request.snapshot.acting_agent(request.agent, request.now_s).map(drop).map_err(Denial::told)?;
     Ok(())
 }
 
@@ -110,18 +110,7 @@ fn lock<'a>(request: &Request<'a>, _facts: &mut Facts<'a>) -> Result<(), Stop> {
     if is_planted(Bug::LockIgnored) {
         return Ok(());
     }
-    let tool = match request.operation {
-        Operation::Tool(tool) => Some(tool),
-        Operation::Prompts | Operation::Resources => None,
-    };
-    let subject = LockedSubject {
-        agent: request.agent,
-        server: &request.server.id,
-        tool,
-        token_jti: Some(request.token_jti),
-        key: request.token_key,
-    };
-    match request.snapshot.lock_on(&subject, request.now_s) {
+    match request.snapshot.lock_on(&subject(request, tool_of(request)), request.now_s) {
         None => Ok(()),
         Some(lock) => match lock.target {
             // A locked tool leaves the listing, so it must not answer either.
@@ -133,6 +122,23 @@ fn lock<'a>(request: &Request<'a>, _facts: &mut Facts<'a>) -> Result<(), Stop> {
             | LockTarget::Server { .. }
             | LockTarget::Token { .. } => Err(Denial::told(ReasonCode::LockActive).into()),
         },
+    }
+}
+
+fn tool_of<'a>(request: &Request<'a>) -> Option<&'a str> {
+    match request.operation {
+        Operation::Tool(tool) => Some(tool),
+        Operation::Prompts | Operation::Resources => None,
+    }
+}
+
+fn subject<'a>(request: &Request<'a>, tool: Option<&'a str>) -> LockedSubject<'a> {
+    LockedSubject {
+        agent: request.agent,
+        server: &request.server.id,
+        tool,
+        token_jti: Some(request.token_jti),
+        key: request.token_key,
     }
 }
 
@@ -148,7 +154,18 @@ fn token<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     if before_epoch || key_ended || (revoked && !is_planted(Bug::RevocationIgnored)) {
         return Err(Denial::told(ReasonCode::TokenRevoked).into());
     }
+    // A lock on the tool itself is looked at when it is known that the caller may see the tool.
+    let from_s = request.snapshot.tokens_from_s(&subject(request, None), request.now_s);
+    if request.token_issued_s < from_s {
+        return Err(Denial::told(ReasonCode::TokenStopped).into());
+    }
     Ok(())
+}
+
+/// Whether what the token holds of this tool, or of this grant, is from before a lock on it.
+fn predates_stop(request: &Request<'_>, grant: &GrantId) -> bool {
+    let tool = tool_of(request).map(|tool| (&request.server.id, tool));
+    request.token_issued_s < request.snapshot.use_from_s(tool, grant, request.now_s)
 }
 
 fn tool<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
@@ -203,12 +220,21 @@ fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     facts.grant = Some(&grant.id);
     facts.constrained = !grant.constraints.is_empty();
     let all = is_planted(Bug::EmptyScopeMeansAll) && request.token_scope.is_empty();
-    if all || facts.mode == Mode::Listing || request.token_scope.contains(scope) {
+    if all || facts.mode == Mode::Listing {
         return Ok(());
     }
-    // RFC 6750 section 3.1: `insufficient_scope` names the scope that is necessary. Only for a
-    // caller who could see the call in a listing.
+    let holds = request.token_scope.contains(scope);
+    if holds && !predates_stop(request, &grant.id) {
+        return Ok(());
+    }
+    // Only a caller who could see the call in a listing is told what would help.
     let shown = question(request, facts).is_some_and(|q| request.policies.may_permit(&q));
+    if holds {
+        let visibility =
+            if shown { Visibility::Told } else { other_class_visibility(request, facts) };
+        return Err(Denial { reason: ReasonCode::TokenStopped, visibility, rule: None }.into());
+    }
+    // RFC 6750 section 3.1: `insufficient_scope` names the scope that is necessary.
     let visibility = if shown {
         Visibility::StepUp(ScopeSet::from_iter([scope.clone()]))
     } else {

@@ -159,9 +159,22 @@ pub struct Agent {
     pub binding: Binding,
     /// When the record was made, in Unix seconds.
     pub created_s: u64,
+    /// The second in which its last stop ended, if it had one: it was resumed, or given another owner.
+    /// Tokens from before do not count again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_ended_s: Option<u64>,
+    /// First second at which it may not act any more, if it has an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_s: Option<u64>,
 }
 
 impl Agent {
+    /// Whether it is past its end.
+    #[must_use]
+    pub fn has_ended(&self, now_s: u64) -> bool {
+        self.expires_s.is_some_and(|end_s| end_s <= now_s)
+    }
+
     /// The key with this thumbprint, if a signature by it counts now.
     #[must_use]
     pub fn accepted_key(&self, jkt: &Jkt, now_s: u64) -> Option<&AgentKey> {

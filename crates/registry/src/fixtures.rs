@@ -34,6 +34,7 @@ pub(crate) fn owner() -> Owner {
         email: None,
         state: LifeCycle::Active,
         created_s: 0,
+        stop_ended_s: None,
     }
 }
 
@@ -48,6 +49,8 @@ pub(crate) fn agent() -> Agent {
         authentication: crate::Authentication::PrivateKeyJwt,
         binding: crate::Binding::Dpop,
         created_s: 0,
+        stop_ended_s: None,
+        expires_s: None,
     }
 }
 
@@ -80,6 +83,7 @@ pub(crate) fn server(server_name: &str, tools: Vec<Tool>) -> McpServer {
         keys: Vec::new(),
         tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         created_s: 0,
+        stop_ended_s: None,
     }
 }
 

@@ -61,7 +61,9 @@ pub use import::{
     ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, ServerDocument,
 };
 pub use life_cycle::{LifeCycle, LifeCycleError, TransitionRefused};
-pub use lock::{LOCK_LIFETIME_MAX_S, Lock, LockRefusal, LockTarget};
+pub use lock::{
+    LOCK_LIFETIME_MAX_S, Lock, LockRefusal, LockTarget, STOP_REMEMBERED_S, TOKEN_LIFETIME_MAX_S,
+};
 pub use name::{Name, NameError};
 pub use owner::Owner;
 pub use pointer::{ArgumentPointer, PointerError};

@@ -65,6 +65,12 @@ impl LifeCycle {
         }
     }
 
+    /// Whether a change of state ends a stop.
+    #[must_use]
+    pub fn ends_stop(self, to: Self) -> bool {
+        self == Self::Suspended && to == Self::Active
+    }
+
     /// The state in lower case, as the API and the store spell it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -6,6 +6,19 @@ use attorn_jose::Jkt;
 
 use crate::{AgentId, GrantId, LockId, OwnerId, ServerId};
 
+/// The longest time between `iat` and `exp` of an access token.
+pub const TOKEN_LIFETIME_MAX_S: u64 = 300;
+
+/// For how long the end of a stop is remembered: every token from before it has ended by then, also
+/// where a clock is a minute behind.
+pub const STOP_REMEMBERED_S: u64 = TOKEN_LIFETIME_MAX_S + 60;
+
+/// Whether tokens from before a stop that ended at `end_s` could count. An end that is further ahead
+/// than a token lives was told by a clock that has been set back since.
+pub(crate) fn is_recent(end_s: u64, now_s: u64) -> bool {
+    end_s.abs_diff(now_s) <= STOP_REMEMBERED_S
+}
+
 /// The longest life of a lock: 30 days. What must stay stopped is suspended or retired.
 pub const LOCK_LIFETIME_MAX_S: u64 = 30 * 24 * 3600;
 
@@ -105,6 +118,19 @@ impl Lock {
     pub fn holds(&self, now_s: u64) -> bool {
         self.lifted_s.is_none() && now_s < self.expires_s
     }
+
+    /// The second in which it ends or ended: lifted, or by itself.
+    #[must_use]
+    pub fn ends_s(&self) -> u64 {
+        self.lifted_s.map_or(self.expires_s, |lifted_s| lifted_s.min(self.expires_s))
+    }
+
+    /// Whether a decision may still depend on it: it holds, or tokens from before its end could
+    /// count again.
+    #[must_use]
+    pub fn matters(&self, now_s: u64) -> bool {
+        self.holds(now_s) || is_recent(self.ends_s(), now_s)
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +149,20 @@ mod tests {
     fn a_lifted_lock_does_not_hold() {
         let lock = lock(LockTarget::Token { jti: "a".into() }, 100);
         assert!(!Lock { lifted_s: Some(1), ..lock }.holds(2));
+    }
+
+    #[test]
+    fn a_lock_is_remembered_while_tokens_from_before_it_live() {
+        let lock = lock(LockTarget::Token { jti: "a".into() }, 1000);
+        assert_eq!(lock.ends_s(), 1000);
+        assert!(lock.matters(0) && lock.matters(1000 + STOP_REMEMBERED_S));
+        assert!(!lock.matters(1001 + STOP_REMEMBERED_S));
+        let lifted = Lock { lifted_s: Some(500), ..lock.clone() };
+        assert_eq!(lifted.ends_s(), 500);
+        assert!(lifted.matters(500 + STOP_REMEMBERED_S));
+        assert!(!lifted.matters(501 + STOP_REMEMBERED_S));
+        // Lifted after it had ended by itself.
+        assert_eq!(Lock { lifted_s: Some(2000), ..lock }.ends_s(), 1000);
     }
 
     #[test]

@@ -18,4 +18,8 @@ pub struct Owner {
     pub state: LifeCycle,
     /// When the record was made, in Unix seconds.
     pub created_s: u64,
+    /// The second in which its last stop ended, if it had one: it was resumed.
+    /// Tokens from before do not count again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_ended_s: Option<u64>,
 }

@@ -53,6 +53,8 @@ reason_codes! {
     TokenAudience = "token.audience", "the access token is for another server";
     TokenIssuer = "token.issuer", "the access token is from another issuer";
     TokenRevoked = "token.revoked", "the access token was revoked, or is older than an emergency rotation";
+    TokenStopped = "token.stopped", "the access token is from before a lock or a suspension that has ended";
+    TokenForeign = "token.foreign", "the access token belongs to another client";
     TokenBearerNotAllowed = "token.bearer_not_allowed", "an access token without proof of possession is not accepted here";
 
     PossessionMissing = "possession.missing", "no proof of possession came with the access token";
@@ -69,13 +71,17 @@ reason_codes! {
     PossessionUnavailable = "possession.unavailable", "used proofs cannot be remembered at the moment";
 
     ClientAuthentication = "client.authentication", "the client did not prove who it is";
+    CredentialShared = "credential.shared", "the credential was used from two places within the life of a token";
     RequestMalformed = "request.malformed", "the request does not have the required form";
+    RequestPrecondition = "request.precondition", "the change does not name the state it replaces, or that state is gone";
     EnrolmentRefused = "enrolment.refused", "the enrolment code is unknown, used or expired, or its proof does not hold";
 
     AgentUnknown = "agent.unknown", "no such agent is registered";
     AgentPending = "agent.pending", "the agent is registered but not enrolled";
     AgentSuspended = "agent.suspended", "the agent is suspended";
     AgentRetired = "agent.retired", "the agent is retired";
+    AgentExpired = "agent.expired", "the agent is past its end, or was stopped because nobody used it";
+    OperatorLast = "operator.last", "it would leave nobody who can administer";
     AgentOwnerless = "agent.ownerless", "the agent has no active owner";
 
     ServerUnknown = "server.unknown", "no such MCP server is registered";

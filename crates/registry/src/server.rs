@@ -29,6 +29,10 @@ pub struct McpServer {
     pub tools: HashMap<String, Tool>,
     /// When the record was made, in Unix seconds.
     pub created_s: u64,
+    /// The second in which its last stop ended, if it had one: it was resumed, or given another owner.
+    /// Tokens from before do not count again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_ended_s: Option<u64>,
 }
 
 /// The public part of a server's key. The gateway that fronts the server makes the key and holds

@@ -8,14 +8,16 @@ use std::ops::BitOr as _;
 
 use serde::{Deserialize, Serialize};
 
-use attorn_jose::Jkt;
-
 use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing};
 use crate::{
-    Agent, AgentId, Effects, Grant, IssuerKey, Lock, LockTarget, McpServer, Owner, OwnerId,
-    ReasonCode, Scope, ScopeSet, ServerId, Tool,
+    Agent, AgentId, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer, Owner,
+    OwnerId, ReasonCode, Scope, ScopeSet, ServerId, Tool,
 };
+
+mod stops;
+
+pub use stops::LockedSubject;
 
 /// The policies in force, as text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,21 +93,6 @@ pub struct Snapshot {
     revoked: Shards<String, u64>,
 }
 
-/// Everything a call involves that a lock may be set on.
-#[derive(Clone, Copy, Debug)]
-pub struct LockedSubject<'a> {
-    /// The caller.
-    pub agent: &'a AgentId,
-    /// The server called.
-    pub server: &'a ServerId,
-    /// The tool called, if it is one.
-    pub tool: Option<&'a str>,
-    /// The `jti` of the access token.
-    pub token_jti: Option<&'a str>,
-    /// The key the token is bound to.
-    pub key: Option<Jkt>,
-}
-
 impl Snapshot {
     /// Indexes the parts. Of two records with one identifier the later counts.
     #[must_use]
@@ -174,15 +161,12 @@ impl Snapshot {
     pub(crate) fn put_lock(&mut self, lock: Lock, now_s: u64) {
         let target = lock.target.clone();
         let mut on_target = self.locks.get(&target).cloned().unwrap_or_default();
-        on_target.retain(|old| old.id != lock.id && old.holds(now_s));
-        if lock.holds(now_s) {
+        on_target.retain(|old| old.id != lock.id && old.matters(now_s));
+        if lock.matters(now_s) {
             on_target.push(lock);
         }
-        if on_target.is_empty() {
-            self.locks.remove(&target);
-        } else {
-            self.locks.insert(target, on_target);
-        }
+        self.locks.insert(target.clone(), on_target);
+        self.locks.retain_beside(&target, |locks| locks.iter().any(|lock| lock.matters(now_s)));
     }
 
     pub(crate) fn put_revoked(&mut self, token: RevokedToken, now_s: u64) {
@@ -262,10 +246,15 @@ impl Snapshot {
     /// The agent, if it may act at all.
     ///
     /// # Errors
-    /// It is unknown, not active, or has no active owner.
-    pub fn acting_agent(&self, id: &AgentId) -> Result<&Agent, ReasonCode> {
+    /// It is unknown, not active, past its end, or has no active owner.
+    pub fn acting_agent(&self, id: &AgentId, now_s: u64) -> Result<&Agent, ReasonCode> {
         let agent = self.agents.get(id).ok_or(ReasonCode::AgentUnknown)?;
         let owner = agent.owner.as_ref().and_then(|id| self.owners.get(id));
+        // Told before the suspension that its end leads to.
+        let lives = matches!(agent.state, LifeCycle::Active | LifeCycle::Suspended);
+        if lives && agent.has_ended(now_s) {
+            return Err(ReasonCode::AgentExpired);
+        }
         verify_standing(agent.state, owner, &AGENT)?;
         Ok(agent)
     }
@@ -282,37 +271,6 @@ impl Snapshot {
         }
         let owner = server.owner.as_ref().and_then(|id| self.owners.get(id));
         verify_standing(server.state, owner, &SERVER)
-    }
-
-    /// The lock in force on exactly this target.
-    #[must_use]
-    pub fn active_lock(&self, target: &LockTarget, now_s: u64) -> Option<&Lock> {
-        self.locks.get(target)?.iter().find(|lock| lock.holds(now_s))
-    }
-
-    /// The first lock in force on anything a call involves. Locks on grants are not among them:
-    /// they take the grant away instead.
-    #[must_use]
-    pub fn lock_on(&self, subject: &LockedSubject<'_>, now_s: u64) -> Option<&Lock> {
-        if self.locks.is_empty() {
-            return None;
-        }
-        let LockedSubject { agent, server, tool, token_jti, key } = *subject;
-        let owner_of_agent = self.agents.get(agent).and_then(|agent| agent.owner.clone());
-        // The administration API has to stay open for those who can lift the lock.
-        let owned = self.servers.get(server).filter(|server| !server.is_builtin());
-        let owner_of_server = owned.and_then(|server| server.owner.clone());
-        let owners = owner_of_agent.into_iter().chain(owner_of_server);
-        let optional = [
-            tool.map(|tool| LockTarget::Tool { server: server.clone(), tool: tool.to_owned() }),
-            token_jti.map(|jti| LockTarget::Token { jti: jti.to_owned() }),
-            key.map(|jkt| LockTarget::Key { jkt }),
-        ];
-        [LockTarget::Agent { agent: agent.clone() }, LockTarget::Server { server: server.clone() }]
-            .into_iter()
-            .chain(owners.map(|owner| LockTarget::Owner { owner }))
-            .chain(optional.into_iter().flatten())
-            .find_map(|target| self.active_lock(&target, now_s))
     }
 
     /// The grants that count now: neither ended, revoked nor locked.

@@ -77,7 +77,7 @@ fn lookups_find_what_is_there() {
 
 #[test]
 fn an_agent_acts_only_with_an_active_owner() {
-    let refusal = |parts| Snapshot::new(parts).acting_agent(&agent().id).map(drop);
+    let refusal = |parts| Snapshot::new(parts).acting_agent(&agent().id, NOW_S).map(drop);
     assert_eq!(refusal(parts()), Ok(()));
     let unowned = Agent { owner: None, ..agent() };
     let unowned = SnapshotParts { agents: vec![unowned], ..parts() };
@@ -87,6 +87,12 @@ fn an_agent_acts_only_with_an_active_owner() {
     let suspended = Owner { state: LifeCycle::Suspended, ..owner() };
     let suspended = SnapshotParts { owners: vec![suspended], ..parts() };
     assert_eq!(refusal(suspended), Err(ReasonCode::AgentOwnerless));
+    let ends = |end_s| {
+        let agents = vec![Agent { expires_s: Some(end_s), ..agent() }];
+        refusal(SnapshotParts { agents, ..parts() })
+    };
+    assert_eq!(ends(NOW_S + 1), Ok(()));
+    assert_eq!(ends(NOW_S), Err(ReasonCode::AgentExpired));
     let unknown = SnapshotParts { agents: Vec::new(), ..parts() };
     assert_eq!(refusal(unknown), Err(ReasonCode::AgentUnknown));
 }
@@ -180,6 +186,76 @@ fn a_lock_on_an_owner_leaves_the_administration_to_others() {
     assert!(found(http, other.clone()));
     assert!(!found(UpstreamSpec::Builtin, other));
     assert!(found(UpstreamSpec::Builtin, owner().id));
+}
+
+/// The first second whose tokens count at the server `crm` for the agent's key and token.
+fn tokens_from_s(parts: SnapshotParts, now_s: u64) -> u64 {
+    let (agent, server) = (agent().id, server("crm", Vec::new()).id);
+    let (token_jti, key) = (Some("t1"), Some(jkt(1)));
+    let subject = LockedSubject { agent: &agent, server: &server, tool: None, token_jti, key };
+    Snapshot::new(parts).tokens_from_s(&subject, now_s)
+}
+
+#[test]
+fn after_a_lock_only_later_tokens_count() {
+    let targets = [
+        LockTarget::Agent { agent: agent().id },
+        LockTarget::Server { server: server("crm", Vec::new()).id },
+        LockTarget::Owner { owner: owner().id },
+        LockTarget::Token { jti: "t1".into() },
+        LockTarget::Key { jkt: jkt(1) },
+    ];
+    for target in targets {
+        let own = lock(target, NOW_S);
+        let lifted = Lock { lifted_s: Some(NOW_S - 5), expires_s: NOW_S + 999, ..own.clone() };
+        let locks = |lock: &Lock| SnapshotParts { locks: vec![lock.clone()], ..parts() };
+        // It ends by itself: nothing happens, and it counts.
+        assert_eq!(tokens_from_s(locks(&own), NOW_S - 1), 0, "{own:?}");
+        assert_eq!(tokens_from_s(locks(&own), NOW_S), NOW_S + 1, "{own:?}");
+        assert_eq!(tokens_from_s(locks(&lifted), NOW_S), NOW_S - 4, "{lifted:?}");
+        // A clock that is a little behind the one of who lifted it.
+        assert_eq!(tokens_from_s(locks(&lifted), NOW_S - 9), NOW_S - 4, "{lifted:?}");
+        let forgotten = NOW_S + crate::STOP_REMEMBERED_S + 1;
+        assert_eq!(tokens_from_s(locks(&own), forgotten), 0, "{own:?}");
+    }
+    let elsewhere = lock(LockTarget::Key { jkt: jkt(9) }, NOW_S);
+    assert_eq!(tokens_from_s(SnapshotParts { locks: vec![elsewhere], ..parts() }, NOW_S), 0);
+}
+
+#[test]
+fn after_a_suspension_only_later_tokens_count() {
+    let stop_ended_s = Some(NOW_S - 5);
+    let agents = vec![Agent { stop_ended_s, ..agent() }];
+    let owners = vec![Owner { stop_ended_s, ..owner() }];
+    let servers = parts().servers.into_iter().map(|one| McpServer { stop_ended_s, ..one });
+    let servers = servers.collect();
+    for resumed in [
+        SnapshotParts { agents, ..parts() },
+        SnapshotParts { owners, ..parts() },
+        SnapshotParts { servers, ..parts() },
+    ] {
+        assert_eq!(tokens_from_s(resumed.clone(), NOW_S), NOW_S - 4);
+        assert_eq!(tokens_from_s(resumed, NOW_S + crate::STOP_REMEMBERED_S), 0);
+    }
+    assert_eq!(tokens_from_s(parts(), NOW_S), 0);
+}
+
+#[test]
+fn what_a_token_holds_of_a_tool_or_a_grant_ends_with_a_lock_on_it() {
+    let (crm, grant) = (server("crm", Vec::new()).id, grant("read:*").id);
+    let targets = [
+        LockTarget::Tool { server: crm.clone(), tool: "get".into() },
+        LockTarget::Grant { grant: grant.clone() },
+    ];
+    for target in targets {
+        let locks = vec![lock(target, NOW_S)];
+        let parts = SnapshotParts { locks, ..parts() };
+        assert_eq!(tokens_from_s(parts.clone(), NOW_S), 0);
+        let snapshot = Snapshot::new(parts);
+        assert_eq!(snapshot.use_from_s(Some((&crm, "get")), &grant, NOW_S), NOW_S + 1);
+        let other = crate::GrantId::from_random(&[8; 16]);
+        assert_eq!(snapshot.use_from_s(Some((&crm, "put")), &other, NOW_S), 0);
+    }
 }
 
 /// Nothing is forgotten for want of room.

@@ -32,6 +32,8 @@ pub struct NewAgent {
     pub authentication: Authentication,
     /// What its tokens are bound to.
     pub binding: Binding,
+    /// First second at which it may not act any more, if it has an end.
+    pub expires_s: Option<u64>,
 }
 
 impl Store {
@@ -78,11 +80,16 @@ impl Store {
         let mut change = Change::begin(self, *act).await?;
         let agent = agent_by_id(change.connection(), id).await?;
         let state = agent.state.become_state(to).map_err(Refusal::Transition)?;
+        let ends = agent.state.ends_stop(to).then_some(act.now_s);
+        let stop_ended_s = ends.or(agent.stop_ended_s);
         write_state(change.connection(), id, state).await?;
-        change.finish(ChangeKind::AgentState, id.as_str(), Agent { state, ..agent }).await
+        write_stop_end(change.connection(), id, stop_ended_s).await?;
+        let record = Agent { state, stop_ended_s, ..agent };
+        change.finish(ChangeKind::AgentState, id.as_str(), record).await
     }
 
-    /// Puts an agent under another owner.
+    /// Puts an agent under another owner. Tokens from before do not count again: what stopped the
+    /// old owner stopped them.
     ///
     /// # Errors
     /// No such agent, or the owner is unknown or not active.
@@ -125,8 +132,9 @@ pub(crate) async fn insert_agent(
     let needs_enrolment = agent.authentication.needs_enrolment();
     let state = if needs_enrolment { LifeCycle::Pending } else { LifeCycle::Active };
     sqlx::query(
-        "INSERT INTO agents (id, name, kind, owner, state, created_s, authentication, binding)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO agents
+         (id, name, kind, owner, state, created_s, authentication, binding, expires_s)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(agent.id.as_str())
     .bind(agent.name.as_str())
@@ -136,6 +144,7 @@ pub(crate) async fn insert_agent(
     .bind(COLUMNS.number(change.act.now_s)?)
     .bind(COLUMNS.to_json(&agent.authentication)?)
     .bind(agent.binding.as_str())
+    .bind(COLUMNS.maybe_number(agent.expires_s)?)
     .execute(change.connection())
     .await
     .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
@@ -184,7 +193,9 @@ pub(crate) async fn write_owner(
         .bind(id.as_str())
         .execute(change.connection())
         .await?;
-    Ok(Agent { owner: Some(owner.clone()), ..agent })
+    let stop_ended_s = Some(change.act.now_s);
+    write_stop_end(change.connection(), id, stop_ended_s).await?;
+    Ok(Agent { owner: Some(owner.clone()), stop_ended_s, ..agent })
 }
 
 /// Replaces what an agent is known by. A retired agent keeps its names, so that nobody inherits
@@ -222,13 +233,27 @@ pub(crate) async fn write_state(
     Ok(())
 }
 
+async fn write_stop_end(
+    connection: &mut SqliteConnection,
+    id: &AgentId,
+    stop_ended_s: Option<u64>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE agents SET stop_ended_s = $1 WHERE id = $2")
+        .bind(COLUMNS.maybe_number(stop_ended_s)?)
+        .bind(id.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 pub(crate) async fn agent_by_id(
     connection: &mut SqliteConnection,
     id: &AgentId,
 ) -> Result<Agent, StoreError> {
     let row: Option<Row> = sqlx::query_as(
-        "SELECT id, name, kind, owner, state, created_s, authentication, binding FROM agents
-         WHERE id = $1",
+        "SELECT id, name, kind, owner, state, created_s, authentication, binding, stop_ended_s,
+                expires_s
+         FROM agents WHERE id = $1",
     )
     .bind(id.as_str())
     .fetch_optional(&mut *connection)
@@ -243,8 +268,9 @@ pub(crate) async fn all_agents(connection: &mut SqliteConnection) -> Result<Vec<
         keys.entry(agent).or_default().push(key);
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, name, kind, owner, state, created_s, authentication, binding FROM agents
-         ORDER BY name",
+        "SELECT id, name, kind, owner, state, created_s, authentication, binding, stop_ended_s,
+                expires_s
+         FROM agents ORDER BY name",
     )
     .fetch_all(connection)
     .await?;
@@ -264,6 +290,8 @@ row! {
     created_s: i64,
     authentication: String,
     binding: String,
+    stop_ended_s: Option<i64>,
+    expires_s: Option<i64>,
 }
 
 impl Row {
@@ -282,6 +310,8 @@ impl Row {
             authentication: COLUMNS.json(&self.authentication)?,
             binding: binding.ok_or(Failure::Record { table: COLUMNS.0 })?,
             created_s: COLUMNS.count(self.created_s)?,
+            stop_ended_s: COLUMNS.maybe_count(self.stop_ended_s)?,
+            expires_s: COLUMNS.maybe_count(self.expires_s)?,
         })
     }
 }
@@ -359,6 +389,36 @@ mod tests {
         world.store.set_agent_state(&act(3), &other, LifeCycle::Retired).await.unwrap();
         assert!(set(&world.agent, &dns("a.example")).await.is_err());
         assert!(set(&other, &dns("e.example")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_stop_is_remembered() {
+        let world = World::new().await;
+        let (store, agent) = (&world.store, &world.agent);
+        let set = async |now_s, state| {
+            store.set_agent_state(&act(now_s), agent, state).await.unwrap().record
+        };
+        let active = set(1, LifeCycle::Active).await;
+        assert_eq!(active.stop_ended_s, None);
+        assert_eq!(set(2, LifeCycle::Suspended).await.stop_ended_s, None);
+        let resumed = set(3, LifeCycle::Active).await;
+        assert_eq!(resumed.stop_ended_s, Some(3));
+        assert_eq!(store.agent(agent).await.unwrap(), resumed);
+        assert_eq!(set(4, LifeCycle::Suspended).await.stop_ended_s, Some(3));
+        // Another owner ends what the old one's stop was.
+        let owned = store.set_agent_owner(&act(5), agent, &world.owner.id).await.unwrap().record;
+        assert_eq!(owned.stop_ended_s, Some(5));
+        assert_eq!(store.agent(agent).await.unwrap(), owned);
+        let owner = &world.owner.id;
+        store.set_owner_state(&act(6), owner, LifeCycle::Suspended).await.unwrap();
+        store.set_owner_state(&act(7), owner, LifeCycle::Active).await.unwrap();
+        assert_eq!(store.owners().await.unwrap()[0].stop_ended_s, Some(7));
+        let server = &world.server;
+        store.set_server_state(&act(8), server, LifeCycle::Suspended).await.unwrap();
+        store.set_server_state(&act(9), server, LifeCycle::Active).await.unwrap();
+        assert_eq!(store.server(server).await.unwrap().stop_ended_s, Some(9));
+        store.set_server_owner(&act(10), server, owner).await.unwrap();
+        assert_eq!(store.server(server).await.unwrap().stop_ended_s, Some(10));
     }
 
     #[tokio::test]

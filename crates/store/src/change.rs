@@ -49,6 +49,8 @@ pub struct ChangeRecord {
 pub enum ChangeKind {
     /// How an agent authenticates.
     AgentAuthentication,
+    /// The end of an agent.
+    AgentExpiry,
     /// The keys of an agent.
     AgentKeys,
     /// The owner of an agent.
@@ -101,8 +103,9 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AgentAuthentication,
+        Self::AgentExpiry,
         Self::AgentKeys,
         Self::AgentOwner,
         Self::AgentRegistered,
@@ -134,6 +137,7 @@ impl ChangeKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AgentAuthentication => "agent.authentication",
+            Self::AgentExpiry => "agent.expiry",
             Self::AgentKeys => "agent.keys",
             Self::AgentOwner => "agent.owner",
             Self::AgentRegistered => "agent.registered",

@@ -84,6 +84,7 @@ async fn add(
 ) -> Result<(), StoreError> {
     match kind {
         ChangeKind::AgentAuthentication
+        | ChangeKind::AgentExpiry
         | ChangeKind::AgentKeys
         | ChangeKind::AgentOwner
         | ChangeKind::AgentRegistered

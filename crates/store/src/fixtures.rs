@@ -59,6 +59,7 @@ impl World {
 
     pub(crate) fn new_agent(&self) -> NewAgent {
         NewAgent {
+            expires_s: None,
             id: self.agent.clone(),
             name: name("billing"),
             kind: AgentKind::Agent,

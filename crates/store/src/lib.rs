@@ -10,6 +10,7 @@
 //! `synchronous = FULL`); before that, nothing of it is.
 
 mod agent_keys;
+mod agent_uses;
 mod agents;
 mod batch;
 mod change;

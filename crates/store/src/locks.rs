@@ -1,6 +1,6 @@
 //! Locks.
 
-use attorn_registry::{Lock, LockId};
+use attorn_registry::{Lock, LockId, STOP_REMEMBERED_S};
 use sqlx::SqliteConnection;
 
 use crate::Store;
@@ -90,19 +90,21 @@ pub(crate) async fn lock_by_id(
     Ok(row.ok_or(Refusal::LockUnknown)?.read()?)
 }
 
-/// The locks in force at `now_s`.
-pub(crate) async fn holding_locks(
+/// The locks in force at `now_s`, and those that ended so lately that tokens from before live.
+pub(crate) async fn mattering_locks(
     connection: &mut SqliteConnection,
     now_s: u64,
 ) -> Result<Vec<Lock>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, target, reason, set_by, created_s, expires_s, lifted_s
-         FROM locks WHERE lifted_s IS NULL AND expires_s > $1 ORDER BY created_s, id",
+         FROM locks WHERE expires_s >= $1 AND (lifted_s IS NULL OR lifted_s >= $1)
+         ORDER BY created_s, id",
     )
-    .bind(COLUMNS.number(now_s)?)
+    .bind(COLUMNS.number(now_s.saturating_sub(STOP_REMEMBERED_S))?)
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(Row::read).collect()
+    let locks = rows.into_iter().map(Row::read).collect::<Result<Vec<_>, _>>()?;
+    Ok(locks.into_iter().filter(|lock| lock.matters(now_s)).collect())
 }
 
 row! {

@@ -49,12 +49,15 @@ impl Store {
         let mut change = Change::begin(self, *act).await?;
         let owner = owner_by_id(change.connection(), id).await?;
         let state = owner.state.become_state(to).map_err(Refusal::Transition)?;
-        sqlx::query("UPDATE owners SET state = $1 WHERE id = $2")
+        let stop_ended_s = owner.state.ends_stop(to).then_some(act.now_s).or(owner.stop_ended_s);
+        sqlx::query("UPDATE owners SET state = $1, stop_ended_s = $2 WHERE id = $3")
             .bind(state.as_str())
+            .bind(COLUMNS.maybe_number(stop_ended_s)?)
             .bind(id.as_str())
             .execute(change.connection())
             .await?;
-        change.finish(ChangeKind::OwnerState, id.as_str(), Owner { state, ..owner }).await
+        let record = Owner { state, stop_ended_s, ..owner };
+        change.finish(ChangeKind::OwnerState, id.as_str(), record).await
     }
 
     /// Every owner, by name.
@@ -99,19 +102,21 @@ pub(crate) async fn owner_by_id(
     connection: &mut SqliteConnection,
     id: &OwnerId,
 ) -> Result<Owner, StoreError> {
-    let row: Option<Row> =
-        sqlx::query_as("SELECT id, name, email, state, created_s FROM owners WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(connection)
-            .await?;
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT id, name, email, state, created_s, stop_ended_s FROM owners WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(connection)
+    .await?;
     Ok(row.ok_or(Refusal::OwnerUnknown)?.read()?)
 }
 
 pub(crate) async fn all_owners(connection: &mut SqliteConnection) -> Result<Vec<Owner>, Failure> {
-    let rows: Vec<Row> =
-        sqlx::query_as("SELECT id, name, email, state, created_s FROM owners ORDER BY name")
-            .fetch_all(connection)
-            .await?;
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, name, email, state, created_s, stop_ended_s FROM owners ORDER BY name",
+    )
+    .fetch_all(connection)
+    .await?;
     rows.into_iter().map(Row::read).collect()
 }
 
@@ -121,6 +126,7 @@ row! {
     email: Option<String>,
     state: String,
     created_s: i64,
+    stop_ended_s: Option<i64>,
 }
 
 impl Row {
@@ -131,6 +137,7 @@ impl Row {
             email: self.email,
             state: COLUMNS.state(&self.state)?,
             created_s: COLUMNS.count(self.created_s)?,
+            stop_ended_s: COLUMNS.maybe_count(self.stop_ended_s)?,
         })
     }
 }

@@ -60,15 +60,19 @@ impl Store {
         let mut change = Change::begin(self, *act).await?;
         let server = server_by_id(change.connection(), id).await?;
         let state = server.state.become_state(to).map_err(Refusal::Transition)?;
-        sqlx::query("UPDATE servers SET state = $1 WHERE id = $2")
+        let stop_ended_s = server.state.ends_stop(to).then_some(act.now_s).or(server.stop_ended_s);
+        sqlx::query("UPDATE servers SET state = $1, stop_ended_s = $2 WHERE id = $3")
             .bind(state.as_str())
+            .bind(COLUMNS.maybe_number(stop_ended_s)?)
             .bind(id.as_str())
             .execute(change.connection())
             .await?;
-        change.finish(ChangeKind::ServerState, id.as_str(), McpServer { state, ..server }).await
+        let record = McpServer { state, stop_ended_s, ..server };
+        change.finish(ChangeKind::ServerState, id.as_str(), record).await
     }
 
-    /// Puts a server under another owner.
+    /// Puts a server under another owner. Tokens from before do not count again: what stopped the
+    /// old owner stopped them.
     ///
     /// # Errors
     /// No such server, or the owner is unknown or not active.
@@ -81,12 +85,14 @@ impl Store {
         let mut change = Change::begin(self, *act).await?;
         let server = server_by_id(change.connection(), id).await?;
         active_owner(change.connection(), owner).await?;
-        sqlx::query("UPDATE servers SET owner = $1 WHERE id = $2")
+        sqlx::query("UPDATE servers SET owner = $1, stop_ended_s = $2 WHERE id = $3")
             .bind(owner.as_str())
+            .bind(COLUMNS.number(act.now_s)?)
             .bind(id.as_str())
             .execute(change.connection())
             .await?;
-        let record = McpServer { owner: Some(owner.clone()), ..server };
+        let owner = Some(owner.clone());
+        let record = McpServer { owner, stop_ended_s: Some(act.now_s), ..server };
         change.finish(ChangeKind::ServerOwner, id.as_str(), record).await
     }
 
@@ -138,7 +144,8 @@ pub(crate) async fn server_by_id(
     id: &ServerId,
 ) -> Result<McpServer, StoreError> {
     let row: Option<Row> = sqlx::query_as(
-        "SELECT id, name, owner, state, upstream, created_s FROM servers WHERE id = $1",
+        "SELECT id, name, owner, state, upstream, created_s, stop_ended_s FROM servers
+         WHERE id = $1",
     )
     .bind(id.as_str())
     .fetch_optional(&mut *connection)
@@ -160,7 +167,8 @@ pub(crate) async fn all_servers(
         keys.entry(server).or_default().push(key);
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, name, owner, state, upstream, created_s FROM servers ORDER BY name",
+        "SELECT id, name, owner, state, upstream, created_s, stop_ended_s FROM servers
+         ORDER BY name",
     )
     .fetch_all(connection)
     .await?;
@@ -178,6 +186,7 @@ row! {
     state: String,
     upstream: String,
     created_s: i64,
+    stop_ended_s: Option<i64>,
 }
 
 impl Row {
@@ -191,6 +200,7 @@ impl Row {
             keys,
             tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
             created_s: COLUMNS.count(self.created_s)?,
+            stop_ended_s: COLUMNS.maybe_count(self.stop_ended_s)?,
         })
     }
 }

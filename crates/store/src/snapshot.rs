@@ -8,7 +8,7 @@ use crate::column::Columns;
 use crate::failure::Failure;
 use crate::grants::counting_grants;
 use crate::issuer_keys::all_issuer_keys;
-use crate::locks::holding_locks;
+use crate::locks::mattering_locks;
 use crate::owners::all_owners;
 use crate::policies::policy_in_force;
 use crate::revocations::revoked_tokens;
@@ -38,7 +38,7 @@ impl Store {
             agents: all_agents(&mut transaction).await?,
             servers: all_servers(&mut transaction).await?,
             grants: counting_grants(&mut transaction, now_s).await?,
-            locks: holding_locks(&mut transaction, now_s).await?,
+            locks: mattering_locks(&mut transaction, now_s).await?,
             revoked: revoked_tokens(&mut transaction, now_s).await?,
             policy: policy_in_force(&mut transaction).await?,
             issuer_keys: all_issuer_keys(&mut transaction).await?,
@@ -86,7 +86,7 @@ mod tests {
         let snapshot = world.store.load_snapshot(50_000).await.unwrap();
         assert_eq!(snapshot.version, world.store.version().await.unwrap());
         assert_eq!((snapshot.made_ms, snapshot.policy.version), (50_000, 1));
-        assert!(snapshot.acting_agent(&world.agent).is_ok());
+        assert!(snapshot.acting_agent(&world.agent, 50).is_ok());
         let scopes = snapshot.effective_scopes(&world.agent, &world.server, 50);
         assert_eq!(scopes.to_string(), "read:@prompts read:@resources read:get");
     }
@@ -99,7 +99,7 @@ mod tests {
         let retired = LifeCycle::Retired;
         world.store.set_agent_state(&act(101), &world.agent, retired).await.unwrap();
         let snapshot = world.store.load_snapshot(101_000).await.unwrap();
-        assert!(snapshot.acting_agent(&world.agent).is_err());
+        assert!(snapshot.acting_agent(&world.agent, 101).is_err());
         assert!(snapshot.agent(&world.agent).is_some());
     }
 

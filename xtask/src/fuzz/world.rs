@@ -45,6 +45,7 @@ impl World {
             token_key: Some(JKT),
             token_details: None,
             token_epoch: 0,
+            token_issued_s: u64::MAX,
             operation: ask.operation,
             arguments: ask.arguments,
             now_s: NOW_S,

@@ -70,6 +70,11 @@ impl Node {
         Ok(())
     }
 
+    /// The token of the marker may be from before a stop: the next one is new.
+    pub(super) fn forget_token(&self) {
+        self.marker_token.borrow_mut().1 = 0;
+    }
+
     /// The entries since [`Self::begin`].
     ///
     /// A journal keeps the order, so one more request is sent, and what was caused before it stands

@@ -44,6 +44,9 @@ pub(super) fn play(world: &World, case: &Case, expect: &Expect) -> Result<Observ
     let made = run_all(world, case, &case.before, None)?;
     let observed = observe(world, case, expect, &request);
     run_all(world, case, &case.after, made.as_deref())?;
+    if !case.before.is_empty() {
+        world.forget_tokens();
+    }
     if let Some(version) = policy {
         world.restore_policy(version)?;
     }

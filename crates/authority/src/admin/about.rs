@@ -47,6 +47,8 @@ pub(crate) struct Status {
     issuer: String,
     gateway: String,
     agents: usize,
+    /// Agents past their end.
+    agents_ended: usize,
     servers: usize,
     owners: usize,
     locks_in_force: usize,
@@ -95,6 +97,7 @@ pub(crate) async fn status(context: Context) -> Result<Status, Refusal> {
         issuer: context.shared.config.issuer.clone(),
         gateway: context.shared.config.gateway_url.clone(),
         agents: snapshot.agents().count(),
+        agents_ended: snapshot.agents().filter(|one| one.has_ended(context.now_s())).count(),
         servers: snapshot.servers().count(),
         owners: snapshot.owners().count(),
         locks_in_force: snapshot.locks().filter(|lock| lock.holds(context.now_s())).count(),

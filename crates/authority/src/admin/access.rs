@@ -110,6 +110,7 @@ fn steps(
         token_key: None,
         token_details: None,
         token_epoch: snapshot.epoch,
+        token_issued_s: u64::MAX,
         operation: match call.tool {
             "@resources" => Operation::Resources,
             "@prompts" => Operation::Prompts,

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::authentication::{AuthenticationWire, BindingWire, note_authentication};
 use super::context::{Context, Effect};
 use super::delegation;
+use super::last_operator::{Taken, verify_remains};
 use super::list::List;
 use super::reason::{Reason, ReasonWished};
 use super::refusal::Refusal;
@@ -30,6 +31,10 @@ pub(crate) struct AgentView {
     /// What its tokens are bound to.
     binding: BindingWire,
     created_s: u64,
+    /// First second at which it may not act any more.
+    expires_s: Option<u64>,
+    /// When it was given a token last, to the hour; told by `agent.list` and `agent.show`.
+    last_used_s: Option<u64>,
 }
 
 /// A public key of an agent.
@@ -56,6 +61,8 @@ pub(crate) struct AgentNew {
     pub(crate) authentication: Option<AuthenticationWire>,
     /// What its tokens are bound to; what goes with its authentication unless said otherwise.
     pub(crate) binding: Option<BindingWire>,
+    /// First second at which it may not act any more; it has no end if absent.
+    pub(crate) expires_s: Option<u64>,
 }
 
 /// What is behind an identity.
@@ -96,6 +103,14 @@ pub(crate) struct AuthenticationWanted {
     binding: Option<BindingWire>,
 }
 
+/// Another end.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExpiryWanted {
+    /// First second at which it may not act any more; no end if absent.
+    expires_s: Option<u64>,
+}
+
 /// Another owner.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -107,11 +122,18 @@ pub(crate) struct OwnerWanted {
 pub(crate) async fn list(context: Context) -> Result<List<AgentView>, Refusal> {
     let mut agents: Vec<_> = context.snapshot.agents().collect();
     agents.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(agents.into_iter().map(|agent| AgentView::of(&context, agent)).collect())
+    let mut uses = context.shared.store.last_agent_uses().await?;
+    let view = |agent: &Agent| AgentView {
+        last_used_s: uses.remove(&agent.id),
+        ..AgentView::of(&context, agent)
+    };
+    Ok(agents.into_iter().map(view).collect())
 }
 
 pub(crate) async fn show(context: Context) -> Result<AgentView, Refusal> {
-    Ok(AgentView::of(&context, context.agent(context.segment("agent"))?))
+    let agent = context.agent(context.segment("agent"))?;
+    let mut uses = context.shared.store.last_agent_uses().await?;
+    Ok(AgentView { last_used_s: uses.remove(&agent.id), ..AgentView::of(&context, agent) })
 }
 
 pub(crate) async fn keys(context: Context) -> Result<List<AgentKeyView>, Refusal> {
@@ -144,6 +166,7 @@ pub(crate) fn read(context: &Context, new: AgentNew) -> Result<NewAgent, Refusal
         owner: context.owner(&new.owner)?.id.clone(),
         binding: new.binding.map_or_else(|| authentication.usual_binding(), Into::into),
         authentication,
+        expires_s: new.expires_s,
     })
 }
 
@@ -185,6 +208,20 @@ pub(crate) async fn code(context: Context, _: ReasonWished) -> Result<Effect<Age
     store.create_enrolment(&context.act(), &agent.id, code.hash()).await?;
     let fact = about(&context, Kind::IdentityCodeIssued, agent);
     Ok(Effect::new(AgentCode::of(&context, agent, Some(code)), fact))
+}
+
+pub(crate) async fn expiry(
+    context: Context,
+    wanted: ExpiryWanted,
+) -> Result<Effect<AgentView>, Refusal> {
+    let agent = &context.agent(context.segment("agent"))?.id;
+    if wanted.expires_s.is_some() {
+        verify_remains(&context, Taken::Agent(agent))?;
+    }
+    let store = &context.shared.store;
+    let changed = store.set_agent_expiry(&context.act(), agent, wanted.expires_s).await?;
+    let fact = about(&context, Kind::AdminChanged, &changed.record);
+    Ok(Effect::new(AgentView::of(&context, &changed.record), fact))
 }
 
 pub(crate) async fn owner(
@@ -229,6 +266,12 @@ async fn become_state(
     if agent.state == LifeCycle::Pending && to == LifeCycle::Active {
         return Err(Refusal::NotEnrolled);
     }
+    if to == LifeCycle::Active && agent.has_ended(context.now_s()) {
+        return Err(Refusal::AgentEnded);
+    }
+    if to != LifeCycle::Active {
+        verify_remains(&context, Taken::Agent(&agent.id))?;
+    }
     let store = &context.shared.store;
     let agent = store.set_agent_state(&context.act(), &agent.id, to).await?.record;
     let mut fact = about(&context, kind, &agent);
@@ -243,6 +286,8 @@ pub(crate) fn about(context: &Context, kind: Kind, agent: &Agent) -> Entry {
     fact.owner = agent.owner.as_ref().map(ToString::to_string);
     fact.detail.insert("name".to_owned(), agent.name.to_string());
     fact.detail.insert("kind".to_owned(), agent.kind.as_str().to_owned());
+    let end = agent.expires_s.map(|end_s| ("expires_s".to_owned(), end_s.to_string()));
+    fact.detail.extend(end);
     fact
 }
 
@@ -258,6 +303,8 @@ impl AgentView {
             authentication: AuthenticationWire::of(&agent.authentication),
             binding: agent.binding.into(),
             created_s: agent.created_s,
+            expires_s: agent.expires_s,
+            last_used_s: None,
         }
     }
 }

@@ -141,6 +141,7 @@ fn present<'a>(context: &'a Context, recorded: &Recorded, policies: &PoliciesThe
             token_jti: decided.token_jti.as_deref().unwrap_or_default(),
             token_key: decided.agent_key.as_ref().and_then(|key| key.parse().ok()),
             token_epoch: context.snapshot.epoch,
+            token_issued_s: u64::MAX,
             operation: match tool {
                 "@resources" => Operation::Resources,
                 "@prompts" => Operation::Prompts,

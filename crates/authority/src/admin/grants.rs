@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::context::{Context, Effect};
 use super::delegation;
+use super::last_operator::{Taken, verify_remains};
 use super::list::List;
 use super::reason::Reason;
 use super::refusal::{Missing, Refusal};
@@ -180,6 +181,7 @@ fn joins_all(context: &Context, grant: &Grant, more: Option<&Grant>) -> bool {
 pub(crate) async fn revoke(context: Context, reason: Reason) -> Result<Effect<GrantView>, Refusal> {
     let reason = reason.text()?;
     let id = grant_id(&context)?;
+    verify_remains(&context, Taken::Grant(&id))?;
     let grant = context.shared.store.revoke_grant(&context.act(), &id).await?.record;
     let fact = about(&context, Kind::GrantRevoked, &grant, &reason);
     Ok(Effect::new(GrantView::of(&context, &grant), fact))

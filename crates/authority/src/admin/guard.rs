@@ -23,6 +23,7 @@ use super::operation::{Operation, SERVER_NAME};
 use crate::http::{json_answer, set};
 use crate::proof::{ALGORITHMS, certificate, is_misdirected, proof_of};
 use crate::shared::Shared;
+use crate::standing::verify_not_ended;
 
 /// A caller who may run the operation asked for. Only [`admit`] makes one.
 #[derive(Debug)]
@@ -97,6 +98,7 @@ fn decide(
         token_key: Some(claims.cnf.key()),
         token_details: claims.authorization_details.as_ref(),
         token_epoch: claims.epoch,
+        token_issued_s: claims.iat,
         operation: attorn_policy::Operation::Tool(operation.row().id),
         arguments: None,
         now_s,
@@ -123,6 +125,7 @@ fn prove_possession(
         keys: &keys.verifying,
     };
     let token = access_token::verify(text, &expected, now_s).map_err(Unadmitted::Token)?;
+    verify_not_ended(shared, &token).map_err(Unadmitted::Token)?;
     match (presented, token.jkt().copied()) {
         (Presented::Dpop(_), Some(jkt)) => by_proof(shared, head, (token, jkt), now_s),
         // RFC 8705 section 3: a token that is bound to the certificate of its connection.
@@ -164,13 +167,15 @@ fn by_proof(
 const fn ends_the_token(reason: ReasonCode) -> bool {
     matches!(
         reason,
-        ReasonCode::AgentOwnerless
+        ReasonCode::AgentExpired
+            | ReasonCode::AgentOwnerless
             | ReasonCode::AgentPending
             | ReasonCode::AgentRetired
             | ReasonCode::AgentSuspended
             | ReasonCode::AgentUnknown
             | ReasonCode::LockActive
             | ReasonCode::TokenRevoked
+            | ReasonCode::TokenStopped
     )
 }
 
@@ -196,6 +201,7 @@ impl Operator {
         now_s: u64,
     ) -> Result<Self, Unadmitted> {
         self.bound.token().still_valid(now_s).map_err(Unadmitted::Token)?;
+        verify_not_ended(shared, self.bound.token()).map_err(Unadmitted::Token)?;
         let permit = decide(shared, snapshot, operation, self.bound.claims(), now_s)?;
         Ok(Self { permit, ..self })
     }

@@ -6,11 +6,13 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_journal::JournalUnavailable;
 use attorn_net::Body;
 use axum::extract::{RawPathParams, Request};
-use http::{Response, StatusCode};
+use http::header::ETAG;
+use http::{HeaderMap, Response, StatusCode};
 
 use super::context::Context;
 use super::guard::{self, Unadmitted};
 use super::operation::Operation;
+use super::precondition;
 use super::refusal::Refusal;
 use super::route::{Done, Input, Route};
 use crate::http::{BodyRefusal, DPOP_NONCE, json_answer, read_body, set};
@@ -50,12 +52,19 @@ pub(crate) async fn handle(
     };
     let query = head.uri.query().unwrap_or_default().to_owned();
     let ran = match read_body(body, BODY_BYTES_MAX).await {
-        Ok(body) => run(context, operation, route, Input { query, body }, &about).await,
+        Ok(body) => {
+            let asked = (Input { query, body }, &head.headers);
+            run(context, operation, route, asked, &about).await
+        }
         Err(BodyRefusal::TooLong) => Err(Refusal::BodyTooLong.into()),
         Err(BodyRefusal::Broken) => Err(Refusal::Form.into()),
     };
     match ran {
-        Ok(done) => fresh_nonce(&shared, json_answer(StatusCode::OK, done.body)),
+        Ok(done) => {
+            let mut answer = json_answer(StatusCode::OK, done.body);
+            done.entity_tag.iter().for_each(|tag| set(&mut answer, ETAG, tag));
+            fresh_nonce(&shared, answer)
+        }
         Err(Stopped::Refused(refusal)) => refused(&shared, about, &refusal).await,
         Err(Stopped::Unadmitted(refusal)) => unadmitted(&shared, operation, about, &refusal).await,
     }
@@ -77,7 +86,7 @@ async fn run(
     context: Context,
     operation: Operation,
     route: &Route,
-    input: Input,
+    (input, headers): (Input, &HeaderMap),
     about: &Entry,
 ) -> Result<Done, Stopped> {
     let shared = Arc::clone(&context.shared);
@@ -97,11 +106,13 @@ async fn run(
         if operation != Operation::RegistryFollow {
             let _read = shared.note(&intent).await?;
         }
-        return Ok(route.run(context, input).await?);
+        let entity_tag = precondition::entity_tag(operation, &context.snapshot);
+        return Ok(Done { entity_tag, ..route.run(context, input).await? });
     }
     // What the operation checks against the registry must still hold when it writes.
     let _alone = shared.changing.lock().await;
     let context = context.renewed(operation).map_err(Stopped::Unadmitted)?;
+    precondition::verify(operation, headers, &context.snapshot)?;
     // If the process dies after this line, the journal shows a change that may not have happened.
     // What takes rights away must work while the journal refuses all else.
     let takes_away = matches!(operation, Operation::LockCreate | Operation::GrantRevoke);
@@ -112,6 +123,7 @@ async fn run(
         tracing::error!(%error, "a change is stored but not in force");
         Refusal::StoreUnavailable
     })?;
+    done.entity_tag = precondition::entity_tag(operation, &shared.published.load());
     for fact in done.facts.take().unwrap_or_default() {
         let _told = record(&shared, &fact, takes_away).await?;
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::context::{Context, Effect};
+use super::last_operator::{Taken, verify_remains};
 use super::list::List;
 use super::operation::Operation;
 use super::reason::Reason;
@@ -91,9 +92,18 @@ pub(crate) async fn list(context: Context) -> Result<List<LockView>, Refusal> {
 
 pub(crate) async fn create(context: Context, new: LockNew) -> Result<Effect<LockView>, Refusal> {
     let latest_s = context.now_s().saturating_add(LOCK_LIFETIME_MAX_S);
+    let target = new.target.resolve(&context)?;
+    // A lock ends by itself, but until then nobody could do anything else either.
+    match &target {
+        LockTarget::Agent { agent } => verify_remains(&context, Taken::Agent(agent))?,
+        LockTarget::Grant { grant } => verify_remains(&context, Taken::Grant(grant))?,
+        LockTarget::Key { jkt } => verify_remains(&context, Taken::Key(*jkt))?,
+        LockTarget::Owner { owner } => verify_remains(&context, Taken::Owner(owner))?,
+        LockTarget::Server { .. } | LockTarget::Token { .. } | LockTarget::Tool { .. } => {}
+    }
     let lock = Lock {
         id: LockId::from_random(&context.shared.random.bytes()),
-        target: new.target.resolve(&context)?,
+        target,
         reason: new.reason,
         by: context.operator.id.to_string(),
         created_s: context.now_s(),

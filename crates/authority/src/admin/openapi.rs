@@ -9,6 +9,7 @@ use utoipa::openapi::{
 };
 
 use super::operation::{BASE_PATH, Method, Operation};
+use super::precondition;
 use super::route::{InputPlace, Route, Shape};
 use super::routes::route;
 
@@ -71,6 +72,18 @@ fn described(operation: Operation, route: &Route) -> OperationBuilder {
             .required(Required::True)
             .schema(Some(text()));
         described = described.parameter(parameter);
+    }
+    if precondition::replaces(operation) {
+        let parameter = ParameterBuilder::new()
+            .name("If-Match")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::True)
+            .description(Some("the `ETag` of what this replaces, as `policy.show` tells it"))
+            .schema(Some(text()));
+        let changed = ResponseBuilder::new().description("somebody changed it meanwhile");
+        let missing = ResponseBuilder::new().description("`If-Match` is missing");
+        described =
+            described.parameter(parameter).response("412", changed).response("428", missing);
     }
     let Some(input) = &route.input else { return described };
     match route.place {

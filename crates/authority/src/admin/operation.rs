@@ -78,6 +78,7 @@ operations! {
     AgentShow = "agent.show", Get "/agents/{agent}", Read, "One agent with its keys";
     AgentRegister = "agent.register", Post "/agents", Write, "Register an agent and make its one-time code";
     AgentOwner = "agent.owner", Post "/agents/{agent}/owner", Write, "Give an agent another owner";
+    AgentExpiry = "agent.expiry", Post "/agents/{agent}/expiry", Write, "Give an agent another end, or none";
     AgentKeys = "agent.keys", Get "/agents/{agent}/keys", Read, "The keys of an agent";
     AgentSuspend = "agent.suspend", Post "/agents/{agent}/suspend", Write, "Stop an agent until it is resumed";
     AgentResume = "agent.resume", Post "/agents/{agent}/resume", Write, "Let a suspended agent act again";

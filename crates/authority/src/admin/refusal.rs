@@ -32,6 +32,8 @@ pub(crate) enum Missing {
 /// [`Refusal::status`] and [`Refusal::reason`] map it.
 #[derive(Debug)]
 pub(crate) enum Refusal {
+    /// The agent is past its end, so that it would not act if it were resumed.
+    AgentEnded,
     /// The body is too long.
     BodyTooLong,
     /// The built-in server is not changed through its own API.
@@ -62,8 +64,14 @@ pub(crate) enum Refusal {
     NotAllowed(Operation, ReasonCode),
     /// Only enrolment makes a registered agent an active one.
     NotEnrolled,
+    /// Nobody would be left who can administer.
+    LastOperator,
     /// The policies or their tests do not compile; the text says where.
     Policy(String),
+    /// What the change replaces is not what its author saw.
+    PreconditionFailed,
+    /// The change does not say what it replaces.
+    PreconditionMissing,
     /// A server of a public registry waits for its acceptance.
     Quarantined,
     /// A change that must say why does not.
@@ -101,11 +109,15 @@ impl Refusal {
             Self::FindingsUnnamed(_) | Self::Quarantined => StatusCode::CONFLICT,
             Self::JournalUnavailable | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Missing(_) => StatusCode::NOT_FOUND,
+            // RFC 9110 section 15.5.13.
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            // RFC 6585 section 3.
+            Self::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
-            Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
+            Self::AgentEnded | Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
-            Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
+            Self::LastOperator | Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
         }
     }
 
@@ -122,9 +134,12 @@ impl Refusal {
             Self::NotAllowed(_, reason) => *reason,
             Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
             Self::Missing(missing) => missing.reason(),
+            Self::AgentEnded => ReasonCode::AgentExpired,
             Self::HiddenText => ReasonCode::ToolHiddenText,
+            Self::LastOperator => ReasonCode::OperatorLast,
             Self::NotEnrolled => ReasonCode::AgentPending,
             Self::Policy(_) => ReasonCode::PolicyError,
+            Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
             Self::RegistryOlder => ReasonCode::AuthorityStale,
             Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
             Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
@@ -139,6 +154,7 @@ impl Refusal {
 
     pub(crate) fn message(&self) -> String {
         match self {
+            Self::AgentEnded => "the agent is past its end; give it another one first".to_owned(),
             Self::BodyTooLong => "the body is too long".to_owned(),
             Self::Builtin => "the built-in server is not changed this way".to_owned(),
             Self::CommandElsewhere => {
@@ -165,10 +181,13 @@ impl Refusal {
             Self::Form => "the input does not have the form this operation asks for".to_owned(),
             Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
             Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
+            Self::LastOperator => "enrol a second operator with the same rights first".to_owned(),
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),
             Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),
             Self::Policy(errors) => errors.clone(),
+            Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),
+            Self::PreconditionMissing => "`If-Match` has to name what this replaces".to_owned(),
             Self::ReasonMissing => "a reason is required".to_owned(),
             Self::RegistryOlder => "this registry is older than the one in force".to_owned(),
             Self::SameOwner => "a second owner is somebody else than who gave the grant".to_owned(),

@@ -22,6 +22,8 @@ pub(crate) struct Done {
     pub(crate) body: Vec<u8>,
     /// `Some` for a change, also when there is nothing to say about it.
     pub(crate) facts: Option<Vec<Entry>>,
+    /// The `ETag` of what is shown or was changed.
+    pub(crate) entity_tag: Option<String>,
 }
 
 /// Where an operation's input comes from.
@@ -154,7 +156,7 @@ impl Input {
 
 fn looked<T: Serialize>(output: &T) -> Result<Done, Refusal> {
     let body = serde_json::to_vec(output).map_err(|_| Refusal::StoreUnavailable)?;
-    Ok(Done { body, facts: None })
+    Ok(Done { body, facts: None, entity_tag: None })
 }
 
 fn shape<T: ToSchema>() -> Shape {

@@ -16,6 +16,7 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::AgentShow => Route::read(agents::show),
         Operation::AgentRegister => Route::change(agents::register),
         Operation::AgentOwner => Route::change(agents::owner),
+        Operation::AgentExpiry => Route::change(agents::expiry),
         Operation::AgentKeys => Route::read(agents::keys),
         Operation::AgentSuspend => Route::change(agents::suspend),
         Operation::AgentResume => Route::change(agents::resume),

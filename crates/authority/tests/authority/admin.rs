@@ -249,6 +249,44 @@ async fn policies_are_tested_applied_and_rolled_back() {
     assert_eq!(versions[0]["by"], "first-operator");
 }
 
+/// Two people read version 1 and edit it; the second one hears of the first.
+#[tokio::test]
+async fn of_two_who_edit_the_policies_the_second_hears_of_the_first() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let named = |tag: Option<&str>| *world.replaces.lock().unwrap() = tag.map(str::to_owned);
+    let apply = async |text: &str| {
+        let body = json!({ "text": text, "reason": "edit" });
+        world.run(&operator, Operation::PolicyApply, &[], body).await
+    };
+    let (mine, theirs) = (
+        "@id(\"a\") permit (principal, action, resource);",
+        "@id(\"b\") permit (principal, action, resource);",
+    );
+    let seen = world.run(&operator, Operation::PolicyShow, &[], Value::Null).await;
+    let seen = seen.headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!(seen, attorn_authority::policy_tag(1));
+    named(None);
+    let missing = apply(mine).await;
+    assert_eq!((missing.status.as_u16(), missing.text("error")), (428, "request.precondition"));
+    assert_eq!(world.newest("admin.refused").await["reason"], "request.precondition");
+    named(Some(&seen));
+    let first = apply(mine).await;
+    assert_eq!(first.status, StatusCode::OK);
+    assert_eq!(first.headers["etag"], attorn_authority::policy_tag(2).as_str());
+    let second = apply(theirs).await;
+    assert_eq!((second.status.as_u16(), second.text("error")), (412, "request.precondition"));
+    assert_eq!(world.newest("admin.refused").await["reason"], "request.precondition");
+    let back = json!({ "version": 1, "reason": "test" });
+    let rolled = world.run(&operator, Operation::PolicyRollback, &[], back).await;
+    assert_eq!(rolled.status.as_u16(), 412);
+    let now = world.done(&operator, Operation::PolicyShow, &[], Value::Null).await;
+    assert_eq!((&now["version"], &now["text"]), (&json!(2), &json!(mine)));
+    // Having looked again, they replace what they saw.
+    named(Some(&attorn_authority::policy_tag(2)));
+    assert_eq!(apply(theirs).await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_changed_tool_waits_for_its_owner() {
     let world = World::new().await;

@@ -4,7 +4,7 @@ use attorn_authority::Operation;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::world::{Answer, CRM, Client, World};
+use crate::world::{ADMIN, Answer, CRM, Client, World};
 use attorn_oauth::client_assertion::ASSERTION_TYPE;
 
 async fn post(world: &World, path: &str, client: &Client, token: &str) -> Answer {
@@ -57,6 +57,45 @@ async fn a_revoked_token_is_dead_and_others_live() {
 }
 
 #[tokio::test]
+async fn an_attempt_on_the_token_of_another_is_answered_alike_and_recorded() {
+    let (world, _, one, two) = with_two().await;
+    let token = world.token(&one, CRM).await;
+    let foreign = post(&world, "/revoke", &two, &token).await;
+    let unknown = post(&world, "/revoke", &two, "unknown").await;
+    let own = post(&world, "/revoke", &one, &token).await;
+    for other in [&unknown, &own] {
+        assert_eq!((foreign.status, &foreign.body), (other.status, &other.body));
+        let names = |answer: &Answer| answer.headers.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&foreign), names(other));
+    }
+    let entries = world.entries().await;
+    let attempts: Vec<_> =
+        entries.iter().filter(|entry| entry["reason"] == "token.foreign").collect();
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(attempts[0]["kind"], "token.revoked");
+    assert_eq!(attempts[0]["decision"], "deny");
+    assert_eq!(attempts[0]["client_id"], two.id.as_str());
+    assert_eq!(attempts[0]["detail"]["token_client"], one.id.as_str());
+    assert!(attempts[0]["token_jti"].is_string());
+}
+
+#[tokio::test]
+async fn attempts_on_tokens_of_others_are_counted_beyond_a_rate() {
+    let (world, _, one, two) = with_two().await;
+    let token = world.token(&one, CRM).await;
+    for _ in 0..101 {
+        assert_eq!(post(&world, "/revoke", &two, &token).await.status, StatusCode::OK);
+    }
+    world.pass_s(1);
+    assert_eq!(post(&world, "/revoke", &two, &token).await.status, StatusCode::OK);
+    let entries = world.entries().await;
+    let attempts: Vec<_> =
+        entries.iter().filter(|entry| entry["reason"] == "token.foreign").collect();
+    assert_eq!(attempts.len(), 101);
+    assert_eq!(attempts[100]["detail"]["suppressed"], "1");
+}
+
+#[tokio::test]
 async fn revoking_twice_is_recorded_and_stored_once() {
     let (world, _, one, _) = with_two().await;
     let token = world.token(&one, CRM).await;
@@ -89,4 +128,107 @@ async fn an_operator_sees_what_a_token_says_and_why_it_is_dead() {
     world.done(&operator, Operation::AgentSuspend, &["one"], reason).await;
     let seen = world.done(&operator, Operation::TokenInspect, &[], asked).await;
     assert_eq!((&seen["active"], &seen["reason"]), (&json!(false), &json!("agent.suspended")));
+}
+
+/// What introspection says of a token, to its own client.
+async fn is_active(world: &World, client: &Client, token: &str) -> bool {
+    post(world, "/introspect", client, token).await.body["active"] == true
+}
+
+#[tokio::test]
+async fn a_token_from_before_a_suspension_does_not_count_again() {
+    let (world, operator, one, two) = with_two().await;
+    let (old, other) = (world.token(&one, CRM).await, world.token(&two, CRM).await);
+    let reason = || json!({ "reason": "test" });
+    world.done(&operator, Operation::AgentSuspend, &["one"], reason()).await;
+    world.done(&operator, Operation::AgentResume, &["one"], reason()).await;
+    assert!(!is_active(&world, &one, &old).await);
+    let seen = json!({ "token": old });
+    let seen = world.done(&operator, Operation::TokenInspect, &[], seen).await;
+    assert_eq!((&seen["active"], &seen["reason"]), (&json!(false), &json!("token.stopped")));
+    // All in one second, and the new one counts at once; others were never stopped.
+    let new = world.token(&one, CRM).await;
+    assert!(is_active(&world, &one, &new).await);
+    assert!(is_active(&world, &two, &other).await);
+}
+
+#[tokio::test]
+async fn a_token_from_before_a_lock_does_not_count_again() {
+    let (world, operator, one, two) = with_two().await;
+    let key = one.key.public().thumbprint().to_string();
+    let targets = [
+        json!({ "kind": "agent", "agent": "one" }),
+        json!({ "kind": "key", "jkt": key }),
+        json!({ "kind": "server", "server": "crm" }),
+    ];
+    for target in targets {
+        let old = world.token(&one, CRM).await;
+        let lock = json!({ "target": target, "reason": "test" });
+        let lock = world.done(&operator, Operation::LockCreate, &[], lock).await;
+        let id = lock["id"].as_str().unwrap();
+        let reason = json!({ "reason": "test" });
+        world.done(&operator, Operation::LockLift, &[id], reason).await;
+        assert!(!is_active(&world, &one, &old).await, "{target}");
+        let new = world.token(&one, CRM).await;
+        assert!(is_active(&world, &one, &new).await, "{target}");
+        world.pass_s(1);
+    }
+    // One that ends by itself: nothing happens in the registry when it does.
+    let (old, other) = (world.token(&one, CRM).await, world.token(&two, CRM).await);
+    let ends_s = world.now_s() + 10;
+    let target = json!({ "kind": "agent", "agent": "one" });
+    let lock = json!({ "target": target, "reason": "test", "expires_s": ends_s });
+    world.done(&operator, Operation::LockCreate, &[], lock).await;
+    world.pass_s(9);
+    assert!(world.ask_token(&one, Some(CRM), None).await.status != StatusCode::OK);
+    world.pass_s(1);
+    assert!(!is_active(&world, &one, &old).await);
+    let new = world.token(&one, CRM).await;
+    assert!(is_active(&world, &one, &new).await && is_active(&world, &two, &other).await);
+}
+
+#[tokio::test]
+async fn an_operator_who_was_stopped_needs_a_new_token() {
+    let (world, operator, _, _) = with_two().await;
+    let code = json!({ "name": "second", "owner": "administrators", "kind": "operator" });
+    let code = world.done(&operator, Operation::AgentRegister, &[], code).await;
+    let (second, _) = world.enroll(code["code"].as_str().unwrap()).await;
+    let grant = json!({
+        "agent": "second", "server": "admin", "patterns": ["read:*"], "reason": "test",
+    });
+    world.done(&operator, Operation::GrantCreate, &[], grant).await;
+    let admin = format!("{ADMIN}/admin");
+    let token = world.token(&second, &admin).await;
+    let ask = async |token: &str| {
+        world.run_with(&second, token, Operation::Whoami, (&[], json!({}))).await
+    };
+    assert_eq!(ask(&token).await.status, StatusCode::OK);
+    let reason = || json!({ "reason": "test" });
+    world.done(&operator, Operation::AgentSuspend, &["second"], reason()).await;
+    world.done(&operator, Operation::AgentResume, &["second"], reason()).await;
+    let refused = ask(&token).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.newest("admin.refused").await["reason"], "token.stopped");
+    let new = world.token(&second, &admin).await;
+    assert_eq!(ask(&new).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_ended_stays_ended_when_the_clock_goes_back() {
+    let (world, operator, one, _) = with_two().await;
+    let admin = format!("{ADMIN}/admin");
+    let (old, own) = (world.token(&one, CRM).await, world.token(&operator, &admin).await);
+    let ask = async |token: &str| {
+        world.run_with(&operator, token, Operation::Whoami, (&[], json!({}))).await
+    };
+    assert_eq!(ask(&own).await.status, StatusCode::OK);
+    world.pass_s(3600);
+    assert!(!is_active(&world, &one, &old).await);
+    world.go_back_s(3590);
+    assert!(!is_active(&world, &one, &old).await);
+    assert_eq!(ask(&own).await.status, StatusCode::UNAUTHORIZED);
+    // In the very second of the step a new one counts.
+    let new = world.token(&one, CRM).await;
+    assert!(is_active(&world, &one, &new).await);
+    assert_eq!(ask(&world.token(&operator, &admin).await).await.status, StatusCode::OK);
 }

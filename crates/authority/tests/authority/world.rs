@@ -1,8 +1,8 @@
 //! One authority with everything around it, and the clients that talk to it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use attorn_audit::note::NoteSigner;
 use attorn_audit::{Entry, Kind};
@@ -40,6 +40,11 @@ pub(crate) struct World {
     shutdown: Shutdown,
     pub(crate) trust_domains: TrustDomains,
     pub(crate) telemetry: Telemetry,
+    config: Config,
+    /// Where requests seem to come from.
+    pub(crate) from: Mutex<Option<std::net::IpAddr>>,
+    /// `If-Match` of what is run.
+    pub(crate) replaces: Mutex<Option<String>>,
 }
 
 /// An answer, read to its end.
@@ -84,12 +89,34 @@ impl World {
 
     /// With other limits than the usual ones.
     pub(crate) async fn limited(limits: Limits) -> Self {
+        Self::configured(|config| config.limits = limits).await
+    }
+
+    /// With agents stopped that nobody used for so many days.
+    pub(crate) async fn stopping_unused(days: u32) -> Self {
+        Self::configured(|config| config.agents_unused_days = days.try_into().ok()).await
+    }
+
+    pub(crate) async fn configured(configure: impl FnOnce(&mut Config)) -> Self {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let name = format!("attorn-authority-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         // Of a run that was killed and had the same number.
         drop(std::fs::remove_dir_all(&folder));
-        Self::at(folder, Store::in_memory().await.unwrap(), limits, |_| ()).await
+        let mut config = Config {
+            issuer: ISSUER.to_owned(),
+            admin_url: ADMIN.to_owned(),
+            gateway_url: "https://gw.example".to_owned(),
+            token_lifetime_s: 120,
+            irreversible_token_lifetime_s: 60,
+            second_owner_for_triple: false,
+            import_keys: vec![import_key().verifier().to_vkey()],
+            agents_unused_days: None,
+            several_places: attorn_net::SeveralPlaces::default(),
+            limits: Limits::default(),
+        };
+        configure(&mut config);
+        Self::at(folder, Store::in_memory().await.unwrap(), config, |_| ()).await
     }
 
     /// The same state in a new process whose journal is configured otherwise.
@@ -101,14 +128,15 @@ impl World {
         self.journal.clone().close().await;
         // Taken, so that the end of the old world does not remove it.
         let (folder, store) = (std::mem::take(&mut self.folder), self.store.clone());
+        let config = self.config.clone();
         drop(self);
-        Self::at(folder, store, Limits::default(), change).await
+        Self::at(folder, store, config, change).await
     }
 
     async fn at(
         folder: PathBuf,
         store: Store,
-        limits: Limits,
+        settings: Config,
         change: impl FnOnce(&mut attorn_journal::Config),
     ) -> Self {
         let origin = "example/authority/test";
@@ -125,16 +153,7 @@ impl World {
         });
         let trust_domains = TrustDomains::default();
         let authority = Authority::start(Parts {
-            config: Config {
-                issuer: ISSUER.to_owned(),
-                admin_url: ADMIN.to_owned(),
-                gateway_url: "https://gw.example".to_owned(),
-                token_lifetime_s: 120,
-                irreversible_token_lifetime_s: 60,
-                second_owner_for_triple: false,
-                import_keys: vec![import_key().verifier().to_vkey()],
-                limits,
-            },
+            config: settings.clone(),
             store: store.clone(),
             index: AuditIndex::in_memory().await.unwrap(),
             journal: journal.clone(),
@@ -159,6 +178,9 @@ impl World {
             shutdown,
             trust_domains,
             telemetry,
+            config: settings,
+            from: Mutex::default(),
+            replaces: Mutex::new(Some("*".to_owned())),
         }
     }
 
@@ -170,12 +192,21 @@ impl World {
         self.now_ms.fetch_add(seconds * 1000, Ordering::SeqCst);
     }
 
+    pub(crate) fn go_back_s(&self, seconds: u64) {
+        self.now_ms.fetch_sub(seconds * 1000, Ordering::SeqCst);
+    }
+
     pub(crate) fn keys_folder(&self) -> PathBuf {
         self.folder.join("keys")
     }
 
     /// Sends a request to the public endpoints.
     pub(crate) async fn public(&self, request: Request<Full<Bytes>>) -> Answer {
+        let mut request = request;
+        if let Some(from) = *self.from.lock().unwrap() {
+            let peer = attorn_net::Peer::new(std::net::SocketAddr::new(from, 1), false);
+            request.extensions_mut().insert(peer);
+        }
         let answer = self.authority.public_service().call(request).await.unwrap();
         let (head, body) = answer.into_parts();
         Answer::read(head, &body.collect().await.unwrap().to_bytes())
@@ -300,13 +331,18 @@ impl World {
         let proof =
             self.proof_for(client, (method, &format!("{ADMIN}{path}")), Some(token), Some(&nonce));
         let body = if method == "GET" { String::new() } else { body.to_string() };
+        // Whatever is in force, unless a test says more.
+        let replaced = self.replaces.lock().unwrap().clone();
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("authorization", format!("DPoP {token}"))
-            .header("dpop", proof)
-            .body(Full::from(body))
-            .unwrap();
+            .header("dpop", proof);
+        let request = match replaced {
+            Some(tag) => request.header("if-match", tag),
+            None => request,
+        };
+        let request = request.body(Full::from(body)).unwrap();
         self.admin(request).await
     }
 

@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 
 use crate::admin::{Admin, Operation};
 use crate::args::Change;
+use crate::clock;
 use crate::commands::Context;
 use crate::commands::enroll::{self, EnrollArgs, Enrolment, KeyType};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::json::{member, set, text};
 use crate::profile::{Profile, Who, thumbprint_of};
+use crate::values::Seconds;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
@@ -32,8 +34,24 @@ pub(crate) enum AgentCommand {
         /// Write the one-time code to this file (0600) instead of showing it
         #[arg(long, value_name = "FILE")]
         code_file: Option<PathBuf>,
+        /// How long it may act, for example `90d` [default: without an end]
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Seconds>,
         #[command(flatten)]
         way: WayArgs,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Give an agent another end, or none
+    #[command(after_help = EXPIRY_EXAMPLES)]
+    Expiry {
+        agent: String,
+        /// How long it may act from now on, for example `90d`
+        #[arg(long, value_name = "TIME", required_unless_present = "never")]
+        expires: Option<Seconds>,
+        /// Take its end away
+        #[arg(long, conflicts_with = "expires")]
+        never: bool,
         #[command(flatten)]
         change: Change,
     },
@@ -174,9 +192,15 @@ Examples:
   attorn agent authentication billing-agent --certificate old.crt --certificate new.crt
   attorn agent authentication billing-agent --tls-san-dns billing.agents.example.com";
 
+const EXPIRY_EXAMPLES: &str = "\
+Examples:
+  attorn agent expiry billing-agent --expires 90d
+  attorn agent expiry billing-agent --never";
+
 const REGISTER_EXAMPLES: &str = "\
 Examples:
   attorn agent register billing-agent --owner finance-team
+  attorn agent register billing-agent --owner finance-team --expires 90d
   attorn agent register billing-agent --owner finance-team --tls-san-uri urn:agent:billing
   attorn agent register billing-agent --owner finance-team --certificate billing.crt
   attorn agent register billing-agent --owner finance-team --spiffe-id spiffe://example.org/billing
@@ -191,12 +215,18 @@ pub(crate) async fn run(context: &Context, command: AgentCommand) -> Result<Exit
     let admin = Admin::open(context).await?;
     match command {
         AgentCommand::Enroll(_) => Ok(Exit::Usage),
-        AgentCommand::Register { name, owner, operator, code_file, way, change } => {
+        AgentCommand::Register { name, owner, operator, code_file, expires, way, change } => {
             let kind = if operator { "operator" } else { "agent" };
-            let mut body = json!({ "name": name, "owner": owner, "kind": kind });
+            let expires_s = expires.map(end_s);
+            let mut body =
+                json!({ "name": name, "owner": owner, "kind": kind, "expires_s": expires_s });
             way.put_into(&mut body)?;
             let answer = admin.send_change(Operation::AgentRegister, &[], body, change).await?;
             show_code(&admin, answer, code_file)
+        }
+        AgentCommand::Expiry { agent, expires, never: _, change } => {
+            let body = json!({ "expires_s": expires.map(end_s) });
+            admin.change(Operation::AgentExpiry, &[&agent], body, change).await
         }
         AgentCommand::Authentication { agent, way, change } => {
             let mut body = json!({});
@@ -212,7 +242,7 @@ pub(crate) async fn run(context: &Context, command: AgentCommand) -> Result<Exit
             Box::pin(rotate_key(context, &admin, (&agent, key_type), change)).await
         }
         AgentCommand::List => {
-            let columns = ["id", "name", "kind", "owner", "state"];
+            let columns = ["id", "name", "kind", "owner", "state", "expires_s", "last_used_s"];
             admin.list(Operation::AgentList, &[], &[], &columns).await
         }
         AgentCommand::Show { agent } => admin.show(Operation::AgentShow, &[&agent]).await,
@@ -268,6 +298,11 @@ async fn rotate_key(
     let enrolled = enroll::enroll(&request, identity.roots.as_deref(), &context.profile).await?;
     admin.output.object(&enrolled.summary);
     Ok(Exit::Yes)
+}
+
+/// The second in which a length of time from now is over.
+fn end_s(length: Seconds) -> u64 {
+    clock::now_s().saturating_add(length.0)
 }
 
 /// Hands the one-time code over: into a file when asked, else once on standard output.

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use attorn_authority::policy_tag;
 use attorn_policy::PolicySet;
 use attorn_registry::PolicySource;
 use clap::Subcommand;
+use http::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, Operation};
@@ -31,18 +33,18 @@ pub(crate) enum PolicyCommand {
     #[command(after_help = "Example:\n  attorn policy diff guard-rails.cedar")]
     Diff { file: PathBuf },
     /// Put a file in force, after validation
-    #[command(
-        after_help = "Example:\n  attorn policy apply guard-rails.cedar --reason \"no bulk export\""
-    )]
+    #[command(after_help = APPLY_EXAMPLES)]
     Apply {
         file: PathBuf,
         /// Why; recorded
         #[arg(long, default_value = "")]
         reason: String,
         #[command(flatten)]
+        replaces: Replaces,
+        #[command(flatten)]
         change: Change,
     },
-    /// The policies in force
+    /// The policies in force, below a line that names their version
     #[command(after_help = "Example:\n  attorn policy show > guard-rails.cedar")]
     Show,
     /// Earlier versions
@@ -58,29 +60,52 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
+        replaces: Replaces,
+        #[command(flatten)]
         change: Change,
     },
 }
 
+/// What a change rests on. If other policies are in force by then, nothing is changed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replaces {
+    /// The version it replaces [default: the one in the file's first line, or the one in force]
+    #[arg(long, value_name = "VERSION")]
+    replaces: Option<u64>,
+}
+
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  attorn policy show > guard-rails.cedar
+  attorn policy apply guard-rails.cedar --reason \"no bulk export\"
+  attorn policy apply guard-rails.cedar --replaces 7";
+
+/// The first line of what `policy show` prints. Not a part of the policies.
+const VERSION_LINE: &str = "// attorn policy version ";
+
 pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exit, Failure> {
     match command {
         PolicyCommand::Validate { file } => {
-            compile(&files::read_text(&file)?)?;
+            compile(&read(&file)?.text)?;
             context.output.say("the policies are valid");
             Ok(Exit::Yes)
         }
         PolicyCommand::Test { file, tests } => test(context, &file, &tests),
         PolicyCommand::Diff { file } => diff(&Admin::open(context).await?, &file).await,
-        PolicyCommand::Apply { file, reason, change } => {
-            let text = files::read_text(&file)?;
+        PolicyCommand::Apply { file, reason, replaces, change } => {
+            let File { text, version } = read(&file)?;
             compile(&text)?;
             let body = json!({ "text": text, "reason": reason });
-            Admin::open(context).await?.change(Operation::PolicyApply, &[], body, change).await
+            let replaces = replaces.replaces.or(version);
+            replace(context, Operation::PolicyApply, (body, replaces), change).await
         }
         PolicyCommand::Show => {
             let answer = Admin::open(context).await?.read(Operation::PolicyShow, &[], &[]).await?;
             match (member(&answer, "text"), context.output.is_machine()) {
-                (Value::String(text), false) => context.output.text(text),
+                (Value::String(text), false) => {
+                    let version = member(&answer, "version");
+                    context.output.text(&format!("{VERSION_LINE}{version}\n{text}"));
+                }
                 _ => context.output.object(&answer),
             }
             Ok(Exit::Yes)
@@ -89,10 +114,56 @@ pub(crate) async fn run(context: &Context, command: PolicyCommand) -> Result<Exi
             let columns = ["version", "by", "reason", "created_s"];
             Admin::open(context).await?.list(Operation::PolicyHistory, &[], &[], &columns).await
         }
-        PolicyCommand::Rollback { number, reason, change } => {
+        PolicyCommand::Rollback { number, reason, replaces, change } => {
             let body = json!({ "version": number, "reason": reason });
-            Admin::open(context).await?.change(Operation::PolicyRollback, &[], body, change).await
+            let asked = (body, replaces.replaces);
+            replace(context, Operation::PolicyRollback, asked, change).await
         }
+    }
+}
+
+/// Replaces the policies of one version, and those alone.
+async fn replace(
+    context: &Context,
+    operation: Operation,
+    (body, replaces): (Value, Option<u64>),
+    change: Change,
+) -> Result<Exit, Failure> {
+    let admin = Admin::open(context).await?;
+    let version = match replaces {
+        Some(version) => Some(version),
+        // Nothing is replaced, so nothing has to be named.
+        None if change.dry_run => None,
+        None => {
+            let now = admin.read(Operation::PolicyShow, &[], &[]).await?;
+            member(&now, "version").as_u64()
+        }
+    };
+    let tag = version.map(|version| HeaderValue::try_from(policy_tag(version))).transpose();
+    let tag = tag.map_err(|_| Failure::usage("the version is no version"))?;
+    let answer = admin.send_replacing(operation, &[], (body, tag), change).await?;
+    answer.iter().for_each(|answer| admin.output.object(answer));
+    Ok(Exit::Yes)
+}
+
+/// A policy file, and the version that it was made from if it says so.
+struct File {
+    text: String,
+    version: Option<u64>,
+}
+
+fn read(file: &Path) -> Result<File, Failure> {
+    Ok(without_version_line(files::read_text(file)?))
+}
+
+fn without_version_line(text: String) -> File {
+    let named = text.split_once('\n').and_then(|(first, rest)| {
+        let version = first.strip_prefix(VERSION_LINE)?.trim_end().parse().ok()?;
+        Some((version, rest.to_owned()))
+    });
+    match named {
+        Some((version, text)) => File { text, version: Some(version) },
+        None => File { text, version: None },
     }
 }
 
@@ -105,7 +176,7 @@ fn compile(text: &str) -> Result<PolicySet, Failure> {
 }
 
 fn test(context: &Context, file: &Path, tests: &Path) -> Result<Exit, Failure> {
-    let policies = compile(&files::read_text(file)?)?;
+    let policies = compile(&read(file)?.text)?;
     let outcomes = attorn_policy::run_tests(&policies, &files::read(tests)?)
         .map_err(|e| Failure::usage(format!("`{}`: {e}", tests.display())))?;
     let rows: Vec<_> = outcomes.iter().map(|outcome| json!(outcome)).collect();
@@ -116,7 +187,7 @@ fn test(context: &Context, file: &Path, tests: &Path) -> Result<Exit, Failure> {
 }
 
 async fn diff(admin: &Admin, file: &Path) -> Result<Exit, Failure> {
-    let new = files::read_text(file)?;
+    let new = read(file)?.text;
     let answer = admin.read(Operation::PolicyShow, &[], &[]).await?;
     let old = text(&answer, "text").unwrap_or_default();
     if old == new {
@@ -124,7 +195,9 @@ async fn diff(admin: &Admin, file: &Path) -> Result<Exit, Failure> {
         return Ok(Exit::Yes);
     }
     admin.output.text(&line_diff(old, &new));
-    admin.output.say(&format!("next: attorn policy apply {}", file.display()));
+    // Whoever has seen this difference knows what they replace.
+    let (file, version) = (file.display(), member(&answer, "version"));
+    admin.output.say(&format!("next: attorn policy apply {file} --replaces {version}"));
     Ok(Exit::No)
 }
 
@@ -142,6 +215,18 @@ fn line_diff(old: &str, new: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_names_the_version_it_was_made_from() {
+        let read = |text: &str| {
+            let File { text, version } = without_version_line(text.to_owned());
+            (text, version)
+        };
+        assert_eq!(read("// attorn policy version 7\na;\n"), ("a;\n".into(), Some(7)));
+        for text in ["a;\n", "// attorn policy version x\na;\n", "\n// attorn policy version 7\n"] {
+            assert_eq!(read(text), (text.into(), None));
+        }
+    }
 
     #[test]
     fn a_diff_shows_the_changed_lines() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use attorn_audit::digest::PayloadKey;
 use attorn_audit::note::NoteSigner;
 use attorn_journal::{Config as JournalConfig, Journal, OpenError};
+use attorn_net::Clock;
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -12,6 +13,8 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::files;
 use crate::outside::causes;
+
+use super::clock_steps;
 
 /// The open journal of one node.
 #[derive(Debug)]
@@ -23,7 +26,7 @@ pub(super) struct Node {
 
 impl Node {
     /// Opens the folder and makes what is missing. `name` is that of a new log.
-    pub(super) async fn open(config: &Config, name: &str) -> Result<Self, Failure> {
+    pub(super) async fn open(config: &Config, name: &str, now: &Clock) -> Result<Self, Failure> {
         let folder = &config.state;
         files::make_private_folder(folder)?;
         // The journal first: its lock keeps a second process away from the rest.
@@ -40,9 +43,10 @@ impl Node {
             Ok(Err(error)) => return Err(unopened(folder, &error)),
             Err(_) => return Err(Failure::usage("opening the journal was cut off")),
         };
+        clock_steps::remind(now, &journal).await?;
         // Before anybody is served: a call that a crash cut off must not stay without an outcome.
         let interrupted = journal
-            .end_interrupted_calls(&recovered, clock::now_ms())
+            .end_interrupted_calls(&recovered, now.now_ms())
             .await
             .map_err(|e| Failure::broken(format!("cannot write the journal: {e}")))?;
         let (size, cut_bytes) = (recovered.size, recovered.cut_bytes);

@@ -77,7 +77,16 @@ forbid (principal, action, resource == Tool::"invoices/get_invoice");"#;
     folder.attorn(&["policy", "apply", "rules.cedar", "--reason", "test"]).expect(0);
     let why = folder.attorn(&can_i).expect(1);
     assert!(why.out.contains("no-invoices"), "{}", why.out);
+    // The file was made from version 1, and version 2 is in force: somebody was faster.
+    let late = folder.attorn(&["policy", "apply", "rules.cedar", "--reason", "late"]).expect(1);
+    assert!(late.err.contains("next: attorn policy diff"), "{}", late.err);
+    fs::write(&file, format!("{text}\n")).unwrap();
+    let differs = folder.attorn(&["policy", "diff", "rules.cedar"]).expect(1);
+    assert!(differs.out.contains("--replaces 2"), "{}", differs.out);
+    folder.attorn(&["policy", "apply", "rules.cedar", "--replaces", "2"]).expect(0);
+    folder.attorn(&can_i).expect(0);
     folder.attorn(&["policy", "history"]).expect(0);
+    folder.attorn(&["policy", "rollback", "2", "--replaces", "2", "--reason", "late"]).expect(1);
     folder.attorn(&["policy", "rollback", "1", "--reason", "test is over"]).expect(0);
     folder.attorn(&can_i).expect(0);
     serving.stop();

@@ -24,6 +24,8 @@ fn every() -> Vec<Refusal> {
         CredentialRefusal::BearerNotAllowed,
         CredentialRefusal::Token(TokenRefusal::Expired),
         CredentialRefusal::TokenRevoked,
+        CredentialRefusal::TokenStopped,
+        CredentialRefusal::SeveralPlaces,
         CredentialRefusal::ProofRepeated,
         CredentialRefusal::Proof(DpopRefusal::Nonce),
         CredentialRefusal::Proof(DpopRefusal::Url),
@@ -54,6 +56,7 @@ fn every() -> Vec<Refusal> {
     let decision = [
         DecisionRefusal::Hidden(ReasonCode::ToolUnknown),
         DecisionRefusal::StepUp { reason: ReasonCode::ScopeMissing, scope: ScopeSet::default() },
+        DecisionRefusal::TokenStopped,
         DecisionRefusal::Told(ReasonCode::LockActive),
         DecisionRefusal::ToldOfCall(ReasonCode::PolicyForbid),
     ];

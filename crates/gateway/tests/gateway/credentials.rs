@@ -161,3 +161,137 @@ async fn a_body_is_not_looked_at_before_its_sender_is_known() {
     ask.body = encoded("not json").into();
     assert_eq!(world.send(ask).await.status, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn a_token_from_before_a_stop_does_not_count_again() {
+    let world = World::new("stopped");
+    let target = || attorn_registry::LockTarget::Agent { agent: crate::world::agent_id() };
+    let old = world.token("read:get");
+    assert_eq!(world.ask_with(&old, call("get", &json!({}))).await.status, StatusCode::OK);
+    let refused = async |token: &str| {
+        let mut ask = call("get", &json!({}));
+        ask.headers.extend(world.credentials("POST", token, &world.agent_key, None));
+        let answer = world.send(ask).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert!(answer.header("www-authenticate").contains("invalid_token"));
+    };
+    // Verified before, and not one of the stop's second counts.
+    let now_s = || world.now_s.load(std::sync::atomic::Ordering::SeqCst);
+    world.lock(target());
+    world.change(|parts| parts.locks[0].lifted_s = Some(now_s()));
+    refused(&old).await;
+    refused(&world.token("read:get")).await;
+    world.now_s.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    refused(&old).await;
+    assert_eq!(world.ask("read:get", call("get", &json!({}))).await.status, StatusCode::OK);
+    // A suspension is a stop as well.
+    let old = world.token("read:get");
+    world.now_s.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    world.change(|parts| parts.agents[0].stop_ended_s = Some(now_s()));
+    refused(&old).await;
+    world.now_s.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(world.ask("read:get", call("get", &json!({}))).await.status, StatusCode::OK);
+    assert_eq!(world.calls().len(), 3);
+    world.entries(|all| all.iter().any(|one| one.reason.as_deref() == Some("token.stopped"))).await;
+}
+
+#[tokio::test]
+async fn a_token_from_before_a_lock_on_a_tool_does_not_hold_it_again() {
+    let world = World::new("stopped-tool");
+    let tool = || "get".to_owned();
+    let server = crate::world::server_id;
+    world.lock(attorn_registry::LockTarget::Tool { server: server(), tool: tool() });
+    let old = world.token("read:get read:region");
+    world.change(|parts| parts.locks[0].lifted_s = Some(crate::world::NOW_S));
+    world.now_s.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    let answer = world.ask_with(&old, call("get", &json!({}))).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert!(answer.header("www-authenticate").contains("invalid_token"));
+    // Other tools were not stopped.
+    let other = || call("region", &json!({}));
+    assert_eq!(world.ask_with(&old, other()).await.status, StatusCode::OK);
+    assert_eq!(world.ask("read:get", call("get", &json!({}))).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_ended_stays_ended_when_the_clock_goes_back() {
+    let world = World::new("clock-back");
+    let move_to = |now_s| world.now_s.store(now_s, std::sync::atomic::Ordering::SeqCst);
+    let (old, start_s) = (world.token("read:get"), crate::world::NOW_S);
+    assert_eq!(world.ask_with(&old, call("get", &json!({}))).await.status, StatusCode::OK);
+    let refused = async |token: &str| {
+        let mut ask = call("get", &json!({}));
+        ask.headers.extend(world.credentials("POST", token, &world.agent_key, None));
+        let answer = world.send(ask).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert!(answer.header("www-authenticate").contains("invalid_token"));
+    };
+    move_to(start_s + 3600);
+    refused(&old).await;
+    // The clock says that the token has another 110 seconds.
+    move_to(start_s + 10);
+    refused(&old).await;
+    let found = |all: &[attorn_audit::Entry]| {
+        all.iter().filter(|one| one.reason.as_deref() == Some("token.expired")).count() == 2
+    };
+    world.entries(found).await;
+    // One from after the step counts.
+    move_to(start_s + 11);
+    assert_eq!(world.ask("read:get", call("get", &json!({}))).await.status, StatusCode::OK);
+}
+
+fn peer(address: &str) -> Option<attorn_net::Peer> {
+    let address = std::net::SocketAddr::new(address.parse().unwrap(), 1);
+    Some(attorn_net::Peer::new(address, false))
+}
+
+#[tokio::test]
+async fn a_token_from_two_places_is_recorded() {
+    let world = World::new("places");
+    let token = world.token("read:get");
+    let ask = async |from: &str| {
+        *world.peer.lock().unwrap() = peer(from);
+        world.ask_with(&token, call("get", &json!({}))).await.status
+    };
+    assert_eq!(ask("192.0.2.1").await, StatusCode::OK);
+    // A stranger with the token and without its key makes nobody look like two.
+    *world.peer.lock().unwrap() = peer("192.0.2.9");
+    let mut stolen = call("get", &json!({}));
+    stolen.headers.extend(world.credentials("POST", &token, &thief(), None));
+    assert_eq!(world.send(stolen).await.status, StatusCode::UNAUTHORIZED);
+    for from in ["192.0.2.2", "192.0.2.2", "192.0.2.1", "127.0.0.1"] {
+        assert_eq!(ask(from).await, StatusCode::OK, "{from}");
+    }
+    let shared = |all: &[attorn_audit::Entry]| {
+        let found = all.iter().filter(|one| one.kind == attorn_audit::Kind::CredentialShared);
+        found.cloned().collect::<Vec<_>>()
+    };
+    let found = shared(&world.entries(|all| !shared(all).is_empty()).await);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].reason.as_deref(), Some("credential.shared"));
+    assert_eq!(found[0].detail["peer"], "192.0.2.2");
+    assert_eq!(found[0].detail["other_peer"], "192.0.2.1");
+}
+
+#[tokio::test]
+async fn a_token_from_two_places_is_refused_where_that_is_configured() {
+    let world = World::configured("places-refused", |config| {
+        config.several_places = attorn_net::SeveralPlaces::Refuse;
+    });
+    let token = world.token("read:get");
+    let ask = async |token: &str, from: &str| {
+        *world.peer.lock().unwrap() = peer(from);
+        world.ask_with(token, call("get", &json!({}))).await
+    };
+    assert_eq!(ask(&token, "192.0.2.1").await.status, StatusCode::OK);
+    let refused = ask(&token, "192.0.2.2").await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert!(refused.header("www-authenticate").contains("invalid_token"));
+    assert_eq!(ask(&token, "192.0.2.1").await.status, StatusCode::OK);
+    // A token of its own is what the other place needs.
+    assert_eq!(ask(&world.token("read:get"), "192.0.2.2").await.status, StatusCode::OK);
+    assert_eq!(world.calls().len(), 3);
+    world
+        .entries(|all| all.iter().any(|one| one.reason.as_deref() == Some("credential.shared")))
+        .await;
+}

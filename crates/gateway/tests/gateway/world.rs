@@ -133,11 +133,17 @@ impl World {
     /// One of several gateways that share their memory of used proofs.
     pub(crate) fn sharing(test: &str, shared: &SharedReplays) -> Self {
         let limits = (tools(), Limits::default());
-        Self::made(test, limits, Telemetry::default(), Some(shared.clone()))
+        Self::made(test, limits, Telemetry::default(), Some(shared.clone()), |_| ())
+    }
+
+    /// With another configuration.
+    pub(crate) fn configured(test: &str, configure: impl FnOnce(&mut Config)) -> Self {
+        let limits = (tools(), Limits::default());
+        Self::made(test, limits, Telemetry::default(), None, configure)
     }
 
     pub(crate) fn told(test: &str, limits: (Value, Limits), telemetry: Telemetry) -> Self {
-        Self::made(test, limits, telemetry, None)
+        Self::made(test, limits, telemetry, None, |_| ())
     }
 
     fn made(
@@ -145,6 +151,7 @@ impl World {
         (listed, limits): (Value, Limits),
         telemetry: Telemetry,
         shared_replays: Option<SharedReplays>,
+        configure: impl FnOnce(&mut Config),
     ) -> Self {
         let canary = Canary::start(listed).unwrap();
         let issuer_key = SigningKey::from_seed(Algorithm::EdDsa, &[1; 32]).unwrap();
@@ -162,12 +169,12 @@ impl World {
         let (clock, counter) = (Arc::clone(&now_s), AtomicU64::new(1));
         let sink = Arc::clone(&seen);
         let shutdown = Shutdown::new();
+        let mut settings = Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap());
+        settings.limits = limits;
+        configure(&mut settings);
         let gateway = Gateway::start(
             Parts {
-                config: Config {
-                    limits,
-                    ..Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap())
-                },
+                config: settings,
                 issuer: IssuerUrl::parse(ISSUER).unwrap(),
                 client_certificates: true,
                 published: Arc::clone(&published),
@@ -363,6 +370,28 @@ pub(crate) fn server_id() -> ServerId {
     ServerId::from_random(&[4; 16])
 }
 
+fn billing(agent: &SigningKey, owner: OwnerId) -> Agent {
+    Agent {
+        id: agent_id(),
+        name: name("billing"),
+        kind: AgentKind::Agent,
+        owner: Some(owner),
+        state: LifeCycle::Active,
+        keys: vec![AgentKey {
+            jkt: agent.public().thumbprint(),
+            jwk: agent.public().to_jwk(None),
+            state: KeyState::Active,
+            not_before_s: 0,
+            not_after_s: None,
+        }],
+        authentication: attorn_registry::Authentication::PrivateKeyJwt,
+        binding: attorn_registry::Binding::Dpop,
+        created_s: 0,
+        stop_ended_s: None,
+        expires_s: None,
+    }
+}
+
 fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> SnapshotParts {
     let owner = OwnerId::from_random(&[1; 16]);
     let classes =
@@ -380,24 +409,9 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             email: None,
             state: LifeCycle::Active,
             created_s: 0,
+            stop_ended_s: None,
         }],
-        agents: vec![Agent {
-            id: agent_id(),
-            name: name("billing"),
-            kind: AgentKind::Agent,
-            owner: Some(owner.clone()),
-            state: LifeCycle::Active,
-            keys: vec![AgentKey {
-                jkt: agent.public().thumbprint(),
-                jwk: agent.public().to_jwk(None),
-                state: KeyState::Active,
-                not_before_s: 0,
-                not_after_s: None,
-            }],
-            authentication: attorn_registry::Authentication::PrivateKeyJwt,
-            binding: attorn_registry::Binding::Dpop,
-            created_s: 0,
-        }],
+        agents: vec![billing(agent, owner.clone())],
         servers: vec![McpServer {
             id: server_id(),
             name: name("crm"),
@@ -407,6 +421,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             keys: Vec::new(),
             tools: records.collect(),
             created_s: 0,
+            stop_ended_s: None,
         }],
         grants: vec![Grant {
             id: GrantId::from_random(&[5; 16]),

@@ -1,6 +1,7 @@
 //! The tokens of the rows, and what the gateway that is asked knows of them.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use attorn_testkit::wire::RawReply;
 use serde_json::json;
@@ -38,6 +39,18 @@ impl World {
         let token = agent.token(server, scope)?;
         tokens.insert(key, (token.clone(), now_s() + 60));
         Ok(token)
+    }
+
+    /// Forgets every token: commands of the operator may have stopped somebody, and a token from
+    /// before a stop does not count after it. Waits for the next second, since what is forged there
+    /// is dated with whole ones.
+    pub(in crate::negative) fn forget_tokens(&self) {
+        self.tokens.borrow_mut().clear();
+        self.nodes.iter().for_each(Node::forget_token);
+        let second = now_s();
+        while now_s() == second {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Begins a case: where the gateway must not have seen its token, the next one is new.

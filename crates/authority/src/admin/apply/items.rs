@@ -67,6 +67,10 @@ impl Walk<'_> {
         if AgentKind::from(new.kind) != agent.kind {
             return Err(Refusal::Fixed("kind"));
         }
+        // `agent.expiry` moves it; a file that says nothing of it does not take it away.
+        if new.expires_s.is_some() && new.expires_s != agent.expires_s {
+            return Err(Refusal::Fixed("expires_s"));
+        }
         self.named.insert(agent.id.clone());
         let mut steps = Vec::new();
         steps.extend(self.agent_owner(&agent, &new).await?);
