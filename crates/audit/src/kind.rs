@@ -49,6 +49,10 @@ pub enum Kind {
     IdentitySuspended,
     /// The journal was opened, after a first start, a restart or a crash.
     JournalOpened,
+    /// The oldest entries are removed next: up to which one, and the root of the tree over them.
+    JournalPruned,
+    /// From here on entries go to another system: to which one, and from which entry on.
+    JournalShipping,
     /// A key was added.
     KeyAdded,
     /// A key was removed; what it signed is no longer accepted.
@@ -99,7 +103,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -121,6 +125,8 @@ impl Kind {
         Self::IdentityRetired,
         Self::IdentitySuspended,
         Self::JournalOpened,
+        Self::JournalPruned,
+        Self::JournalShipping,
         Self::KeyAdded,
         Self::KeyRemoved,
         Self::KeyRetired,
@@ -171,6 +177,8 @@ impl Kind {
             Self::IdentityRetired => "identity.retired",
             Self::IdentitySuspended => "identity.suspended",
             Self::JournalOpened => "journal.opened",
+            Self::JournalPruned => "journal.pruned",
+            Self::JournalShipping => "journal.shipping",
             Self::KeyAdded => "key.added",
             Self::KeyRemoved => "key.removed",
             Self::KeyRetired => "key.retired",
