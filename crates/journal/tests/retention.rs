@@ -184,7 +184,7 @@ async fn a_tombstone_that_the_log_does_not_know_is_refused() {
     let other_end = Tombstone { end: 256, ..good.clone() };
     let other_root = Tombstone { root: attorn_audit::tree::empty_root(), ..good.clone() };
     let other_entry = Tombstone { announced: good.announced - 1, ..good.clone() };
-    let beyond = Tombstone { announced: good.announced + 9, ..good.clone() };
+    let beyond = Tombstone { announced: good.announced + 9, ..good };
     for (tombstone, opens) in
         [(other_end, false), (other_root, false), (other_entry, true), (beyond, true)]
     {
