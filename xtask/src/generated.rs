@@ -31,6 +31,7 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("downstream.busy", "tests of the gateway: a server that hangs"),
     ("downstream.paused", "tests of the gateway: a server that fails"),
     ("journal.unavailable", "tests of the gateway and of the authority"),
+    ("entry.removed", "end-to-end tests of the command line: retention"),
     ("authority.stale", "end-to-end tests of the command line: a gateway that is cut off"),
 ];
 
@@ -80,6 +81,7 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("listen", "crates/cli/src/config.rs", "Listen"),
     ("tls", "crates/cli/src/config.rs", "Tls"),
     ("journal", "crates/cli/src/config.rs", "Journal"),
+    ("[ship]", "crates/cli/src/config.rs", "Ship"),
     ("shared_replays", "crates/cli/src/config.rs", "SharedReplays"),
     ("otlp", "crates/cli/src/config.rs", "Otlp"),
     ("authority", "crates/authority/src/config.rs", "Config"),

@@ -53,6 +53,10 @@ pub enum Kind {
     IdentitySuspended,
     /// The journal was opened, after a first start, a restart or a crash.
     JournalOpened,
+    /// The oldest entries are removed next: up to which one, and the root of the tree over them.
+    JournalPruned,
+    /// From here on entries go to another system: to which one, and from which entry on.
+    JournalShipping,
     /// A key was added.
     KeyAdded,
     /// A key was removed; what it signed is no longer accepted.
@@ -127,6 +131,8 @@ impl Kind {
         Self::IdentityRetired,
         Self::IdentitySuspended,
         Self::JournalOpened,
+        Self::JournalPruned,
+        Self::JournalShipping,
         Self::KeyAdded,
         Self::KeyRemoved,
         Self::KeyRetired,
@@ -179,6 +185,8 @@ impl Kind {
             Self::IdentityRetired => "identity.retired",
             Self::IdentitySuspended => "identity.suspended",
             Self::JournalOpened => "journal.opened",
+            Self::JournalPruned => "journal.pruned",
+            Self::JournalShipping => "journal.shipping",
             Self::KeyAdded => "key.added",
             Self::KeyRemoved => "key.removed",
             Self::KeyRetired => "key.retired",

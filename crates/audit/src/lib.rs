@@ -8,10 +8,11 @@
 //! - tiles, tile paths and entry bundles of [C2SP tlog-tiles](https://c2sp.org/tlog-tiles): [`tile`];
 //! - Ed25519 notes of [C2SP signed-note](https://c2sp.org/signed-note): [`note`];
 //! - checkpoints of [C2SP tlog-checkpoint](https://c2sp.org/tlog-checkpoint): [`checkpoint`];
-//! - an export bundle that needs nothing else to be verified: [`bundle`], [`verify`].
+//! - an export bundle that needs nothing else to be verified: [`bundle`], [`verify`];
+//! - signed notes about entries that were removed: [`tombstone`].
 //!
-//! Not implemented: witness cosignatures (other signatures on a note are kept, not judged),
-//! sealed payloads, and tombstones for pruned logs.
+//! Not implemented: witness cosignatures (other signatures on a note are kept, not judged)
+//! and sealed payloads.
 
 pub mod bundle;
 pub mod checkpoint;
@@ -23,6 +24,7 @@ pub mod note;
 pub mod outcome;
 pub mod release;
 pub mod tile;
+pub mod tombstone;
 pub mod tree;
 pub mod verify;
 

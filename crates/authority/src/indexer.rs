@@ -43,8 +43,12 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
 /// has less than a block to read beside them.
 pub(crate) async fn catch_up(shared: &Shared) -> Result<(), IndexError> {
     let _alone = shared.indexing.lock().await;
+    let first = shared.journal.first();
+    if first > 0 {
+        shared.index.forget_before(first).await?;
+    }
     loop {
-        let next = shared.index.next_index().await?;
+        let next = shared.index.next_index().await?.max(first);
         let whole = shared.journal.size() / BLOCK * BLOCK;
         let end = whole.min(next.saturating_add(BATCH));
         if next >= end {

@@ -27,20 +27,22 @@ impl Search {
     /// [`IndexError`] when the index or the journal cannot be read.
     pub(crate) async fn run(&self, shared: &Shared) -> Result<Vec<(u64, Bytes)>, IndexError> {
         catch_up(shared).await?;
+        // What was removed is not looked for.
+        let from = self.from.max(shared.journal.first());
         let end = self.before.min(shared.journal.size());
-        let indexed = shared.index.next_index().await?.min(end);
+        let indexed = shared.index.next_index().await?.max(from).min(end);
         let mut found = Vec::new();
         self.take(shared, indexed..end, &mut found).await?;
         let mut before = Some(indexed);
         while let Some(at) = before
-            && at > self.from
+            && at > from
         {
             let page = shared.index.candidates(&self.filter, at).await?;
             for first in page.blocks {
                 if found.len() >= self.limit {
                     return Ok(found);
                 }
-                let block = first..first.saturating_add(BLOCK).min(indexed);
+                let block = first.max(from)..first.saturating_add(BLOCK).min(indexed);
                 self.take(shared, block, &mut found).await?;
             }
             before = page.before;

@@ -1,5 +1,6 @@
 //! The configuration file: the sum of what the edges are told, and nothing else.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,9 @@ pub(crate) struct Config {
     /// How this process writes its journal.
     #[serde(default)]
     pub(crate) journal: Journal,
+    /// Systems that get every entry of this process's journal.
+    #[serde(default)]
+    pub(crate) ship: Vec<Ship>,
     /// Where the roles listen.
     pub(crate) listen: Listen,
     /// Certificate and key of every listener; plain HTTP is served on loopback only.
@@ -62,12 +66,43 @@ pub(crate) struct Follow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Journal {
     /// Size of a write-ahead segment in MiB, between 1 and 1024. It is set aside on the disk ahead.
+    #[serde(default = "default_segment_mib")]
     pub(crate) segment_mib: u16,
+    /// Entries older than so many days are removed, at least 1; without it none ever is. Their hashes
+    /// stay. What is in the write-ahead segments is not removed yet: the latest `segment_mib`.
+    pub(crate) keep_days: Option<u32>,
+}
+
+fn default_segment_mib() -> u16 {
+    32
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { segment_mib: 32 }
+        Self { segment_mib: default_segment_mib(), keep_days: None }
+    }
+}
+
+/// A system that gets every entry of this process's journal, in order, as lines of JSON.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ship {
+    /// Short name, `[a-z0-9-]`, at most 32. What it has accepted is remembered under it: another name
+    /// begins with the first entry.
+    pub(crate) name: String,
+    /// Where batches are posted. Plain HTTP on loopback only.
+    pub(crate) url: String,
+    /// File with the value of the `Authorization` header, such as `Bearer …`, readable by its owner
+    /// alone. Relative to the file.
+    pub(crate) authorization_file: Option<PathBuf>,
+    /// PEM file of the certificate authorities to trust instead of the public ones.
+    pub(crate) roots: Option<PathBuf>,
+}
+
+impl Ship {
+    /// Where it is remembered what the system has accepted.
+    pub(crate) fn cursor(&self, state: &Path) -> PathBuf {
+        state.join("ship").join(format!("{}.cursor", self.name))
     }
 }
 
@@ -172,6 +207,11 @@ impl Config {
         if let Some(password) = shared.and_then(|shared| shared.password_file.as_mut()) {
             *password = folder.join(&password);
         }
+        for ship in &mut config.ship {
+            for path in [&mut ship.authorization_file, &mut ship.roots].into_iter().flatten() {
+                *path = folder.join(&path);
+            }
+        }
         if let Some(roots) = config.otlp.as_mut().and_then(|otlp| otlp.roots.as_mut()) {
             *roots = folder.join(&roots);
         }
@@ -183,6 +223,13 @@ impl Config {
         let Self { authority, gateway, follow, listen, .. } = self;
         if !(1..=1024).contains(&self.journal.segment_mib) {
             return Err("`journal.segment_mib` is not between 1 and 1024".to_owned());
+        }
+        let names: BTreeSet<_> = self.ship.iter().map(|ship| ship.name.as_str()).collect();
+        if names.len() < self.ship.len() || !names.iter().all(|name| is_short_name(name)) {
+            return Err("each `ship.name` is its own, 1 to 32 of `a-z`, `0-9` and `-`".to_owned());
+        }
+        if self.journal.keep_days == Some(0) {
+            return Err("`journal.keep_days` is at least 1; leave it out to keep all".to_owned());
         }
         if self.shared_replays.is_some() && gateway.is_none() {
             return Err("`shared_replays` is for a gateway, which is not here".to_owned());
@@ -217,6 +264,11 @@ impl Config {
             (None, Some(_)) => Ok(()),
         }
     }
+}
+
+fn is_short_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&name.len()) && name.bytes().all(plain)
 }
 
 impl Tls {
@@ -319,6 +371,25 @@ mod tests {
         let cut = |mib: u16| check(&format!("{EXAMPLE}[journal]\nsegment_mib = {mib}\n"));
         assert_eq!(cut(1).unwrap().journal.segment_mib, 1);
         assert!(cut(0).is_err() && cut(1025).is_err());
+        let keep = |days: u32| check(&format!("{EXAMPLE}[journal]\nkeep_days = {days}\n"));
+        assert_eq!(keep(1).unwrap().journal.keep_days, Some(1));
+        assert_eq!(keep(1).unwrap().journal.segment_mib, 32);
+        assert!(keep(0).is_err());
+    }
+
+    #[test]
+    fn ships_have_names_of_their_own() {
+        let ship = |name: &str| format!("[[ship]]\nname = \"{name}\"\nurl = \"http://[::1]:1/\"\n");
+        let with = |more: String| check(&format!("{EXAMPLE}{more}"));
+        let file = "authorization_file = \"t\"\n";
+        let config = with(ship("siem") + file + &ship("siem-2")).unwrap();
+        let first = config.ship.first().unwrap();
+        assert_eq!(first.authorization_file.as_deref(), Some(Path::new("/etc/attorn/t")));
+        assert_eq!(first.cursor(Path::new("/s")), Path::new("/s/ship/siem.cursor"));
+        assert!(with(ship("siem") + &ship("siem")).is_err());
+        for name in ["", "../x", "Siem", &"s".repeat(33)] {
+            assert!(with(ship(name)).is_err(), "{name}");
+        }
     }
 
     const GATEWAY: &str = r#"

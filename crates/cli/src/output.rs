@@ -61,6 +61,11 @@ impl Output {
         if self.is_machine() { write_error(line) } else { write_out(line) }
     }
 
+    /// A sentence about the result, which is not part of it.
+    pub(crate) fn remark(self, line: &str) {
+        write_error(line);
+    }
+
     /// Text that is itself the result, such as a policy file.
     pub(crate) fn text(self, text: &str) {
         write_out(text);

@@ -11,12 +11,14 @@ mod clock_steps;
 mod embedded;
 mod follow;
 mod listeners;
-mod node;
+pub(crate) mod node;
 mod observed;
 mod registry;
 mod replays;
+pub(crate) mod retention;
 mod seen;
 mod server_keys;
+mod shipping;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -30,7 +32,7 @@ use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
 use attorn_replay::SharedReplays;
 use attorn_store::Mark;
-use attorn_telemetry::{ObservationService, Telemetry};
+use attorn_telemetry::{ObservationService, Shipping, Telemetry};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -114,6 +116,11 @@ impl World {
             let gateway = start_gateway(gateway, &issuer, &node, seen, &shutdown)?;
             serving.spawn(gateway.serve(listener, limits, stop()));
             serving.spawn(seen::list_new_servers(published, gateway, stop()));
+        }
+        let shipping = shipping::start(&config, &node, (&telemetry, &mut serving), stop).await?;
+        if let Some(keep_days) = config.journal.keep_days {
+            let kept = move || shipping.iter().map(Shipping::next).min();
+            serving.spawn(retention::follow(node.journal.clone(), keep_days, kept, stop()));
         }
         serving.spawn(tls.follow(node.journal.clone(), stop()));
         if let Some(listener) = listeners.metrics {

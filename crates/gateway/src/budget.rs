@@ -3,16 +3,17 @@
 //! Counted before the intent is recorded, so that a call that was not counted is never forwarded.
 //! The counts live in memory; what earlier processes forwarded is read back from the journal, by
 //! the entries that say they were counted. Until that is done, and whenever it fails, such calls
-//! are refused. Calls that nobody counts pay nothing.
+//! are refused. Calls that nobody counts pay nothing. Entries that retention removes are added up
+//! before, see [`Carried`], and the sums stand in the journal's tombstone.
 //!
 //! Not here: counts shared by several gateways. Each node counts what it forwards itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use attorn_audit::{Decision, Entry, Kind};
-use attorn_journal::{Durability, Journal, ReadError};
+use attorn_journal::{Durability, Journal, ReadError, SignedTombstone};
 use attorn_oauth::access_token::LIFETIME_MAX_S;
 use attorn_policy::Permit;
 use attorn_registry::ReasonCode;
@@ -46,6 +47,33 @@ struct Counted<'a> {
     grant: Option<(&'a str, u64)>,
     token: Option<(&'a str, u64)>,
     now_s: u64,
+}
+
+/// What entries that retention removes still count for: calls of grants that allow a number of them.
+#[derive(Debug, Default)]
+pub struct Carried(Counts);
+
+impl Carried {
+    /// Goes on from what an earlier tombstone carries; `None` if it is of another form.
+    #[must_use]
+    pub fn read(lines: &[String]) -> Option<Self> {
+        let pairs = lines.iter().map(|line| serde_json::from_str::<(String, u64)>(line).ok());
+        let by_grant = pairs.collect::<Option<_>>()?;
+        Some(Self(Counts { by_grant, ..Counts::default() }))
+    }
+
+    /// Adds an entry that is about to be removed.
+    pub fn add(&mut self, entry: &[u8]) {
+        // Whatever token it was, it has ended long ago.
+        self.0.add(entry, u64::MAX);
+    }
+
+    /// The sums, one a line.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let pairs: BTreeMap<_, _> = self.0.by_grant.iter().collect();
+        pairs.iter().map(|pair| serde_json::json!(pair).to_string()).collect()
+    }
 }
 
 /// Why a call is not counted, and so not made.
@@ -87,9 +115,12 @@ impl Budgets {
 }
 
 async fn read_back(journal: &Journal, now_s: u64) -> Result<Mutex<Counts>, ReadError> {
-    let mut counts = Counts::default();
     let size = journal.size();
-    let mut at = 0;
+    let (mut counts, mut at) = (Counts::default(), 0);
+    if let Some(SignedTombstone { tombstone, .. }) = journal.tombstone() {
+        counts = Carried::read(&tombstone.carried).ok_or(ReadError::Tombstone)?.0;
+        at = tombstone.end;
+    }
     while at < size {
         let until = size.min(at + ENTRIES_AT_ONCE);
         for bytes in journal.read(at..until).await? {
@@ -243,6 +274,21 @@ mod tests {
         assert_eq!(counts.by_grant, HashMap::from([("grt_1/pay".to_owned(), 1)]));
         assert_eq!(counts.by_token.keys().collect::<Vec<_>>(), ["t1/pay"]);
         assert_eq!(counts.take(&call(None, Some(("t1", 1)))), Err(NotCounted::UsedUp));
+    }
+
+    #[test]
+    fn what_is_removed_counts_on() {
+        let mut first = Carried::default();
+        for entry in [entry("t1", "grant token", 1), entry("t1", "token", 1)] {
+            first.add(&entry.to_canonical());
+        }
+        let mut second = Carried::read(&first.lines()).unwrap();
+        second.add(&entry("t2", "grant", 2).to_canonical());
+        assert_eq!(second.lines(), [r#"["grt_1/pay",2]"#]);
+        let mut counts = Carried::read(&second.lines()).unwrap().0;
+        assert_eq!(counts.take(&call(Some(("grt_1", 3)), None)), Ok(()));
+        assert_eq!(counts.take(&call(Some(("grt_1", 3)), None)), Err(NotCounted::UsedUp));
+        assert!(Carried::read(&["grt_1/pay 2".to_owned()]).is_none());
     }
 
     #[test]

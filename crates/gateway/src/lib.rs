@@ -47,6 +47,7 @@ mod trace;
 mod upstream;
 mod view;
 
+pub use crate::budget::Carried;
 pub use crate::catalogue::{ObservedTool, SeenTools, ToolObserver};
 pub use crate::config::{BodyBytes, Config, LookSeconds, PublicUrl, PublicUrlError};
 pub use crate::freshness::{Freshness, SILENT_MAX};

@@ -3,6 +3,7 @@
 use std::io;
 
 use attorn_audit::checkpoint::CheckpointError;
+use attorn_audit::tombstone::TombstoneError;
 
 /// Why an entry was not acknowledged. Whatever the entry was to precede must not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +72,15 @@ pub enum OpenError {
         /// The first entry below the tile.
         index: u64,
     },
+    /// The tombstone removes other entries than this log had.
+    #[error("the tombstone of {end} entries does not fit the log")]
+    TombstoneMismatch {
+        /// Entries that it says were removed.
+        end: u64,
+    },
+    /// The tombstone is not one of this log.
+    #[error("tombstone: {0}")]
+    TombstoneRefused(TombstoneError),
 }
 
 /// Why entries or proofs cannot be read.
@@ -100,10 +110,42 @@ pub enum ReadError {
         /// The first entry that cannot be read.
         index: u64,
     },
+    /// The entries were removed on purpose; a signed tombstone says so.
+    #[error("entries before {first} were removed by retention")]
+    Removed {
+        /// The first entry that is still there.
+        first: u64,
+    },
     /// A tile is missing or broken.
     #[error("the tile of entry {index} is missing or broken")]
     TileBroken {
         /// The first entry below the tile.
         index: u64,
     },
+    /// The tombstone is malformed, or of another log.
+    #[error("the tombstone is malformed, or of another log")]
+    Tombstone,
+}
+
+/// Why entries are not removed. Nothing is missing then that no tombstone covers.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// Not whole tiles, or not between what is removed already and what may be.
+    #[error("entries can be removed up to {most} only, in whole tiles of 256")]
+    Boundary {
+        /// See [`crate::Journal::removable`].
+        most: u64,
+    },
+    /// What removed entries still count for is more than a tombstone can hold.
+    #[error("the removed entries still count for more than a tombstone can hold")]
+    Carried,
+    /// Writing the tombstone or removing a file failed.
+    #[error("the files of the journal cannot be changed")]
+    Io(#[from] io::Error),
+    /// The removal cannot be announced.
+    #[error(transparent)]
+    Journal(#[from] JournalUnavailable),
+    /// The tree over the entries cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }

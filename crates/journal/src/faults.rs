@@ -12,8 +12,9 @@ use attorn_audit::note::NoteSigner;
 use bytes::Bytes;
 
 use self::disk::{Effect, Fault, FaultyDisk, Step, fault};
-use crate::disk::Disk;
-use crate::{Config, Durability, Journal, JournalUnavailable, OpenError, check, read_all};
+use crate::disk::{Disk, FileSystem};
+use crate::retention::remove_below;
+use crate::{Config, Durability, Journal, JournalUnavailable, OpenError, Removal, check, read_all};
 
 struct World {
     dir: PathBuf,
@@ -74,8 +75,8 @@ impl World {
         let all = read_all(&self.dir).unwrap();
         self.compare(&all);
         let key = signer().verifier().clone();
-        let signed = check(&self.dir, &[key]).unwrap();
-        assert_eq!(signed.checkpoint.size, next + 1);
+        let checked = check(&self.dir, &[key]).unwrap();
+        assert_eq!(checked.signed.checkpoint.size, next + 1);
     }
 
     fn compare(&self, all: &[Bytes]) {
@@ -300,4 +301,79 @@ async fn poll_once<T>(mut future: Pin<&mut dyn Future<Output = T>>) -> Option<T>
         std::task::Poll::Pending => std::task::Poll::Ready(None),
     })
     .await
+}
+
+/// Whatever line the removal of old entries fails at: the log goes on, nothing is missing that no
+/// tombstone names, and the next removal ends what this one began.
+#[tokio::test]
+async fn a_removal_can_fail_anywhere() {
+    let removal = |before| Removal {
+        before,
+        by: "test".into(),
+        reason: "test".into(),
+        carried: Vec::new(),
+        now_ms: 1,
+    };
+    for fault in [
+        fault(Step::Write, "tombstone", IO, Effect::None),
+        fault(Step::Write, "tombstone", FULL, Effect::Half),
+        fault(Step::Sync, "tombstone", IO, Effect::None),
+        fault(Step::Rename, "tombstone", IO, Effect::None),
+        fault(Step::Rename, "tombstone", IO, Effect::Done),
+        fault(Step::Remove, "tile/entries", IO, Effect::None),
+        fault(Step::Remove, "tile/entries", IO, Effect::Done),
+        fault(Step::Remove, "tile/entries/001", IO, Effect::None),
+        fault(Step::Sync, "tile/entries", IO, Effect::None),
+    ] {
+        let mut world = World::new();
+        let journal = world.open().unwrap();
+        world.fill(&journal, 2_000).await.unwrap();
+        journal.close().await;
+        let journal = world.open().unwrap();
+        assert!(journal.removable() >= 512, "{}", journal.removable());
+        world.disk.arm(fault.clone());
+        assert!(journal.remove(removal(512)).await.is_err(), "{fault:?}");
+        assert!(world.disk.struck(), "{fault:?}");
+        // The calls go on, and so does a process that is started now.
+        assert!(world.append(&journal, Durability::Fsync).await.is_ok(), "{fault:?}");
+        journal.close().await;
+        let keys = [signer().verifier().clone()];
+        let checked = check(&world.dir, &keys).unwrap();
+        let journal = world.open().unwrap();
+        assert_eq!(journal.first(), checked.tombstone.map_or(0, |it| it.end), "{fault:?}");
+        journal.remove(removal(512)).await.unwrap();
+        assert!(!world.dir.join("tile/entries/000").exists());
+        assert!(!world.dir.join("tile/entries/001").exists());
+        let kept = journal.read(512..journal.size()).await.unwrap();
+        for (index, entry) in world.acknowledged.iter().filter(|(index, _)| *index >= 512) {
+            let there = kept.get(usize::try_from(index - 512).unwrap());
+            assert_eq!(there.map(|bytes| &**bytes), Some(entry.as_slice()), "entry {index}");
+        }
+        journal.close().await;
+        assert!(check(&world.dir, &keys).is_ok(), "{fault:?}");
+    }
+}
+
+/// Tiles beyond the first thousand stand in folders of folders.
+#[test]
+fn tiles_are_removed_by_their_number() {
+    use attorn_audit::tile::{TileId, TileKind};
+    let world = World::new();
+    let entries = world.dir.join("tile/entries");
+    let path = |index| world.dir.join(TileId::full(TileKind::Entries, index).path());
+    let tiles = [0, 7, 999, 1_000, 1_001, 2_000, 999_999, 1_000_000, 1_001_000, 1_001_001];
+    for index in tiles {
+        FileSystem.write(&path(index), b"x").unwrap();
+    }
+    FileSystem.write(&path(999).with_file_name("998.p/3"), b"x").unwrap();
+    FileSystem.write(&path(999).with_file_name("998.tmp"), b"x").unwrap();
+    for end in [0, 1, 999, 1_001, 1_000_000, 1_001_001] {
+        remove_below(&FileSystem, &entries, 0, end).unwrap();
+        for index in tiles {
+            assert_eq!(path(index).exists(), index >= end, "{index} of {end}");
+        }
+        let others = ["998.p", "998.tmp"].map(|name| entries.join(name).exists());
+        assert_eq!(others, [end < 999; 2], "{end}");
+    }
+    assert!(!entries.join("x001/000").exists() && !entries.join("x002").exists());
 }

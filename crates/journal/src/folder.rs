@@ -4,14 +4,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use attorn_audit::note::NoteVerifier;
 use attorn_audit::tile::{
     TILE_HEIGHT, TILE_WIDTH, TileId, TileKind, entries_from_bytes, hashes_from_bytes,
 };
+use attorn_audit::tombstone::{Tombstone, TombstoneError};
 use attorn_audit::tree::Hash;
 use bytes::Bytes;
 
 use crate::ReadError;
-use crate::shared::{CHECKPOINT_FILE, WAL_DIR, segment_name};
+use crate::retention::SignedTombstone;
+use crate::shared::{CHECKPOINT_FILE, TOMBSTONE_FILE, WAL_DIR, segment_name};
 
 /// The folder of a log.
 #[derive(Clone, Debug)]
@@ -42,9 +45,38 @@ impl Folder {
         Ok(entries.into_iter().take(usize::from(width)).map(|e| bytes.slice_ref(e)).collect())
     }
 
+    /// Whether a full bundle is there at all.
+    pub(crate) fn has_bundle(&self, index: u64) -> bool {
+        self.dir.join(TileId::full(TileKind::Entries, index).path()).exists()
+    }
+
     /// The text of the checkpoint file, not verified; `None` if there is none.
     pub(crate) fn checkpoint(&self) -> io::Result<Option<String>> {
-        match fs::read_to_string(self.dir.join(CHECKPOINT_FILE)) {
+        self.note(CHECKPOINT_FILE)
+    }
+
+    /// The tombstone in this folder, if there is one.
+    pub(crate) fn tombstone(
+        &self,
+        keys: &[NoteVerifier],
+    ) -> io::Result<Option<Result<SignedTombstone, TombstoneError>>> {
+        let note = self.note(TOMBSTONE_FILE)?;
+        Ok(note.map(|note| {
+            let tombstone = Tombstone::open(&note, keys)?;
+            Ok(SignedTombstone { tombstone, note: note.into() })
+        }))
+    }
+
+    /// How many entries the tombstone says were removed, without a look at who signed it.
+    pub(crate) fn removed_unverified(&self) -> Result<u64, ReadError> {
+        let Some(note) = self.note(TOMBSTONE_FILE)? else { return Ok(0) };
+        let text = note.split_once("\n\n").map(|(text, _)| format!("{text}\n"));
+        let tombstone = text.and_then(|text| Tombstone::parse(&text));
+        tombstone.map(|tombstone| tombstone.end).ok_or(ReadError::Tombstone)
+    }
+
+    fn note(&self, name: &str) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.dir.join(name)) {
             Ok(note) => Ok(Some(note)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

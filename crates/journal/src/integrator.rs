@@ -19,7 +19,7 @@ use crate::tiles::TileWriter;
 pub(crate) struct Integrator {
     pub(crate) shared: Arc<Shared>,
     pub(crate) tiles: TileWriter,
-    pub(crate) signer: NoteSigner,
+    pub(crate) signer: Arc<NoteSigner>,
     /// Held until the last checkpoint is signed: nobody else may write before that.
     pub(crate) lock: File,
 }

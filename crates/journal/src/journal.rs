@@ -22,6 +22,7 @@ use crate::mark::Mark;
 use crate::prove::Prover;
 use crate::queue::{Done, Request, Urgency};
 use crate::recover::{Found, recover};
+use crate::retention::sign_again;
 use crate::shared::{CHECKPOINT_FILE, LOCK_FILE, MARK_FILE, Shared, Start, WAL_DIR};
 use crate::syncer::{self, SyncDesk};
 use crate::tail::Tail;
@@ -33,16 +34,18 @@ use crate::{Config, Durability, JournalUnavailable, OpenError, ReadError, Status
 /// closed in the background. [`Journal::close`] waits for that.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 #[derive(Debug)]
-struct Core {
-    shared: Arc<Shared>,
-    verifier: NoteVerifier,
-    // Invariant: the first one is `verifier`.
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) signer: Arc<NoteSigner>,
+    // Invariant: the first one is that of `signer`.
     keys: Vec<NoteVerifier>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// One removal of old entries at a time.
+    pub(crate) removing: tokio::sync::Mutex<()>,
 }
 
 /// A checkpoint and the signed note it came from.
@@ -79,8 +82,8 @@ impl Journal {
         config: Config,
         signer: NoteSigner,
     ) -> Result<(Self, Recovered), OpenError> {
-        let verifier = signer.verifier().clone();
-        let mut keys = vec![verifier.clone()];
+        let signer = Arc::new(signer);
+        let mut keys = vec![signer.verifier().clone()];
         keys.extend(config.retired_keys.iter().cloned());
         // C2SP tlog-checkpoint: the key is named as the log is.
         if keys.iter().any(|key| key.name() != config.origin) {
@@ -92,7 +95,7 @@ impl Journal {
         // Before anything is read: what another writer does meanwhile must not look like damage.
         let lock = lock(&config.dir)?;
         let found = recover(&config, &keys, disk.as_ref())?;
-        let Found { tiles, tail, mut segments, replayed, cut_bytes } = found;
+        let Found { tiles, tombstone, tail, mut segments, replayed, cut_bytes } = found;
         let size = tiles.size();
         let checkpoint = sign(&config.origin, &tiles, &signer);
         tiles.write_partial(disk.as_ref())?;
@@ -100,6 +103,7 @@ impl Journal {
         // so that a log without a checkpoint is one that lost it.
         let path = config.dir.join(CHECKPOINT_FILE);
         publish_durably(disk.as_ref(), &path, checkpoint.note.as_bytes())?;
+        let tombstone = sign_again(disk.as_ref(), &config.dir, &signer, tombstone)?;
         // The folder itself must have its names, too.
         disk.sync(&config.dir)?;
         // Crash here: as after a clean end. The new segment replaces an empty one of that name.
@@ -112,13 +116,15 @@ impl Journal {
 
         let desk = SyncDesk::new(Arc::clone(&segment), size);
         let tail = Tail::new(tiles.full_size(), tail);
-        let start = Start { config, disk, desk, tail, size, checkpoint, segments };
+        let start = Start { config, disk, desk, tail, size, checkpoint, tombstone, segments };
         let shared = Arc::new(Shared::new(start));
         let writer = Writer::new(Arc::clone(&shared), log, segment, size);
-        let integrator = Integrator { shared: Arc::clone(&shared), tiles, signer, lock };
+        let of_integrator = Arc::clone(&signer);
+        let integrator =
+            Integrator { shared: Arc::clone(&shared), tiles, signer: of_integrator, lock };
         let threads = Mutex::new(start_threads(&shared, writer, integrator, mark)?);
-        let journal = Self { core: Arc::new(Core { shared, verifier, keys, threads }) };
-        Ok((journal, Recovered { cut_bytes, replayed, size }))
+        let core = Core { shared, signer, keys, threads, removing: tokio::sync::Mutex::default() };
+        Ok((Self { core: Arc::new(core) }, Recovered { cut_bytes, replayed, size }))
     }
 
     /// Adds an entry (RFC 8785 bytes) and gives its index once it is as durable as asked.
@@ -195,7 +201,7 @@ impl Journal {
     /// The public half of the key that signs the checkpoints.
     #[must_use]
     pub fn verifier(&self) -> &NoteVerifier {
-        &self.core.verifier
+        self.core.signer.verifier()
     }
 
     /// The keys that verify the checkpoints: the one that signs now, then the retired ones.
@@ -232,7 +238,7 @@ impl Journal {
     /// Entries by index; those beyond [`Journal::size`] are left out.
     ///
     /// # Errors
-    /// Fails if a tile cannot be read.
+    /// Refuses entries that were removed, and fails if a tile cannot be read.
     pub async fn read(&self, range: Range<u64>) -> Result<Vec<Bytes>, ReadError> {
         let shared = Arc::clone(&self.core.shared);
         blocking(move || read(&shared, range)).await
@@ -242,7 +248,7 @@ impl Journal {
     /// [`Journal::size`] are left out.
     ///
     /// # Errors
-    /// Fails if a tile cannot be read.
+    /// As [`Journal::read`].
     pub async fn read_at(&self, mut places: Vec<u64>) -> Result<Vec<(u64, Bytes)>, ReadError> {
         let shared = Arc::clone(&self.core.shared);
         places.sort_unstable();
@@ -263,7 +269,7 @@ impl Journal {
     /// An export bundle of these entries; waits for a checkpoint that covers them.
     ///
     /// # Errors
-    /// Refuses an index that is not in the log, and fails if a tile cannot be read.
+    /// Refuses an index that is not in the log or was removed, and fails if a tile cannot be read.
     pub async fn export(&self, indices: &[u64]) -> Result<Vec<u8>, ReadError> {
         self.export_since(indices, None).await
     }
@@ -282,8 +288,14 @@ impl Journal {
         let signed = self.covering(size).await?;
         let folder = Folder::new(&self.core.shared.config.dir);
         let (indices, keys) = (indices.to_vec(), self.core.keys.clone());
-        blocking(move || Prover::new(folder, signed).export(&indices, earlier.as_deref(), &keys))
-            .await
+        let shared = Arc::clone(&self.core.shared);
+        blocking(move || {
+            let first = indices.iter().min().copied().unwrap_or(u64::MAX);
+            unless_removed(&shared, first, || {
+                Prover::new(folder, signed).export(&indices, earlier.as_deref(), &keys)
+            })
+        })
+        .await
     }
 
     /// Records what is waiting, signs a last checkpoint and frees the folder.
@@ -326,7 +338,7 @@ impl Journal {
     }
 
     /// Waits for a checkpoint over at least `size` entries.
-    async fn covering(&self, size: u64) -> Result<SignedCheckpoint, ReadError> {
+    pub(crate) async fn covering(&self, size: u64) -> Result<SignedCheckpoint, ReadError> {
         let missing = ReadError::Missing { index: size.saturating_sub(1) };
         if size > self.size() {
             return Err(missing);
@@ -377,6 +389,31 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 
 fn read(shared: &Shared, range: Range<u64>) -> Result<Vec<Bytes>, ReadError> {
     let end = range.end.min(*shared.size.borrow());
+    if range.start >= end {
+        return Ok(Vec::new());
+    }
+    unless_removed(shared, range.start, || read_there(shared, range.start..end))
+}
+
+/// Reads from `first` on what may be removed while it is read.
+fn unless_removed<T>(
+    shared: &Shared,
+    first: u64,
+    read: impl FnOnce() -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    let removed = || match shared.first() {
+        there if first < there => Some(ReadError::Removed { first: there }),
+        _ => None,
+    };
+    if let Some(error) = removed() {
+        return Err(error);
+    }
+    // The tombstone is there before the first file goes.
+    read().map_err(|error| removed().unwrap_or(error))
+}
+
+fn read_there(shared: &Shared, range: Range<u64>) -> Result<Vec<Bytes>, ReadError> {
+    let end = range.end;
     let mut entries = Vec::new();
     let mut at = range.start;
     while at < end {
@@ -403,7 +440,7 @@ fn lock_threads(
     threads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     match tokio::task::spawn_blocking(work).await {

@@ -9,6 +9,7 @@
 //! tile/<L>/<N>[.p/<W>]     hashes, C2SP tlog-tiles
 //! tile/entries/<N>[.p/<W>] entries, C2SP tlog-tiles
 //! checkpoint               signed size and root, C2SP tlog-checkpoint
+//! tombstone                signed: which entries were removed, if any were
 //! ```
 //!
 //! What holds, whatever line the process dies on:
@@ -16,13 +17,15 @@
 //! - an entry acknowledged under [`Durability::Written`] has left the process;
 //! - a checkpoint covers only entries on the disk;
 //! - after a failed write or fsync of the write-ahead segment nothing more is acknowledged;
+//! - no entry is removed before a durable tombstone says so, and no hash ever is;
 //! - a restart cuts only what was never acknowledged, and refuses a log that was changed.
 //!
 //! Three threads do the work: the writer writes batches, the syncer makes them durable, the
 //! integrator turns them into tiles and signs checkpoints.
 //!
-//! Not implemented: pruning of old tiles, shipping to another node, witness cosignatures.
+//! Not implemented: shipping to another node, witness cosignatures.
 
+mod check;
 mod config;
 mod disk;
 mod error;
@@ -36,6 +39,7 @@ mod offline;
 mod prove;
 mod queue;
 mod recover;
+mod retention;
 mod shared;
 mod status;
 mod syncer;
@@ -44,8 +48,10 @@ mod tiles;
 mod wal;
 mod writer;
 
+pub use self::check::{CheckError, Checked, check};
 pub use self::config::{Config, Durability};
-pub use self::error::{JournalUnavailable, OpenError, ReadError};
+pub use self::error::{JournalUnavailable, OpenError, ReadError, RemoveError};
 pub use self::journal::{Journal, Recovered, SignedCheckpoint};
-pub use self::offline::{CheckError, check, export, read_all, read_checkpoint};
+pub use self::offline::{export, read_all, read_checkpoint};
+pub use self::retention::{Removal, SignedTombstone};
 pub use self::status::Status;

@@ -3,27 +3,31 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use attorn_audit::checkpoint::{Checkpoint, CheckpointError};
+use attorn_audit::checkpoint::Checkpoint;
 use attorn_audit::note::NoteVerifier;
-use attorn_audit::tile::{Edge, TILE_WIDTH, TileId, TileKind, width_in};
-use attorn_audit::tree::{Hash, leaf_hash};
+use attorn_audit::tile::{TILE_WIDTH, width_in};
 use bytes::Bytes;
 
-use crate::ReadError;
 use crate::folder::Folder;
 use crate::journal::SignedCheckpoint;
 use crate::prove::Prover;
 use crate::wal::{Rest, log_mark, scan};
+use crate::{CheckError, ReadError};
 
 /// Every entry of the log in this folder, oldest first: those in tiles and those only in segments.
 /// A torn tail is passed over as [`crate::Journal::open`] would cut it. Takes no lock and changes
 /// nothing, so a log that is being written may look torn.
 ///
 /// # Errors
-/// Fails if a tile or a record that is not the last one is missing or broken.
+/// Refuses a log with removed entries, and fails if a tile or a record that is not the last one is
+/// missing or broken.
 pub fn read_all(dir: &Path) -> Result<Vec<Bytes>, ReadError> {
     let folder = Folder::new(dir);
     let note = folder.checkpoint()?.ok_or(ReadError::Checkpoint)?;
+    let removed = folder.removed_unverified()?;
+    if removed > 0 {
+        return Err(ReadError::Removed { first: removed });
+    }
     let segments = folder.segments()?;
     let Some(first) = segments.first() else {
         // A copy without segments: the checkpoint says how far it goes.
@@ -67,46 +71,11 @@ pub fn read_checkpoint(dir: &Path, keys: &[NoteVerifier]) -> Result<SignedCheckp
     Ok(SignedCheckpoint { checkpoint, note: Arc::from(note) })
 }
 
-/// Verifies every entry and every tile under the checkpoint, and gives that checkpoint. Entries
-/// that are only in segments are not covered by it yet.
-///
-/// # Errors
-/// The first thing that does not fit; for an entry, its index.
-pub fn check(dir: &Path, keys: &[NoteVerifier]) -> Result<SignedCheckpoint, CheckError> {
-    let signed = read_checkpoint(dir, keys)?;
-    let folder = Folder::new(dir);
-    let size = signed.checkpoint.size;
-    let mut edge = Edge::new();
-    let mut full = Vec::new();
-    for tile in 0..size.div_ceil(WIDTH) {
-        let width = width_in(size, 0, tile);
-        let hashes = folder.hashes(0, tile, width)?;
-        let entries = folder.bundle(tile, width)?;
-        for ((entry, hash), index) in entries.iter().zip(&hashes).zip(tile * WIDTH..) {
-            let leaf = leaf_hash(entry);
-            if leaf != *hash {
-                return Err(CheckError::Entry { index });
-            }
-            edge.push(leaf, &mut full);
-        }
-        // Level 0 was compared just now.
-        for (above, hashes) in full.drain(..) {
-            compare(&folder, above, &hashes)?;
-        }
-    }
-    for (above, hashes) in edge.partial() {
-        compare(&folder, above, hashes)?;
-    }
-    if edge.root() != signed.checkpoint.root {
-        return Err(CheckError::Root);
-    }
-    Ok(signed)
-}
-
 /// An export bundle from a folder, under the checkpoint that is there.
 ///
 /// # Errors
-/// As [`read_checkpoint`], and fails if an index is not covered or a tile cannot be read.
+/// As [`read_checkpoint`], and fails if an index is not covered or was removed, or a tile cannot be
+/// read.
 pub fn export(
     dir: &Path,
     keys: &[NoteVerifier],
@@ -114,43 +83,11 @@ pub fn export(
     earlier: Option<&str>,
 ) -> Result<Vec<u8>, CheckError> {
     let signed = read_checkpoint(dir, keys)?;
-    Ok(Prover::new(Folder::new(dir), signed).export(indices, earlier, keys)?)
-}
-
-/// Why a folder does not hold the log that its checkpoint signs.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// The checkpoint is malformed, or not signed by a key that counts.
-    #[error("checkpoint: {0}")]
-    Checkpoint(CheckpointError),
-    /// The entry does not have the hash that the tree has for it.
-    #[error("entry {index} is not the one that was logged")]
-    Entry {
-        /// Position in the log.
-        index: u64,
-    },
-    /// Something is missing or cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The whole tree does not have the root that was signed.
-    #[error("the entries do not match the checkpoint")]
-    Root,
-    /// A tile does not hold the hashes of the tiles below it.
-    #[error("tile {tile} does not fit the tiles below it")]
-    Tile {
-        /// The tile.
-        tile: TileId,
-    },
-}
-
-fn compare(folder: &Folder, tile: TileId, hashes: &[Hash]) -> Result<(), CheckError> {
-    match tile.kind {
-        TileKind::Entries | TileKind::Hashes(0) => Ok(()),
-        TileKind::Hashes(level) => {
-            let there = folder.hashes(level, tile.index, tile.width)?;
-            if there == hashes { Ok(()) } else { Err(CheckError::Tile { tile }) }
-        }
+    let removed = Folder::new(dir).removed_unverified()?;
+    if indices.iter().any(|index| *index < removed) {
+        return Err(ReadError::Removed { first: removed }.into());
     }
+    Ok(Prover::new(Folder::new(dir), signed).export(indices, earlier, keys)?)
 }
 
 fn read_tiles(folder: &Folder, size: u64) -> Result<Vec<Bytes>, ReadError> {

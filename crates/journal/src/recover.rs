@@ -11,12 +11,14 @@ use std::path::Path;
 use attorn_audit::checkpoint::Checkpoint;
 use attorn_audit::note::NoteVerifier;
 use attorn_audit::tile::{Edge, TILE_WIDTH};
+use attorn_audit::tombstone::{Tombstone, TombstoneError};
 use attorn_audit::tree::{Hash, leaf_hash};
 use bytes::Bytes;
 
 use crate::disk::Disk;
 use crate::folder::Folder;
 use crate::mark;
+use crate::retention::{SignedTombstone, root_before};
 use crate::shared::{MARK_FILE, WAL_DIR};
 use crate::tiles::TileWriter;
 use crate::wal::{Rest, log_mark, scan};
@@ -26,6 +28,7 @@ use crate::{Config, OpenError, ReadError};
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) tiles: TileWriter,
+    pub(crate) tombstone: Option<SignedTombstone>,
     /// The entries that fill no tile yet.
     pub(crate) tail: Vec<Bytes>,
     pub(crate) segments: Vec<u64>,
@@ -52,6 +55,7 @@ pub(crate) fn recover(
         cut_bytes = bytes.len() - good_bytes;
     }
     replay.complete(mark::read(&dir.join(WAL_DIR).join(MARK_FILE)))?;
+    let tombstone = read_tombstone(&folder, keys, replay.floor)?;
     if let Some(last) = last {
         // After a killed process the entries may be in the page cache only. From here on they count.
         // Crash during this line: a torn tail is still torn, and cut the next time.
@@ -60,7 +64,8 @@ pub(crate) fn recover(
     replay.tiles.write_full(disk)?;
     let replayed = replay.floor..replay.tiles.size();
     let cut_bytes = to_u64(cut_bytes);
-    Ok(Found { tiles: replay.tiles, tail: replay.tail, segments, replayed, cut_bytes })
+    let (tiles, tail) = (replay.tiles, replay.tail);
+    Ok(Found { tiles, tombstone, tail, segments, replayed, cut_bytes })
 }
 
 struct Replay {
@@ -188,6 +193,22 @@ fn read_checkpoint(
         .map_err(OpenError::CheckpointRefused)
 }
 
+/// What was removed is in durable full tiles before `floor`, and hashes to what was signed.
+fn read_tombstone(
+    folder: &Folder,
+    keys: &[NoteVerifier],
+    floor: u64,
+) -> Result<Option<SignedTombstone>, OpenError> {
+    let signed = folder.tombstone(keys)?.transpose().map_err(OpenError::TombstoneRefused)?;
+    let Some(Tombstone { end, root, .. }) = signed.as_ref().map(|signed| &signed.tombstone) else {
+        return Ok(None);
+    };
+    if *end > floor || root_before(folder, *end).map_err(tile_error)? != *root {
+        return Err(OpenError::TombstoneMismatch { end: *end });
+    }
+    Ok(signed)
+}
+
 fn tile_error(error: ReadError) -> OpenError {
     match error {
         ReadError::Io(error) => OpenError::Io(error),
@@ -196,6 +217,8 @@ fn tile_error(error: ReadError) -> OpenError {
         | ReadError::EntryNotJson { index }
         | ReadError::RecordBroken { index } => OpenError::TileBroken { index },
         ReadError::Checkpoint => OpenError::CheckpointMissing,
+        ReadError::Removed { first: index } => OpenError::TileBroken { index },
+        ReadError::Tombstone => OpenError::TombstoneRefused(TombstoneError::Malformed),
     }
 }
 

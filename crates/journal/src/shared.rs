@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::disk::Disk;
 use crate::journal::SignedCheckpoint;
 use crate::queue::Queue;
+use crate::retention::SignedTombstone;
 use crate::status::Moments;
 use crate::syncer::SyncDesk;
 use crate::tail::Tail;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     /// Durable entries. Nothing beyond is shown to anybody.
     pub(crate) size: watch::Sender<u64>,
     pub(crate) checkpoint: watch::Sender<SignedCheckpoint>,
+    /// What says that the oldest entries are gone.
+    pub(crate) tombstone: watch::Sender<Option<SignedTombstone>>,
     /// First entries of the segments that exist, ascending. The last one is being written.
     pub(crate) segments: Mutex<Vec<u64>>,
     pub(crate) moments: Moments,
@@ -39,12 +42,13 @@ pub(crate) struct Start {
     pub(crate) tail: Tail,
     pub(crate) size: u64,
     pub(crate) checkpoint: SignedCheckpoint,
+    pub(crate) tombstone: Option<SignedTombstone>,
     pub(crate) segments: Vec<u64>,
 }
 
 impl Shared {
     pub(crate) fn new(start: Start) -> Self {
-        let Start { config, disk, desk, tail, size, checkpoint, segments } = start;
+        let Start { config, disk, desk, tail, size, checkpoint, tombstone, segments } = start;
         Self {
             queue: Queue::new(config.queue_entries_max, config.queue_entries_reserved),
             config,
@@ -53,6 +57,7 @@ impl Shared {
             tail,
             size: watch::Sender::new(size),
             checkpoint: watch::Sender::new(checkpoint),
+            tombstone: watch::Sender::new(tombstone),
             segments: Mutex::new(segments),
             moments: Moments::new(size),
             failed: AtomicBool::new(false),
@@ -71,6 +76,11 @@ impl Shared {
         self.failed.load(Ordering::SeqCst)
     }
 
+    /// The first entry that is still there.
+    pub(crate) fn first(&self) -> u64 {
+        self.tombstone.borrow().as_ref().map_or(0, |signed| signed.tombstone.end)
+    }
+
     pub(crate) fn segments(&self) -> MutexGuard<'_, Vec<u64>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,6 +94,8 @@ impl Shared {
 pub(crate) const WAL_DIR: &str = "wal";
 /// The file with the signed checkpoint.
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+/// The file that says which entries were removed.
+pub(crate) const TOMBSTONE_FILE: &str = "tombstone";
 /// The file with the durable mark, among the segments.
 pub(crate) const MARK_FILE: &str = "durable";
 /// The file that the writer holds locked.

@@ -35,8 +35,8 @@ async fn entries_come_back_in_order_and_verify() {
     assert_eq!(report.checkpoint.origin, ORIGIN);
     journal.close().await;
 
-    let signed = check(folder.path(), &keys).unwrap();
-    assert_eq!(signed.checkpoint.size, 600);
+    let checked = check(folder.path(), &keys).unwrap();
+    assert_eq!(checked.signed.checkpoint.size, 600);
     let all = read_all(folder.path()).unwrap();
     assert_eq!(all.len(), 600);
     assert!(all.iter().zip(0..).all(|(bytes, number)| **bytes == entry(number)));

@@ -136,6 +136,7 @@ reason_codes! {
     DownstreamUnattributed = "downstream.unattributed", "the outbound request belongs to no call";
     RateLimited = "rate.limited", "too many requests";
     JournalUnavailable = "journal.unavailable", "the log cannot take an entry, so nothing is done";
+    EntryRemoved = "entry.removed", "the entry was removed by retention; its hash is still in the log";
     AuthorityStale = "authority.stale", "the authority was not heard from for too long";
 }
 

@@ -124,6 +124,16 @@ impl AuditIndex {
         Ok(())
     }
 
+    /// Forgets the blocks before `first`, which the log does not have any more.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn forget_before(&self, first: u64) -> Result<(), Failure> {
+        let query = "DELETE FROM blocks WHERE first_index < $1";
+        sqlx::query(query).bind(COLUMNS.number(first)?).execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// The place of the first entry that is not indexed yet.
     ///
     /// # Errors
@@ -380,6 +390,14 @@ mod tests {
         assert_eq!(page, Candidates { blocks: vec![512, 256], before: Some(256) });
         let rest = index.page(&Filter::default(), 256, 2).await.unwrap();
         assert_eq!(rest, Candidates { blocks: vec![0], before: None });
+    }
+
+    #[tokio::test]
+    async fn what_the_log_removed_is_forgotten() {
+        let index = index(3 * BLOCK).await;
+        index.forget_before(2 * BLOCK).await.unwrap();
+        assert_eq!(blocks(&index, &Filter::default()).await, [2 * BLOCK]);
+        assert_eq!(index.next_index().await.unwrap(), 3 * BLOCK);
     }
 
     #[tokio::test]

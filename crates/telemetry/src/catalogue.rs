@@ -97,6 +97,8 @@ catalogue! {
     JOURNAL_FSYNCS = Counter "attorn_journal_fsyncs_total" [""], "Group commits of the journal";
     JOURNAL_FSYNC_SECONDS = Counter "attorn_journal_fsync_seconds_total" [""], "Time spent in them";
     JOURNAL_FAILED = Gauge "attorn_journal_failed" [""], "1 after a write or fsync failed: everything is refused until a restart";
+    SHIP_BEHIND = Gauge "attorn_ship_behind_entries" ["ship"], "Entries of the journal that a system of `[[ship]]` has not accepted yet";
+    SHIP_FAILURES = Counter "attorn_ship_failures_total" ["ship"], "Batches that it did not accept; each is sent again";
     READY = Gauge "attorn_ready" [""], "1 while `/readyz` answers 200";
     TRACES_DROPPED = Counter "attorn_otlp_dropped_total" [""], "Spans and log records that were not exported";
 }

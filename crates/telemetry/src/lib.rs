@@ -2,7 +2,8 @@
 //!
 //! Implemented: counters and histograms whose cost on the path of a call is a few relaxed additions
 //! on handles that were looked up before; their Prometheus text; named checks of readiness; spans
-//! and log records over OTLP/HTTP in JSON, sent from a bounded queue that drops and counts.
+//! and log records over OTLP/HTTP in JSON, sent from a bounded queue that drops and counts; the
+//! entries of the journal, sent to another system without a gap.
 //!
 //! Not implemented: exemplars, exponential histograms, OTLP metrics, protobuf and gRPC.
 //!
@@ -18,6 +19,7 @@ mod metric;
 mod otlp;
 mod parent;
 mod service;
+mod ship;
 mod span;
 
 use std::fmt;
@@ -32,6 +34,7 @@ pub use metric::{Counter, Gauge, Histogram, Occupied};
 pub use otlp::{Exporter, Resource};
 pub use parent::{TraceParent, hex_id};
 pub use service::ObservationService;
+pub use ship::{CursorError, Destination, Shipper, Shipping, shipped};
 pub use span::{Attribute, Record, Span, SpanKind, Tracer};
 
 /// The metrics, the checks and the traces of one process. Clones are the same.

@@ -90,6 +90,8 @@ pub(crate) struct CheckpointView {
     size: u64,
     /// The signed note: C2SP tlog-checkpoint.
     note: String,
+    /// The signed note about the entries that retention removed, if it removed any.
+    tombstone: Option<String>,
     /// The keys that verify it: C2SP signed-note. The first one signs now.
     keys: Vec<String>,
 }
@@ -98,8 +100,9 @@ pub(crate) async fn search(
     context: Context,
     filter: EntryFilter,
 ) -> Result<List<EntryView>, Refusal> {
-    let hits = find(&context, filter).await?;
-    Ok(hits.iter().rev().map(EntryView::of).collect())
+    let mut hits = find(&context, filter).await?;
+    hits.reverse();
+    Ok(listed(&context, &hits))
 }
 
 pub(crate) async fn show(context: Context) -> Result<EntryView, Refusal> {
@@ -126,6 +129,7 @@ pub(crate) async fn checkpoint(context: Context) -> Result<CheckpointView, Refus
     Ok(CheckpointView {
         size: signed.checkpoint.size,
         note: signed.note.to_string(),
+        tombstone: context.shared.journal.tombstone().map(|signed| signed.note.to_string()),
         keys: context.shared.journal.keys().iter().map(NoteVerifier::to_vkey).collect(),
     })
 }
@@ -140,7 +144,12 @@ pub(crate) async fn trace(context: Context) -> Result<List<EntryView>, Refusal> 
         find(&context, filter).await?
     };
     hits.sort_by_key(|hit| hit.index);
-    Ok(hits.iter().map(EntryView::of).collect())
+    Ok(listed(&context, &hits))
+}
+
+fn listed(context: &Context, hits: &[Hit]) -> List<EntryView> {
+    let removed_before = Some(context.shared.journal.first()).filter(|first| *first > 0);
+    List { removed_before, ..hits.iter().map(EntryView::of).collect() }
 }
 
 /// The entries of one decision, oldest first.

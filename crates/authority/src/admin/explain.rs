@@ -44,7 +44,9 @@ struct Present<'a> {
 /// Explains a recorded decision.
 pub(crate) async fn explain_decision(context: Context) -> Result<Explanation, Refusal> {
     let entries = entries_of_decision(&context, context.segment("decision")).await?;
-    let recorded = Recorded::of(entries).ok_or(Refusal::Missing(Missing::Decision))?;
+    let removed = context.shared.journal.first() > 0;
+    let missing = if removed { Missing::DecisionOrRemoved } else { Missing::Decision };
+    let recorded = Recorded::of(entries).ok_or(Refusal::Missing(missing))?;
     let policies = policies_then(&context, &recorded.decided).await?;
     let present = present(&context, &recorded, &policies);
     let decided = &recorded.decided;

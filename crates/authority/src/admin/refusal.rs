@@ -18,6 +18,8 @@ use crate::rotation::RotationError;
 pub(crate) enum Missing {
     Agent,
     Decision,
+    /// The same in a journal that has not all its entries any more.
+    DecisionOrRemoved,
     Entry,
     Grant,
     Import,
@@ -76,6 +78,8 @@ pub(crate) enum Refusal {
     Quarantined,
     /// A change that must say why does not.
     ReasonMissing,
+    /// The entry was removed by retention.
+    Removed,
     /// A gateway has a later registry in force than this one.
     RegistryOlder,
     /// Who gave a grant, or shares their owner, cannot be its second owner.
@@ -113,6 +117,8 @@ impl Refusal {
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             // RFC 6585 section 3.
             Self::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
+            // RFC 9110 section 15.5.11.
+            Self::Removed => StatusCode::GONE,
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
             Self::AgentEnded | Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
@@ -141,6 +147,7 @@ impl Refusal {
             Self::Policy(_) => ReasonCode::PolicyError,
             Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
             Self::RegistryOlder => ReasonCode::AuthorityStale,
+            Self::Removed => ReasonCode::EntryRemoved,
             Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
             Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
             Self::SameOwner => ReasonCode::ApprovalSelf,
@@ -189,6 +196,7 @@ impl Refusal {
             Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),
             Self::PreconditionMissing => "`If-Match` has to name what this replaces".to_owned(),
             Self::ReasonMissing => "a reason is required".to_owned(),
+            Self::Removed => ReasonCode::EntryRemoved.meaning().to_owned(),
             Self::RegistryOlder => "this registry is older than the one in force".to_owned(),
             Self::SameOwner => "a second owner is somebody else than who gave the grant".to_owned(),
             Self::Scope(refusal) => refusal.to_string(),
@@ -278,8 +286,13 @@ impl From<Failure> for Refusal {
 
 impl From<IndexError> for Refusal {
     fn from(error: IndexError) -> Self {
-        tracing::error!(%error, "the search index failed");
-        Self::StoreUnavailable
+        match error {
+            IndexError::Journal(error) => error.into(),
+            IndexError::Index(error) => {
+                tracing::error!(%error, "the search index failed");
+                Self::StoreUnavailable
+            }
+        }
     }
 }
 
@@ -287,10 +300,12 @@ impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Missing { .. } => Self::Missing(Missing::Entry),
+            ReadError::Removed { .. } => Self::Removed,
             ReadError::Checkpoint
             | ReadError::EntryNotJson { .. }
             | ReadError::Io(_)
             | ReadError::RecordBroken { .. }
+            | ReadError::Tombstone
             | ReadError::TileBroken { .. } => {
                 tracing::error!(%error, "the journal cannot be read");
                 Self::JournalUnavailable
@@ -323,7 +338,8 @@ impl Missing {
             Self::Agent => ReasonCode::AgentUnknown,
             Self::Server => ReasonCode::ServerUnknown,
             Self::Tool => ReasonCode::ToolUnknown,
-            Self::Decision | Self::Entry | Self::Grant | Self::Lock => ReasonCode::RequestMalformed,
+            Self::Decision | Self::DecisionOrRemoved => ReasonCode::RequestMalformed,
+            Self::Entry | Self::Grant | Self::Lock => ReasonCode::RequestMalformed,
             Self::Import => ReasonCode::ServerUnknown,
             Self::Owner | Self::PolicyVersion => ReasonCode::RequestMalformed,
         }
@@ -333,6 +349,7 @@ impl Missing {
         match self {
             Self::Agent => "no such agent",
             Self::Decision => "no such decision",
+            Self::DecisionOrRemoved => "no such decision, or its entries were removed by retention",
             Self::Entry => "no such journal entry",
             Self::Grant => "no such grant",
             Self::Import => "no such server came from a public registry",

@@ -146,7 +146,7 @@ pub(crate) async fn diff(context: Context) -> Result<List<ToolDiff>, Refusal> {
         let known = context.shared.store.tool_definitions(&server.id, &tool.name).await?;
         waiting.push(ToolDiff::of(tool, known.approved)?);
     }
-    Ok(List { items: waiting })
+    Ok(waiting.into_iter().collect())
 }
 
 pub(crate) async fn definitions(context: Context) -> Result<List<ToolDefinition>, Refusal> {
@@ -154,7 +154,7 @@ pub(crate) async fn definitions(context: Context) -> Result<List<ToolDefinition>
     let definition = |tool: &Tool| {
         Ok(ToolDefinition { name: tool.name.clone(), definition: raw(tool.definition.clone())? })
     };
-    sorted(server).map(definition).collect::<Result<_, _>>().map(|items| List { items })
+    sorted(server).map(definition).collect()
 }
 
 pub(crate) async fn approve(

@@ -1,5 +1,6 @@
 //! `attorn audit`: search, export and verify the journal.
 
+mod prune;
 mod search;
 mod tail;
 mod trace;
@@ -40,9 +41,11 @@ pub(crate) enum AuditCommand {
         /// Index of the entry
         index: u64,
     },
-    /// Verify an export, offline. Exit code 4 and the entry's index if it was tampered with
+    /// Verify an export or a journal's folder, offline. Exit code 4 and the entry's index if it was
+    /// tampered with
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify {
+        /// An export, or the folder `journal` of a state folder
         file: PathBuf,
         /// A public key of the log known from elsewhere, `name+hash+base64`; may be repeated
         #[arg(long = "key", value_name = "KEY")]
@@ -65,6 +68,10 @@ pub(crate) enum AuditCommand {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
+    /// Remove old entries from the journal on this machine, and leave a signed tombstone. `attorn serve`
+    /// must not run; while it runs `journal.keep_days` of its configuration does the same
+    #[command(after_help = prune::EXAMPLES)]
+    Prune(prune::Prune),
     /// The newest signed checkpoint
     #[command(after_help = "Example:\n  attorn audit checkpoint")]
     Checkpoint,
@@ -128,16 +135,21 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   attorn audit verify export.json
   attorn audit verify export.json --key attorn.example.com/node+…   and who signed it
+  attorn audit verify attorn-state/journal --key attorn.example.com/node+…   every entry there is
 
-Needs the file and nothing else: no network, no profile.";
+Needs the file or folder and nothing else: no network, no profile. A journal that is being written may
+look broken at its end: verify a copy of it.";
 
 pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit, Failure> {
     if let AuditCommand::Verify { file, keys } = &command {
         return verify::run(context, file, keys);
     }
+    if let AuditCommand::Prune(prune) = &command {
+        return prune::run(context, prune).await;
+    }
     let admin = Admin::open(context).await?;
     match command {
-        AuditCommand::Verify { .. } => Ok(Exit::Usage),
+        AuditCommand::Verify { .. } | AuditCommand::Prune(_) => Ok(Exit::Usage),
         AuditCommand::Search(filter) => search::run(&admin, &filter).await,
         AuditCommand::Tail(filter) => tail::run(&admin, &filter).await,
         AuditCommand::Trace { id } => trace::run(&admin, &id).await,

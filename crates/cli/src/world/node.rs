@@ -18,13 +18,26 @@ use super::clock_steps;
 
 /// The open journal of one node.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) journal: Journal,
+pub(crate) struct Node {
+    pub(crate) journal: Journal,
     /// Turns arguments and results into digests that cannot be guessed back.
     pub(super) payload_key: PayloadKey,
 }
 
 impl Node {
+    /// Opens the folder of a node that served before.
+    pub(crate) async fn open_existing(config: &Config) -> Result<Self, Failure> {
+        let key = config.state.join("journal.key");
+        if !key.exists() {
+            return Err(Failure::usage(format!(
+                "there is no journal in `{}`",
+                config.state.display()
+            )));
+        }
+        // The name is that of the key.
+        Self::open(config, "").await
+    }
+
     /// Opens the folder and makes what is missing. `name` is that of a new log.
     pub(super) async fn open(config: &Config, name: &str, now: &Clock) -> Result<Self, Failure> {
         let folder = &config.state;
@@ -103,7 +116,9 @@ fn unopened(folder: &Path, error: &OpenError) -> Failure {
         | OpenError::CheckpointRefused(_)
         | OpenError::OriginMismatch
         | OpenError::RecordBroken { .. }
-        | OpenError::TileBroken { .. } => {
+        | OpenError::TileBroken { .. }
+        | OpenError::TombstoneMismatch { .. }
+        | OpenError::TombstoneRefused(_) => {
             Failure::broken(what).next("keep the folder as it is, and start from a copy")
         }
     }

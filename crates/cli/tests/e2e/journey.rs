@@ -10,7 +10,7 @@ pub(crate) fn organised(folder: &Folder) -> (Serving, String) {
 }
 
 /// The same; `more` is added to the end of the configuration, which is the table `[listen]`.
-fn organised_with(folder: &Folder, more: &str) -> (Serving, String) {
+pub(crate) fn organised_with(folder: &Folder, more: &str) -> (Serving, String) {
     let issuer = write_config(folder);
     let path = folder.path().join("attorn.toml");
     let text = fs::read_to_string(&path).unwrap();

@@ -123,6 +123,12 @@ impl Serving {
         assert!(self.0.wait().unwrap().success());
     }
 
+    /// Takes it away in the middle of whatever it does.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
     fn terminate(&self) {
         let pid = Pid::from_child(&self.0);
         kill_process(pid, Signal::TERM).unwrap_or_default();

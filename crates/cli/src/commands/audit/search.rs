@@ -5,6 +5,7 @@ use crate::exit::{Exit, Failure};
 use crate::names::Names;
 
 use super::Filter;
+use super::trace::removed;
 
 /// What a table shows of an entry.
 pub(super) const COLUMNS: [&str; 8] =
@@ -19,5 +20,8 @@ pub(super) async fn run(admin: &Admin, filter: &Filter) -> Result<Exit, Failure>
         entries.iter_mut().for_each(|entry| names.put_into(entry));
     }
     admin.output.list(&entries, &COLUMNS);
+    if let Some(removed) = removed(&answer) {
+        admin.output.remark(&removed);
+    }
     Ok(if entries.is_empty() { Exit::No } else { Exit::Yes })
 }

@@ -12,8 +12,12 @@ pub(super) async fn run(admin: &Admin, id: &str) -> Result<Exit, Failure> {
     let answer = admin.read(Operation::AuditTrace, &[id], &[]).await?;
     let entries = items(&answer);
     if entries.is_empty() {
-        return Err(Failure::no(format!("nothing is recorded under `{id}`"))
-            .next("attorn audit search --limit 20"));
+        let mut what = format!("nothing is recorded under `{id}`");
+        what.extend(removed(&answer).map(|removed| format!("; {removed}")));
+        return Err(Failure::no(what).next("attorn audit search --limit 20"));
+    }
+    if let Some(removed) = removed(&answer) {
+        admin.output.remark(&removed);
     }
     if admin.output.is_machine() {
         admin.output.list(entries, &[]);
@@ -24,6 +28,12 @@ pub(super) async fn run(admin: &Admin, id: &str) -> Result<Exit, Failure> {
         admin.output.text(&tree(&entries));
     }
     Ok(Exit::Yes)
+}
+
+/// What is not in an answer although it once was in the journal.
+pub(super) fn removed(answer: &Value) -> Option<String> {
+    let first = member(answer, "removed_before").as_u64()?;
+    Some(format!("entries before #{first} were removed by retention"))
 }
 
 /// Entries in log order, each with the facts that say who, what and why.

@@ -1,14 +1,16 @@
-//! `attorn audit verify`: reads one file and nothing else.
+//! `attorn audit verify`: reads one file, or one folder, and nothing else.
 
 use std::path::Path;
 
 use attorn_audit::note::NoteVerifier;
 use attorn_audit::verify::{Broken, Trust, verify};
+use attorn_journal::{Checked, check};
 use serde_json::json;
 
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::files;
+use crate::outside::causes;
 use crate::progress::Progress;
 
 pub(crate) fn run(context: &Context, file: &Path, keys: &[String]) -> Result<Exit, Failure> {
@@ -16,6 +18,9 @@ pub(crate) fn run(context: &Context, file: &Path, keys: &[String]) -> Result<Exi
     for key in keys {
         let parsed = NoteVerifier::from_vkey(key);
         pinned.push(parsed.map_err(|e| Failure::usage(format!("`{key}` is not a log key: {e}")))?);
+    }
+    if file.is_dir() {
+        return journal(context, file, &pinned);
     }
     let bundle = files::read_bounded(file, EXPORT_BYTES_MAX)?;
     let trust = if pinned.is_empty() { Trust::Embedded } else { Trust::Pinned(&pinned) };
@@ -39,6 +44,42 @@ pub(crate) fn run(context: &Context, file: &Path, keys: &[String]) -> Result<Exi
             Ok(Exit::Yes)
         }
         Err(broken) => Err(refused(context, file, &broken)),
+    }
+}
+
+/// Every entry, every tile, and whether what is missing was removed as the log says.
+fn journal(context: &Context, folder: &Path, keys: &[NoteVerifier]) -> Result<Exit, Failure> {
+    if keys.is_empty() {
+        return Err(Failure::usage("a folder names no key: give the log's own with `--key`")
+            .next("`attorn serve` prints it as `log key`"));
+    }
+    let checked = {
+        let _progress = Progress::start("verifying");
+        check(folder, keys)
+    };
+    match checked {
+        Ok(Checked { signed, tombstone }) => {
+            let removed = tombstone.as_ref().map_or(0, |tombstone| tombstone.end);
+            context.output.object(&json!({
+                "verified": true,
+                "entries": signed.checkpoint.size.saturating_sub(removed),
+                "removed_by_retention": removed,
+                "removed_at_ms": tombstone.as_ref().map(|tombstone| tombstone.time_ms),
+                "removal_announced_at": tombstone.as_ref().map(|tombstone| tombstone.announced),
+                "origin": signed.checkpoint.origin,
+                "tree_size": signed.checkpoint.size,
+                "signer": "known from elsewhere",
+            }));
+            Ok(Exit::Yes)
+        }
+        Err(broken) => {
+            let broken = causes(&broken);
+            if context.output.is_machine() {
+                context.output.object(&json!({ "verified": false, "broken": broken }));
+            }
+            let what = format!("`{}` does not verify: {broken}", folder.display());
+            Err(Failure::broken(what).next("keep the folder as it is, and look at a copy"))
+        }
     }
 }
 

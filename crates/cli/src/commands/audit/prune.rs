@@ -1,0 +1,69 @@
+//! `attorn audit prune`: removes old entries while nobody serves.
+
+use std::path::PathBuf;
+
+use attorn_telemetry::shipped;
+use clap::Args;
+use serde_json::json;
+
+use crate::clock;
+use crate::commands::Context;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::outside::causes;
+use crate::world::node::Node;
+use crate::world::retention::{older_than, plan};
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// The configuration file: its state folder has the journal
+    #[arg(long, default_value = "attorn.toml", value_name = "FILE", env = "ATTORN_CONFIG")]
+    config: PathBuf,
+    /// Keep entries of the last so many days
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    keep_days: u32,
+    /// Why, for the journal
+    #[arg(long)]
+    reason: String,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  attorn audit prune --keep-days 365 --reason \"retention policy 7\" --dry-run
+  attorn audit prune --keep-days 365 --reason \"retention policy 7\"
+
+Only whole tiles of 256 entries go, none that a restart would read again, and none that a `[[ship]]` of the
+configuration has not accepted. Hashes stay: the rest
+verifies as before, and so does an export that was made before. There is no way back.";
+
+pub(super) async fn run(context: &Context, prune: &Prune) -> Result<Exit, Failure> {
+    let config = Config::load(&prune.config)?;
+    let Node { journal, .. } = Node::open_existing(&config).await?;
+    let now_ms = clock::now_ms();
+    let broken = |error: &dyn std::error::Error| Failure::broken(causes(error));
+    let cursors = config.ship.iter().map(|ship| shipped(&ship.cursor(&config.state)));
+    let kept = cursors.collect::<Result<Vec<_>, _>>().map_err(|error| broken(&error))?;
+    let kept = kept.into_iter().min();
+    let planned = plan(&journal, older_than(prune.keep_days, now_ms), kept).await;
+    let planned = planned.map_err(|error| broken(&error))?;
+    let (first, before) = (journal.first(), planned.before);
+    let removed = if prune.dry_run {
+        Ok(())
+    } else {
+        journal.remove(planned.removal("operator", &prune.reason, now_ms)).await
+    };
+    let (entries, file) = (journal.size(), config.state.join("journal/tombstone"));
+    journal.close().await;
+    removed.map_err(|error| broken(&error))?;
+    context.output.object(&json!({
+        "dry_run": prune.dry_run,
+        "removed": before - first,
+        "removed_before": before,
+        "left": entries - before,
+        "tombstone": (before > 0 && !prune.dry_run).then(|| file.display().to_string()),
+    }));
+    Ok(Exit::Yes)
+}

@@ -1,0 +1,97 @@
+//! A system that gets the journal: away at first, and asked again by a process that was killed.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::journey::organised_with;
+use crate::support::{Folder, Serving};
+
+/// A body and what it was answered with.
+type Answered = (String, u16);
+
+/// Takes requests one at a time; the first ones are refused.
+fn receiver(refused: usize) -> (String, Receiver<Answered>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/in", listener.local_addr().unwrap());
+    let (told, received) = channel();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let (mut length, mut line) = (0, String::new());
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                let lower = line.to_ascii_lowercase();
+                if let Some(value) = lower.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            // A process that was killed leaves half a request.
+            if reader.read_exact(&mut body).is_err() || length == 0 {
+                continue;
+            }
+            let status = if number < refused { 503 } else { 200 };
+            let answer =
+                format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            drop(reader.get_mut().write_all(answer.as_bytes()));
+            drop(told.send((String::from_utf8(body).unwrap(), status)));
+        }
+    });
+    (url, received)
+}
+
+/// The entries of a batch, in order.
+fn entries(body: &str) -> Vec<Value> {
+    body.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn next(received: &Receiver<Answered>) -> Answered {
+    received.recv_timeout(Duration::from_secs(60)).unwrap()
+}
+
+#[test]
+fn the_journal_arrives_whole_although_the_process_is_killed() {
+    let folder = Folder::new("shipping");
+    let (url, received) = receiver(2);
+    let ship = format!("[[ship]]\nname = \"siem\"\nurl = \"{url}\"\n");
+    let (serving, _) = organised_with(&folder, &ship);
+    let mut accepted: Vec<Value> = Vec::new();
+    let mut take = |(body, status): Answered| {
+        if status == 200 {
+            // What was accepted before comes again only as it was: the receiver knows it by its index.
+            for entry in entries(&body) {
+                match usize::try_from(entry["index"].as_u64().unwrap()).unwrap() {
+                    again if again < accepted.len() => assert_eq!(accepted[again], entry),
+                    new => {
+                        assert_eq!(new, accepted.len(), "a gap");
+                        accepted.push(entry);
+                    }
+                }
+            }
+        }
+        accepted.len()
+    };
+    let first = next(&received);
+    assert_eq!(first.1, 503);
+    take(first);
+    take(next(&received));
+    // Killed as soon as a batch was accepted, which it may not have remembered.
+    take(next(&received));
+    serving.kill();
+    let serving = Serving::start(&folder);
+    folder.attorn(&["owner", "create", "late"]).expect(0);
+    let checkpoint = folder.attorn(&["audit", "checkpoint", "-o", "json"]).expect(0).json();
+    let size = usize::try_from(checkpoint["size"].as_u64().unwrap()).unwrap();
+    while take(next(&received)) < size {}
+    let search = ["audit", "search", "--kind", "journal.shipping", "-o", "json"];
+    let begun = folder.attorn(&search).expect(0).json();
+    assert_eq!(begun.as_array().unwrap().len(), 2, "{begun}");
+    serving.stop();
+    let cursor = fs::read_to_string(folder.path().join("state/ship/siem.cursor")).unwrap();
+    assert!(cursor.contains("\"next\":"), "{cursor}");
+}

@@ -1,0 +1,278 @@
+//! Sends the entries of a journal to another system, in their order, none left out.
+//!
+//! Batches are lines of JSON (`application/x-ndjson`) in a POST, one request at a time:
+//!
+//! ```json
+//! {"entry":{…},"id":"<log>#<index>","index":7,"log":"<log>"}
+//! ```
+//!
+//! The journal is the source: nothing waits in memory but one batch, however long the other system is
+//! away. What it accepted, with any 2xx, is remembered durably before the next batch. A batch whose
+//! answer was lost is sent again exactly as it was, with the same `Idempotency-Key`
+//! (draft-ietf-httpapi-idempotency-key-header-06 section 2), so the other system can drop a repeat by
+//! the batch or by the `id` of an entry. Nothing is ever skipped: what is refused is sent again.
+
+mod cursor;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use attorn_audit::tree::leaf_hash;
+use attorn_journal::{Journal, ReadError};
+use attorn_net::{Client, SendError, Shutdown};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, Request, StatusCode, Uri};
+
+use self::cursor::Cursor;
+pub use self::cursor::{CursorError, shipped};
+use crate::catalogue::families;
+use crate::exposition::Exposition;
+use crate::metric::Counter;
+
+/// Where entries go.
+#[derive(Debug)]
+pub struct Destination {
+    /// Names it in metrics and in the log of the process.
+    pub name: String,
+    /// Where batches are posted.
+    pub url: Uri,
+    /// The value of the `Authorization` header.
+    pub authorization: Option<HeaderValue>,
+    /// The file that remembers what was accepted.
+    pub cursor: PathBuf,
+}
+
+/// Sends entries until it is stopped.
+#[derive(Debug)]
+pub struct Shipper {
+    destination: Destination,
+    journal: Journal,
+    client: Client,
+    cursor: Cursor,
+    /// Whether the cursor was found to be one of this journal.
+    is_ours: bool,
+    shipping: Shipping,
+}
+
+/// How far a [`Shipper`] got. Clones tell of the same.
+#[derive(Clone, Debug)]
+pub struct Shipping(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    journal: Journal,
+    next: AtomicU64,
+    failures: Counter,
+}
+
+impl Shipping {
+    /// The first entry that the other system has not accepted. It must not be removed.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.0.next.load(Ordering::Acquire)
+    }
+
+    /// Tells its numbers.
+    pub fn collect(&self, out: &mut Exposition) {
+        let Inner { name, journal, failures, .. } = &*self.0;
+        let labels = [("ship", name.as_str())];
+        out.sample(&families::SHIP_BEHIND, &labels, journal.size().saturating_sub(self.next()));
+        out.sample(&families::SHIP_FAILURES, &labels, failures.count());
+    }
+}
+
+/// Why a batch was not accepted; it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum ShipError {
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+    #[error("the journal cannot be read")]
+    Journal(#[from] ReadError),
+    #[error("what was accepted before is not what this journal holds: is it from a backup?")]
+    OtherJournal,
+    #[error("answered with {0}")]
+    Refused(StatusCode),
+    #[error("no answer")]
+    Send(#[from] SendError),
+}
+
+impl Shipper {
+    /// Goes on where the cursor says; without one from the first entry that the journal has.
+    ///
+    /// # Errors
+    /// The cursor's file cannot be used.
+    pub fn new(
+        destination: Destination,
+        journal: Journal,
+        client: Client,
+    ) -> Result<Self, CursorError> {
+        let origin = journal.checkpoint().checkpoint.origin;
+        let cursor = Cursor::open(&destination.cursor, &origin, journal.first())?;
+        let inner = Inner {
+            name: destination.name.clone(),
+            journal: journal.clone(),
+            next: AtomicU64::new(cursor.next()),
+            failures: Counter::default(),
+        };
+        let shipping = Shipping(Arc::new(inner));
+        Ok(Self { destination, journal, client, cursor, is_ours: false, shipping })
+    }
+
+    /// How far it got, now and later.
+    #[must_use]
+    pub fn shipping(&self) -> Shipping {
+        self.shipping.clone()
+    }
+
+    /// Sends until the shutdown. What is not accepted by then is sent after the next start.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        let mut size = self.journal.subscribe();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let step = tokio::select! {
+                // Cut off anywhere, as by a crash.
+                () = shutdown.started() => return,
+                step = self.step() => step,
+            };
+            let wait = match step {
+                Ok(true) => {
+                    pause = PAUSE_MIN;
+                    Duration::ZERO
+                }
+                Ok(false) => {
+                    pause = PAUSE_MIN;
+                    tokio::select! {
+                        () = shutdown.started() => return,
+                        grown = size.changed() => if grown.is_err() { return },
+                    }
+                    // A moment later there is more to send together.
+                    GATHER
+                }
+                Err(error) => {
+                    self.shipping.0.failures.add_one();
+                    let (ship, next) = (&self.destination.name, self.cursor.next());
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(ship, next, error, "entries of the journal are not accepted");
+                    let longer = PAUSE_MAX.min(pause * 2);
+                    std::mem::replace(&mut pause, longer)
+                }
+            };
+            tokio::select! {
+                () = shutdown.started() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One batch; `false` if there is nothing to send.
+    async fn step(&mut self) -> Result<bool, ShipError> {
+        self.compare().await?;
+        let next = self.cursor.next();
+        let end = match self.cursor.sending() {
+            Some(end) => end,
+            None => self.size_of_batch(next).await?,
+        };
+        if end <= next {
+            return Ok(false);
+        }
+        let entries = self.journal.read(next..end).await?;
+        // Crash from here on: the same batch is sent again.
+        self.cursor.begin(end).await?;
+        self.post(next, end, self.lines(next, &entries)).await?;
+        let last = entries.last().map(|entry| leaf_hash(entry));
+        self.cursor.accepted(end, last).await?;
+        self.shipping.0.next.store(end, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Once: whether the entry that was accepted last is the one that the journal has there. A
+    /// journal from a backup would otherwise be sent with a gap, or with another past.
+    async fn compare(&mut self) -> Result<(), ShipError> {
+        if self.is_ours {
+            return Ok(());
+        }
+        let (next, first) = (self.cursor.next(), self.journal.first());
+        if !self.cursor.is_of(&self.journal.checkpoint().checkpoint.origin) {
+            return Err(ShipError::OtherJournal);
+        }
+        if next.max(self.cursor.sending().unwrap_or(0)) > self.journal.size() {
+            return Err(ShipError::OtherJournal);
+        }
+        if let Some(hash) = self.cursor.last().filter(|_| next > first) {
+            let last = self.journal.read(next - 1..next).await?;
+            if last.first().map(|entry| leaf_hash(entry)) != Some(hash) {
+                return Err(ShipError::OtherJournal);
+            }
+        }
+        if next < first {
+            tracing::error!(next, first, "entries were removed before they were shipped");
+            self.cursor.accepted(first, None).await?;
+            self.shipping.0.next.store(first, Ordering::Release);
+        }
+        self.is_ours = true;
+        Ok(())
+    }
+
+    /// Where the batch that begins with `next` ends.
+    async fn size_of_batch(&self, next: u64) -> Result<u64, ReadError> {
+        let entries = self.journal.read(next..next.saturating_add(BATCH_ENTRIES_MAX)).await?;
+        let mut bytes = 0;
+        let fit = entries.iter().take_while(|entry| {
+            // An entry has at most 64 KiB: the first one always fits.
+            bytes += entry.len();
+            bytes <= BATCH_BYTES
+        });
+        Ok(next + u64::try_from(fit.count()).unwrap_or(0))
+    }
+
+    fn lines(&self, first: u64, entries: &[Bytes]) -> Bytes {
+        let log = self.cursor.log();
+        let mut body = Vec::new();
+        for (index, entry) in (first..).zip(entries) {
+            body.extend_from_slice(b"{\"entry\":");
+            // RFC 8785 bytes: no line break can be in them.
+            body.extend_from_slice(entry);
+            let id = serde_json::json!(format!("{log}#{index}"));
+            let log = serde_json::json!(log);
+            let rest = format!(",\"id\":{id},\"index\":{index},\"log\":{log}}}\n");
+            body.extend_from_slice(rest.as_bytes());
+        }
+        body.into()
+    }
+
+    async fn post(&self, first: u64, end: u64, body: Bytes) -> Result<(), ShipError> {
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.destination.url.clone();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        // RFC 8941 section 3.3.3: the origin of a log is printable and has no quotation mark.
+        let key = format!("\"{}#{first}-{end}\"", self.cursor.log());
+        if let Ok(key) = HeaderValue::from_str(&key) {
+            headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        headers.extend(self.destination.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        let answer = self.client.send_within(request, ANSWER_WITHIN).await?;
+        let status = answer.status();
+        // Read, so that the connection can be used again; what it says does not matter.
+        drop(answer.into_body().bytes(ANSWER_BYTES_MAX).await);
+        // RFC 9110 section 15.3: any 2xx is an acceptance; a redirect is not followed.
+        if status.is_success() { Ok(()) } else { Err(ShipError::Refused(status)) }
+    }
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const BATCH_ENTRIES_MAX: u64 = 512;
+const BATCH_BYTES: usize = 512 << 10;
+const GATHER: Duration = Duration::from_millis(500);
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;
