@@ -28,6 +28,8 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("downstream.paused", "tests of the gateway: a server that fails"),
     ("journal.unavailable", "tests of the gateway and of the authority"),
     ("authority.stale", "end-to-end tests of the command line: a gateway that is cut off"),
+    ("gateway.copied", "end-to-end tests of the command line: a copied gateway"),
+    ("gateway.log_forked", "tests of the registry and of the authority"),
 ];
 
 /// Each generated document: its path and what it has to hold.

@@ -9,6 +9,7 @@
 
 mod embedded;
 mod follow;
+mod lease;
 mod listeners;
 mod node;
 mod observed;
@@ -37,7 +38,8 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::outside::{causes, system_clock, system_random};
 
-use self::follow::Follower;
+use self::follow::{Follower, Kept};
+use self::lease::LeaseFile;
 use self::listeners::Listeners;
 use self::node::{Node, log_name};
 use self::observed::Observed;
@@ -267,7 +269,10 @@ async fn start_following(
     let (observer, seen) = seen::reporter();
     serving.spawn(follow::report(profile.clone(), seen, shutdown.clone()));
     let (of_follower, heard) = (Arc::clone(&published), Arc::clone(&freshness));
-    let follower = Follower::new(profile, of_follower, heard, mark);
+    let lease = LeaseFile::open(config.state.join("gateway.lease"));
+    let lease = lease.map_err(|e| Failure::usage(causes(&e)))?;
+    let kept = Kept { mark, lease, journal: node.journal.clone() };
+    let follower = Follower::new(profile, of_follower, heard, kept);
     serving.spawn(follower.run(shutdown.clone()));
     Ok((node, Followed { published, freshness, observer }, issuer))
 }

@@ -131,6 +131,8 @@ reason_codes! {
     RateLimited = "rate.limited", "too many requests";
     JournalUnavailable = "journal.unavailable", "the log cannot take an entry, so nothing is done";
     AuthorityStale = "authority.stale", "the authority was not heard from for too long";
+    GatewayCopied = "gateway.copied", "another process goes on as this gateway: a copy, or the one that was copied";
+    GatewayLogForked = "gateway.log_forked", "the log of the gateway lost entries, or has others than it told of before";
 }
 
 impl fmt::Display for ReasonCode {

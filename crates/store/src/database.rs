@@ -21,7 +21,7 @@ pub struct Store {
     pub(crate) pool: SqlitePool,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "registry", include_str!("../migrations/registry/0001_registry.sql")),
     (2, "server_keys", include_str!("../migrations/registry/0002_server_keys.sql")),
     (10, "arguments", include_str!("../migrations/registry/0010_arguments.sql")),
@@ -30,6 +30,7 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
         "client_certificates",
         include_str!("../migrations/registry/0020_client_certificates.sql"),
     ),
+    (40, "gateway_leases", include_str!("../migrations/registry/0040_gateway_leases.sql")),
     (50, "imports", include_str!("../migrations/registry/0050_imports.sql")),
 ];
 
