@@ -78,6 +78,7 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("listen", "crates/cli/src/config.rs", "Listen"),
     ("tls", "crates/cli/src/config.rs", "Tls"),
     ("journal", "crates/cli/src/config.rs", "Journal"),
+    ("[journal.witnesses]", "crates/cli/src/config.rs", "Witness"),
     ("shared_replays", "crates/cli/src/config.rs", "SharedReplays"),
     ("otlp", "crates/cli/src/config.rs", "Otlp"),
     ("authority", "crates/authority/src/config.rs", "Config"),

@@ -47,6 +47,8 @@ pub enum Kind {
     IdentityRetired,
     /// An identity was suspended.
     IdentitySuspended,
+    /// A witness has seen another history of this journal, or a later one.
+    JournalForked,
     /// The journal was opened, after a first start, a restart or a crash.
     JournalOpened,
     /// A key was added.
@@ -99,7 +101,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -120,6 +122,7 @@ impl Kind {
         Self::IdentityResumed,
         Self::IdentityRetired,
         Self::IdentitySuspended,
+        Self::JournalForked,
         Self::JournalOpened,
         Self::KeyAdded,
         Self::KeyRemoved,
@@ -170,6 +173,7 @@ impl Kind {
             Self::IdentityResumed => "identity.resumed",
             Self::IdentityRetired => "identity.retired",
             Self::IdentitySuspended => "identity.suspended",
+            Self::JournalForked => "journal.forked",
             Self::JournalOpened => "journal.opened",
             Self::KeyAdded => "key.added",
             Self::KeyRemoved => "key.removed",

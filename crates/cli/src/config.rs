@@ -62,13 +62,42 @@ pub(crate) struct Follow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Journal {
     /// Size of a write-ahead segment in MiB, between 1 and 1024. It is set aside on the disk ahead.
+    #[serde(default = "default_segment_mib")]
     pub(crate) segment_mib: u16,
+    /// Seconds from one checkpoint that witnesses are asked to cosign to the next; at least 1. An
+    /// export asks at once. Default 10.
+    #[serde(default = "default_witness_every_s")]
+    pub(crate) witness_every_s: u64,
+    /// Who watches that this journal has one history.
+    #[serde(default)]
+    pub(crate) witnesses: Vec<Witness>,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { segment_mib: 32 }
+        let (segment_mib, witness_every_s) = (default_segment_mib(), default_witness_every_s());
+        Self { segment_mib, witness_every_s, witnesses: Vec::new() }
     }
+}
+
+/// A witness after C2SP tlog-witness, best run by somebody else.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Witness {
+    /// Its submission prefix: `/add-checkpoint` is added. Plain HTTP on loopback only.
+    pub(crate) url: String,
+    /// Its public key, `name+hash+base64`, as `attorn witness serve` prints it.
+    pub(crate) key: String,
+    /// PEM file of the certificate authorities to trust instead of the public ones.
+    pub(crate) roots: Option<PathBuf>,
+}
+
+const fn default_segment_mib() -> u16 {
+    32
+}
+
+const fn default_witness_every_s() -> u64 {
+    10
 }
 
 /// A Redis or Valkey server that forgets nothing early: `maxmemory-policy` is `noeviction`.
@@ -168,6 +197,8 @@ impl Config {
         if let Some(follow) = &mut config.follow {
             follow.profile = folder.join(&follow.profile);
         }
+        let roots = config.journal.witnesses.iter_mut().filter_map(|one| one.roots.as_mut());
+        roots.for_each(|roots| *roots = folder.join(&roots));
         let shared = config.shared_replays.as_mut();
         if let Some(password) = shared.and_then(|shared| shared.password_file.as_mut()) {
             *password = folder.join(&password);
@@ -183,6 +214,9 @@ impl Config {
         let Self { authority, gateway, follow, listen, .. } = self;
         if !(1..=1024).contains(&self.journal.segment_mib) {
             return Err("`journal.segment_mib` is not between 1 and 1024".to_owned());
+        }
+        if self.journal.witness_every_s == 0 {
+            return Err("`journal.witness_every_s` is 0".to_owned());
         }
         if self.shared_replays.is_some() && gateway.is_none() {
             return Err("`shared_replays` is for a gateway, which is not here".to_owned());
@@ -319,6 +353,13 @@ mod tests {
         let cut = |mib: u16| check(&format!("{EXAMPLE}[journal]\nsegment_mib = {mib}\n"));
         assert_eq!(cut(1).unwrap().journal.segment_mib, 1);
         assert!(cut(0).is_err() && cut(1025).is_err());
+        let witness =
+            "[[journal.witnesses]]\nurl = \"http://127.0.0.1:1\"\nkey = \"w\"\nroots = \"r\"";
+        let config = check(&format!("{EXAMPLE}{witness}\n")).unwrap();
+        let roots = config.journal.witnesses[0].roots.as_deref();
+        assert_eq!(roots, Some(Path::new("/etc/attorn/r")));
+        assert_eq!((config.journal.segment_mib, config.journal.witness_every_s), (32, 10));
+        assert!(check(&format!("{EXAMPLE}[journal]\nwitness_every_s = 0\n")).is_err());
     }
 
     const GATEWAY: &str = r#"

@@ -18,6 +18,7 @@ mod replays;
 mod seen;
 mod server_keys;
 mod tls;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,6 +96,7 @@ impl World {
                 start_following(&config, &mut serving, &shutdown).await?;
             (node, None, followed, issuer)
         };
+        witnesses::start(&config, &node.journal, (&mut serving, &shutdown), &telemetry)?;
         observed::watch(&telemetry, &node.journal, &followed, connections);
         let (limits, stop) = (Limits::default(), || shutdown.clone());
         if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)

@@ -260,7 +260,8 @@ impl Journal {
         .await
     }
 
-    /// An export bundle of these entries; waits for a checkpoint that covers them.
+    /// An export bundle of these entries; waits for a checkpoint that covers them, and for a moment
+    /// for one that witnesses cosigned, where there are any.
     ///
     /// # Errors
     /// Refuses an index that is not in the log, and fails if a tile cannot be read.
@@ -280,6 +281,7 @@ impl Journal {
     ) -> Result<Vec<u8>, ReadError> {
         let size = indices.iter().max().map_or(0, |last| last.saturating_add(1));
         let signed = self.covering(size).await?;
+        let signed = self.core.shared.cosigned.covering(size).await.unwrap_or(signed);
         let folder = Folder::new(&self.core.shared.config.dir);
         let (indices, keys) = (indices.to_vec(), self.core.keys.clone());
         blocking(move || Prover::new(folder, signed).export(&indices, earlier.as_deref(), &keys))
@@ -315,6 +317,10 @@ impl Journal {
             Ok(Err(_)) => Err(JournalUnavailable::Failed),
             Err(_) => Err(JournalUnavailable::TimedOut),
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.core.shared
     }
 
     fn push(&self, request: Request) -> Result<(), JournalUnavailable> {
@@ -403,7 +409,7 @@ fn lock_threads(
     threads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     match tokio::task::spawn_blocking(work).await {

@@ -9,6 +9,7 @@
 //! tile/<L>/<N>[.p/<W>]     hashes, C2SP tlog-tiles
 //! tile/entries/<N>[.p/<W>] entries, C2SP tlog-tiles
 //! checkpoint               signed size and root, C2SP tlog-checkpoint
+//! cosigned-checkpoint      an earlier one with cosignatures of witnesses; never read back
 //! ```
 //!
 //! What holds, whatever line the process dies on:
@@ -21,9 +22,10 @@
 //! Three threads do the work: the writer writes batches, the syncer makes them durable, the
 //! integrator turns them into tiles and signs checkpoints.
 //!
-//! Not implemented: pruning of old tiles, shipping to another node, witness cosignatures.
+//! Not implemented: pruning of old tiles, shipping to another node.
 
 mod config;
+mod cosigned;
 mod disk;
 mod error;
 #[cfg(test)]

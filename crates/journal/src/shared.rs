@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::cosigned::Cosigned;
 use crate::disk::Disk;
 use crate::journal::SignedCheckpoint;
 use crate::queue::Queue;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     /// Durable entries. Nothing beyond is shown to anybody.
     pub(crate) size: watch::Sender<u64>,
     pub(crate) checkpoint: watch::Sender<SignedCheckpoint>,
+    pub(crate) cosigned: Cosigned,
     /// First entries of the segments that exist, ascending. The last one is being written.
     pub(crate) segments: Mutex<Vec<u64>>,
     pub(crate) moments: Moments,
@@ -53,6 +55,7 @@ impl Shared {
             tail,
             size: watch::Sender::new(size),
             checkpoint: watch::Sender::new(checkpoint),
+            cosigned: Cosigned::default(),
             segments: Mutex::new(segments),
             moments: Moments::new(size),
             failed: AtomicBool::new(false),
@@ -84,6 +87,8 @@ impl Shared {
 pub(crate) const WAL_DIR: &str = "wal";
 /// The file with the signed checkpoint.
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
+/// The file with the newest checkpoint that witnesses cosigned.
+pub(crate) const COSIGNED_FILE: &str = "cosigned-checkpoint";
 /// The file with the durable mark, among the segments.
 pub(crate) const MARK_FILE: &str = "durable";
 /// The file that the writer holds locked.

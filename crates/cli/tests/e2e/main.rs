@@ -19,4 +19,5 @@ mod server_keys;
 mod support;
 mod surroundings;
 mod tls;
+mod witness;
 mod wrap;
