@@ -33,6 +33,8 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("journal.unavailable", "tests of the gateway and of the authority"),
     ("entry.removed", "end-to-end tests of the command line: retention"),
     ("authority.stale", "end-to-end tests of the command line: a gateway that is cut off"),
+    ("gateway.copied", "end-to-end tests of the command line: a copied gateway"),
+    ("gateway.log_forked", "tests of the registry and of the authority"),
 ];
 
 /// Each generated document: its path and what it has to hold.
@@ -82,6 +84,7 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("tls", "crates/cli/src/config.rs", "Tls"),
     ("journal", "crates/cli/src/config.rs", "Journal"),
     ("[ship]", "crates/cli/src/config.rs", "Ship"),
+    ("[journal.witnesses]", "crates/cli/src/config.rs", "Witness"),
     ("shared_replays", "crates/cli/src/config.rs", "SharedReplays"),
     ("otlp", "crates/cli/src/config.rs", "Otlp"),
     ("authority", "crates/authority/src/config.rs", "Config"),

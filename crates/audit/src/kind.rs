@@ -51,6 +51,8 @@ pub enum Kind {
     IdentityRetired,
     /// An identity was suspended.
     IdentitySuspended,
+    /// A witness has seen another history of this journal, or a later one.
+    JournalForked,
     /// The journal was opened, after a first start, a restart or a crash.
     JournalOpened,
     /// The oldest entries are removed next: up to which one, and the root of the tree over them.
@@ -107,7 +109,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -130,6 +132,7 @@ impl Kind {
         Self::IdentityResumed,
         Self::IdentityRetired,
         Self::IdentitySuspended,
+        Self::JournalForked,
         Self::JournalOpened,
         Self::JournalPruned,
         Self::JournalShipping,
@@ -184,6 +187,7 @@ impl Kind {
             Self::IdentityResumed => "identity.resumed",
             Self::IdentityRetired => "identity.retired",
             Self::IdentitySuspended => "identity.suspended",
+            Self::JournalForked => "journal.forked",
             Self::JournalOpened => "journal.opened",
             Self::JournalPruned => "journal.pruned",
             Self::JournalShipping => "journal.shipping",

@@ -8,14 +8,17 @@
 //! - tiles, tile paths and entry bundles of [C2SP tlog-tiles](https://c2sp.org/tlog-tiles): [`tile`];
 //! - Ed25519 notes of [C2SP signed-note](https://c2sp.org/signed-note): [`note`];
 //! - checkpoints of [C2SP tlog-checkpoint](https://c2sp.org/tlog-checkpoint): [`checkpoint`];
+//! - cosignatures of [C2SP tlog-cosignature](https://c2sp.org/tlog-cosignature), Ed25519:
+//!   [`cosignature`];
+//! - what a witness of [C2SP tlog-witness](https://c2sp.org/tlog-witness) judges: [`witness`];
 //! - an export bundle that needs nothing else to be verified: [`bundle`], [`verify`];
 //! - signed notes about entries that were removed: [`tombstone`].
 //!
-//! Not implemented: witness cosignatures (other signatures on a note are kept, not judged)
-//! and sealed payloads.
+//! Not implemented: cosignatures with ML-DSA-44, and sealed payloads.
 
 pub mod bundle;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod digest;
 mod encode;
 mod entry;
@@ -27,6 +30,7 @@ pub mod tile;
 pub mod tombstone;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 
 pub use self::entry::{Decision, Entry, EntryError, Outcome};
 pub use self::kind::Kind;

@@ -2,8 +2,8 @@
 //!
 //! Implemented: signature type 0x01 (Ed25519), the text forms of keys that Go's
 //! `golang.org/x/mod/sumdb/note` and the C2SP tools use (`vkey`, `skey`), notes with several
-//! signatures. Not implemented: the timestamped cosignatures of witnesses (types 0x04 and 0x05);
-//! like every signature of an unknown key they are passed over.
+//! signatures. The timestamped cosignatures of witnesses are in [`crate::cosignature`]; here they are
+//! passed over, like every signature of an unknown key.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ impl NoteSigner {
     /// Refuses any other form, and an id that does not fit the key.
     pub fn from_skey(text: &str) -> Result<Self, KeyError> {
         let rest = text.strip_prefix(SKEY_PREFIX).ok_or(KeyError::Malformed)?;
-        let (name, id, seed) = split_key(rest)?;
+        let (name, id, seed) = split_key(rest, TYPE_ED25519)?;
         let signer = Self::from_seed(name, &seed)?;
         if signer.verifier.id != id {
             return Err(KeyError::IdMismatch);
@@ -49,7 +49,8 @@ impl NoteSigner {
     /// The secret text form. Keep it out of logs.
     #[must_use]
     pub fn to_skey(&self) -> String {
-        format!("{SKEY_PREFIX}{}", join_key(&self.verifier, &self.seed))
+        let NoteVerifier { name, id, .. } = &self.verifier;
+        format!("{SKEY_PREFIX}{}", join_key((name, *id), TYPE_ED25519, &self.seed))
     }
 
     /// The public half.
@@ -62,9 +63,9 @@ impl NoteSigner {
     /// [`open`] refuses it otherwise.
     #[must_use]
     pub fn sign(&self, text: &str) -> String {
-        let mut signature = self.verifier.id.to_be_bytes().to_vec();
-        signature.extend_from_slice(self.key.sign(text.as_bytes()).as_ref());
-        format!("{text}\n{LINE_PREFIX}{} {}\n", self.verifier.name, STANDARD.encode(signature))
+        let NoteVerifier { name, id, .. } = &self.verifier;
+        let line = signature_line((name, *id), self.key.sign(text.as_bytes()).as_ref());
+        format!("{text}\n{line}")
     }
 }
 
@@ -88,17 +89,8 @@ impl NoteVerifier {
     /// # Errors
     /// Refuses a name that is empty or contains white space or `+`.
     pub fn new(name: &str, public: [u8; 32]) -> Result<Self, KeyError> {
-        // C2SP signed-note, "Format": neither may appear in a key name.
-        if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
-        {
-            return Err(KeyError::Name);
-        }
-        // C2SP signed-note: the first four bytes of SHA-256(name || 0x0A || type || public key).
-        let mut material = name.as_bytes().to_vec();
-        material.extend_from_slice(&[b'\n', TYPE_ED25519]);
-        material.extend_from_slice(&public);
-        let [a, b, c, d, ..] = sha256(&material);
-        Ok(Self { name: name.to_owned(), id: u32::from_be_bytes([a, b, c, d]), public })
+        let id = key_id(name, TYPE_ED25519, &public)?;
+        Ok(Self { name: name.to_owned(), id, public })
     }
 
     /// Reads `<name>+<id>+<base64(0x01 || public key)>`.
@@ -106,7 +98,7 @@ impl NoteVerifier {
     /// # Errors
     /// Refuses any other form, and an id that does not fit the key.
     pub fn from_vkey(text: &str) -> Result<Self, KeyError> {
-        let (name, id, public) = split_key(text)?;
+        let (name, id, public) = split_key(text, TYPE_ED25519)?;
         let verifier = Self::new(name, public)?;
         if verifier.id != id {
             return Err(KeyError::IdMismatch);
@@ -117,7 +109,7 @@ impl NoteVerifier {
     /// The public text form.
     #[must_use]
     pub fn to_vkey(&self) -> String {
-        join_key(self, &self.public)
+        join_key((&self.name, self.id), TYPE_ED25519, &self.public)
     }
 
     /// The name of the key.
@@ -148,19 +140,9 @@ pub struct OpenedNote<'a> {
 /// Refuses a malformed note, a wrong signature by one of `verifiers`, and a note that none of them
 /// signed.
 pub fn open<'a>(note: &'a str, verifiers: &'a [NoteVerifier]) -> Result<OpenedNote<'a>, NoteError> {
-    if note.len() > NOTE_BYTES_MAX || note.chars().any(|c| c.is_ascii_control() && c != '\n') {
-        return Err(NoteError::Malformed);
-    }
-    // The signatures follow the last blank line.
-    let at = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
-    let (text, rest) = note.split_at_checked(at + 1).ok_or(NoteError::Malformed)?;
-    let lines = rest.strip_prefix('\n').and_then(|rest| rest.strip_suffix('\n'));
+    let (text, signatures) = split_note(note).ok_or(NoteError::Malformed)?;
     let mut verified_by = None;
-    for (number, line) in lines.ok_or(NoteError::Malformed)?.split('\n').enumerate() {
-        if number >= SIGNATURES_MAX {
-            return Err(NoteError::Malformed);
-        }
-        let (name, id, signature) = split_signature(line).ok_or(NoteError::Malformed)?;
+    for Signature { name, id, bytes: signature } in signatures {
         // A signature of an unknown key proves nothing and breaks nothing.
         let Some(verifier) = verifiers.iter().find(|key| key.name == name && key.id == id) else {
             continue;
@@ -203,7 +185,43 @@ pub enum NoteError {
     Unverified,
 }
 
-fn split_key(text: &str) -> Result<(&str, u32, [u8; 32]), KeyError> {
+/// One signature of a note, by whom it says it is.
+pub(crate) struct Signature<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) id: u32,
+    /// After the id.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The text and the signatures of a note; nothing is verified.
+pub(crate) fn split_note(note: &str) -> Option<(&str, Vec<Signature<'_>>)> {
+    if note.len() > NOTE_BYTES_MAX || note.chars().any(|c| c.is_ascii_control() && c != '\n') {
+        return None;
+    }
+    // The signatures follow the last blank line.
+    let (text, rest) = note.split_at_checked(note.rfind("\n\n")? + 1)?;
+    let lines = rest.strip_prefix('\n')?.strip_suffix('\n')?.split('\n');
+    let signatures: Vec<_> = lines.take(SIGNATURES_MAX + 1).map(split_signature).collect();
+    if signatures.len() > SIGNATURES_MAX {
+        return None;
+    }
+    Some((text, signatures.into_iter().collect::<Option<_>>()?))
+}
+
+/// C2SP signed-note: the first four bytes of SHA-256(name || 0x0A || type || public key).
+pub(crate) fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> Result<u32, KeyError> {
+    // C2SP signed-note, "Format": neither may appear in a key name.
+    if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+') {
+        return Err(KeyError::Name);
+    }
+    let mut material = name.as_bytes().to_vec();
+    material.extend_from_slice(&[b'\n', kind]);
+    material.extend_from_slice(public);
+    let [a, b, c, d, ..] = sha256(&material);
+    Ok(u32::from_be_bytes([a, b, c, d]))
+}
+
+pub(crate) fn split_key(text: &str, kind: u8) -> Result<(&str, u32, [u8; 32]), KeyError> {
     let (name, rest) = text.split_once('+').ok_or(KeyError::Malformed)?;
     // Base64 may contain `+` itself: only the first one after the id separates.
     let (id, encoded) = rest.split_once('+').ok_or(KeyError::Malformed)?;
@@ -214,7 +232,7 @@ fn split_key(text: &str) -> Result<(&str, u32, [u8; 32]), KeyError> {
     let id = u32::from_str_radix(id, 16).map_err(|_| KeyError::Malformed)?;
     let key = STANDARD.decode(encoded).map_err(|_| KeyError::Malformed)?;
     match key.split_first() {
-        Some((&TYPE_ED25519, key)) => {
+        Some((there, key)) if *there == kind => {
             let key = key.try_into().map_err(|_| KeyError::Malformed)?;
             Ok((name, id, key))
         }
@@ -222,24 +240,31 @@ fn split_key(text: &str) -> Result<(&str, u32, [u8; 32]), KeyError> {
     }
 }
 
-fn join_key(verifier: &NoteVerifier, key: &[u8; 32]) -> String {
-    let mut typed = vec![TYPE_ED25519];
+pub(crate) fn join_key((name, id): (&str, u32), kind: u8, key: &[u8; 32]) -> String {
+    let mut typed = vec![kind];
     typed.extend_from_slice(key);
-    format!("{}+{:08x}+{}", verifier.name, verifier.id, STANDARD.encode(typed))
+    format!("{name}+{id:08x}+{}", STANDARD.encode(typed))
 }
 
-fn split_signature(line: &str) -> Option<(&str, u32, Vec<u8>)> {
+/// The line of a signature, with its end.
+pub(crate) fn signature_line((name, id): (&str, u32), signature: &[u8]) -> String {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend_from_slice(signature);
+    format!("{LINE_PREFIX}{name} {}\n", STANDARD.encode(bytes))
+}
+
+fn split_signature(line: &str) -> Option<Signature<'_>> {
     let (name, encoded) = line.strip_prefix(LINE_PREFIX)?.split_once(' ')?;
     if name.is_empty() {
         return None;
     }
     let bytes = STANDARD.decode(encoded).ok()?;
     let (id, signature) = bytes.split_first_chunk::<4>()?;
-    Some((name, u32::from_be_bytes(*id), signature.to_vec()))
+    Some(Signature { name, id: u32::from_be_bytes(*id), bytes: signature.to_vec() })
 }
 
 const TYPE_ED25519: u8 = 0x01;
-const SKEY_PREFIX: &str = "PRIVATE+KEY+";
+pub(crate) const SKEY_PREFIX: &str = "PRIVATE+KEY+";
 /// An em dash and a space.
 const LINE_PREFIX: &str = "\u{2014} ";
 /// As in Go's implementation.

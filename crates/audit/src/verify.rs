@@ -5,9 +5,9 @@
 //! bounded, duplicate members are refused, and nothing is read but the bundle.
 //!
 //! Checks, in order: shape; keys; checkpoint signature and origin; consistency with the earlier
-//! checkpoint; then per entry its order and its inclusion proof. Not checked: that the log shows
-//! the same checkpoint to others, which takes a witness; and the time in an entry, which is the
-//! writer's word.
+//! checkpoint; cosignatures of witnesses, where some are asked for; then per entry its order and its
+//! inclusion proof. Not checked: that the log shows the same checkpoint to others, unless witnesses
+//! are asked for; and the time in an entry, which is the writer's word.
 
 use std::fmt;
 
@@ -18,7 +18,8 @@ use serde_json::value::RawValue;
 
 use crate::bundle::VERSION;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::note::{KeyError, NoteVerifier};
+use crate::cosignature::{Cosignature, CosignerKey, cosignatures};
+use crate::note::{KeyError, NoteError, NoteVerifier};
 use crate::tree::{Hash, InclusionVerifier, leaf_hash, path_len, verify_consistency};
 
 /// Whose signature counts.
@@ -28,6 +29,20 @@ pub enum Trust<'a> {
     Embedded,
     /// These keys, known from elsewhere.
     Pinned(&'a [NoteVerifier]),
+}
+
+/// Who must have seen the checkpoint as well, so that it is not shown to this auditor alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Witnesses<'a> {
+    /// Keys of witnesses, known from elsewhere.
+    pub keys: &'a [CosignerKey],
+    /// How many of them must have cosigned.
+    pub quorum: usize,
+}
+
+impl Witnesses<'_> {
+    /// Nobody.
+    pub const NONE: Self = Self { keys: &[], quorum: 0 };
 }
 
 /// What a good bundle proves.
@@ -41,13 +56,27 @@ pub struct Report {
     pub indices: Vec<u64>,
     /// Whether the signing key was known from elsewhere.
     pub pinned: bool,
+    /// The witnesses asked for that cosigned the checkpoint.
+    pub cosignatures: Vec<Cosignature>,
 }
 
-/// Verifies a bundle.
+/// Verifies a bundle that no witness has to stand by.
 ///
 /// # Errors
 /// The first thing that is broken; for an entry, its index.
 pub fn verify(bundle: &[u8], trust: Trust<'_>) -> Result<Report, Broken> {
+    verify_witnessed(bundle, trust, &Witnesses::NONE)
+}
+
+/// Verifies a bundle whose checkpoint must be cosigned by enough of these witnesses.
+///
+/// # Errors
+/// The first thing that is broken; for an entry, its index.
+pub fn verify_witnessed(
+    bundle: &[u8],
+    trust: Trust<'_>,
+    witnesses: &Witnesses<'_>,
+) -> Result<Report, Broken> {
     let document = attorn_json::parse(bundle, &LIMITS).map_err(|_| Broken::NotJson)?;
     let shape: BundleShape<'_> = document.to().map_err(|_| Broken::NotABundle)?;
     if shape.version != VERSION {
@@ -67,12 +96,18 @@ pub fn verify(bundle: &[u8], trust: Trust<'_>) -> Result<Report, Broken> {
         }
     };
     let checkpoint = Checkpoint::open(&shape.checkpoint, keys).map_err(Broken::Checkpoint)?;
+    let cosignatures =
+        cosignatures(&shape.checkpoint, witnesses.keys).map_err(Broken::Cosignature)?;
+    if cosignatures.len() < witnesses.quorum {
+        let (found, needed) = (cosignatures.len(), witnesses.quorum);
+        return Err(Broken::NotWitnessed { found, needed });
+    }
     let earlier = match &shape.consistency {
         Some(consistency) => Some(verify_earlier(consistency, &checkpoint, keys)?),
         None => None,
     };
     let indices = verify_entries(&shape.entries, &checkpoint)?;
-    Ok(Report { checkpoint, earlier, indices, pinned })
+    Ok(Report { checkpoint, earlier, indices, pinned, cosignatures })
 }
 
 /// What is wrong with a bundle.
@@ -87,6 +122,9 @@ pub enum Broken {
         /// Size of the earlier tree.
         size: u64,
     },
+    /// A witness that was asked for is named, but the cosignature is not its own.
+    #[error("cosignature: {0}")]
+    Cosignature(NoteError),
     /// The earlier checkpoint is malformed, or not signed by a key that counts.
     #[error("earlier checkpoint: {0}")]
     EarlierCheckpoint(CheckpointError),
@@ -108,6 +146,14 @@ pub enum Broken {
     /// Not strict JSON, or too large.
     #[error("not strict JSON, or larger than 256 MiB")]
     NotJson,
+    /// Too few of the witnesses asked for have seen this checkpoint.
+    #[error("{found} of the {needed} witnesses that are needed have seen this checkpoint")]
+    NotWitnessed {
+        /// Good cosignatures.
+        found: usize,
+        /// How many were asked for.
+        needed: usize,
+    },
     /// An entry repeats, or stands before an earlier one.
     #[error("entry {index} is out of order")]
     Order {

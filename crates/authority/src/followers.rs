@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use attorn_registry::AgentId;
+use attorn_registry::{AgentId, LeaseRefusal};
 
 /// Who follows, and when the latest versions were put in force here.
 #[derive(Debug, Default)]
@@ -14,6 +14,9 @@ pub(crate) struct Followers(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     gateways: HashMap<AgentId, Follower>,
+    /// The process that runs as each gateway, and when it was given its lease.
+    runs: HashMap<AgentId, (String, u64)>,
+    refused: HashMap<AgentId, Refused>,
     published: VecDeque<(u64, u64)>,
 }
 
@@ -29,7 +32,56 @@ pub(crate) struct Follower {
     pub(crate) took_ms: Option<u64>,
 }
 
+/// Processes that asked as a gateway and were refused, since the start or the last reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Why the last one was.
+    pub(crate) why: LeaseRefusal,
+    /// When, in Unix milliseconds.
+    pub(crate) at_ms: u64,
+    pub(crate) times: u64,
+}
+
 impl Followers {
+    /// Whether a gateway should get a new lease: another process of it asks, or the one it has is
+    /// old. A copy made before that is then found to be one.
+    pub(crate) fn is_lease_due(&self, gateway: &AgentId, run: &str, now_ms: u64) -> bool {
+        let inner = self.lock();
+        inner.runs.get(gateway).is_none_or(|(known, leased_ms)| {
+            known != run || now_ms.saturating_sub(*leased_ms) >= LEASE_MS
+        })
+    }
+
+    /// Notes that a process got a lease.
+    pub(crate) fn note_leased(&self, gateway: &AgentId, run: &str, now_ms: u64) {
+        self.lock().runs.insert(gateway.clone(), (run.to_owned(), now_ms));
+    }
+
+    /// Notes that a process was refused.
+    pub(crate) fn note_refused(&self, gateway: &AgentId, why: LeaseRefusal, at_ms: u64) {
+        let mut inner = self.lock();
+        let times = inner.refused.get(gateway).map_or(0, |refused| refused.times);
+        let refused = Refused { why, at_ms, times: times.saturating_add(1) };
+        inner.refused.insert(gateway.clone(), refused);
+    }
+
+    /// The refused processes of a gateway.
+    pub(crate) fn refused(&self, gateway: &AgentId) -> Option<Refused> {
+        self.lock().refused.get(gateway).copied()
+    }
+
+    /// Number of gateways with refused processes.
+    pub(crate) fn refused_count(&self) -> usize {
+        self.lock().refused.len()
+    }
+
+    /// A person looked at it.
+    pub(crate) fn reset(&self, gateway: &AgentId) {
+        let mut inner = self.lock();
+        inner.refused.remove(gateway);
+        inner.runs.remove(gateway);
+    }
+
     /// Notes that a version is in force here.
     pub(crate) fn note_published(&self, version: u64, now_ms: u64) {
         let mut inner = self.lock();
@@ -85,6 +137,8 @@ impl Followers {
     }
 }
 
+/// The longest life of a lease whose gateway asks.
+const LEASE_MS: u64 = 30_000;
 /// Versions whose time is remembered.
 const PUBLISHED_MAX: usize = 64;
 
@@ -113,6 +167,29 @@ mod tests {
         followers.note_published(5, 1000);
         followers.note_asked(&gateway(1), 5, 9000);
         assert_eq!(followers.of(&gateway(1)).unwrap().took_ms, None);
+    }
+
+    #[test]
+    fn a_lease_is_due_for_another_process_and_after_half_a_minute() {
+        let followers = Followers::default();
+        assert!(followers.is_lease_due(&gateway(1), "run-1", 0));
+        followers.note_leased(&gateway(1), "run-1", 1000);
+        assert!(!followers.is_lease_due(&gateway(1), "run-1", 30_999));
+        assert!(followers.is_lease_due(&gateway(1), "run-1", 31_000));
+        assert!(followers.is_lease_due(&gateway(1), "run-2", 1000));
+        assert!(followers.is_lease_due(&gateway(2), "run-1", 1000));
+    }
+
+    #[test]
+    fn what_was_refused_is_told_until_a_reset() {
+        let followers = Followers::default();
+        followers.note_refused(&gateway(1), LeaseRefusal::LogForked, 1000);
+        followers.note_refused(&gateway(1), LeaseRefusal::Copied, 2000);
+        let expected = Refused { why: LeaseRefusal::Copied, at_ms: 2000, times: 2 };
+        assert_eq!(followers.refused(&gateway(1)), Some(expected));
+        assert_eq!(followers.refused_count(), 1);
+        followers.reset(&gateway(1));
+        assert_eq!(followers.refused_count(), 0);
     }
 
     #[test]

@@ -223,6 +223,7 @@ fn answered_no(operation: Operation, status: StatusCode, body: &[u8]) -> Failure
         let of = |name| clean(text(fault, name).unwrap_or_default());
         what.push_str(&format!("\n  {}: {} ({})", of("at"), of("message"), of("error")));
     }
+    let reason = text(&answer, "error").and_then(|code| code.parse().ok());
     let name = operation.row().id;
     match status {
         StatusCode::BAD_REQUEST => Failure::usage(what),
@@ -233,14 +234,14 @@ fn answered_no(operation: Operation, status: StatusCode, body: &[u8]) -> Failure
             Failure::no(format!("nothing was changed: {what}")).next("attorn policy diff FILE")
         }
         status if status.is_server_error() => Failure::unreachable(what).next("attorn doctor"),
-        _ => Failure::no(what).next(listing_of(name)),
+        _ => Failure::no(what).next(listing_of(name)).because(reason),
     }
 }
 
 /// The command that lists what could have been meant.
 fn listing_of(operation: &str) -> String {
     match operation.split_once('.') {
-        Some((noun @ ("agent" | "grant" | "lock" | "owner" | "server"), _)) => {
+        Some((noun @ ("agent" | "gateway" | "grant" | "lock" | "owner" | "server"), _)) => {
             format!("attorn {noun} list")
         }
         Some(("tool", _)) => "attorn server list".to_owned(),

@@ -90,6 +90,9 @@ pub(crate) enum Command {
     /// The authority's signing keys
     #[command(subcommand)]
     Key(c::key::KeyCommand),
+    /// See that the logs of others only grow, and cosign them
+    #[command(subcommand)]
+    Witness(c::witness::WitnessCommand),
     /// A small MCP server on stdio, for trying things out
     #[command(hide = true)]
     SampleMcpServer(c::sample::SampleMcpServerArgs),

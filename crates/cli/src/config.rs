@@ -71,15 +71,19 @@ pub(crate) struct Journal {
     /// Entries older than so many days are removed, at least 1; without it none ever is. Their hashes
     /// stay. What is in the write-ahead segments is not removed yet: the latest `segment_mib`.
     pub(crate) keep_days: Option<u32>,
-}
-
-fn default_segment_mib() -> u16 {
-    32
+    /// Seconds from one checkpoint that witnesses are asked to cosign to the next; at least 1. An
+    /// export asks at once. Default 10.
+    #[serde(default = "default_witness_every_s")]
+    pub(crate) witness_every_s: u64,
+    /// Who watches that this journal has one history.
+    #[serde(default)]
+    pub(crate) witnesses: Vec<Witness>,
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self { segment_mib: default_segment_mib(), keep_days: None }
+        let (segment_mib, witness_every_s) = (default_segment_mib(), default_witness_every_s());
+        Self { segment_mib, keep_days: None, witness_every_s, witnesses: Vec::new() }
     }
 }
 
@@ -104,6 +108,26 @@ impl Ship {
     pub(crate) fn cursor(&self, state: &Path) -> PathBuf {
         state.join("ship").join(format!("{}.cursor", self.name))
     }
+}
+
+/// A witness after C2SP tlog-witness, best run by somebody else.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Witness {
+    /// Its submission prefix: `/add-checkpoint` is added. Plain HTTP on loopback only.
+    pub(crate) url: String,
+    /// Its public key, `name+hash+base64`, as `attorn witness serve` prints it.
+    pub(crate) key: String,
+    /// PEM file of the certificate authorities to trust instead of the public ones.
+    pub(crate) roots: Option<PathBuf>,
+}
+
+const fn default_segment_mib() -> u16 {
+    32
+}
+
+const fn default_witness_every_s() -> u64 {
+    10
 }
 
 /// A Redis or Valkey server that forgets nothing early: `maxmemory-policy` is `noeviction`.
@@ -203,6 +227,8 @@ impl Config {
         if let Some(follow) = &mut config.follow {
             follow.profile = folder.join(&follow.profile);
         }
+        let roots = config.journal.witnesses.iter_mut().filter_map(|one| one.roots.as_mut());
+        roots.for_each(|roots| *roots = folder.join(&roots));
         let shared = config.shared_replays.as_mut();
         if let Some(password) = shared.and_then(|shared| shared.password_file.as_mut()) {
             *password = folder.join(&password);
@@ -230,6 +256,9 @@ impl Config {
         }
         if self.journal.keep_days == Some(0) {
             return Err("`journal.keep_days` is at least 1; leave it out to keep all".to_owned());
+        }
+        if self.journal.witness_every_s == 0 {
+            return Err("`journal.witness_every_s` is 0".to_owned());
         }
         if self.shared_replays.is_some() && gateway.is_none() {
             return Err("`shared_replays` is for a gateway, which is not here".to_owned());
@@ -390,6 +419,13 @@ mod tests {
         for name in ["", "../x", "Siem", &"s".repeat(33)] {
             assert!(with(ship(name)).is_err(), "{name}");
         }
+        let witness =
+            "[[journal.witnesses]]\nurl = \"http://127.0.0.1:1\"\nkey = \"w\"\nroots = \"r\"";
+        let config = check(&format!("{EXAMPLE}{witness}\n")).unwrap();
+        let roots = config.journal.witnesses[0].roots.as_deref();
+        assert_eq!(roots, Some(Path::new("/etc/attorn/r")));
+        assert_eq!((config.journal.segment_mib, config.journal.witness_every_s), (32, 10));
+        assert!(check(&format!("{EXAMPLE}[journal]\nwitness_every_s = 0\n")).is_err());
     }
 
     const GATEWAY: &str = r#"

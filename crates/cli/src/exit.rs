@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use attorn_registry::ReasonCode;
+
 /// Exit codes of every command. Scripts may rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -43,6 +45,8 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) what: String,
     pub(crate) next: Option<String>,
+    /// What the authority calls the cause, where it was the authority that refused.
+    pub(crate) reason: Option<ReasonCode>,
 }
 
 impl Failure {
@@ -68,8 +72,13 @@ impl Failure {
         self
     }
 
+    pub(crate) fn because(mut self, reason: Option<ReasonCode>) -> Self {
+        self.reason = reason;
+        self
+    }
+
     fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), next: None }
+        Self { exit, what: what.into(), next: None, reason: None }
     }
 }
 

@@ -10,6 +10,7 @@
 mod clock_steps;
 mod embedded;
 mod follow;
+mod lease;
 mod listeners;
 pub(crate) mod node;
 mod observed;
@@ -20,6 +21,7 @@ mod seen;
 mod server_keys;
 mod shipping;
 mod tls;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +42,8 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::outside::{causes, system_clock, system_random};
 
-use self::follow::Follower;
+use self::follow::{Follower, Kept};
+use self::lease::LeaseFile;
 use self::listeners::Listeners;
 use self::node::{Node, log_name};
 use self::observed::Observed;
@@ -100,6 +103,7 @@ impl World {
             (node, None, followed, issuer)
         };
         serving.spawn(clock_steps::mark(clock.clone(), node.journal.clone(), shutdown.clone()));
+        witnesses::start(&config, &node.journal, (&mut serving, &shutdown), &telemetry)?;
         observed::watch(&telemetry, &node.journal, &followed, connections);
         let (limits, stop) = (Limits::default(), || shutdown.clone());
         if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)
@@ -281,7 +285,10 @@ async fn start_following(
     let (observer, seen) = seen::reporter();
     serving.spawn(follow::report(profile.clone(), seen, shutdown.clone()));
     let (of_follower, heard) = (Arc::clone(&published), Arc::clone(&freshness));
-    let follower = Follower::new(profile, of_follower, heard, mark);
+    let lease = LeaseFile::open(config.state.join("gateway.lease"));
+    let lease = lease.map_err(|e| Failure::usage(causes(&e)))?;
+    let kept = Kept { mark, lease, journal: node.journal.clone() };
+    let follower = Follower::new(profile, of_follower, heard, kept);
     serving.spawn(follower.run(shutdown.clone()));
     Ok((node, Followed { published, freshness, observer }, issuer))
 }

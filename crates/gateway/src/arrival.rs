@@ -66,7 +66,7 @@ impl Exchange {
                 gateway.possession.prove(&head.headers, verb, &url, token, with).await?
             }
             Confirmation::Certificate(_) => {
-                possession::by_certificate(head, token, &view.snapshot, with)?
+                possession::by_certificate(head, token, &view.snapshot, with).await?
             }
         };
         self.note_proof(&proven);

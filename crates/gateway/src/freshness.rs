@@ -40,6 +40,12 @@ impl Freshness {
         self.heard.fetch_max(heard, Ordering::Relaxed);
     }
 
+    /// The authority says that another process goes on as this gateway: what was heard before does
+    /// not count any more.
+    pub fn end(&self) {
+        self.heard.store(0, Ordering::Relaxed);
+    }
+
     /// For how long the authority was not heard; zero in its own process, `None` before the first
     /// time.
     #[must_use]
@@ -92,6 +98,8 @@ mod tests {
         freshness.note_heard(start + Duration::from_secs(1));
         check(15_000, true);
         check(15_001, false);
+        freshness.end();
+        check(15_000, false);
     }
 
     #[test]

@@ -124,6 +124,7 @@ impl Gateway {
         } = parts;
         let nonce_key = NonceKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
         let cursors = CursorKey::new(&random.bytes()).map_err(|_| StartError::Key)?;
+        let throttle = Throttle::new(&config.limits, shared_replays.clone(), &published);
         let possession = Possession::new(nonce_key, shared_replays, clock.now_s(), random.clone());
         let inner = Arc::new_cyclic(|itself| Inner {
             names: Names::new(&config),
@@ -131,7 +132,7 @@ impl Gateway {
             freshness: parts.freshness,
             tokens: Tokens::new(issuer.as_str().to_owned(), clock.clone()),
             possession,
-            throttle: Throttle::new(&config.limits),
+            throttle,
             cursors,
             sessions: Sessions::new(config.session_idle_s),
             resting: Resting::default(),

@@ -2,13 +2,18 @@
 //!
 //! Rates are charged only to those who proved their key: nobody spends the share of somebody else.
 //! Before that, what fails is charged to where it came from.
+//!
+//! Shared with other gateways, where they have a memory in common: the rates of agents and keys.
+//! Everything else is counted by each gateway for itself.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use attorn_net::{Buckets, NoiseGate, Noisy, Rate, TooSoon};
 use attorn_oauth::confirmation::Confirmation;
-use attorn_registry::AgentId;
+use attorn_registry::{Agent, AgentId, AgentKind, LifeCycle, Published};
+use attorn_replay::{SharedRate, SharedReplays, SharedTake};
 use attorn_telemetry::Limit;
 use serde::{Deserialize, Serialize};
 
@@ -90,12 +95,53 @@ impl Limited {
 pub(crate) struct Throttle {
     agents: Buckets<AgentId>,
     keys: Buckets<Confirmation>,
+    shared: Option<Shared>,
     noise: NoiseGate,
 }
 
+/// Rates that are counted together with other gateways.
+#[derive(Debug)]
+struct Shared {
+    memory: SharedReplays,
+    agents: SharedRate,
+    keys: SharedRate,
+    published: Arc<Published>,
+    /// A version of the registry, and the gateways that may run by it.
+    gateways: Mutex<(u64, u32)>,
+}
+
+impl Shared {
+    /// How many gateways may run: those that are registered, and one in the authority's process,
+    /// whether there is one or not. More than there are only makes each share smaller.
+    fn gateways(&self) -> u32 {
+        let snapshot = self.published.load();
+        let mut known = self.gateways.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 != snapshot.version {
+            let runs = |agent: &&Agent| {
+                agent.kind == AgentKind::Gateway && agent.state == LifeCycle::Active
+            };
+            let count = u32::try_from(snapshot.agents().filter(runs).count()).unwrap_or(u32::MAX);
+            *known = (snapshot.version, count.saturating_add(1));
+        }
+        known.1.max(1)
+    }
+}
+
 impl Throttle {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(
+        limits: &Limits,
+        memory: Option<SharedReplays>,
+        published: &Arc<Published>,
+    ) -> Self {
+        let shared = memory.map(|memory| Shared {
+            memory,
+            agents: SharedRate::new("agent", limits.agent),
+            keys: SharedRate::new("key", limits.key),
+            published: Arc::clone(published),
+            gateways: Mutex::default(),
+        });
         Self {
+            shared,
             agents: Buckets::new(limits.agent, ENTRIES_MAX),
             keys: Buckets::new(limits.key, ENTRIES_MAX),
             noise: NoiseGate::new(limits.failures_per_address, limits.failures),
@@ -124,9 +170,35 @@ impl Throttle {
 
     /// Takes one request from the share of a caller whose proof holds. Before the proof is burned:
     /// what is refused here is not remembered.
-    pub(crate) fn admit(&self, agent: &AgentId, key: Confirmation) -> Result<(), Limited> {
-        self.agents.take(agent).map_err(Limited::by(Limit::Agent))?;
-        self.keys.take(&key).map_err(Limited::by(Limit::Key))
+    ///
+    /// With a shared memory the share is one at all gateways. Where it does not answer, each gives
+    /// its part: the share divided by the gateways that may run.
+    pub(crate) async fn admit(&self, agent: &AgentId, key: Confirmation) -> Result<(), Limited> {
+        let Some(shared) = &self.shared else { return self.admit_here(agent, &key, 1) };
+        let parts = || shared.gateways();
+        if !shared.memory.is_there() {
+            return self.admit_here(agent, &key, parts());
+        }
+        // Here as well: no gateway alone gives more than all may, whatever the memory says.
+        self.admit_here(agent, &key, 1)?;
+        let key_text = key.key().to_string();
+        for (rate, text, limit) in [
+            (&shared.agents, agent.as_str(), Limit::Agent),
+            (&shared.keys, key_text.as_str(), Limit::Key),
+        ] {
+            match rate.take(&shared.memory, text).await {
+                SharedTake::Taken => {}
+                SharedTake::TooSoon(wait) => return Err(Limited { limit, wait }),
+                SharedTake::Unavailable => return self.admit_here(agent, &key, parts()),
+            }
+        }
+        Ok(())
+    }
+
+    /// By what this gateway has given alone, as one of so many.
+    fn admit_here(&self, agent: &AgentId, key: &Confirmation, parts: u32) -> Result<(), Limited> {
+        self.agents.take_as_one_of(agent, parts).map_err(Limited::by(Limit::Agent))?;
+        self.keys.take_as_one_of(key, parts).map_err(Limited::by(Limit::Key))
     }
 }
 
@@ -135,6 +207,8 @@ const ENTRIES_MAX: usize = 262_144;
 
 #[cfg(test)]
 mod tests {
+    use attorn_registry::{Snapshot, SnapshotParts};
+
     use super::*;
 
     #[test]
@@ -148,23 +222,28 @@ mod tests {
         assert_eq!([1, 2, 3].map(|spread| limited.retry_after_s(spread)), [9, 10, 8]);
     }
 
-    #[test]
-    fn one_agent_with_many_keys_has_one_share() {
+    fn throttle(limits: &Limits) -> Throttle {
+        let nobody = Snapshot::new(SnapshotParts::default());
+        Throttle::new(limits, None, &Arc::new(Published::new(nobody)))
+    }
+
+    #[tokio::test]
+    async fn one_agent_with_many_keys_has_one_share() {
         let limits = Limits { agent: Rate::new(1, 2), ..Limits::default() };
-        let throttle = Throttle::new(&limits);
+        let throttle = throttle(&limits);
         let agent = AgentId::from_random(&[1; 16]);
         let key = |byte| Confirmation::Jkt(attorn_jose::base64url(&[byte; 32]).parse().unwrap());
-        assert_eq!(throttle.admit(&agent, key(1)), Ok(()));
-        assert_eq!(throttle.admit(&agent, key(2)), Ok(()));
-        assert_eq!(throttle.admit(&agent, key(3)).unwrap_err().limit, Limit::Agent);
+        assert_eq!(throttle.admit(&agent, key(1)).await, Ok(()));
+        assert_eq!(throttle.admit(&agent, key(2)).await, Ok(()));
+        assert_eq!(throttle.admit(&agent, key(3)).await.unwrap_err().limit, Limit::Agent);
         let other = AgentId::from_random(&[2; 16]);
-        assert_eq!(throttle.admit(&other, key(3)), Ok(()));
+        assert_eq!(throttle.admit(&other, key(3)).await, Ok(()));
     }
 
     #[test]
     fn when_everybody_is_noisy_known_tokens_are_still_looked_at() {
         let limits = Limits { failures: Rate::new(1, 1), ..Limits::default() };
-        let throttle = Throttle::new(&limits);
+        let throttle = throttle(&limits);
         let from = Some(IpAddr::from([192, 0, 2, 1]));
         assert_eq!(throttle.look(from, || false), Ok(()));
         throttle.failed(from);

@@ -90,6 +90,7 @@ impl Possession {
         let old = proof.nonce_age_s().is_none_or(|age_s| age_s >= NONCE_RENEW_S);
         throttle
             .admit(&token.claims().client_id, Confirmation::Jkt(jkt))
+            .await
             .map_err(CredentialRefusal::Limited)?;
         // RFC 9449 section 11.1: burned last, when nothing else can refuse the credential.
         let burned =
@@ -127,7 +128,7 @@ impl Possession {
 
 /// Compares a token with the certificate of its connection. Nothing is burned: the handshake was
 /// the proof, and it holds for this connection alone.
-pub(crate) fn by_certificate(
+pub(crate) async fn by_certificate(
     head: &request::Parts,
     token: VerifiedToken,
     snapshot: &Snapshot,
@@ -147,7 +148,7 @@ pub(crate) fn by_certificate(
     let confirmation = *token.confirmation();
     let token = mtls::bind(token, presented.as_ref(), &agent.authentication, now_s)
         .map_err(CredentialRefusal::Possession)?;
-    throttle.admit(&agent.id, confirmation).map_err(CredentialRefusal::Limited)?;
+    throttle.admit(&agent.id, confirmation).await.map_err(CredentialRefusal::Limited)?;
     Ok(Proven { token, nonce: None })
 }
 

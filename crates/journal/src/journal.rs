@@ -266,7 +266,8 @@ impl Journal {
         .await
     }
 
-    /// An export bundle of these entries; waits for a checkpoint that covers them.
+    /// An export bundle of these entries; waits for a checkpoint that covers them, and for a moment
+    /// for one that witnesses cosigned, where there are any.
     ///
     /// # Errors
     /// Refuses an index that is not in the log or was removed, and fails if a tile cannot be read.
@@ -286,6 +287,7 @@ impl Journal {
     ) -> Result<Vec<u8>, ReadError> {
         let size = indices.iter().max().map_or(0, |last| last.saturating_add(1));
         let signed = self.covering(size).await?;
+        let signed = self.core.shared.cosigned.covering(size).await.unwrap_or(signed);
         let folder = Folder::new(&self.core.shared.config.dir);
         let (indices, keys) = (indices.to_vec(), self.core.keys.clone());
         let shared = Arc::clone(&self.core.shared);
@@ -327,6 +329,10 @@ impl Journal {
             Ok(Err(_)) => Err(JournalUnavailable::Failed),
             Err(_) => Err(JournalUnavailable::TimedOut),
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.core.shared
     }
 
     fn push(&self, request: Request) -> Result<(), JournalUnavailable> {

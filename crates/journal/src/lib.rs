@@ -10,6 +10,7 @@
 //! tile/entries/<N>[.p/<W>] entries, C2SP tlog-tiles
 //! checkpoint               signed size and root, C2SP tlog-checkpoint
 //! tombstone                signed: which entries were removed, if any were
+//! cosigned-checkpoint      an earlier one with cosignatures of witnesses; never read back
 //! ```
 //!
 //! What holds, whatever line the process dies on:
@@ -23,10 +24,11 @@
 //! Three threads do the work: the writer writes batches, the syncer makes them durable, the
 //! integrator turns them into tiles and signs checkpoints.
 //!
-//! Not implemented: shipping to another node, witness cosignatures.
+//! Not implemented: serving the tiles over HTTP.
 
 mod check;
 mod config;
+mod cosigned;
 mod disk;
 mod error;
 #[cfg(test)]

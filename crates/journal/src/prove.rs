@@ -67,10 +67,14 @@ impl Prover {
         keys: &[NoteVerifier],
     ) -> Result<Consistency, ReadError> {
         let old = Checkpoint::open(earlier, keys).map_err(|_| ReadError::Checkpoint)?;
-        let size = self.signed.checkpoint.size;
-        let proof = prove_consistency(old.size, size, &mut |node| self.hash_of(node))?
-            .ok_or(ReadError::Checkpoint)?;
+        let proof = self.extension(old.size)?.ok_or(ReadError::Checkpoint)?;
         Ok(Consistency { checkpoint: earlier.to_owned(), proof })
+    }
+
+    /// RFC 6962 section 2.1.2, from a tree of `old_size`; `None` if this one is smaller.
+    pub(crate) fn extension(&mut self, old_size: u64) -> Result<Option<Vec<Hash>>, ReadError> {
+        let size = self.signed.checkpoint.size;
+        prove_consistency(old_size, size, &mut |node| self.hash_of(node))
     }
 
     fn entry(&mut self, index: u64) -> Result<Bytes, ReadError> {

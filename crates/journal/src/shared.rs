@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::cosigned::Cosigned;
 use crate::disk::Disk;
 use crate::journal::SignedCheckpoint;
 use crate::queue::Queue;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) checkpoint: watch::Sender<SignedCheckpoint>,
     /// What says that the oldest entries are gone.
     pub(crate) tombstone: watch::Sender<Option<SignedTombstone>>,
+    pub(crate) cosigned: Cosigned,
     /// First entries of the segments that exist, ascending. The last one is being written.
     pub(crate) segments: Mutex<Vec<u64>>,
     pub(crate) moments: Moments,
@@ -58,6 +60,7 @@ impl Shared {
             size: watch::Sender::new(size),
             checkpoint: watch::Sender::new(checkpoint),
             tombstone: watch::Sender::new(tombstone),
+            cosigned: Cosigned::default(),
             segments: Mutex::new(segments),
             moments: Moments::new(size),
             failed: AtomicBool::new(false),
@@ -96,6 +99,8 @@ pub(crate) const WAL_DIR: &str = "wal";
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
 /// The file that says which entries were removed.
 pub(crate) const TOMBSTONE_FILE: &str = "tombstone";
+/// The file with the newest checkpoint that witnesses cosigned.
+pub(crate) const COSIGNED_FILE: &str = "cosigned-checkpoint";
 /// The file with the durable mark, among the segments.
 pub(crate) const MARK_FILE: &str = "durable";
 /// The file that the writer holds locked.

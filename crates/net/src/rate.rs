@@ -38,6 +38,18 @@ impl Rate {
         Self { per_s: at_least_one(per_s), burst: at_least_one(burst) }
     }
 
+    /// Requests a second.
+    #[must_use]
+    pub const fn per_s(self) -> u32 {
+        self.per_s.get()
+    }
+
+    /// Requests at once.
+    #[must_use]
+    pub const fn burst(self) -> u32 {
+        self.burst.get()
+    }
+
     fn interval_ns(self) -> u64 {
         1_000_000_000 / u64::from(self.per_s.get())
     }
@@ -49,12 +61,20 @@ impl Rate {
 
     /// What becomes of a bucket that is full again at `full_ns` when one more is taken.
     fn taken(self, full_ns: u64, now_ns: u64) -> Result<u64, TooSoon> {
+        self.taken_by_one_of(full_ns, now_ns, 1)
+    }
+
+    /// The same for one of `parts` that share this rate and do not see each other: each takes for
+    /// all, so that together they take no more than one alone. One at a time is always left.
+    fn taken_by_one_of(self, full_ns: u64, now_ns: u64, parts: u32) -> Result<u64, TooSoon> {
         let from_ns = full_ns.max(now_ns);
         let debt_ns = from_ns - now_ns;
-        match debt_ns.checked_sub(self.debt_ns_max()) {
-            Some(wait_ns @ 1..) => Err(TooSoon(Duration::from_nanos(wait_ns))),
-            Some(0) | None => Ok(from_ns.saturating_add(self.interval_ns())),
+        let others_ns = self.interval_ns().saturating_mul(u64::from(parts.saturating_sub(1)));
+        let wait_ns = debt_ns.saturating_sub(self.debt_ns_max().saturating_sub(others_ns));
+        if wait_ns > 0 {
+            return Err(TooSoon(Duration::from_nanos(wait_ns)));
         }
+        Ok(from_ns.saturating_add(self.interval_ns()).saturating_add(others_ns))
     }
 }
 
@@ -140,14 +160,22 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
     /// # Errors
     /// [`TooSoon`] when it is empty, or when there is no room to remember what was taken.
     pub fn take(&self, key: &K) -> Result<(), TooSoon> {
-        self.take_at(key, since(self.base))
+        self.take_as_one_of(key, 1)
     }
 
-    fn take_at(&self, key: &K, now_ns: u64) -> Result<(), TooSoon> {
+    /// Takes one as one of `parts` processes that share the rate and do not see each other.
+    ///
+    /// # Errors
+    /// As [`Buckets::take`], for this process's part.
+    pub fn take_as_one_of(&self, key: &K, parts: u32) -> Result<(), TooSoon> {
+        self.take_at(key, since(self.base), parts)
+    }
+
+    fn take_at(&self, key: &K, now_ns: u64, parts: u32) -> Result<(), TooSoon> {
         let Some(part) = self.part(key) else { return Ok(()) };
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(full_ns) = part.get_mut(key) {
-            *full_ns = self.rate.taken(*full_ns, now_ns)?;
+            *full_ns = self.rate.taken_by_one_of(*full_ns, now_ns, parts)?;
             return Ok(());
         }
         if part.len() >= self.part_entries_max {
@@ -157,7 +185,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         if part.len() >= self.part_entries_max {
             return Err(TooSoon(Duration::from_secs(1)));
         }
-        part.insert(key.clone(), self.rate.taken(0, now_ns)?);
+        part.insert(key.clone(), self.rate.taken_by_one_of(0, now_ns, parts)?);
         Ok(())
     }
 
@@ -219,22 +247,35 @@ mod tests {
     }
 
     #[test]
+    fn parts_that_do_not_see_each_other_take_no_more_than_one_alone() {
+        for (parts, burst, each) in [(3, 30, 10), (3, 10, 3), (4, 2, 1), (1, 5, 5)] {
+            let buckets = Buckets::new(Rate::new(12, burst), 64);
+            let taken = (0..50).filter(|_| buckets.take_at(&1, 0, parts).is_ok()).count();
+            assert_eq!(taken, each, "{parts} parts of {burst}");
+        }
+        // Over a second a third of the rate.
+        let buckets = Buckets::new(Rate::new(12, 3), 64);
+        let taken = (0..1000).filter(|ms| buckets.take_at(&1, ms * MS, 3).is_ok()).count();
+        assert_eq!(taken, 4);
+    }
+
+    #[test]
     fn each_key_has_its_own_bucket() {
         let buckets = Buckets::new(Rate::new(1, 1), 64);
         assert_eq!(buckets.look(&1), Ok(()));
-        assert_eq!(buckets.take_at(&1, 0), Ok(()));
-        assert!(buckets.take_at(&1, 0).is_err());
-        assert_eq!(buckets.take_at(&2, 0), Ok(()));
-        assert_eq!(buckets.take_at(&1, S), Ok(()));
+        assert_eq!(buckets.take_at(&1, 0, 1), Ok(()));
+        assert!(buckets.take_at(&1, 0, 1).is_err());
+        assert_eq!(buckets.take_at(&2, 0, 1), Ok(()));
+        assert_eq!(buckets.take_at(&1, S, 1), Ok(()));
     }
 
     #[test]
     fn what_cannot_be_remembered_is_refused_until_buckets_are_full_again() {
         let buckets = Buckets::new(Rate::new(1, 1), 1);
         // One place in each part: some of these find none.
-        let refused = (0..64).filter(|key| buckets.take_at(key, 0).is_err()).count();
+        let refused = (0..64).filter(|key| buckets.take_at(key, 0, 1).is_err()).count();
         assert!(refused >= 48, "{refused}");
-        assert_eq!(buckets.take_at(&1_000, S), Ok(()));
+        assert_eq!(buckets.take_at(&1_000, S, 1), Ok(()));
     }
 
     #[test]

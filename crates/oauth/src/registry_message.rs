@@ -31,6 +31,9 @@ pub struct RegistryMessage {
     pub iat: u64,
     /// The issuer, verbatim.
     pub iss: String,
+    /// A new lease: the gateway keeps it and presents it from the next question on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
     /// The nonce of the question.
     pub nonce: String,
 }
@@ -126,6 +129,7 @@ mod tests {
             change: RegistryChange::Unchanged(7),
             iat: 100,
             iss: "https://id.example".to_owned(),
+            lease: None,
             nonce: "n1".to_owned(),
         }
     }

@@ -22,6 +22,7 @@ mod grant;
 mod hex;
 mod id;
 mod import;
+mod lease;
 mod life_cycle;
 mod lock;
 mod name;
@@ -60,6 +61,7 @@ pub use id::{AgentId, DecisionId, GrantId, IdError, LockId, OwnerId, ServerId};
 pub use import::{
     ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, ServerDocument,
 };
+pub use lease::{LeaseDigest, LeaseRecord, LeaseRefusal, LogHead, PresentedLease, present_lease};
 pub use life_cycle::{LifeCycle, LifeCycleError, TransitionRefused};
 pub use lock::{
     LOCK_LIFETIME_MAX_S, Lock, LockRefusal, LockTarget, STOP_REMEMBERED_S, TOKEN_LIFETIME_MAX_S,

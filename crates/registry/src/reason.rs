@@ -138,6 +138,8 @@ reason_codes! {
     JournalUnavailable = "journal.unavailable", "the log cannot take an entry, so nothing is done";
     EntryRemoved = "entry.removed", "the entry was removed by retention; its hash is still in the log";
     AuthorityStale = "authority.stale", "the authority was not heard from for too long";
+    GatewayCopied = "gateway.copied", "another process goes on as this gateway: a copy, or the one that was copied";
+    GatewayLogForked = "gateway.log_forked", "the log of the gateway lost entries, or has others than it told of before";
 }
 
 impl fmt::Display for ReasonCode {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use attorn_jose::{base64url, from_base64url};
+use attorn_net::Rate;
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::possession::{SharedAnswer, SharedUse};
 use redis::aio::MultiplexedConnection;
@@ -27,6 +28,23 @@ const BURN: &str = "\
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 if redis.call('SET', KEYS[2], '', 'NX', 'EX', ARGV[2]) then return 1 end
 return 0";
+
+/// Takes up to `ARGV[3]` from a budget, which is the time at which it is full again, in
+/// microseconds of the server: a request costs `ARGV[1]` of it, and `ARGV[2]` is the debt at which
+/// it still gives. A clock that goes back must not close it for longer than a burst lasts.
+const LEASE: &str = "\
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local cost, debt_max, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local full = tonumber(redis.call('GET', KEYS[1]) or '0')
+full = math.max(now, math.min(full, now + debt_max + cost))
+local debt = full - now
+if debt > debt_max then return {0, math.ceil(debt - debt_max)} end
+local given = math.min(want, math.floor((debt_max - debt) / cost) + 1)
+full = full + given * cost
+local life = math.ceil((full - now) / 1000) + 1000
+redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', life)
+return {given, 0}";
 
 /// Why a memory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +106,27 @@ impl Memory {
         let key: Result<Option<String>, RedisError> =
             redis::cmd("GET").arg(&self.key_name).query_async(&mut connection).await;
         key.is_ok_and(|key| key.as_ref() == Some(&self.key_text))
+    }
+
+    /// Takes up to `want` from the budget of this name.
+    pub(crate) async fn lease(
+        &self,
+        name: &str,
+        rate: Rate,
+        want: u32,
+    ) -> Result<(u32, Duration), RedisError> {
+        let cost_us = 1_000_000.0 / f64::from(rate.per_s());
+        let mut connection = self.connection.clone();
+        let (given, wait_us): (u32, u64) = redis::cmd("EVAL")
+            .arg(LEASE)
+            .arg(1)
+            .arg(name)
+            .arg(cost_us)
+            .arg(cost_us * f64::from(rate.burst() - 1))
+            .arg(want)
+            .query_async(&mut connection)
+            .await?;
+        Ok((given.min(want), Duration::from_micros(wait_us)))
     }
 
     /// Burns a proof for everybody who shares this memory.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use attorn_net::{Random, Shutdown};
+use attorn_net::{Random, Rate, Shutdown};
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::possession::{SharedAnswer, SharedUse};
 use tokio::sync::Notify;
@@ -81,6 +81,18 @@ impl Current {
         }
         self.shared.lose(&self.memory);
         SharedAnswer::Unavailable
+    }
+}
+
+impl Current {
+    /// Takes up to `want` from a shared budget: how many it gives, or how long until it gives one.
+    /// `None` when the memory does not answer, which ends its use as for [`Current::burn`].
+    pub(crate) async fn lease(&self, name: &str, rate: Rate, want: u32) -> Option<(u32, Duration)> {
+        let leased = self.memory.lease(name, rate, want).await.ok();
+        if leased.is_none() {
+            self.shared.lose(&self.memory);
+        }
+        leased
     }
 }
 

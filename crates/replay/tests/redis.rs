@@ -10,9 +10,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use attorn_net::{Random, Shutdown};
+use attorn_net::{Random, Rate, Shutdown};
 use attorn_oauth::possession::{SharedAnswer, SharedUse};
-use attorn_replay::{Address, Current, SharedReplays};
+use attorn_replay::{Address, Current, SharedRate, SharedReplays, SharedTake};
 use attorn_testkit::redis::RedisServer;
 
 const EXPIRES_S: u64 = 1_065;
@@ -178,4 +178,47 @@ async fn a_password_is_asked_for_and_given() {
     let address = Address::parse(&server.url(), Some(&password)).unwrap();
     let shared = SharedReplays::start(address, random(), Shutdown::new());
     assert!(there(&shared).await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_gateways_give_one_budget_together() {
+    let server = RedisServer::start(&[]).unwrap();
+    let rate = Rate::new(500, 1_000);
+    let began = tokio::time::Instant::now();
+    let mut tasks = Vec::new();
+    for _ in 0..3 {
+        let (shared, shutdown) = start(&server);
+        there(&shared).await.unwrap();
+        tasks.push(tokio::spawn(async move {
+            let (budget, mut taken) = (SharedRate::new("test", rate), 0_u32);
+            for _ in 0..1_500 {
+                let answer = budget.take(&shared, "somebody").await;
+                assert_ne!(answer, SharedTake::Unavailable);
+                taken += u32::from(answer == SharedTake::Taken);
+            }
+            shutdown.start();
+            taken
+        }));
+    }
+    let mut taken = 0;
+    for task in tasks {
+        taken += task.await.unwrap();
+    }
+    let seconds = u32::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    let share = 1_000 + 500 * seconds;
+    assert!(taken <= share + share / 10, "{taken} of {share} in {seconds} s");
+    assert!(taken >= 900, "{taken}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_have_budgets_of_their_own_and_nobody_gives_without_the_server() {
+    let server = RedisServer::start(&[]).unwrap();
+    let (shared, _shutdown) = start(&server);
+    there(&shared).await.unwrap();
+    let budget = SharedRate::new("test", Rate::new(1, 1));
+    assert_eq!(budget.take(&shared, "one").await, SharedTake::Taken);
+    assert!(matches!(budget.take(&shared, "one").await, SharedTake::TooSoon(_)));
+    assert_eq!(budget.take(&shared, "two").await, SharedTake::Taken);
+    server.stop();
+    assert_eq!(budget.take(&shared, "three").await, SharedTake::Unavailable);
 }

@@ -1,6 +1,6 @@
 //! Enrolment codes: how an agent's key gets in. Kept as SHA-256, used once, for ten minutes.
 
-use attorn_registry::{Agent, AgentId, Jkt, LifeCycle, TransitionRefused};
+use attorn_registry::{Agent, AgentId, AgentKind, Jkt, LifeCycle, TransitionRefused};
 
 use crate::Store;
 use crate::agent_keys::{rotated, write_keys};
@@ -8,6 +8,7 @@ use crate::agents::{agent_by_id, write_state};
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::Columns;
 use crate::failure::{Refusal, StoreError};
+use crate::leases::expect_key;
 use crate::owners::active_owner;
 
 const COLUMNS: Columns = Columns("enrolments");
@@ -96,6 +97,9 @@ impl Store {
         let agent = enrollable(&mut change, &id).await?;
         let keys = rotated(&agent, jkt, jwk, (act.now_s, OVERLAP_S))?;
         write_keys(change.connection(), &id, &keys).await?;
+        if agent.kind == AgentKind::Gateway {
+            expect_key(change.connection(), &id, jkt).await?;
+        }
         let state = LifeCycle::Active;
         write_state(change.connection(), &id, state).await?;
         let record = Agent { keys, state, ..agent };

@@ -23,6 +23,7 @@ mod grants;
 mod imports;
 pub mod index;
 mod issuer_keys;
+mod leases;
 mod locks;
 mod mark;
 mod owners;

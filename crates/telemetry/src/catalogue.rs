@@ -92,6 +92,8 @@ catalogue! {
     JOURNAL_ENTRIES = Gauge "attorn_journal_entries" [""], "Durable entries of the journal";
     JOURNAL_COVERED = Gauge "attorn_journal_checkpoint_entries" [""], "Entries that the last checkpoint covers";
     JOURNAL_CHECKPOINT_AGE = Gauge "attorn_journal_checkpoint_age_seconds" [""], "Seconds since the last checkpoint was signed";
+    JOURNAL_COSIGNED = Gauge "attorn_journal_cosigned_entries" ["witness"], "Entries that the last checkpoint covers which this witness cosigned; far behind `attorn_journal_checkpoint_entries` is a witness that does not answer";
+    JOURNAL_FORKED = Gauge "attorn_journal_forked" ["witness"], "1 while this witness has seen another history of the journal";
     JOURNAL_WAITING = Gauge "attorn_journal_waiting_seconds" [""], "Seconds that the oldest entry without a checkpoint has waited";
     JOURNAL_QUEUE = Gauge "attorn_journal_queue_entries" [""], "Entries that wait to be written";
     JOURNAL_FSYNCS = Counter "attorn_journal_fsyncs_total" [""], "Group commits of the journal";

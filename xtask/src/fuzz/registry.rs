@@ -37,6 +37,7 @@ fn prepare(_corpus: &Corpus) -> Result<Subject, String> {
         change,
         iat: 5,
         iss: ISSUER.to_owned(),
+        lease: None,
         nonce: nonce.to_owned(),
     };
     let mut seeds = Vec::new();

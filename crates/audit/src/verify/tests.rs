@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
-use super::{Broken, Report, Trust, verify};
+use super::{Broken, Report, Trust, Witnesses, verify, verify_witnessed};
 use crate::bundle::{Bundle, Consistency, EntryNotJson, ProvenEntry};
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::cosignature::{Cosignature, Cosigner};
 use crate::note::{NoteError, NoteSigner};
 use crate::tree::{
     Hash, Node, leaf_hash, perfect_root, prove_consistency, prove_inclusion, range_hash,
@@ -201,4 +202,26 @@ proptest! {
             prop_assert!(verified.is_err() || same(&bytes) == same(&good), "{verified:?}");
         }
     }
+}
+
+#[test]
+fn witnesses_that_are_asked_for_must_have_cosigned() {
+    let cosigner = |seed: u8| Cosigner::from_seed(&format!("w{seed}"), &[seed; 32]).unwrap();
+    let (one, two) = (cosigner(1), cosigner(2));
+    let keys = [one.public().clone(), two.public().clone()];
+    let mut seen_by_one = bundle(&[3, 8], None);
+    let text = format!("{}\n", seen_by_one.checkpoint.split_once("\n\n").unwrap().0);
+    seen_by_one.checkpoint.push_str(&one.cosign(&text, 100));
+    let check = |bundle: &Bundle, quorum| {
+        let witnesses = Witnesses { keys: &keys, quorum };
+        verify_witnessed(&bundle.to_json().unwrap(), Trust::Embedded, &witnesses)
+    };
+    let report = check(&seen_by_one, 1).unwrap();
+    assert_eq!(report.cosignatures, [Cosignature { name: "w1".to_owned(), time_s: 100 }]);
+    let missing = |found, needed| Err(Broken::NotWitnessed { found, needed });
+    assert_eq!(check(&seen_by_one, 2), missing(1, 2));
+    assert_eq!(check(&bundle(&[3, 8], None), 1), missing(0, 1));
+    let mut wrong = bundle(&[3, 8], None);
+    wrong.checkpoint.push_str(&one.cosign("another text\n", 100));
+    assert_eq!(check(&wrong, 1), Err(Broken::Cosignature(NoteError::SignatureMismatch)));
 }

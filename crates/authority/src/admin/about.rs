@@ -52,6 +52,8 @@ pub(crate) struct Status {
     servers: usize,
     owners: usize,
     locks_in_force: usize,
+    /// Gateways as which another process asked and was refused: see `gateway.list`.
+    gateways_copied: usize,
     /// Tools that wait for their owner.
     tools_waiting: usize,
     policy_version: u64,
@@ -100,6 +102,7 @@ pub(crate) async fn status(context: Context) -> Result<Status, Refusal> {
         agents_ended: snapshot.agents().filter(|one| one.has_ended(context.now_s())).count(),
         servers: snapshot.servers().count(),
         owners: snapshot.owners().count(),
+        gateways_copied: context.shared.followers.refused_count(),
         locks_in_force: snapshot.locks().filter(|lock| lock.holds(context.now_s())).count(),
         tools_waiting: tools.filter(|tool| tool.approved_class().is_none()).count(),
         policy_version: snapshot.policy.version,

@@ -92,6 +92,9 @@ pub(crate) struct CheckpointView {
     note: String,
     /// The signed note about the entries that retention removed, if it removed any.
     tombstone: Option<String>,
+    /// The newest one that witnesses cosigned: C2SP tlog-cosignature. Absent without witnesses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cosigned_note: Option<String>,
     /// The keys that verify it: C2SP signed-note. The first one signs now.
     keys: Vec<String>,
 }
@@ -130,6 +133,7 @@ pub(crate) async fn checkpoint(context: Context) -> Result<CheckpointView, Refus
         size: signed.checkpoint.size,
         note: signed.note.to_string(),
         tombstone: context.shared.journal.tombstone().map(|signed| signed.note.to_string()),
+        cosigned_note: context.shared.journal.cosigned().map(|signed| signed.note.to_string()),
         keys: context.shared.journal.keys().iter().map(NoteVerifier::to_vkey).collect(),
     })
 }

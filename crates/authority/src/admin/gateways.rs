@@ -3,13 +3,16 @@
 //! A gateway asks from the version it has in force, and its question acknowledges that version.
 //! The answer comes when there is news, at the latest after two seconds, signed and for this
 //! question alone. Whoever is cut off from it refuses everything after ten seconds.
+//!
+//! Each question presents the gateway's lease, so that of a gateway and its copy one goes on: see
+//! [`attorn_registry::present_lease`].
 
 use std::time::Duration;
 
 use attorn_audit::{Entry, Kind};
 use attorn_jose::sha256;
 use attorn_oauth::registry_message::{self, RegistryChange, RegistryMessage};
-use attorn_registry::{Agent, AgentKind, Class, ServerId, SnapshotParts};
+use attorn_registry::{Agent, AgentKind, Class, LogHead, PresentedLease, ServerId, SnapshotParts};
 use attorn_store::SeenTool;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +20,7 @@ use utoipa::ToSchema;
 use super::audit::Count;
 use super::context::{Context, Effect};
 use super::list::List;
+use super::reason::Reason;
 use super::refusal::{Missing, Refusal};
 use super::tools::hex;
 
@@ -25,10 +29,17 @@ use super::tools::hex;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
     /// The version in force at the gateway; 0 for none.
-    #[schema(value_type = u64)]
-    after: Count,
+    after: u64,
     /// Stands in the answer.
     nonce: String,
+    /// Names the process: drawn at its start.
+    run: String,
+    /// The lease it was given last; absent if it has none.
+    lease: Option<String>,
+    /// Entries in its log.
+    log_size: u64,
+    /// Root of the tree over them, in base64.
+    log_root: String,
 }
 
 /// News of the registry.
@@ -53,6 +64,12 @@ pub(crate) struct GatewayView {
     took_ms: Option<u64>,
     /// Whether it was heard lately enough to serve anything.
     serves: bool,
+    /// Why another process that asked as this gateway was refused, since the last reset.
+    refused: Option<&'static str>,
+    /// Milliseconds since the last one was.
+    refused_ms_ago: Option<u64>,
+    /// How many questions were refused.
+    refused_times: u64,
 }
 
 /// Which gateways to wait for.
@@ -90,12 +107,14 @@ pub(crate) struct ToolsTaken {
 }
 
 pub(crate) async fn follow(context: Context, asked: Asked) -> Result<News, Refusal> {
-    let (shared, after) = (&context.shared, asked.after.value());
-    if asked.nonce.is_empty() || asked.nonce.len() > NONCE_BYTES_MAX {
+    let (shared, after) = (&context.shared, asked.after);
+    let texts = [&asked.nonce, &asked.run, &asked.log_root];
+    if texts.iter().any(|text| text.is_empty() || text.len() > TEXT_BYTES_MAX) {
         return Err(Refusal::Form);
     }
-    let is_new = shared.followers.note_asked(&context.operator.id, after, context.now_ms);
+    let gateway = &context.operator.id;
     if after > shared.published.load().version {
+        shared.followers.note_asked(gateway, after, context.now_ms);
         // A registry from a backup: what was taken back since must not come back.
         tracing::error!(
             gateway = context.operator.name,
@@ -105,24 +124,81 @@ pub(crate) async fn follow(context: Context, asked: Asked) -> Result<News, Refus
         );
         return Err(Refusal::RegistryOlder);
     }
-    if is_new {
+    let (is_due, lease) = lease(&context, &asked).await?;
+    if shared.followers.note_asked(gateway, after, context.now_ms) {
         let _noted = shared.note(&context.fact(Kind::AdminRead)).await?;
     }
-    let mut versions = shared.versions.subscribe();
-    let news = versions.wait_for(|version| *version > after);
-    // Late: nothing new, which is told too.
-    drop(tokio::time::timeout(WAIT, news).await);
+    // A new lease counts once it is presented, so it does not wait for news.
+    if !is_due {
+        let mut versions = shared.versions.subscribe();
+        let news = versions.wait_for(|version| *version > after);
+        // Late: nothing new, which is told too.
+        drop(tokio::time::timeout(WAIT, news).await);
+    }
     let change = change_after(&context, after).await?;
     let message = RegistryMessage {
         aud: context.operator.id.to_string(),
         change,
         iat: shared.clock.now_s(),
         iss: shared.config.issuer.clone(),
+        lease,
         nonce: asked.nonce,
     };
     let keys = shared.keys.in_use().map_err(|_| Refusal::StoreUnavailable)?;
     let message = registry_message::issue(&message, &keys.kid, &keys.signer);
     Ok(News { message: message.map_err(|_| Refusal::StoreUnavailable)? })
+}
+
+/// Judges the lease: whether a new one was due, and the new one.
+async fn lease(context: &Context, asked: &Asked) -> Result<(bool, Option<String>), Refusal> {
+    let (shared, gateway) = (&context.shared, &context.operator.id);
+    let is_due = shared.followers.is_lease_due(gateway, &asked.run, context.now_ms);
+    let fresh = attorn_jose::base64url(&shared.random.bytes::<32>());
+    let presented = PresentedLease {
+        lease: asked.lease.as_ref().map(|lease| sha256(lease.as_bytes())),
+        key: context.operator.key().to_string(),
+        log: LogHead { size: asked.log_size, root: asked.log_root.clone() },
+        fresh: sha256(fresh.as_bytes()),
+        is_due,
+    };
+    match shared.store.present_lease(gateway, &presented).await? {
+        Ok(is_given) => {
+            if is_due {
+                shared.followers.note_leased(gateway, &asked.run, context.now_ms);
+            }
+            Ok((is_due, is_given.then_some(fresh)))
+        }
+        Err(refusal) => {
+            shared.followers.note_refused(gateway, refusal, context.now_ms);
+            let (name, reason) = (&context.operator.name, Refusal::Gateway(refusal).reason());
+            tracing::error!(
+                gateway = name,
+                reason = reason.as_str(),
+                "a process that asks as this gateway is refused: {refusal}; stop the one that \
+                 should not run, then `attorn gateway reset {name} --reason …`, or give it another \
+                 key with `attorn agent code {name}`"
+            );
+            Err(Refusal::Gateway(refusal))
+        }
+    }
+}
+
+/// Lets whoever asks next as this gateway go on.
+pub(crate) async fn reset(
+    context: Context,
+    reason: Reason,
+) -> Result<Effect<GatewayView>, Refusal> {
+    let reason = reason.text()?;
+    let gateway = context.agent(context.segment("gateway"))?;
+    if gateway.kind != AgentKind::Gateway {
+        return Err(Refusal::Missing(Missing::Agent));
+    }
+    context.shared.store.forget_lease(&gateway.id).await?;
+    context.shared.followers.reset(&gateway.id);
+    let mut fact =
+        Entry { agent: Some(gateway.id.to_string()), ..context.fact(Kind::AdminChanged) };
+    fact.detail.insert("reason".to_owned(), reason);
+    Ok(Effect::new(GatewayView::of(&context, gateway), fact))
 }
 
 async fn change_after(context: &Context, after: u64) -> Result<RegistryChange, Refusal> {
@@ -207,6 +283,7 @@ impl GatewayView {
     fn of(context: &Context, gateway: &Agent) -> Self {
         let now_ms = context.shared.clock.now_ms();
         let follower = context.shared.followers.of(&gateway.id);
+        let refused = context.shared.followers.refused(&gateway.id);
         let heard_ms_ago = follower.map(|follower| now_ms.saturating_sub(follower.heard_ms));
         Self {
             id: gateway.id.to_string(),
@@ -217,6 +294,9 @@ impl GatewayView {
             heard_ms_ago,
             took_ms: follower.and_then(|follower| follower.took_ms),
             serves: heard_ms_ago.is_some_and(|ago| ago <= SILENT_MS),
+            refused: refused.map(|refused| Refusal::Gateway(refused.why).reason().as_str()),
+            refused_ms_ago: refused.map(|refused| now_ms.saturating_sub(refused.at_ms)),
+            refused_times: refused.map_or(0, |refused| refused.times),
         }
     }
 }
@@ -226,4 +306,4 @@ const WAIT: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// A gateway that heard nothing for this long refuses everything.
 const SILENT_MS: u64 = 10_000;
-const NONCE_BYTES_MAX: usize = 64;
+const TEXT_BYTES_MAX: usize = 64;

@@ -237,6 +237,11 @@ impl Operator {
         }
     }
 
+    /// The key that was proven.
+    pub(crate) fn key(&self) -> Jkt {
+        self.bound.proof_key()
+    }
+
     /// First second at which the token does not count any more.
     pub(crate) fn token_ends_s(&self) -> u64 {
         self.bound.claims().exp

@@ -131,7 +131,8 @@ operations! {
     Whoami = "whoami", Get "/whoami", Read, "Who the caller is";
     Status = "status", Get "/status", Read, "What runs, and how it is";
     GatewayList = "gateway.list", Get "/gateways", Read, "List gateways, and which registry each has in force";
-    RegistryFollow = "registry.follow", Get "/registry/changes", Read, "For gateways: the registry's changes as they come";
+    GatewayReset = "gateway.reset", Post "/gateways/{gateway}/reset", Write, "Let a gateway that was refused as a copy go on";
+    RegistryFollow = "registry.follow", Post "/registry/changes", Read, "For gateways: the registry's changes as they come";
     ServerSeen = "server.seen", Post "/servers/{server}/seen", Write, "For gateways: tell the tools of a server";
 }
 

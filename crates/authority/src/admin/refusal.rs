@@ -2,7 +2,7 @@
 
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
-use attorn_registry::{DetailsRefusal, ImportFinding, NameError, ReasonCode, ScopeError};
+use attorn_registry::{DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ScopeError};
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -52,6 +52,8 @@ pub(crate) enum Refusal {
     Fixed(&'static str),
     /// The body is not strict JSON of the form the operation asks for.
     Form,
+    /// A gateway that does not go on: a copy, or one that was copied.
+    Gateway(LeaseRefusal),
     /// The definition holds characters that a reader would not see.
     HiddenText,
     /// An item of a file does not have the form of its operation; the text says what is wrong.
@@ -121,7 +123,8 @@ impl Refusal {
             Self::Removed => StatusCode::GONE,
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
-            Self::AgentEnded | Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
+            Self::AgentEnded | Self::Gateway(_) => StatusCode::CONFLICT,
+            Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
             Self::LastOperator | Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
         }
@@ -141,6 +144,8 @@ impl Refusal {
             Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
             Self::Missing(missing) => missing.reason(),
             Self::AgentEnded => ReasonCode::AgentExpired,
+            Self::Gateway(LeaseRefusal::Copied) => ReasonCode::GatewayCopied,
+            Self::Gateway(LeaseRefusal::LogForked) => ReasonCode::GatewayLogForked,
             Self::HiddenText => ReasonCode::ToolHiddenText,
             Self::LastOperator => ReasonCode::OperatorLast,
             Self::NotEnrolled => ReasonCode::AgentPending,
@@ -186,6 +191,7 @@ impl Refusal {
             }
             Self::Details(refusal) => refusal.to_string(),
             Self::Form => "the input does not have the form this operation asks for".to_owned(),
+            Self::Gateway(refusal) => refusal.to_string(),
             Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
             Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
             Self::LastOperator => "enrol a second operator with the same rights first".to_owned(),

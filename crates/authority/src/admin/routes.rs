@@ -69,7 +69,8 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::Whoami => Route::read(about::whoami),
         Operation::Status => Route::read(about::status),
         Operation::GatewayList => Route::query(InputPlace::Query, gateways::list),
-        Operation::RegistryFollow => Route::query(InputPlace::Query, gateways::follow),
+        Operation::GatewayReset => Route::change(gateways::reset),
+        Operation::RegistryFollow => Route::query(InputPlace::Body, gateways::follow),
         Operation::ServerSeen => Route::change(gateways::tools_seen),
     }
 }

@@ -50,6 +50,12 @@ pub(crate) enum AuditCommand {
         /// A public key of the log known from elsewhere, `name+hash+base64`; may be repeated
         #[arg(long = "key", value_name = "KEY")]
         keys: Vec<String>,
+        /// A public key of a witness that must have seen the checkpoint; may be repeated
+        #[arg(long = "witness-key", value_name = "KEY")]
+        witness_keys: Vec<String>,
+        /// How many of the witnesses are enough; without it, all of them
+        #[arg(long, value_name = "N", requires = "witness_keys")]
+        quorum: Option<usize>,
     },
     /// The proof that an entry is in the signed log
     #[command(after_help = "Example:\n  attorn audit proof 42")]
@@ -136,13 +142,14 @@ Examples:
   attorn audit verify export.json
   attorn audit verify export.json --key attorn.example.com/node+…   and who signed it
   attorn audit verify attorn-state/journal --key attorn.example.com/node+…   every entry there is
+  attorn audit verify export.json --key KEY --witness-key witness.example.org/w1+…   and who saw it
 
 Needs the file or folder and nothing else: no network, no profile. A journal that is being written may
 look broken at its end: verify a copy of it.";
 
 pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit, Failure> {
-    if let AuditCommand::Verify { file, keys } = &command {
-        return verify::run(context, file, keys);
+    if let AuditCommand::Verify { file, keys, witness_keys, quorum } = &command {
+        return verify::run(context, file, keys, (witness_keys, *quorum));
     }
     if let AuditCommand::Prune(prune) = &command {
         return prune::run(context, prune).await;

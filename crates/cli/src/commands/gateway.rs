@@ -6,11 +6,12 @@ use attorn_authority::SERVER_NAME;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::admin::{Admin, Operation};
+use crate::admin::{Admin, Operation, items};
 use crate::args::Change;
 use crate::commands::Context;
 use crate::commands::agent::show_code;
 use crate::exit::{Exit, Failure};
+use crate::json::text;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GatewayCommand {
@@ -31,7 +32,26 @@ pub(crate) enum GatewayCommand {
     /// List gateways: which registry each has in force, and how long that took
     #[command(after_help = "Example:\n  attorn gateway list")]
     List,
+    /// Let a gateway that is refused as a copy go on; whoever asks next as it is the one
+    #[command(after_help = RESET_EXAMPLES)]
+    Reset {
+        gateway: String,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        change: Change,
+    },
 }
+
+const RESET_EXAMPLES: &str = "\
+Example:
+  attorn gateway reset gw-1 --reason \"the copy on the old host is stopped\"
+
+Stop the process that should not run first. If it is not known where that is, give the gateway
+another key instead, which ends the old one and resets it as well:
+  attorn agent code gw-1 --code-file code.txt
+  attorn enroll --url https://authority.example.com --code @code.txt --profile gw-profile";
 
 const REGISTER_EXAMPLES: &str = "\
 Examples:
@@ -57,11 +77,21 @@ pub(crate) async fn run(context: &Context, command: GatewayCommand) -> Result<Ex
             show_code(&admin, answer, code_file)
         }
         GatewayCommand::List => {
-            admin.list(Operation::GatewayList, &[], &[], &GATEWAY_COLUMNS).await
+            let answer = admin.read(Operation::GatewayList, &[], &[]).await?;
+            admin.output.list(items(&answer), &GATEWAY_COLUMNS);
+            for gateway in items(&answer).iter().filter(|one| text(one, "refused").is_some()) {
+                let name = text(gateway, "name").unwrap_or_default();
+                admin.output.say(&format!("next: attorn gateway reset {name} --reason …"));
+            }
+            Ok(Exit::Yes)
+        }
+        GatewayCommand::Reset { gateway, reason, change } => {
+            let body = json!({ "reason": reason });
+            admin.change(Operation::GatewayReset, &[&gateway], body, change).await
         }
     }
 }
 
 /// What a table of gateways shows.
-pub(crate) const GATEWAY_COLUMNS: [&str; 5] =
-    ["name", "serves", "version", "took_ms", "heard_ms_ago"];
+pub(crate) const GATEWAY_COLUMNS: [&str; 6] =
+    ["name", "serves", "version", "took_ms", "heard_ms_ago", "refused"];

@@ -24,6 +24,7 @@ mod status;
 pub(crate) mod token;
 pub(crate) mod tools;
 mod whoami;
+pub(crate) mod witness;
 pub(crate) mod wrap;
 
 use std::path::PathBuf;
@@ -92,6 +93,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Token(command) => Box::pin(token::run(context, command)).await,
         Command::Release(command) => release::run(context, &command),
         Command::Key(command) => Box::pin(key::run(context, command)).await,
+        Command::Witness(command) => Box::pin(witness::run(command)).await,
         Command::SampleMcpServer(args) => Box::pin(sample::run_mcp_server(args)).await,
         Command::SampleApi(args) => Box::pin(sample::run_api(args)).await,
     }

@@ -3,18 +3,22 @@
 //! One question after the other, each from the version in force; see `authority/admin/gateways.rs`
 //! for the other side. Each question acknowledges what is in force here. What is not verified by
 //! the issuer's keys, for us and for this very question, changes nothing. Cut off, nothing is done
-//! here: the gateway refuses by itself once [`Freshness`] has ended.
+//! here: the gateway refuses by itself once [`Freshness`] has ended. Refused because another process
+//! goes on as this gateway, it ends at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_connect::World;
 use attorn_gateway::{Freshness, SeenTools};
+use attorn_journal::Journal;
 use attorn_net::Shutdown;
 use attorn_oauth::access_token::{Expected, IssuerKeys};
 use attorn_oauth::jwks::{self, JWKS_LIMITS};
-use attorn_oauth::registry_message::{self, RegistryChange, RegistryMessageRefusal};
-use attorn_registry::{Published, Snapshot};
+use attorn_oauth::registry_message::{
+    self, RegistryChange, RegistryMessage, RegistryMessageRefusal,
+};
+use attorn_registry::{Published, ReasonCode, Snapshot};
 use attorn_store::{InForce, Mark};
 use bytes::Bytes;
 use http::Request;
@@ -31,24 +35,36 @@ use crate::output::{Format, Output};
 use crate::outside::causes;
 use crate::profile::{Profile, Who};
 
+use super::lease::LeaseFile;
+
 /// A gateway's view of its authority.
 pub(super) struct Follower {
     profile: Profile,
     pub(super) published: Arc<Published>,
     pub(super) freshness: Arc<Freshness>,
-    mark: Mark,
+    kept: Kept,
     keys: IssuerKeys,
+    /// Names this process to the authority.
+    run: String,
+}
+
+/// What a gateway's state folder says of it to the authority.
+pub(super) struct Kept {
+    /// It outlives the process: an authority that knows less than we did is not followed.
+    pub(super) mark: Mark,
+    pub(super) lease: LeaseFile,
+    pub(super) journal: Journal,
 }
 
 impl Follower {
-    /// `mark` outlives the process: an authority that knows less than we did is not followed.
     pub(super) fn new(
         profile: Profile,
         published: Arc<Published>,
         freshness: Arc<Freshness>,
-        mark: Mark,
+        kept: Kept,
     ) -> Self {
-        Self { profile, published, freshness, mark, keys: IssuerKeys::default() }
+        let run = attorn_jose::base64url(&clock::random::<16>());
+        Self { profile, published, freshness, kept, keys: IssuerKeys::default(), run }
     }
 
     /// Follows until the shutdown. What goes wrong is tried again.
@@ -60,14 +76,36 @@ impl Follower {
                 asked = self.ask(&mut admin) => asked,
             };
             if let Err(failure) = asked {
-                tracing::error!(error = failure.what, "the registry cannot be followed");
+                let pause = self.failed(&failure);
                 admin = None;
                 tokio::select! {
                     () = shutdown.started() => return,
-                    () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
             }
         }
+    }
+
+    /// Says what is wrong, and after which time to ask again.
+    fn failed(&self, failure: &Failure) -> Duration {
+        let error = &failure.what;
+        let is_fenced = matches!(
+            failure.reason,
+            Some(ReasonCode::GatewayCopied | ReasonCode::GatewayLogForked)
+        );
+        if !is_fenced {
+            tracing::error!(error, "the registry cannot be followed");
+            return PAUSE_AFTER_FAILURE;
+        }
+        // Another one serves in our place: from now on nothing is answered here.
+        self.freshness.end();
+        let name = &self.profile.identity.name;
+        tracing::error!(
+            error,
+            "this gateway refuses everything: stop the process that should not run, then \
+             `attorn gateway reset {name} --reason …`"
+        );
+        PAUSE_WHEN_FENCED
     }
 
     /// One question and its answer.
@@ -78,18 +116,33 @@ impl Follower {
         };
         let (nonce, asked_at) = (attorn_jose::base64url(&clock::random::<16>()), Instant::now());
         let after = self.published.load().version;
-        let query = [("after", Some(after.to_string())), ("nonce", Some(nonce.clone()))];
-        let answer = admin.read(Operation::RegistryFollow, &[], &query).await?;
+        let log = self.kept.journal.checkpoint().checkpoint;
+        let question = json!({
+            "after": after,
+            "lease": self.kept.lease.held(),
+            "log_root": log.root.to_base64(),
+            "log_size": log.size,
+            "nonce": nonce,
+            "run": self.run,
+        });
+        let answer = admin.post_read(Operation::RegistryFollow, question).await?;
         let message = text(&answer, "message").unwrap_or_default();
-        let change = match self.verified(message, &nonce) {
+        let verified = match self.verified(message, &nonce) {
             Err(RegistryMessageRefusal::KeyUnknown) => {
                 self.keys = issuer_keys(&self.profile).await?;
                 self.verified(message, &nonce)
             }
             verified => verified,
         };
-        let change = change.map_err(|refusal| Failure::broken(refusal.to_string()))?;
-        self.take(change)?;
+        let message = verified.map_err(|refusal| Failure::broken(refusal.to_string()))?;
+        // Before it is presented. A lease that cannot be kept, on a full disk say, is not: the one
+        // we have counts until we present another, and a lock must be heard all the same.
+        if let Some(lease) = message.lease
+            && let Err(error) = self.kept.lease.keep(lease)
+        {
+            tracing::warn!(%error, "the new lease of this gateway cannot be kept");
+        }
+        self.take(message.change)?;
         self.freshness.note_heard(asked_at);
         Ok(())
     }
@@ -98,11 +151,11 @@ impl Follower {
         &self,
         message: &str,
         nonce: &str,
-    ) -> Result<RegistryChange, RegistryMessageRefusal> {
+    ) -> Result<RegistryMessage, RegistryMessageRefusal> {
         let identity = &self.profile.identity;
         let expected =
             Expected { issuer: &identity.issuer, audience: &identity.client_id, keys: &self.keys };
-        registry_message::verify(message, &expected, nonce).map(|message| message.change)
+        registry_message::verify(message, &expected, nonce)
     }
 
     fn take(&self, change: RegistryChange) -> Result<(), Failure> {
@@ -118,7 +171,7 @@ impl Follower {
             RegistryChange::Whole(parts) => Snapshot::new(*parts),
         };
         let (before, in_force) =
-            (self.mark.at(), InForce { version: next.version, epoch: next.epoch });
+            (self.kept.mark.at(), InForce { version: next.version, epoch: next.epoch });
         if in_force.version < before.version || in_force.epoch < before.epoch {
             return Err(Failure::broken(
                 "the authority's registry is older than what was in force here",
@@ -126,7 +179,7 @@ impl Follower {
             .next("attorn key rotate --emergency"));
         }
         self.published.publish(next);
-        self.mark.raise(in_force).map_err(|e| Failure::broken(causes(&e)))
+        self.kept.mark.raise(in_force).map_err(|e| Failure::broken(causes(&e)))
     }
 }
 
@@ -201,3 +254,5 @@ impl std::fmt::Debug for Follower {
 }
 
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// A person has to look; each question leaves an entry.
+const PAUSE_WHEN_FENCED: Duration = Duration::from_secs(5);

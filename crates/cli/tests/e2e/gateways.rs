@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{Folder, Serving, write_config};
@@ -45,25 +46,82 @@ fn write_gateway(at: &Folder, public_url: &str, profile: &Path) -> String {
     address
 }
 
+/// An authority with one enrolled gateway `gw-1`, in its own folder.
+struct Enrolled {
+    folder: Folder,
+    gateway: Folder,
+    authority: Serving,
+    host: String,
+    public_url: String,
+    address: String,
+}
+
+impl Enrolled {
+    fn new(test: &str) -> Self {
+        let folder = Folder::new(test);
+        let issuer = write_config(&folder);
+        folder.attorn(&["init"]).expect(0);
+        let authority = Serving::start(&folder);
+        let enroll = ["enroll", "--url", &issuer, "--code", "@state/first-admin.code"];
+        folder.attorn(&enroll).expect(0);
+        folder.attorn(&["owner", "create", "ann"]).expect(0);
+        let register = ["gateway", "register", "gw-1", "--owner", "ann", "--code-file", "gw.code"];
+        folder.attorn(&register).expect(0);
+        let gateway = Folder::new(&format!("{test}-gw-1"));
+        let profile = gateway.path().join("profile");
+        let profile_text = profile.display().to_string();
+        let enroll = ["--profile", &profile_text, "enroll", "--url", &issuer, "--code", "@gw.code"];
+        folder.attorn(&enroll).expect(0);
+        let config = fs::read_to_string(folder.path().join("attorn.toml")).unwrap();
+        let public_url = config.split("public_url = \"").nth(1).unwrap();
+        let public_url = public_url.split('"').next().unwrap().to_owned();
+        let host = public_url.trim_start_matches("http://").to_owned();
+        let address = write_gateway(&gateway, &public_url, &profile);
+        Self { folder, gateway, authority, host, public_url, address }
+    }
+
+    fn register_crm(&self) {
+        let upstream =
+            ["server", "register", "crm", "--owner", "ann", "--url", "http://127.0.0.1:9/mcp"];
+        self.folder.attorn(&upstream).expect(0);
+    }
+
+    /// A copy of the gateway's folder as it is now, with a port of its own.
+    fn copy(&self, test: &str) -> (Folder, String) {
+        let copy = Folder::new(test);
+        let from = format!("{}/.", self.gateway.path().display());
+        let copied = Command::new("cp").args(["-a", &from]).arg(copy.path()).status().unwrap();
+        assert!(copied.success());
+        let address = write_gateway(&copy, &self.public_url, &copy.path().join("profile"));
+        (copy, address)
+    }
+
+    fn until(&self, wanted: u16, address: &str) {
+        until(wanted, 30, || status(address, &self.host, "crm"));
+    }
+
+    /// Refused questions of processes that asked as the gateway.
+    fn refused(&self) -> u64 {
+        let listed = self.folder.attorn(&["-o", "json", "gateway", "list"]).expect(0).json();
+        let gateway = &listed[0];
+        if gateway["refused_times"] != 0 {
+            assert_eq!(gateway["refused"], "gateway.copied", "{listed}");
+        }
+        gateway["refused_times"].as_u64().unwrap()
+    }
+
+    fn until_refused(&self) {
+        let mut tries = 0..500;
+        while self.refused() == 0 {
+            assert!(tries.next().is_some(), "nothing was refused");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 #[test]
 fn a_gateway_follows_and_refuses_everything_when_cut_off() {
-    let folder = Folder::new("gateways");
-    let issuer = write_config(&folder);
-    folder.attorn(&["init"]).expect(0);
-    let authority = Serving::start(&folder);
-    folder.attorn(&["enroll", "--url", &issuer, "--code", "@state/first-admin.code"]).expect(0);
-    folder.attorn(&["owner", "create", "ann"]).expect(0);
-    let register = ["gateway", "register", "gw-1", "--owner", "ann", "--code-file", "gw.code"];
-    folder.attorn(&register).expect(0);
-    let gateway = Folder::new("gateways-gw-1");
-    let profile = gateway.path().join("profile");
-    let profile_text = profile.display().to_string();
-    let enroll = ["--profile", &profile_text, "enroll", "--url", &issuer, "--code", "@gw.code"];
-    folder.attorn(&enroll).expect(0);
-    let config = fs::read_to_string(folder.path().join("attorn.toml")).unwrap();
-    let public_url = config.split("public_url = \"").nth(1).unwrap().split('"').next().unwrap();
-    let host = public_url.trim_start_matches("http://").to_owned();
-    let address = write_gateway(&gateway, public_url, &profile);
+    let Enrolled { folder, gateway, authority, host, address, .. } = Enrolled::new("gateways");
     let serving = Serving::start(&gateway);
 
     // What is registered now is known there a moment later, and both sides can tell.
@@ -88,6 +146,97 @@ fn a_gateway_follows_and_refuses_everything_when_cut_off() {
     until(503, 20, || status(&address, &host, "crm"));
     serving.stop();
     authority.stop();
+}
+
+#[test]
+fn an_old_copy_of_a_gateway_is_refused_and_the_gateway_goes_on() {
+    let world = Enrolled::new("copied");
+    world.register_crm();
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    serving.stop();
+    let (copy, copy_address) = world.copy("copied-copy");
+    // Since then the gateway was given another lease: it started once more.
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    assert_eq!(world.refused(), 0);
+
+    let copy_serving = Serving::start(&copy);
+    world.until_refused();
+    assert_eq!(status(&copy_address, &world.host, "crm"), 503);
+    assert_eq!(status(&world.address, &world.host, "crm"), 401);
+    let search = ["-o", "json", "audit", "search", "--reason", "gateway.copied"];
+    let entries = world.folder.attorn(&search).expect(0).json();
+    assert_eq!(entries[0]["by"], "gw-1", "{entries}");
+    assert!(entries[0]["detail"]["peer"].is_string(), "{entries}");
+    let told = world.folder.attorn(&["-o", "json", "status"]).expect(0).json();
+    assert_eq!(told["gateways_copied"], 1, "{told}");
+
+    // A restart is no copy: the gateway goes on, and the other one never gets in.
+    serving.stop();
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    assert_eq!(status(&copy_address, &world.host, "crm"), 503);
+    serving.stop();
+    copy_serving.stop();
+}
+
+#[test]
+fn a_fresh_copy_goes_on_alone_until_the_gateway_is_reset() {
+    let world = Enrolled::new("taken");
+    world.register_crm();
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    serving.stop();
+    // Both hold the newest lease. Whoever presents it first goes on, and the other one does not.
+    let (copy, copy_address) = world.copy("taken-copy");
+    let copy_serving = Serving::start(&copy);
+    world.until(401, &copy_address);
+    let serving = Serving::start(&world.gateway);
+    world.until_refused();
+    assert_eq!(status(&world.address, &world.host, "crm"), 503);
+    assert_eq!(status(&copy_address, &world.host, "crm"), 401);
+    let hint = world.folder.attorn(&["gateway", "list"]).expect(0).out;
+    assert!(hint.contains("attorn gateway reset gw-1"), "{hint}");
+
+    // The owner stops the one that should not run, and says so.
+    copy_serving.stop();
+    assert_eq!(status(&world.address, &world.host, "crm"), 503);
+    world.folder.attorn(&["gateway", "reset", "gw-1", "--reason", "copy stopped"]).expect(0);
+    world.until(401, &world.address);
+    assert_eq!(world.refused(), 0);
+    // What was copied does not come back.
+    let copy_serving = Serving::start(&copy);
+    world.until_refused();
+    assert_eq!(status(&copy_address, &world.host, "crm"), 503);
+    assert_eq!(status(&world.address, &world.host, "crm"), 401);
+    copy_serving.stop();
+    serving.stop();
+}
+
+#[test]
+fn a_new_key_makes_the_gateway_another_one() {
+    let world = Enrolled::new("rekeyed");
+    world.register_crm();
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    serving.stop();
+    let (copy, copy_address) = world.copy("rekeyed-copy");
+    // The copy runs somewhere; nobody knows where.
+    let copy_serving = Serving::start(&copy);
+    world.until(401, &copy_address);
+    world.folder.attorn(&["agent", "code", "gw-1", "--code-file", "again.code"]).expect(0);
+    let profile = world.gateway.path().join("profile").display().to_string();
+    let issuer = fs::read_to_string(world.folder.path().join("attorn.toml")).unwrap();
+    let issuer = issuer.split("issuer = \"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let enroll = ["--profile", &profile, "enroll", "--url", &issuer, "--code", "@again.code"];
+    world.folder.attorn(&enroll).expect(0);
+    world.until(503, &copy_address);
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    assert_eq!(status(&copy_address, &world.host, "crm"), 503);
+    copy_serving.stop();
+    serving.stop();
 }
 
 #[test]

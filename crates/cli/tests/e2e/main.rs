@@ -21,4 +21,5 @@ mod shipping;
 mod support;
 mod surroundings;
 mod tls;
+mod witness;
 mod wrap;

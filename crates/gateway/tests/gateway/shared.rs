@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use attorn_audit::Entry;
-use attorn_net::{Random, Shutdown};
+use attorn_gateway::Limits;
+use attorn_net::{Random, Rate, Shutdown};
 use attorn_replay::{Address, SharedReplays};
 use attorn_testkit::redis::RedisServer;
 use http::StatusCode;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::world::{Ask, World, call};
 
@@ -79,4 +81,40 @@ async fn without_the_memory_nothing_passes_on_the_word_of_nobody() {
     let own = answer.header("dpop-nonce").to_owned();
     let answer = world.send(asked(&world, &token, &own)).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+}
+
+/// Sends as many calls to each of them in turn, and counts those that are served.
+async fn served(worlds: &[&World], token: &str, nonce: &str, each: usize) -> u32 {
+    let mut served = 0;
+    for _ in 0..each {
+        for world in worlds {
+            let answer = world.send(asked(worlds[0], token, nonce)).await;
+            let limited = answer.status == StatusCode::TOO_MANY_REQUESTS;
+            assert!(limited || answer.status == StatusCode::OK, "{}", answer.text);
+            served += u32::from(!limited);
+        }
+    }
+    served
+}
+
+#[tokio::test]
+async fn an_agent_that_spreads_over_gateways_has_one_share() {
+    let server = RedisServer::start(&[]).unwrap();
+    let memories = [shared(&server).await, shared(&server).await, shared(&server).await];
+    // One request in an hour would be better; a second is the longest there is.
+    let limits = Limits { agent: Rate::new(1, 60), ..Limits::default() };
+    let worlds: Vec<_> = memories
+        .iter()
+        .zip(["spread-1", "spread-2", "spread-3"])
+        .map(|(memory, name)| World::sharing_limits(name, memory, limits))
+        .collect();
+    let worlds: Vec<_> = worlds.iter().collect();
+    let token = worlds[0].token("read:get");
+    let nonce = worlds[0].nonce(&token).await;
+    let began = Instant::now();
+    let served = served(&worlds, &token, &nonce, 60).await;
+    let seconds = u32::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    let share = 60 + seconds;
+    assert!(served <= share + share / 10, "{served} of {share} in {seconds} s");
+    assert!(served >= 54, "{served} of 60");
 }

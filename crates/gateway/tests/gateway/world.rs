@@ -132,7 +132,11 @@ impl World {
 
     /// One of several gateways that share their memory of used proofs.
     pub(crate) fn sharing(test: &str, shared: &SharedReplays) -> Self {
-        let limits = (tools(), Limits::default());
+        Self::sharing_limits(test, shared, Limits::default())
+    }
+
+    pub(crate) fn sharing_limits(test: &str, shared: &SharedReplays, limits: Limits) -> Self {
+        let limits = (tools(), limits);
         Self::made(test, limits, Telemetry::default(), Some(shared.clone()), |_| ())
     }
 

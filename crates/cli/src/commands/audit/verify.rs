@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use attorn_audit::cosignature::CosignerKey;
 use attorn_audit::note::NoteVerifier;
-use attorn_audit::verify::{Broken, Trust, verify};
+use attorn_audit::verify::{Broken, Trust, Witnesses, verify_witnessed};
 use attorn_journal::{Checked, check};
 use serde_json::json;
 
@@ -13,13 +14,32 @@ use crate::files;
 use crate::outside::causes;
 use crate::progress::Progress;
 
-pub(crate) fn run(context: &Context, file: &Path, keys: &[String]) -> Result<Exit, Failure> {
+pub(crate) fn run(
+    context: &Context,
+    file: &Path,
+    keys: &[String],
+    (witness_keys, quorum): (&[String], Option<usize>),
+) -> Result<Exit, Failure> {
+    let witness_key = |key: &String| {
+        let parsed = CosignerKey::from_vkey(key);
+        parsed.map_err(|e| Failure::usage(format!("`{key}` is not a key of a witness: {e}")))
+    };
+    let witness_keys: Vec<_> = witness_keys.iter().map(witness_key).collect::<Result<_, _>>()?;
+    let quorum = quorum.unwrap_or(witness_keys.len());
+    if !witness_keys.is_empty() && !(1..=witness_keys.len()).contains(&quorum) {
+        return Err(Failure::usage("`--quorum` is not between 1 and the number of witness keys"));
+    }
+    let witnesses = Witnesses { keys: &witness_keys, quorum };
     let mut pinned = Vec::with_capacity(keys.len());
     for key in keys {
         let parsed = NoteVerifier::from_vkey(key);
         pinned.push(parsed.map_err(|e| Failure::usage(format!("`{key}` is not a log key: {e}")))?);
     }
     if file.is_dir() {
+        if !witness_keys.is_empty() {
+            return Err(Failure::usage("the cosignatures of a folder are not looked at")
+                .next("attorn audit export --to FILE, and verify that file"));
+        }
         return journal(context, file, &pinned);
     }
     let bundle = files::read_bounded(file, EXPORT_BYTES_MAX)?;
@@ -27,7 +47,7 @@ pub(crate) fn run(context: &Context, file: &Path, keys: &[String]) -> Result<Exi
     let checked = {
         // Nobody waits for a small file.
         let _progress = (bundle.len() > LARGE_BYTES).then(|| Progress::start("verifying"));
-        verify(&bundle, trust)
+        verify_witnessed(&bundle, trust, &witnesses)
     };
     match checked {
         Ok(report) => {
@@ -40,6 +60,7 @@ pub(crate) fn run(context: &Context, file: &Path, keys: &[String]) -> Result<Exi
                 "tree_size": report.checkpoint.size,
                 "extends_earlier": report.earlier.map(|earlier| earlier.size),
                 "signer": if report.pinned { "known from elsewhere" } else { "as named in the file" },
+                "seen_by": report.cosignatures.iter().map(|one| &one.name).collect::<Vec<_>>(),
             }));
             Ok(Exit::Yes)
         }
@@ -88,6 +109,8 @@ fn refused(context: &Context, file: &Path, broken: &Broken) -> Failure {
         Broken::Entry { index } | Broken::Order { index } => Some(*index),
         Broken::Checkpoint(_)
         | Broken::Consistency { .. }
+        | Broken::Cosignature(_)
+        | Broken::NotWitnessed { .. }
         | Broken::EarlierCheckpoint(_)
         | Broken::Empty
         | Broken::Key(_)

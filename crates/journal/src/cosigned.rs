@@ -1,0 +1,102 @@
+//! The newest checkpoint that witnesses cosigned, beside the newest one.
+//!
+//! Whoever asks the witnesses is outside; here is what they are given and what came of it. It lags
+//! behind the checkpoint and is never read back: after a restart the witnesses are asked anew.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use attorn_audit::tree::Hash;
+use tokio::sync::{Notify, watch};
+
+use crate::disk::publish_durably;
+use crate::folder::Folder;
+use crate::journal::blocking;
+use crate::prove::Prover;
+use crate::shared::COSIGNED_FILE;
+use crate::{Journal, ReadError, SignedCheckpoint};
+
+/// What witnesses have seen.
+#[derive(Debug)]
+pub(crate) struct Cosigned {
+    latest: watch::Sender<Option<SignedCheckpoint>>,
+    wanted: Notify,
+    is_asked_for: AtomicBool,
+}
+
+impl Default for Cosigned {
+    fn default() -> Self {
+        let latest = watch::Sender::new(None);
+        Self { latest, wanted: Notify::new(), is_asked_for: AtomicBool::new(false) }
+    }
+}
+
+impl Cosigned {
+    /// A cosigned checkpoint over at least `size` entries; `None` without witnesses, and when they
+    /// do not answer in time.
+    pub(crate) async fn covering(&self, size: u64) -> Option<SignedCheckpoint> {
+        if !self.is_asked_for.load(Ordering::SeqCst) {
+            return None;
+        }
+        let covers = |signed: &Option<SignedCheckpoint>| {
+            signed.as_ref().is_some_and(|signed| signed.checkpoint.size >= size)
+        };
+        let mut latest = self.latest.subscribe();
+        if !covers(&latest.borrow()) {
+            self.wanted.notify_one();
+        }
+        let found = tokio::time::timeout(COSIGNED_WITHIN, latest.wait_for(covers)).await;
+        found.ok()?.ok()?.clone()
+    }
+}
+
+impl Journal {
+    /// Says that witnesses are asked: from now on exports wait a moment for them.
+    pub fn expect_cosignatures(&self) {
+        self.shared().cosigned.is_asked_for.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends when somebody waits for a cosigned checkpoint.
+    pub async fn cosignature_wanted(&self) {
+        self.shared().cosigned.wanted.notified().await;
+    }
+
+    /// The newest checkpoint with cosignatures.
+    #[must_use]
+    pub fn cosigned(&self) -> Option<SignedCheckpoint> {
+        self.shared().cosigned.latest.borrow().clone()
+    }
+
+    /// Puts a checkpoint of this log with cosignatures into the folder, and into exports.
+    ///
+    /// # Errors
+    /// The file cannot be written. Exports have it all the same, and the journal goes on.
+    pub async fn publish_cosigned(&self, signed: SignedCheckpoint) -> io::Result<()> {
+        let shared = Arc::clone(self.shared());
+        shared.cosigned.latest.send_replace(Some(signed.clone()));
+        let writing = tokio::task::spawn_blocking(move || {
+            let path = shared.config.dir.join(COSIGNED_FILE);
+            publish_durably(shared.disk.as_ref(), &path, signed.note.as_bytes())
+        });
+        writing.await.map_err(io::Error::from)?
+    }
+
+    /// RFC 6962 section 2.1.2: the proof that the tree of this checkpoint extends one of `old_size`
+    /// entries; `None` if it is smaller.
+    ///
+    /// # Errors
+    /// Fails if a tile cannot be read.
+    pub async fn prove_extension(
+        &self,
+        old_size: u64,
+        signed: &SignedCheckpoint,
+    ) -> Result<Option<Vec<Hash>>, ReadError> {
+        let (folder, signed) = (Folder::new(&self.shared().config.dir), signed.clone());
+        blocking(move || Prover::new(folder, signed).extension(old_size)).await
+    }
+}
+
+/// An export waits so long for witnesses.
+const COSIGNED_WITHIN: Duration = Duration::from_secs(3);
