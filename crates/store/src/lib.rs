@@ -33,6 +33,8 @@ mod snapshot;
 mod tools;
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod fixtures;
 
 pub use agents::NewAgent;
