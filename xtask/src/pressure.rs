@@ -80,7 +80,7 @@ pub fn run(seconds: u64) -> Result<(), StepFailed> {
             }
         }
         // Read late on a busy machine, and refused then.
-        let answered = held.iter_mut().filter(|stream| is_answered(stream)).count();
+        let answered = held.iter().filter(|stream| is_answered(stream)).count();
         stop.store(true, Ordering::Relaxed);
         (resting, held.len() - answered, refused + answered)
     });
@@ -173,11 +173,11 @@ fn large(agent: &Agent, token: &str) -> Result<Option<TcpStream>, StepFailed> {
         }
         sent += piece.len();
     }
-    Ok((!is_answered(&mut stream)).then_some(stream))
+    Ok((!is_answered(&stream)).then_some(stream))
 }
 
 /// Whether there is an answer, or the connection was closed after one.
-fn is_answered(stream: &mut TcpStream) -> bool {
+fn is_answered(mut stream: &TcpStream) -> bool {
     match stream.read(&mut [0; 512]) {
         Ok(_) => true,
         Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
