@@ -441,7 +441,7 @@ fn comparable(snapshot: &Snapshot) -> SnapshotParts {
 }
 
 /// What happened, over all runs.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     calls: u64,
     passed: u64,
