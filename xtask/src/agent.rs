@@ -211,6 +211,25 @@ impl Agent {
         self.request(token, server, &call_body(tool, arguments), nonce)
     }
 
+    /// The gateway it connects to.
+    #[must_use]
+    pub fn node(&self) -> SocketAddr {
+        self.node
+    }
+
+    /// As [`Self::request`], with the newest nonce.
+    ///
+    /// # Errors
+    /// When the key cannot sign.
+    pub fn next_request(
+        &self,
+        token: &str,
+        server: &str,
+        body: &Value,
+    ) -> Result<RawRequest, StepFailed> {
+        self.request(token, server, body, &self.nonce(Issuer::Gateway))
+    }
+
     /// The bytes of any request of MCP 2026-07-28.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use crate::step::{StepFailed, run, run_with};
 use crate::{
     bench, conformance, crash, documents, fuzz, injected, instructions, interop, lock_bench,
-    negative, planted,
+    negative, planted, simulate,
 };
 
 /// Formatting, lints, documentation.
@@ -39,6 +39,7 @@ pub fn everything() -> Result<(), StepFailed> {
     // The tests of the command line have built the binary, with the features of the whole workspace.
     documents::run()?;
     instructions::run(false)?;
+    simulate::run(&simulate::Plan { seeds: 30, seed: 1, planted: false })?;
     negative::run(None, negative::Modes::default())?;
     injected::run()?;
     lock_bench::run(10)?;

@@ -44,6 +44,7 @@ pub fn documents(root: &Path) -> Vec<(String, String)> {
         ("docs/reason-codes.md".to_owned(), reason_codes()),
         ("docs/config.md".to_owned(), configuration(root)),
         ("docs/metrics.md".to_owned(), metrics()),
+        ("docs/mutants.md".to_owned(), crate::mutants::document_now()),
     ]
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 pub use self::gateway::GatewayProcess;
 use crate::agent::{Addresses, Agent, unique};
 use crate::disk::Disk;
+use crate::memory_limit::MemoryLimit;
 use crate::pki::Pki;
 use crate::step::{StepFailed, output_of, root};
 
@@ -49,6 +50,8 @@ pub struct Setting<'a> {
     pub more: &'a str,
     /// Its journal has a disk of its own, so large.
     pub journal_disk_mib: Option<u32>,
+    /// It runs within this limit of memory.
+    pub memory: Option<&'a MemoryLimit>,
 }
 
 /// A running `attorn connect --listen`; it is stopped when dropped.
@@ -107,7 +110,7 @@ impl Installation {
         let roots = pki.map(|pki| pki.path("server.pem"));
         write(&folder.join("attorn.toml"), &config)?;
         output_of(&folder, &binary().display().to_string(), &["init"])?;
-        let child = spawn(&folder)?;
+        let child = spawn(&folder, setting.memory)?;
         let installation = Self { folder, addresses, roots, child, disk };
         installation.wait_until_ready()?;
         installation.first_operator()?;
@@ -137,6 +140,13 @@ impl Installation {
     #[must_use]
     pub fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the process is gone, or waits to be buried.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        status.map_or(true, |status| status.contains(") Z "))
     }
 
     /// What the process printed so far.
@@ -315,7 +325,7 @@ impl Installation {
     /// # Errors
     /// When it does not come up in time.
     pub fn restart(&mut self) -> Result<(), StepFailed> {
-        self.child = spawn(&self.folder)?;
+        self.child = spawn(&self.folder, None)?;
         self.wait_until_ready()
     }
 
@@ -412,14 +422,16 @@ fn with_tls(config: &str, pki: &Pki) -> String {
     )
 }
 
-fn spawn(folder: &Path) -> Result<Child, StepFailed> {
+fn spawn(folder: &Path, memory: Option<&MemoryLimit>) -> Result<Child, StepFailed> {
     let log = log_file(&folder.join("serve.log"))?;
     let copy =
         log.try_clone().map_err(|source| StepFailed::File { path: folder.into(), source })?;
     // With this signal ignored, a limit on the size of files is an error for the process and not its
     // end: a check breaks the disk with it.
+    let enter = memory.map(|limit| format!("echo $$ > {} && ", limit.processes().display()));
+    let enter = enter.unwrap_or_default();
     Command::new("sh")
-        .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config attorn.toml"])
+        .args(["-c", &format!("trap '' XFSZ; {enter}exec \"$0\" serve --config attorn.toml")])
         .arg(binary())
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use xtask::step::StepFailed;
 use xtask::{
     bench, ci, conformance, crash, documents, fuzz, generated, injected, instructions, interop,
-    lock_bench, negative, planted, release, setup, step,
+    lock_bench, mutants, negative, planted, pressure, release, setup, simulate, soak, step,
 };
 
 #[derive(Debug, Parser)]
@@ -67,6 +67,22 @@ enum Task {
         #[arg(long, default_value_t = 100)]
         rounds: u32,
     },
+    /// Changes one expression of a crate at a time: does a test of that crate notice?
+    Mutants(mutants::Plan),
+    /// Ten times the load that fits, in 256 MiB, where a control group may be made
+    Pressure {
+        /// Seconds under full load
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+    },
+    /// Clients, tokens, servers and tools come and go: does anything grow that must not?
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+    },
+    /// Authority, registry, two gateways and their network on one thread, with seeded faults
+    Simulate(simulate::Plan),
     /// How many instructions the steps of a call take, against bench/instructions.json
     Instructions {
         /// Write the file anew
@@ -181,6 +197,16 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             interop::build_binary()?;
             lock_bench::run(*rounds)
         }
+        Task::Mutants(plan) => mutants::run_plan(plan),
+        Task::Pressure { seconds } => {
+            interop::build_binary()?;
+            pressure::run(*seconds)
+        }
+        Task::Soak { minutes } => {
+            interop::build_binary()?;
+            soak::run(*minutes)
+        }
+        Task::Simulate(plan) => simulate::run(plan),
         Task::Instructions { write } => instructions::run(*write),
         Task::CountPart { name, times } => instructions::do_part(name, *times),
         Task::GoTlog => {

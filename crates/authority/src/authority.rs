@@ -124,7 +124,7 @@ impl Authority {
             changing: tokio::sync::Mutex::default(),
             publishing: tokio::sync::Mutex::default(),
             indexing: tokio::sync::Mutex::default(),
-            followers: Followers::default(),
+            followers: Followers::new(parts.clock.now_ms()),
             versions: tokio::sync::watch::Sender::new(0),
             last_delta: ArcSwapOption::empty(),
             mark: Mark::open(parts.keys_folder.with_file_name("registry.mark"))?,

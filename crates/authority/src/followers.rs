@@ -8,8 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use attorn_registry::{AgentId, LeaseRefusal};
 
 /// Who follows, and when the latest versions were put in force here.
-#[derive(Debug, Default)]
-pub(crate) struct Followers(Mutex<Inner>);
+#[derive(Debug)]
+pub struct Followers {
+    inner: Mutex<Inner>,
+    /// What was heard before is not known.
+    started_ms: u64,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -22,14 +26,14 @@ struct Inner {
 
 /// What one gateway said last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Follower {
+pub struct Follower {
     /// The version it has in force.
-    pub(crate) version: u64,
+    pub version: u64,
     /// When it asked last, in Unix milliseconds.
-    pub(crate) heard_ms: u64,
+    pub heard_ms: u64,
     /// Milliseconds from the moment that version was in force here until the gateway said so.
     /// `None` for a version it was given at its start.
-    pub(crate) took_ms: Option<u64>,
+    pub took_ms: Option<u64>,
 }
 
 /// Processes that asked as a gateway and were refused, since the start or the last reset.
@@ -43,6 +47,12 @@ pub(crate) struct Refused {
 }
 
 impl Followers {
+    /// Nobody was heard yet.
+    #[must_use]
+    pub fn new(started_ms: u64) -> Self {
+        Self { inner: Mutex::default(), started_ms }
+    }
+
     /// Whether a gateway should get a new lease: another process of it asks, or the one it has is
     /// old. A copy made before that is then found to be one.
     pub(crate) fn is_lease_due(&self, gateway: &AgentId, run: &str, now_ms: u64) -> bool {
@@ -83,7 +93,7 @@ impl Followers {
     }
 
     /// Notes that a version is in force here.
-    pub(crate) fn note_published(&self, version: u64, now_ms: u64) {
+    pub fn note_published(&self, version: u64, now_ms: u64) {
         let mut inner = self.lock();
         if inner.published.back().is_some_and(|(last, _)| *last >= version) {
             return;
@@ -96,7 +106,7 @@ impl Followers {
 
     /// Notes that a gateway asked from `version`, so it has that in force. Says whether it is new
     /// here.
-    pub(crate) fn note_asked(&self, gateway: &AgentId, version: u64, now_ms: u64) -> bool {
+    pub fn note_asked(&self, gateway: &AgentId, version: u64, now_ms: u64) -> bool {
         let mut inner = self.lock();
         let published = inner.published.iter().find(|(one, _)| *one == version);
         let took_ms = published.map(|(_, at_ms)| now_ms.saturating_sub(*at_ms));
@@ -113,27 +123,37 @@ impl Followers {
     }
 
     /// What is known of a gateway.
-    pub(crate) fn of(&self, gateway: &AgentId) -> Option<Follower> {
+    pub fn of(&self, gateway: &AgentId) -> Option<Follower> {
         self.lock().gateways.get(gateway).copied()
     }
 
-    /// Whether every gateway that was heard within `within_ms` is at `version` or later.
-    pub(crate) fn all_at(&self, version: u64, now_ms: u64, within_ms: u64) -> bool {
-        let inner = self.lock();
-        let mut alive = inner
-            .gateways
-            .values()
-            .filter(|follower| now_ms.saturating_sub(follower.heard_ms) <= within_ms);
-        alive.all(|follower| follower.version >= version)
+    /// Whether a gateway may serve: it was heard within `within_ms`, or may have been before this
+    /// process started.
+    pub fn may_serve(&self, gateway: &AgentId, now_ms: u64, within_ms: u64) -> bool {
+        let heard_ms = self.of(gateway).map_or(self.started_ms, |follower| follower.heard_ms);
+        now_ms.saturating_sub(heard_ms) <= within_ms
+    }
+
+    /// Whether each of these gateways that may serve is at `version` or later.
+    pub fn all_at(
+        &self,
+        version: u64,
+        gateways: &[AgentId],
+        (now_ms, within_ms): (u64, u64),
+    ) -> bool {
+        gateways.iter().all(|gateway| {
+            let is_there = self.of(gateway).is_some_and(|follower| follower.version >= version);
+            is_there || !self.may_serve(gateway, now_ms, within_ms)
+        })
     }
 
     /// The latest version any gateway has in force.
-    pub(crate) fn latest(&self) -> u64 {
+    pub fn latest(&self) -> u64 {
         self.lock().gateways.values().map(|follower| follower.version).max().unwrap_or(0)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_time_is_that_of_the_first_acknowledgement() {
-        let followers = Followers::default();
+        let followers = Followers::new(0);
         assert!(followers.note_asked(&gateway(1), 4, 900));
         followers.note_published(5, 1000);
         assert!(!followers.note_asked(&gateway(1), 5, 1007));
@@ -163,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_gateway_that_starts_acknowledges_nothing() {
-        let followers = Followers::default();
+        let followers = Followers::new(0);
         followers.note_published(5, 1000);
         followers.note_asked(&gateway(1), 5, 9000);
         assert_eq!(followers.of(&gateway(1)).unwrap().took_ms, None);
@@ -171,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_due_for_another_process_and_after_half_a_minute() {
-        let followers = Followers::default();
+        let followers = Followers::new(0);
         assert!(followers.is_lease_due(&gateway(1), "run-1", 0));
         followers.note_leased(&gateway(1), "run-1", 1000);
         assert!(!followers.is_lease_due(&gateway(1), "run-1", 30_999));
@@ -182,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_told_until_a_reset() {
-        let followers = Followers::default();
+        let followers = Followers::new(0);
         followers.note_refused(&gateway(1), LeaseRefusal::LogForked, 1000);
         followers.note_refused(&gateway(1), LeaseRefusal::Copied, 2000);
         let expected = Refused { why: LeaseRefusal::Copied, at_ms: 2000, times: 2 };
@@ -194,11 +214,20 @@ mod tests {
 
     #[test]
     fn a_silent_gateway_is_not_waited_for() {
-        let followers = Followers::default();
+        let followers = Followers::new(0);
+        let both = [gateway(1), gateway(2)];
         followers.note_asked(&gateway(1), 4, 1000);
         followers.note_asked(&gateway(2), 5, 5000);
-        assert!(!followers.all_at(5, 5000, 4000));
-        assert!(followers.all_at(5, 5001, 4000));
+        assert!(!followers.all_at(5, &both, (5000, 4000)));
+        assert!(followers.all_at(5, &both, (5001, 4000)));
         assert_eq!(followers.latest(), 5);
+    }
+
+    #[test]
+    fn after_a_start_nobody_is_taken_for_silent_too_early() {
+        let followers = Followers::new(1000);
+        assert!(!followers.all_at(5, &[gateway(1)], (5000, 4000)));
+        assert!(followers.may_serve(&gateway(1), 5000, 4000));
+        assert!(followers.all_at(5, &[gateway(1)], (5001, 4000)));
     }
 }

@@ -26,6 +26,7 @@ mod indexer;
 mod introspect;
 mod keys;
 mod limits;
+mod news;
 mod noise;
 mod places;
 mod proof;
@@ -48,8 +49,10 @@ pub use admin::{
 pub use authority::{Authority, Parts, StartError};
 pub use code::EnrolmentCode;
 pub use config::{Config, ConfigRefusal};
+pub use followers::{Follower, Followers};
 pub use keys::KeyError;
 pub use limits::Limits;
+pub use news::{change_after, next_snapshot};
 pub use public::{Answering, PublicService};
 pub use shared::PublishError;
 pub use trust_domains::TrustDomains;

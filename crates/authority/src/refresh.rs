@@ -18,7 +18,10 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
             () = tokio::time::sleep(INTERVAL) => {}
         }
         match shared.store.version().await {
-            Ok(version) if version > shared.published.load().version => {
+            // A mark that could not be written is written as soon as it can be.
+            Ok(version)
+                if version > shared.published.load().version.min(shared.mark.at().version) =>
+            {
                 if let Err(error) = shared.publish().await {
                     tracing::error!(%error, "a change cannot be put in force");
                 }

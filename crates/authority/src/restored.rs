@@ -10,9 +10,7 @@ use crate::shared::Shared;
 pub(crate) async fn go_beyond(shared: &Shared) -> Result<(), StartError> {
     let now_ms = shared.clock.now_ms();
     let (mark, registry) = (shared.mark.at(), shared.store.in_force().await?);
-    if registry.version >= mark.version && registry.epoch >= mark.epoch {
-        return Ok(());
-    }
+    let Some(beyond) = shared.mark.beyond(registry) else { return Ok(()) };
     tracing::error!(
         registry = registry.version,
         was = mark.version,
@@ -28,6 +26,6 @@ pub(crate) async fn go_beyond(shared: &Shared) -> Result<(), StartError> {
     entry.detail.insert("was".to_owned(), mark.version.to_string());
     let _recorded = shared.record(&entry).await?;
     let act = Act { by: "authority", now_s: now_ms / 1000 };
-    shared.store.raise_epoch(&act, mark).await?;
+    shared.store.raise_epoch(&act, beyond).await?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::nonce::NonceKey;
 use attorn_oauth::replay::ReplaySet;
 use attorn_policy::{PolicyErrors, PolicySet};
-use attorn_registry::{DecisionId, Published, ReasonCode, Snapshot, SnapshotDelta};
+use attorn_registry::{DecisionId, Published, ReasonCode, SnapshotDelta};
 use attorn_store::index::AuditIndex;
 use attorn_store::{Act, Failure, InForce, Mark, Store, StoreError};
 use attorn_telemetry::Telemetry;
@@ -26,6 +26,7 @@ use crate::ended::Uses;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
 use crate::limits::Throttle;
+use crate::news::next_snapshot;
 use crate::noise::Noise;
 use crate::places::Places;
 use crate::{Config, TrustDomains};
@@ -178,12 +179,17 @@ impl Shared {
     pub(crate) async fn publish(&self) -> Result<(), PublishError> {
         let _alone = self.publishing.lock().await;
         let now_ms = self.clock.now_ms();
-        let (snapshot, delta) = self.next_snapshot(now_ms).await?;
+        let now = self.published.load();
+        let (snapshot, delta) = next_snapshot(&self.store, &now, now_ms).await?;
         self.keys.load(&snapshot.issuer_keys)?;
         if self.policies.load().version() != snapshot.policy.version {
             self.policies.store(Arc::new(PolicySet::compile(&snapshot.policy)?));
         }
         let in_force = InForce { version: snapshot.version, epoch: snapshot.epoch };
+        // Before it is in force: what anybody may know of is in the mark, or a backup of the moment
+        // before would not be found. Where the mark cannot be written a lock holds all the same, and
+        // its caller is told that it is not confirmed.
+        let marked = self.mark.raise(in_force);
         self.published.publish(snapshot);
         self.followers.note_published(in_force.version, now_ms);
         self.last_delta.store(delta.map(Arc::new));
@@ -192,25 +198,7 @@ impl Shared {
             *version = in_force.version;
             is_new
         });
-        // After it is in force. A crash before this line lets the mark lag by one change.
-        self.mark.raise(in_force).map_err(PublishError::Mark)
-    }
-
-    /// The registry as it is now: the one in force and what changed since, or read whole.
-    async fn next_snapshot(
-        &self,
-        now_ms: u64,
-    ) -> Result<(Snapshot, Option<SnapshotDelta>), PublishError> {
-        let now = self.published.load();
-        if now.version > 0
-            && let Some(delta) = self.store.load_delta(now.version, now_ms).await?
-        {
-            match now.apply(delta.clone()) {
-                Ok(next) => return Ok((next, Some(delta))),
-                Err(refusal) => tracing::warn!(%refusal, "the registry is read whole"),
-            }
-        }
-        Ok((self.store.load_snapshot(now_ms).await?, None))
+        marked.map_err(PublishError::Mark)
     }
 
     /// Ends one token before its time, everywhere at once.

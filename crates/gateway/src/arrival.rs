@@ -22,6 +22,7 @@ use http_body_util::BodyExt;
 
 use crate::exchange::{Caller, Exchange};
 use crate::front::Verb;
+use crate::held::Holding;
 use crate::media;
 use crate::possession;
 use crate::refusal::{CredentialRefusal, MessageRefusal, Refusal};
@@ -226,16 +227,21 @@ fn method_name<'m>(message: &'m ClientMessage<'_>) -> &'m str {
     }
 }
 
-/// The whole body, when it has at most `bytes_max` bytes and comes in time.
-pub(crate) async fn read_body<B>(body: B, bytes_max: usize) -> Result<Bytes, MessageRefusal>
+/// The whole body, when it has at most `bytes_max` bytes, comes in time, and there is room for it.
+pub(crate) async fn read_body<B>(
+    body: B,
+    bytes_max: usize,
+    holding: &mut Holding,
+) -> Result<Bytes, Refusal>
 where
     B: HttpBody<Data = Bytes>,
 {
-    let whole = collect(body, bytes_max);
-    tokio::time::timeout(BODY_WITHIN, whole).await.unwrap_or(Err(MessageRefusal::BodyIncomplete))
+    let whole = collect(body, bytes_max, holding);
+    let late = || Err(MessageRefusal::BodyIncomplete.into());
+    tokio::time::timeout(BODY_WITHIN, whole).await.unwrap_or_else(|_late| late())
 }
 
-async fn collect<B>(body: B, bytes_max: usize) -> Result<Bytes, MessageRefusal>
+async fn collect<B>(body: B, bytes_max: usize, holding: &mut Holding) -> Result<Bytes, Refusal>
 where
     B: HttpBody<Data = Bytes>,
 {
@@ -247,8 +253,9 @@ where
         // A header in a trailer is one that some readers see and some do not.
         let piece = frame.into_data().map_err(|_| MessageRefusal::Trailers)?;
         if first.len() + whole.len() + piece.len() > bytes_max {
-            return Err(MessageRefusal::BodyTooLong);
+            return Err(MessageRefusal::BodyTooLong.into());
         }
+        holding.add(piece.len()).map_err(Refusal::Limited)?;
         if first.is_empty() && whole.is_empty() {
             first = piece;
         } else {

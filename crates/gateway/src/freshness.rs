@@ -64,7 +64,9 @@ impl Freshness {
         self.silent_max.is_none() || self.is_fresh_at(Instant::now())
     }
 
-    fn is_fresh_at(&self, now: Instant) -> bool {
+    /// As [`Freshness::is_fresh`], at a time of the caller's.
+    #[must_use]
+    pub fn is_fresh_at(&self, now: Instant) -> bool {
         match (self.silent_max, self.silent(now)) {
             (None, _) => true,
             (Some(max), Some(silent)) => silent <= max,

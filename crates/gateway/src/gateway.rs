@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::cursor::CursorKey;
 use crate::freshness::Freshness;
 use crate::front::Names;
+use crate::held::HeldBytes;
 use crate::limits::Throttle;
 use crate::possession::Possession;
 use crate::record::Recorder;
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     pub(crate) tokens: Tokens,
     pub(crate) possession: Possession,
     pub(crate) throttle: Throttle,
+    pub(crate) held: HeldBytes,
     pub(crate) telemetry: Telemetry,
     pub(crate) cursors: CursorKey,
     pub(crate) sessions: Sessions,
@@ -133,6 +135,7 @@ impl Gateway {
             tokens: Tokens::new(issuer.as_str().to_owned(), clock.clone()),
             possession,
             throttle,
+            held: HeldBytes::new(config.limits.held_body_bytes),
             cursors,
             sessions: Sessions::new(config.session_idle_s),
             resting: Resting::default(),

@@ -22,6 +22,7 @@ mod forward;
 mod freshness;
 mod front;
 mod gateway;
+mod held;
 mod http_upstream;
 mod limits;
 mod media;

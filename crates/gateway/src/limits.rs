@@ -38,6 +38,8 @@ pub struct Limits {
     pub calls_per_server: usize,
     /// Failures in a row after which a server is left alone for a moment; 0 for never. Default 5.
     pub circuit_failures: u32,
+    /// Bytes of request bodies held at the same time, all callers together. Default 64 MiB.
+    pub held_body_bytes: usize,
     /// Sessions of one client at one stdio server, each a child process. Default 16.
     pub stdio_sessions_per_client: usize,
     /// Bytes of data a child of a stdio server may have, on Linux; 0 for no limit. Default 4 GiB.
@@ -61,6 +63,7 @@ impl Default for Limits {
             failures: Rate::new(2_000, 4_000),
             calls_per_server: 1_024,
             circuit_failures: 5,
+            held_body_bytes: 64 << 20,
             stdio_sessions_per_client: 16,
             child_memory_bytes: 4 << 30,
             child_file_bytes: 1 << 30,

@@ -44,7 +44,8 @@ where
     let caller = exchange.enter(head, Verb::Post, &view, server).await?;
 
     // 3. The message, parsed once; its headers say the same.
-    let body = read_body(body, bytes_max).await?;
+    let mut holding = gateway.held.begin();
+    let body = read_body(body, bytes_max, &mut holding).await?;
     let document = attorn_json::parse(&body, &Limits::MESSAGE).map_err(MessageRefusal::Json)?;
     let Arrived { message, headers, session, trace } = exchange.arrive(head, &document, &caller)?;
     let call = match message {

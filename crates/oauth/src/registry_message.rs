@@ -9,7 +9,7 @@
 
 use attorn_jose::{Compact, NewHeader, SignError, SigningKey};
 use attorn_json::Limits;
-use attorn_registry::{SnapshotDelta, SnapshotParts};
+use attorn_registry::{DeltaRefusal, Snapshot, SnapshotDelta, SnapshotParts};
 use serde::{Deserialize, Serialize};
 
 use crate::access_token::Expected;
@@ -71,6 +71,45 @@ pub enum RegistryMessageRefusal {
     /// The signature does not hold.
     #[error("the signature of the message does not verify")]
     Signature,
+}
+
+/// Why a verified change is not put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotFollowed {
+    /// It is about another version than the one in force.
+    #[error("the authority answers another question")]
+    AnotherQuestion,
+    /// The records do not lead on from the ones in force.
+    #[error(transparent)]
+    Delta(#[from] DeltaRefusal),
+    /// Less than was in force here before: a registry from a backup.
+    #[error("the authority's registry is older than what was in force here")]
+    Older,
+}
+
+impl RegistryChange {
+    /// The registry after this change; `None` when `now` stays in force. `known` is the highest
+    /// version and the highest epoch that ever were in force here, also before a restart.
+    ///
+    /// # Errors
+    /// [`NotFollowed`]; then nothing changes, and the authority was not heard.
+    pub fn leading_on(
+        self,
+        now: &Snapshot,
+        known: (u64, u64),
+    ) -> Result<Option<Snapshot>, NotFollowed> {
+        let next = match self {
+            Self::Unchanged(version) if version == now.version => return Ok(None),
+            Self::Unchanged(_) => return Err(NotFollowed::AnotherQuestion),
+            Self::Delta(delta) => now.apply(*delta)?,
+            Self::Whole(parts) => Snapshot::new(*parts),
+        };
+        let (version, epoch) = known;
+        if next.version < version || next.epoch < epoch {
+            return Err(NotFollowed::Older);
+        }
+        Ok(Some(next))
+    }
 }
 
 /// Signs a message under the issuer's key.
@@ -147,6 +186,30 @@ mod tests {
         let text = issue(&message(), "k1", &key(1)).unwrap();
         let taken = verified(&text, "n1").unwrap();
         assert!(matches!(taken.change, RegistryChange::Unchanged(7)));
+    }
+
+    #[test]
+    fn what_is_older_or_of_another_version_is_not_followed() {
+        let at = |version, epoch| SnapshotParts { version, epoch, ..SnapshotParts::default() };
+        let now = Snapshot::new(at(7, 2));
+        let check = |change: RegistryChange, known, expected| {
+            let next = change.leading_on(&now, known);
+            assert_eq!(next.map(|next| next.map(|next| (next.version, next.epoch))), expected);
+        };
+        let whole = |version, epoch| RegistryChange::Whole(Box::new(at(version, epoch)));
+        check(whole(8, 2), (7, 2), Ok(Some((8, 2))));
+        check(whole(7, 2), (7, 2), Ok(Some((7, 2))));
+        check(whole(6, 2), (7, 2), Err(NotFollowed::Older));
+        check(whole(8, 1), (7, 2), Err(NotFollowed::Older));
+        check(RegistryChange::Unchanged(7), (7, 2), Ok(None));
+        check(RegistryChange::Unchanged(8), (7, 2), Err(NotFollowed::AnotherQuestion));
+        let delta = |after, version| {
+            let delta = SnapshotDelta { after, version, epoch: 2, ..SnapshotDelta::default() };
+            RegistryChange::Delta(Box::new(delta))
+        };
+        check(delta(7, 9), (7, 2), Ok(Some((9, 2))));
+        let other = DeltaRefusal::OtherVersion { after: 6, has: 7 };
+        check(delta(6, 9), (7, 2), Err(NotFollowed::Delta(other)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 /// How long a change waits for another one to end.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Readers beside the one writer.
-const CONNECTIONS: u32 = 4;
+pub(crate) const CONNECTIONS: u32 = 4;
 
 /// The registry.
 #[derive(Clone, Debug)]

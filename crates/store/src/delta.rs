@@ -44,8 +44,10 @@ impl Store {
         if version < after || version - after > DELTA_CHANGES_MAX {
             return Ok(None);
         }
+        // The version itself too: a gateway may know a number that this registry skipped, since it
+        // comes from a backup. What followed then does not lead on from what followed here.
         let rows: Vec<(String, String)> = sqlx::query_as(
-            "SELECT kind, subject FROM changes WHERE version > $1 AND version <= $2
+            "SELECT kind, subject FROM changes WHERE version >= $1 AND version <= $2
              ORDER BY version",
         )
         .bind(COLUMNS.number(after)?)
@@ -53,7 +55,7 @@ impl Store {
         .fetch_all(&mut *transaction)
         .await?;
         // A version without its row: somebody wrote past us, or the history was cut.
-        if u64::try_from(rows.len()).ok() != Some(version - after) {
+        if u64::try_from(rows.len()).ok() != Some(version - after + 1) {
             return Ok(None);
         }
         let mut delta = SnapshotDelta {
@@ -63,7 +65,8 @@ impl Store {
             epoch: COLUMNS.count(epoch)?,
             ..SnapshotDelta::default()
         };
-        for (kind, subject) in rows.into_iter().collect::<BTreeSet<_>>() {
+        let changed: BTreeSet<_> = rows.into_iter().skip(1).collect();
+        for (kind, subject) in changed {
             let kind = ChangeKind::ALL.into_iter().find(|known| known.as_str() == kind);
             // Of a newer version of this program.
             let Some(kind) = kind else { return Ok(None) };
@@ -214,5 +217,17 @@ mod tests {
         let cut = sqlx::query("DELETE FROM changes WHERE version = $1");
         cut.bind(i64::try_from(after).unwrap() + 1).execute(&store.pool).await.unwrap();
         assert!(store.load_delta(after, 1).await.unwrap().is_none());
+    }
+
+    /// Two registries that part: what follows the number in one does not lead on in the other.
+    #[tokio::test]
+    async fn a_version_of_another_history_gives_no_delta() {
+        let world = World::new().await;
+        let store = &world.store;
+        let lost = store.version().await.unwrap() + 1;
+        // As after a backup: beyond what was in force, and the number itself was never here.
+        store.raise_epoch(&act(1), InForce { version: lost, epoch: 0 }).await.unwrap();
+        assert!(store.load_delta(lost, 1).await.unwrap().is_none());
+        assert!(store.load_delta(lost + 1, 1).await.unwrap().is_some());
     }
 }

@@ -41,7 +41,16 @@ impl World {
     }
 
     async fn with(store: Store) -> Self {
-        let world = Self {
+        let world = Self::on(store);
+        world.store.create_owner(&act(0), &world.owner).await.unwrap();
+        world.store.register_agent(&act(0), &world.new_agent()).await.unwrap();
+        world.store.register_server(&act(0), &world.new_server()).await.unwrap();
+        world
+    }
+
+    /// A store that holds such a registry already.
+    pub(crate) fn on(store: Store) -> Self {
+        Self {
             store,
             owner: NewOwner {
                 id: OwnerId::from_random(&id(1)),
@@ -50,11 +59,7 @@ impl World {
             },
             agent: AgentId::from_random(&id(2)),
             server: ServerId::from_random(&id(3)),
-        };
-        world.store.create_owner(&act(0), &world.owner).await.unwrap();
-        world.store.register_agent(&act(0), &world.new_agent()).await.unwrap();
-        world.store.register_server(&act(0), &world.new_server()).await.unwrap();
-        world
+        }
     }
 
     pub(crate) fn new_agent(&self) -> NewAgent {

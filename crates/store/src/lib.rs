@@ -35,6 +35,8 @@ mod snapshot;
 mod tools;
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod fixtures;
 
 pub use agents::NewAgent;

@@ -72,11 +72,26 @@ impl Mark {
         Ok(())
     }
 
+    /// What a registry that was restored has to go beyond; nothing where it was not.
+    ///
+    /// The mark lags where it could not be written. What was in force then must not be in force again
+    /// under its number, so this leaves room for it.
+    pub fn beyond(&self, registry: InForce) -> Option<InForce> {
+        let mark = self.at();
+        registry.is_behind(mark).then_some(InForce {
+            version: mark.version.saturating_add(LAG_MAX),
+            epoch: mark.epoch.saturating_add(LAG_MAX),
+        })
+    }
+
     /// What is noted.
     pub fn at(&self) -> InForce {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Changes by which the mark may lag.
+const LAG_MAX: u64 = 1000;
 
 fn parse(text: &str) -> Option<InForce> {
     let (version, epoch) = text.trim_end().split_once(' ')?;
@@ -96,6 +111,9 @@ mod tests {
         assert_eq!(mark.at(), InForce::default());
         mark.raise(InForce { version: 7, epoch: 2 }).unwrap();
         mark.raise(InForce { version: 6, epoch: 2 }).unwrap();
+        assert_eq!(mark.beyond(InForce { version: 7, epoch: 2 }), None);
+        let beyond = mark.beyond(InForce { version: 6, epoch: 2 }).unwrap();
+        assert!(beyond.version > 7 && beyond.epoch > 2);
         assert_eq!(Mark::open(path.clone()).unwrap().at(), InForce { version: 7, epoch: 2 });
         std::fs::write(&path, "seven\n").unwrap();
         assert!(matches!(Mark::open(path), Err(MarkError::Broken(_))));

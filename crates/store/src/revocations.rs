@@ -19,6 +19,14 @@ pub struct InForce {
     pub epoch: u64,
 }
 
+impl InForce {
+    /// Whether this is less than what was in force elsewhere, in version or in epoch.
+    #[must_use]
+    pub const fn is_behind(self, other: Self) -> bool {
+        self.version < other.version || self.epoch < other.epoch
+    }
+}
+
 impl Store {
     /// Revokes a token until its end, and forgets tokens that have ended. Revoking twice is not an
     /// error (RFC 7009 section 2.2).

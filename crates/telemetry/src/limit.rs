@@ -13,6 +13,8 @@ pub enum Limit {
     Circuit,
     /// Requests under one key.
     Key,
+    /// Bytes of request bodies held at the same time.
+    Memory,
     /// Requests to one server.
     Server,
     /// Sessions of one client.
@@ -27,12 +29,13 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in alphabetical order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Address,
         Self::Agent,
         Self::Bulkhead,
         Self::Circuit,
         Self::Key,
+        Self::Memory,
         Self::Server,
         Self::Sessions,
         Self::Streams,
@@ -49,6 +52,7 @@ impl Limit {
             Self::Bulkhead => "bulkhead",
             Self::Circuit => "circuit",
             Self::Key => "key",
+            Self::Memory => "memory",
             Self::Server => "server",
             Self::Sessions => "sessions",
             Self::Streams => "streams",

@@ -96,7 +96,7 @@ impl Installation {
         write(&folder.join("attorn.toml"), &config)?;
         let journal = folder.join("state/journal");
         let disk = setting.journal_disk_mib.map(|mib| Disk::mount(&journal, mib)).transpose()?;
-        let mut gateway = GatewayProcess { address, child: spawn(&folder)?, folder, disk };
+        let mut gateway = GatewayProcess { address, child: spawn(&folder, None)?, folder, disk };
         gateway.wait_until_ready()?;
         Ok(gateway)
     }

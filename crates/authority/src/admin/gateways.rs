@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use attorn_audit::{Entry, Kind};
 use attorn_jose::sha256;
-use attorn_oauth::registry_message::{self, RegistryChange, RegistryMessage};
-use attorn_registry::{Agent, AgentKind, Class, LogHead, PresentedLease, ServerId, SnapshotParts};
+use attorn_oauth::registry_message::{self, RegistryMessage};
+use attorn_registry::{Agent, AgentKind, Class, LifeCycle, LogHead, PresentedLease, ServerId};
 use attorn_store::SeenTool;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,6 +23,7 @@ use super::list::List;
 use super::reason::Reason;
 use super::refusal::{Missing, Refusal};
 use super::tools::hex;
+use crate::news::change_after;
 
 /// A question for news.
 #[derive(Deserialize, ToSchema)]
@@ -62,7 +63,7 @@ pub(crate) struct GatewayView {
     heard_ms_ago: Option<u64>,
     /// Milliseconds it took to put that version in force.
     took_ms: Option<u64>,
-    /// Whether it was heard lately enough to serve anything.
+    /// Whether it may serve: it was heard lately, or may have been before this authority started.
     serves: bool,
     /// Why another process that asked as this gateway was refused, since the last reset.
     refused: Option<&'static str>,
@@ -135,7 +136,9 @@ pub(crate) async fn follow(context: Context, asked: Asked) -> Result<News, Refus
         // Late: nothing new, which is told too.
         drop(tokio::time::timeout(WAIT, news).await);
     }
-    let change = change_after(&context, after).await?;
+    let (now, last) = (shared.published.load(), shared.last_delta.load_full());
+    let told = (&*now, last.as_deref());
+    let change = change_after(&shared.store, told, after, shared.clock.now_ms()).await?;
     let message = RegistryMessage {
         aud: context.operator.id.to_string(),
         change,
@@ -201,24 +204,6 @@ pub(crate) async fn reset(
     Ok(Effect::new(GatewayView::of(&context, gateway), fact))
 }
 
-async fn change_after(context: &Context, after: u64) -> Result<RegistryChange, Refusal> {
-    let (shared, snapshot) = (&context.shared, context.shared.published.load());
-    if snapshot.version == after {
-        return Ok(RegistryChange::Unchanged(after));
-    }
-    if let Some(delta) = shared.last_delta.load_full()
-        && delta.after == after
-    {
-        return Ok(RegistryChange::Delta(Box::new((*delta).clone())));
-    }
-    if after > 0
-        && let Some(delta) = shared.store.load_delta(after, shared.clock.now_ms()).await?
-    {
-        return Ok(RegistryChange::Delta(Box::new(delta)));
-    }
-    Ok(RegistryChange::Whole(Box::new(SnapshotParts::from(&*snapshot))))
-}
-
 pub(crate) async fn list(
     context: Context,
     filter: GatewayFilter,
@@ -232,10 +217,21 @@ pub(crate) async fn list(
     Ok(gateways.into_iter().map(|gateway| GatewayView::of(&context, gateway)).collect())
 }
 
+/// One that is not enrolled yet, or is stopped, is not waited for.
+fn serves_at_all(agent: &Agent) -> bool {
+    agent.kind == AgentKind::Gateway && agent.state == LifeCycle::Active
+}
+
 async fn wait_for(context: &Context, version: u64) {
     let shared = &context.shared;
+    let gateways = context
+        .snapshot
+        .agents()
+        .filter(|agent| serves_at_all(agent))
+        .map(|gateway| gateway.id.clone());
+    let gateways: Vec<_> = gateways.collect();
     let waiting = async {
-        while !shared.followers.all_at(version, shared.clock.now_ms(), SILENT_MS) {
+        while !shared.followers.all_at(version, &gateways, (shared.clock.now_ms(), SILENT_MS)) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
@@ -293,7 +289,8 @@ impl GatewayView {
             version: follower.map(|follower| follower.version),
             heard_ms_ago,
             took_ms: follower.and_then(|follower| follower.took_ms),
-            serves: heard_ms_ago.is_some_and(|ago| ago <= SILENT_MS),
+            serves: serves_at_all(gateway)
+                && context.shared.followers.may_serve(&gateway.id, now_ms, SILENT_MS),
             refused: refused.map(|refused| Refusal::Gateway(refused.why).reason().as_str()),
             refused_ms_ago: refused.map(|refused| now_ms.saturating_sub(refused.at_ms)),
             refused_times: refused.map_or(0, |refused| refused.times),

@@ -119,14 +119,16 @@ async fn run(
     let _intended = record(&shared, &intent, takes_away).await?;
     let mut done = route.run(context, input).await?;
     // In force before it is told; a lock does not wait for its own entry.
-    shared.publish().await.map_err(|error| {
-        tracing::error!(%error, "a change is stored but not in force");
+    let published = shared.publish().await.map_err(|error| {
+        tracing::error!(%error, "a change is stored and cannot be confirmed");
         Refusal::StoreUnavailable
-    })?;
-    done.entity_tag = precondition::entity_tag(operation, &shared.published.load());
+    });
+    // It is stored, so it is told in the journal whether or not it can be confirmed to its caller.
     for fact in done.facts.take().unwrap_or_default() {
         let _told = record(&shared, &fact, takes_away).await?;
     }
+    published?;
+    done.entity_tag = precondition::entity_tag(operation, &shared.published.load());
     Ok(done)
 }
 

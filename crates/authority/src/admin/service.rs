@@ -60,7 +60,14 @@ impl AdminService {
 fn routed(shared: &Arc<Shared>, operation: Operation) -> MethodRouter {
     let (shared, route) = (Arc::clone(shared), Arc::new(route(operation)));
     let handler = async move |segments: RawPathParams, request: Request| {
-        handle(shared, operation, &route, segments, request).await
+        if !route.is_change {
+            return handle(shared, operation, &route, segments, request).await;
+        }
+        // In a task of its own: a caller who leaves must not cut a change off between the registry,
+        // its coming into force and the entry that says what was done.
+        let done = async move { handle(shared, operation, &route, segments, request).await };
+        let internal = |_cut| empty(StatusCode::INTERNAL_SERVER_ERROR);
+        tokio::spawn(done).await.unwrap_or_else(internal)
     };
     match operation.row().method {
         Method::Get => get(handler),

@@ -6,10 +6,15 @@
 //! | room in the journal | a lock or a revocation by an operator, and the token for it | yes |
 //! | registry | token | yes: it is issued from the snapshot and recorded |
 //! | registry | enrolment, revocation, a change | no, 503; the intent is on record |
+//! | the mark beside the registry | a change | yes and in force, 503: a backup would not be found |
+//! | the caller, in the middle | a change | all of it, its entries included, or nothing |
+
+use std::task::Poll;
 
 use attorn_authority::Operation;
 use attorn_oauth::client_assertion::ASSERTION_TYPE;
 use attorn_registry::LifeCycle;
+use attorn_store::Mark;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -101,4 +106,84 @@ async fn a_full_journal_still_lets_an_operator_lock() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let answer = world.ask_token(&agent, Some(CRM), None).await;
     assert_eq!(answer.refusal(), (503, "temporarily_unavailable"));
+}
+
+#[tokio::test]
+async fn without_the_mark_a_change_is_in_force_and_not_confirmed() {
+    let (world, operator, _agent) = with_agent().await;
+    let mark = world.keys_folder().with_file_name("registry.mark");
+    let marked = || Mark::open(mark.clone()).unwrap().at();
+    let before = world.store.in_force().await.unwrap();
+    assert_eq!(marked(), before);
+    // Where the new mark would be written is something else.
+    std::fs::create_dir(mark.with_extension("new")).unwrap();
+    let target = json!({ "kind": "agent", "agent": "billing" });
+    let lock = json!({ "target": target, "reason": "runs wild" });
+    let answer = world.run(&operator, Operation::LockCreate, &[], lock).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(world.published.load().locks().next().is_some());
+    // What was done is on record, and so is that it was not confirmed.
+    assert_eq!(world.newest("lock.created").await["decision_id"], answer.body["decision_id"]);
+    assert_eq!(world.newest("admin.refused").await["decision_id"], answer.body["decision_id"]);
+    assert_eq!(world.store.version().await.unwrap(), before.version + 1);
+    // It lags, and does not lead.
+    assert_eq!(marked(), before);
+    std::fs::remove_dir(mark.with_extension("new")).unwrap();
+    world.done(&operator, Operation::OwnerCreate, &[], json!({ "name": "other" })).await;
+    assert_eq!(marked(), world.store.in_force().await.unwrap());
+}
+
+/// The caller leaves after any number of steps. What is stored is in force and on record as done.
+#[tokio::test]
+async fn a_caller_that_leaves_cuts_no_change_in_two() {
+    let (world, operator, _agent) = with_agent().await;
+    let token = world.token(&operator, &format!("{ADMIN}/admin")).await;
+    for polls in 1.. {
+        let name = format!("owner-{polls}");
+        let body = json!({ "name": name });
+        let call = world.run_with(&operator, &token, Operation::OwnerCreate, (&[], body));
+        let finished = left_after(polls, call).await;
+        // Who comes next waits for what is under way.
+        let mut consistent = false;
+        for next in 0..50 {
+            let other = json!({ "name": format!("next-{polls}-{next}") });
+            world.run_with(&operator, &token, Operation::OwnerCreate, (&[], other)).await;
+            consistent = is_whole(&world, &name).await;
+            if consistent {
+                break;
+            }
+        }
+        assert!(consistent, "{name}: stored, and not told of");
+        if finished {
+            break;
+        }
+    }
+}
+
+/// Whether an owner is nowhere, or stored, in force and on record.
+async fn is_whole(world: &World, name: &str) -> bool {
+    let owners = world.store.owners().await.unwrap();
+    let Some(owner) = owners.into_iter().find(|owner| owner.name.as_str() == name) else {
+        return true;
+    };
+    let entries = world.entries().await;
+    let told = entries.iter().any(|entry| {
+        entry["kind"] == "identity.registered" && entry["owner"] == owner.id.to_string()
+    });
+    told && world.published.load().owner(&owner.id).is_some()
+}
+
+/// Polls at most `polls` times and drops the future; says whether it had ended.
+async fn left_after<F: Future>(polls: u32, future: F) -> bool {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        left -= 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending if left == 0 => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }

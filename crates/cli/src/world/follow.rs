@@ -16,9 +16,9 @@ use attorn_net::Shutdown;
 use attorn_oauth::access_token::{Expected, IssuerKeys};
 use attorn_oauth::jwks::{self, JWKS_LIMITS};
 use attorn_oauth::registry_message::{
-    self, RegistryChange, RegistryMessage, RegistryMessageRefusal,
+    self, NotFollowed, RegistryChange, RegistryMessage, RegistryMessageRefusal,
 };
-use attorn_registry::{Published, ReasonCode, Snapshot};
+use attorn_registry::{Published, ReasonCode};
 use attorn_store::{InForce, Mark};
 use bytes::Bytes;
 use http::Request;
@@ -159,27 +159,25 @@ impl Follower {
     }
 
     fn take(&self, change: RegistryChange) -> Result<(), Failure> {
-        let now = self.published.load();
-        let next = match change {
-            RegistryChange::Unchanged(version) if version == now.version => return Ok(()),
-            RegistryChange::Unchanged(_) => {
-                return Err(Failure::broken("the authority answers another question"));
-            }
-            RegistryChange::Delta(delta) => {
-                now.apply(*delta).map_err(|refusal| Failure::broken(refusal.to_string()))?
-            }
-            RegistryChange::Whole(parts) => Snapshot::new(*parts),
-        };
-        let (before, in_force) =
-            (self.kept.mark.at(), InForce { version: next.version, epoch: next.epoch });
-        if in_force.version < before.version || in_force.epoch < before.epoch {
-            return Err(Failure::broken(
-                "the authority's registry is older than what was in force here",
-            )
-            .next("attorn key rotate --emergency"));
+        let (now, known) = (self.published.load(), self.kept.mark.at());
+        let next = change.leading_on(&now, (known.version, known.epoch)).map_err(not_followed)?;
+        let in_force = next.as_ref().unwrap_or(&now);
+        let in_force = InForce { version: in_force.version, epoch: in_force.epoch };
+        // First, and also where nothing is new: until a mark that could not be written is, the
+        // authority does not count as heard. What it said is in force all the same.
+        let marked = self.kept.mark.raise(in_force);
+        if let Some(next) = next {
+            self.published.publish(next);
         }
-        self.published.publish(next);
-        self.kept.mark.raise(in_force).map_err(|e| Failure::broken(causes(&e)))
+        marked.map_err(|e| Failure::broken(causes(&e)))
+    }
+}
+
+fn not_followed(refusal: NotFollowed) -> Failure {
+    let failure = Failure::broken(refusal.to_string());
+    match refusal {
+        NotFollowed::Older => failure.next("attorn key rotate --emergency"),
+        NotFollowed::AnotherQuestion | NotFollowed::Delta(_) => failure,
     }
 }
 

@@ -259,7 +259,7 @@ fn a_registry_from_a_backup_is_found_and_ends_every_token() {
     fs::copy(&backup, folder.path().join("state/registry.db")).unwrap();
     let serving = Serving::start(&folder);
     let after = folder.attorn(&["-o", "json", "status"]).expect(0).json();
-    assert_eq!(after["epoch"].as_u64(), before["epoch"].as_u64().map(|epoch| epoch + 1));
+    assert!(after["epoch"].as_u64() > before["epoch"].as_u64(), "{after}");
     assert!(after["registry_version"].as_u64() > before["registry_version"].as_u64(), "{after}");
     serving.stop();
 }

@@ -17,6 +17,8 @@ pub(super) fn limited_row(limit: Limit) -> Row {
     match limit {
         Limit::Bulkhead => unavailable(ReasonCode::DownstreamBusy),
         Limit::Circuit => unavailable(ReasonCode::DownstreamPaused),
+        // RFC 9110 section 15.6.4: ours to answer for, and over in a moment.
+        Limit::Memory => unavailable(ReasonCode::RateLimited),
         Limit::Address
         | Limit::Agent
         | Limit::Key

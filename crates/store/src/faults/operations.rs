@@ -1,0 +1,200 @@
+//! Every change there is, each on the prepared registry, and what asking again gives.
+
+use std::pin::Pin;
+
+use attorn_registry::{
+    AgentId, AgentKind, Authentication, Binding, Class, Grant, GrantId, IssuerKey, KeyState,
+    LifeCycle, Lock, LockId, LockTarget, OwnerId, ServerId, TransitionRefused, UpstreamSpec,
+};
+
+use crate::failure::{Refusal, StoreError};
+use crate::fixtures::{World, act, id, key, name};
+use crate::{Confirmed, InForce, NewAgent, NewOwner, NewServer, SeenTool};
+
+type Run = for<'a> fn(&'a World) -> Running<'a>;
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Option<u64>, StoreError>> + 'a>>;
+
+/// One change.
+pub(super) struct Operation {
+    pub(super) name: &'static str,
+    run: Run,
+    pub(super) again: Again,
+}
+
+/// What the same change does the second time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Again {
+    /// It is refused, and nothing changes.
+    Refused(Refusal),
+    /// Nothing is to be done, and nothing changes.
+    Nothing,
+    /// It is done again, with a version of its own, and every record is as after the first time.
+    Same,
+    /// A number counts up once more and the meaning stays: every older token is ended again, the
+    /// same policies are in force.
+    Harmless,
+}
+
+impl Operation {
+    pub(super) fn run<'a>(&self, world: &'a World) -> Running<'a> {
+        (self.run)(world)
+    }
+}
+
+/// Makes the records that the operations are about.
+pub(super) async fn prepare(world: &World) {
+    let store = &world.store;
+    store.rotate_agent_key(&act(1), &world.agent, (key(1), "{}"), 0).await.unwrap();
+    store.create_enrolment(&act(1), &world.agent, [1; 32]).await.unwrap();
+    store.record_seen_tools(&act(1), &world.server, &[seen("get")]).await.unwrap();
+    store.add_server_key(&act(1), &world.server, (key(10), "{}")).await.unwrap();
+    store.create_grant(&act(1), &world.new_grant()).await.unwrap();
+    store.create_grant(&act(1), &waiting(world)).await.unwrap();
+    store.create_lock(&act(1), &lock(world, 9)).await.unwrap();
+    store.add_issuer_key(&act(1), &issuer_key("k1")).await.unwrap();
+    store.apply_policy(&act(1), "permit (principal, action, resource);", "first").await.unwrap();
+    store.create_owner(&act(1), &owner(21, "carla")).await.unwrap();
+    store.set_agent_state(&act(1), &world.agent, LifeCycle::Active).await.unwrap();
+}
+
+/// A row of the table: the name is that of the method.
+macro_rules! operation {
+    ($name:ident, $again:expr, |$world:ident, $store:ident| $change:expr) => {
+        Operation {
+            name: stringify!($name),
+            run: |$world| {
+                Box::pin(async move {
+                    let $store = &$world.store;
+                    $change
+                })
+            },
+            again: $again,
+        }
+    };
+}
+
+/// The version of a change that was made.
+macro_rules! version {
+    ($change:expr) => {
+        Ok(Some($change.await?.version))
+    };
+}
+
+const SUSPENDED_TWICE: Refusal =
+    Refusal::Transition(TransitionRefused { from: LifeCycle::Suspended, to: LifeCycle::Suspended });
+
+#[rustfmt::skip]
+pub(super) const OPERATIONS: &[Operation] = &[
+    operation!(create_owner, Again::Refused(Refusal::NameTaken), |_w, store|
+        version!(store.create_owner(&act(2), &owner(20, "bob")))),
+    operation!(set_owner_state, Again::Refused(SUSPENDED_TWICE), |w, store|
+        version!(store.set_owner_state(&act(2), &w.owner.id, LifeCycle::Suspended))),
+    operation!(register_agent, Again::Refused(Refusal::NameTaken), |w, store|
+        version!(store.register_agent(&act(2), &agent(w)))),
+    operation!(set_agent_state, Again::Refused(SUSPENDED_TWICE), |w, store|
+        version!(store.set_agent_state(&act(2), &w.agent, LifeCycle::Suspended))),
+    operation!(set_agent_owner, Again::Same, |w, store|
+        version!(store.set_agent_owner(&act(2), &w.agent, &owner(21, "carla").id))),
+    operation!(set_agent_authentication, Again::Same, |w, store|
+        version!(store.set_agent_authentication(
+            &act(2), &w.agent, (&Authentication::PrivateKeyJwt, Binding::Certificate)))),
+    operation!(rotate_agent_key, Again::Refused(Refusal::KeyTaken), |w, store|
+        version!(store.rotate_agent_key(&act(2), &w.agent, (key(2), "{}"), 300))),
+    operation!(remove_agent_key, Again::Same, |w, store|
+        version!(store.remove_agent_key(&act(2), &w.agent, &key(1)))),
+    operation!(create_enrolment, Again::Same, |w, store|
+        version!(store.create_enrolment(&act(2), &w.agent, [2; 32]))),
+    operation!(redeem_enrolment, Again::Refused(Refusal::CodeInvalid), |_w, store|
+        version!(store.redeem_enrolment(&act(2), &[1; 32], (key(3), "{}")))),
+    operation!(create_grant, Again::Refused(Refusal::IdTaken), |w, store| {
+        let grant = Grant { id: GrantId::from_random(&id(30)), ..w.new_grant() };
+        version!(store.create_grant(&act(2), &grant)) }),
+    operation!(revoke_grant, Again::Refused(Refusal::GrantRevoked), |w, store|
+        version!(store.revoke_grant(&act(2), &w.new_grant().id))),
+    operation!(confirm_grant, Again::Refused(Refusal::GrantConfirmed), |w, store|
+        version!(store.confirm_grant(&act(2), &waiting(w).id))),
+    operation!(create_lock, Again::Refused(Refusal::IdTaken), |w, store|
+        version!(store.create_lock(&act(2), &lock(w, 31)))),
+    operation!(lift_lock, Again::Refused(Refusal::LockLifted), |w, store|
+        version!(store.lift_lock(&act(2), &lock(w, 9).id))),
+    operation!(add_issuer_key, Again::Refused(Refusal::KeyTaken), |_w, store|
+        version!(store.add_issuer_key(&act(2), &issuer_key("k2")))),
+    operation!(set_issuer_key_states, Again::Same, |_w, store|
+        version!(store.set_issuer_key_states(&act(2), &[("k1", KeyState::Retired)]))),
+    operation!(apply_policy, Again::Harmless, |_w, store|
+        version!(store.apply_policy(&act(2), "forbid (principal, action, resource);", "stop"))),
+    operation!(rollback_policy, Again::Harmless, |_w, store|
+        version!(store.rollback_policy(&act(2), 1, "back"))),
+    operation!(revoke_token, Again::Same, |_w, store|
+        version!(store.revoke_token(&act(2), "t1", 100))),
+    operation!(raise_epoch, Again::Harmless, |_w, store|
+        version!(store.raise_epoch(&act(2), InForce::default()))),
+    operation!(register_server, Again::Refused(Refusal::NameTaken), |w, store|
+        version!(store.register_server(&act(2), &server(w)))),
+    operation!(set_server_state, Again::Refused(SUSPENDED_TWICE), |w, store|
+        version!(store.set_server_state(&act(2), &w.server, LifeCycle::Suspended))),
+    operation!(set_server_owner, Again::Same, |w, store|
+        version!(store.set_server_owner(&act(2), &w.server, &owner(21, "carla").id))),
+    operation!(add_server_key, Again::Refused(Refusal::KeyTaken), |w, store|
+        version!(store.add_server_key(&act(2), &w.server, (key(11), "{}")))),
+    operation!(retire_server_key, Again::Same, |w, store|
+        version!(store.retire_server_key(&act(2), &w.server))),
+    operation!(record_seen_tools, Again::Nothing, |w, store| {
+        let tools = [seen("get"), seen("put")];
+        let changed = store.record_seen_tools(&act(2), &w.server, &tools).await?;
+        Ok(changed.map(|changed| changed.version)) }),
+    operation!(approve_tool, Again::Same, |w, store| {
+        let confirmed = Confirmed::plain([1; 32], Class::Read);
+        version!(store.approve_tool(&act(2), &w.server, "get", &confirmed)) }),
+];
+
+fn owner(seed: u8, text: &str) -> NewOwner {
+    NewOwner { id: OwnerId::from_random(&id(seed)), name: name(text), email: None }
+}
+
+fn agent(world: &World) -> NewAgent {
+    NewAgent {
+        id: AgentId::from_random(&id(22)),
+        name: name("paying"),
+        kind: AgentKind::Agent,
+        ..world.new_agent()
+    }
+}
+
+fn server(world: &World) -> NewServer {
+    NewServer {
+        id: ServerId::from_random(&id(23)),
+        name: name("erp"),
+        owner: world.owner.id.clone(),
+        upstream: UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp".into() },
+    }
+}
+
+fn seen(text: &str) -> SeenTool {
+    SeenTool {
+        name: text.into(),
+        definition: "{}".into(),
+        digest: [1; 32],
+        proposed_class: Class::Read,
+    }
+}
+
+fn waiting(world: &World) -> Grant {
+    Grant { id: GrantId::from_random(&id(8)), awaits_second: true, ..world.new_grant() }
+}
+
+fn lock(world: &World, seed: u8) -> Lock {
+    Lock {
+        id: LockId::from_random(&id(seed)),
+        target: LockTarget::Agent { agent: world.agent.clone() },
+        reason: "test".into(),
+        by: String::new(),
+        created_s: 0,
+        expires_s: 100,
+        lifted_s: None,
+    }
+}
+
+fn issuer_key(kid: &str) -> IssuerKey {
+    IssuerKey { kid: kid.into(), jwk: "{}".into(), state: KeyState::Active }
+}
