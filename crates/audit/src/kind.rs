@@ -109,7 +109,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,

@@ -253,7 +253,7 @@ impl Authority {
         let Some((id, key)) = world.agents.get(agent) else { return Ok(None) };
         let (snapshot, now_s) = (self.published.load(), self.clock_ms(now_ms) / 1000);
         let scope = snapshot.effective_scopes(id, &world.server, now_s);
-        if snapshot.acting_agent(id).is_err() || scope.is_empty() {
+        if snapshot.acting_agent(id, now_s).is_err() || scope.is_empty() {
             return Ok(None);
         }
         let claims = AccessTokenClaims {
@@ -312,6 +312,7 @@ impl Authority {
                 change: change.map_err(broken)?,
                 iat: clock_ms / 1000,
                 iss: ISSUER.to_owned(),
+                lease: None,
                 nonce: to.nonce.clone(),
             };
             let message = registry_message::issue(&message, KID, &world.issuer).map_err(broken)?;

@@ -248,6 +248,7 @@ impl Gateway {
             token_key: Some(claims.cnf.key()),
             token_details: None,
             token_epoch: claims.epoch,
+            token_issued_s: claims.iat,
             operation: Operation::Tool(TOOL),
             arguments: None,
             now_s,

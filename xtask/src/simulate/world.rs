@@ -147,6 +147,7 @@ fn new_agent(
         owner: owner.clone(),
         authentication: Authentication::PrivateKeyJwt,
         binding: Binding::Dpop,
+        expires_s: None,
     })
 }
 

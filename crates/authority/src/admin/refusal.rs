@@ -2,7 +2,9 @@
 
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
-use attorn_registry::{DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ScopeError};
+use attorn_registry::{
+    DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ScopeError,
+};
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};
 use serde::Serialize;

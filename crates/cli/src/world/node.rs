@@ -12,7 +12,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::files;
-use crate::outside::causes;
+use crate::outside::{causes, system_clock};
 
 use super::clock_steps;
 
@@ -35,7 +35,7 @@ impl Node {
             )));
         }
         // The name is that of the key.
-        Self::open(config, "").await
+        Self::open(config, "", &system_clock()).await
     }
 
     /// Opens the folder and makes what is missing. `name` is that of a new log.
