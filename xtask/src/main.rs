@@ -165,18 +165,9 @@ fn run(task: &Task) -> Result<(), StepFailed> {
         Task::Release(arguments) => release::run(arguments),
         Task::Setup => setup::everything(),
         Task::Docs => docs(),
-        Task::DocsRun => {
-            interop::build_binary()?;
-            documents::run()
-        }
-        Task::Negative { only, modes } => {
-            interop::build_binary()?;
-            negative::run(only.as_deref(), *modes)
-        }
-        Task::Crash { kills } => {
-            interop::build_binary()?;
-            crash::run(*kills)
-        }
+        Task::DocsRun => with_binary(|| documents::run()),
+        Task::Negative { only, modes } => with_binary(|| negative::run(only.as_deref(), *modes)),
+        Task::Crash { kills } => with_binary(|| crash::run(*kills)),
         Task::Conformance { short } => {
             setup::everything()?;
             interop::build_binary()?;
@@ -187,25 +178,13 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             interop::build_binary()?;
             interop::run()
         }
-        Task::Injected => {
-            interop::build_binary()?;
-            injected::run()
-        }
+        Task::Injected => with_binary(|| injected::run()),
         Task::Planted { only } => planted::run(only.as_deref()),
         Task::PlantedCheck { names } => planted::check(names),
-        Task::LockBench { rounds } => {
-            interop::build_binary()?;
-            lock_bench::run(*rounds)
-        }
+        Task::LockBench { rounds } => with_binary(|| lock_bench::run(*rounds)),
         Task::Mutants(plan) => mutants::run_plan(plan),
-        Task::Pressure { seconds } => {
-            interop::build_binary()?;
-            pressure::run(*seconds)
-        }
-        Task::Soak { minutes } => {
-            interop::build_binary()?;
-            soak::run(*minutes)
-        }
+        Task::Pressure { seconds } => with_binary(|| pressure::run(*seconds)),
+        Task::Soak { minutes } => with_binary(|| soak::run(*minutes)),
         Task::Simulate(plan) => simulate::run(plan),
         Task::Instructions { write } => instructions::run(*write),
         Task::CountPart { name, times } => instructions::do_part(name, *times),
@@ -232,6 +211,12 @@ fn run(task: &Task) -> Result<(), StepFailed> {
         Task::BenchUpstream { address } => on_runtime(bench::parts::upstream(*address)),
         Task::BenchProxy { address, to } => on_runtime(bench::parts::proxy(*address, *to)),
     }
+}
+
+/// The binary that the checks run is built first, unless another one is named.
+fn with_binary(run: impl FnOnce() -> Result<(), StepFailed>) -> Result<(), StepFailed> {
+    interop::build_binary()?;
+    run()
 }
 
 fn docs() -> Result<(), StepFailed> {
