@@ -193,7 +193,7 @@ mod tests {
         let note = checkpoint.sign(&log());
         let request = AddCheckpoint { old_size: old, proof: tree.proof(old, new), note: &note };
         let body = request.to_body();
-        let read = AddCheckpoint::parse(&body).unwrap();
+        let read = AddCheckpoint::parse(&body)?;
         assert_eq!(read, request);
         let opened = read.open(&[log().verifier().clone()])?;
         read.verify(&opened, known.map(|known| (known.size, known.root)))

@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(file.held(), None);
         file.keep("one".to_owned()).unwrap();
         file.keep("two".to_owned()).unwrap();
-        assert_eq!(LeaseFile::open(path.clone()).unwrap().held(), Some("two"));
+        assert_eq!(LeaseFile::open(path).unwrap().held(), Some("two"));
         std::fs::remove_dir_all(&folder).unwrap();
         // Where nothing can be written the old one stays.
         assert!(file.keep("three".to_owned()).is_err());
