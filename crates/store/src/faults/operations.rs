@@ -95,6 +95,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         version!(store.set_agent_state(&act(2), &w.agent, LifeCycle::Suspended))),
     operation!(set_agent_owner, Again::Same, |w, store|
         version!(store.set_agent_owner(&act(2), &w.agent, &owner(21, "carla").id))),
+    operation!(set_agent_expiry, Again::Same, |w, store|
+        version!(store.set_agent_expiry(&act(2), &w.agent, Some(2_000_000_000)))),
     operation!(set_agent_authentication, Again::Same, |w, store|
         version!(store.set_agent_authentication(
             &act(2), &w.agent, (&Authentication::PrivateKeyJwt, Binding::Certificate)))),
