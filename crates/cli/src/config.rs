@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use attorn_net::Network;
 use attorn_registry::is_trust_domain;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     /// Certificate and key of every listener; plain HTTP is served on loopback only.
     pub(crate) tls: Option<Tls>,
+    /// Proxies whose word counts for which certificate a client showed them. None by default.
+    #[serde(default)]
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     /// Where traces and logs go; nowhere if it is not there.
     pub(crate) otlp: Option<Otlp>,
 }
@@ -113,6 +117,35 @@ pub(crate) struct Tls {
     pub(crate) spiffe: Vec<TrustDomain>,
 }
 
+/// A proxy in front that ends the TLS of clients and sends their certificates in `Client-Cert`
+/// (RFC 9440). It must be named by `addresses`, by `certificates`, or by both, which must then both fit.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustedProxy {
+    /// What the journal calls it.
+    pub(crate) name: String,
+    /// The listeners at which it counts: `authority`, `admin`, `gateway`.
+    pub(crate) listeners: Vec<ListenerName>,
+    /// Where it connects from: addresses, or blocks such as `10.1.2.0/24`. Everybody who can connect
+    /// from there is trusted.
+    #[serde(default)]
+    pub(crate) addresses: Vec<Network>,
+    /// PEM file of the certificates it shows in its own handshakes, compared whole.
+    pub(crate) certificates: Option<PathBuf>,
+}
+
+/// A listener that clients with certificates come to.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ListenerName {
+    /// Public endpoints of the authority.
+    Authority,
+    /// The admin API.
+    Admin,
+    /// The gateway.
+    Gateway,
+}
+
 /// Whether clients are asked for a certificate.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -165,6 +198,9 @@ impl Config {
                 domain.bundle = folder.join(&domain.bundle);
             }
         }
+        for certificates in config.trusted_proxies.iter_mut().flat_map(|p| &mut p.certificates) {
+            *certificates = folder.join(&*certificates);
+        }
         if let Some(follow) = &mut config.follow {
             follow.profile = folder.join(&follow.profile);
         }
@@ -187,6 +223,7 @@ impl Config {
         if self.shared_replays.is_some() && gateway.is_none() {
             return Err("`shared_replays` is for a gateway, which is not here".to_owned());
         }
+        self.verify_proxies()?;
         let parts = [
             ("listen.authority", authority.is_some(), listen.authority.is_some()),
             ("listen.admin", authority.is_some(), listen.admin.is_some()),
@@ -216,6 +253,27 @@ impl Config {
             }
             (None, Some(_)) => Ok(()),
         }
+    }
+    /// A listed proxy is known by something, and is heard only where certificates count.
+    fn verify_proxies(&self) -> Result<(), String> {
+        for proxy in &self.trusted_proxies {
+            let name = &proxy.name;
+            if proxy.addresses.is_empty() && proxy.certificates.is_none() {
+                return Err(format!(
+                    "the trusted proxy `{name}` has no addresses and no certificates"
+                ));
+            }
+            if proxy.listeners.is_empty() {
+                return Err(format!("the trusted proxy `{name}` has no listeners"));
+            }
+            // RFC 9440 section 4: between proxy and origin the header needs integrity as well.
+            if self.tls.as_ref().is_none_or(|tls| tls.client_auth != ClientAuth::Optional) {
+                return Err(
+                    "`trusted_proxies` need [tls] with `client_auth = \"optional\"`".to_owned()
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -294,6 +352,28 @@ mod tests {
         };
         assert!(domain("example.org").is_ok());
         assert!(domain("spiffe://example.org").is_err());
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_named_and_has_tls() {
+        let tls = "[tls]\ncertificates = \"c\"\nkey = \"k\"\nclient_auth = \"optional\"\n";
+        let with = |tls: &str, more: &str| {
+            let listed = format!("[[trusted_proxies]]\nname = \"edge\"\n{more}\n");
+            check(&format!("{EXAMPLE}\n{tls}\n{listed}"))
+        };
+        let at = "listeners = [\"gateway\"]\n";
+        let config = with(tls, &format!("{at}certificates = \"edge.pem\"")).unwrap();
+        let certificates = config.trusted_proxies[0].certificates.as_deref();
+        assert_eq!(certificates, Some(Path::new("/etc/attorn/edge.pem")));
+        let by_address = format!("{at}addresses = [\"10.1.2.0/24\", \"2001:db8::1\"]");
+        assert!(with(tls, &by_address).is_ok());
+        assert!(with("", &by_address).unwrap_err().contains("client_auth"));
+        assert!(with(tls, at).unwrap_err().contains("no addresses"));
+        assert!(with(tls, "listeners = []\naddresses = [\"10.1.2.3\"]").is_err());
+        assert!(with(tls, &format!("{at}addresses = [\"0.0.0.0/0\"]")).is_err());
+        assert!(with(tls, "listeners = [\"metrics\"]\naddresses = [\"10.1.2.3\"]").is_err());
+        // Nobody is listed by default.
+        assert!(check(EXAMPLE).unwrap().trusted_proxies.is_empty());
     }
 
     #[test]

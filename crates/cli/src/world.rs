@@ -77,7 +77,7 @@ impl World {
         #[cfg(feature = "planted")]
         crate::planted::verify_loopback(&config)?;
         // Ports first: a second process must not touch the state of a running one.
-        let mut tls = ProcessTls::new(config.tls.as_ref());
+        let mut tls = ProcessTls::new(&config);
         let listeners = Listeners::bind(&config, &mut tls).await?;
         let (shutdown, mut serving) = (Shutdown::new(), JoinSet::new());
         let encrypted = listeners.is_encrypted();
@@ -124,7 +124,7 @@ impl World {
     /// A one-time code for the first administrator, without serving anything.
     pub(crate) async fn first_admin_code(config: Config) -> Result<Zeroizing<String>, Failure> {
         let shutdown = Shutdown::new();
-        let (tls, telemetry) = (ProcessTls::new(None), Telemetry::default());
+        let (tls, telemetry) = (ProcessTls::none(), Telemetry::default());
         let (node, own) = start_authority(&config, &tls, &shutdown, &telemetry).await?;
         let code = own.authority.first_operator_code().await;
         shutdown.start();

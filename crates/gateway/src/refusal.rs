@@ -6,9 +6,12 @@
 //!
 //! All enums here are exhaustive on purpose: a new reason must not compile until its `row` maps it.
 
+mod reasons;
+
 use attorn_audit::Kind;
 use attorn_json::JsonError;
 use attorn_mcp::{ErrorCode, FrameRefusal, Revision};
+use attorn_net::ClientCertRefusal;
 use attorn_oauth::access_token::TokenRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::possession::PossessionRefusal;
@@ -18,6 +21,7 @@ use attorn_registry::{ReasonCode, ScopeSet};
 use attorn_telemetry::Limit;
 use http::StatusCode;
 
+use self::reasons::{frame_reason, json_reason};
 use crate::limits::Limited;
 use crate::upstream::UpstreamFailure;
 
@@ -44,6 +48,8 @@ pub(crate) enum HeadRefusal {
     Host,
     Origin,
     Method,
+    /// A listed proxy is at fault.
+    ClientCert(ClientCertRefusal),
     HeaderTwin,
     Expectation,
     ContentEncoding,
@@ -210,6 +216,10 @@ impl HeadRefusal {
             Self::Origin => invalid(StatusCode::FORBIDDEN, ReasonCode::FrameOrigin),
             // RFC 9110 section 15.5.6.
             Self::Method => invalid(StatusCode::METHOD_NOT_ALLOWED, ReasonCode::FrameMethod),
+            // RFC 9440 section 2.2: one item, which is a certificate.
+            Self::ClientCert(_) => {
+                invalid(StatusCode::BAD_REQUEST, ReasonCode::PossessionCertificateHeader)
+            }
             // MCP 2026-07-28, Streamable HTTP, Server Validation.
             Self::HeaderTwin => Row::bare(
                 StatusCode::BAD_REQUEST,
@@ -417,46 +427,6 @@ fn upstream_row(failure: UpstreamFailure) -> Row {
         // MCP 2025-11-25, Transports, Session Management.
         UpstreamFailure::SessionGone => MessageRefusal::SessionUnknown.row(),
         UpstreamFailure::NoStream => MessageRefusal::NoStream.row(),
-    }
-}
-
-fn json_reason(error: &JsonError) -> ReasonCode {
-    match error {
-        JsonError::Bom
-        | JsonError::Encoding
-        | JsonError::LoneSurrogate { .. }
-        | JsonError::NulInKey { .. } => ReasonCode::FrameEncoding,
-        JsonError::ByteLimit { .. } | JsonError::MemberLimit { .. } => ReasonCode::FrameSize,
-        JsonError::DepthLimit { .. } => ReasonCode::FrameDepth,
-        JsonError::DuplicateKey => ReasonCode::FrameDuplicateKey,
-        JsonError::NumberRange { .. }
-        | JsonError::Syntax { .. }
-        | JsonError::TrailingData { .. } => ReasonCode::FrameSyntax,
-    }
-}
-
-fn frame_reason(refusal: FrameRefusal) -> ReasonCode {
-    match refusal {
-        FrameRefusal::Batch => ReasonCode::FrameBatch,
-        FrameRefusal::HeaderDuplicate(_)
-        | FrameRefusal::HeaderMalformed(_)
-        | FrameRefusal::HeaderMismatch(_)
-        | FrameRefusal::HeaderMissing(_) => ReasonCode::FrameHeaderMismatch,
-        FrameRefusal::VersionUnsupported => ReasonCode::FrameVersion,
-        FrameRefusal::IdForm
-        | FrameRefusal::JsonRpcVersion
-        | FrameRefusal::MetaMissing
-        | FrameRefusal::MetaShape
-        | FrameRefusal::MethodForm
-        | FrameRefusal::NotAnObject
-        | FrameRefusal::OutcomeShape
-        | FrameRefusal::ParamCase
-        | FrameRefusal::ParamMissing
-        | FrameRefusal::ParamShape
-        | FrameRefusal::ParamsShape
-        | FrameRefusal::RequestWithOutcome
-        | FrameRefusal::ResponseFromClient
-        | FrameRefusal::UnknownMember => ReasonCode::FrameSyntax,
     }
 }
 

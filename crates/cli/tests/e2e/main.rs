@@ -14,6 +14,7 @@ mod gateways;
 mod journey;
 mod mtls;
 mod observed;
+mod proxies;
 mod release;
 mod server_keys;
 mod support;
