@@ -1,4 +1,4 @@
-//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx, HAProxy, Redis from Debian;
+//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx, `HAProxy`, Redis from Debian;
 //! MCP servers, clients and the conformance suite from npm and `PyPI`, at pinned versions.
 
 use crate::step::{StepFailed, answers, root, run, run_with};

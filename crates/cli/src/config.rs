@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use attorn_net::Network;
 use attorn_registry::is_trust_domain;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::exit::Failure;
 use crate::files;
@@ -163,8 +164,20 @@ pub(crate) enum ClientAuth {
 pub(crate) struct TrustDomain {
     /// Its name, as in `spiffe://<name>/…`.
     pub(crate) trust_domain: String,
-    /// Its trust bundle, a JWK set as a SPIFFE bundle endpoint serves it. Keep the file fresh.
-    pub(crate) bundle: PathBuf,
+    /// File with its trust bundle, a JWK set as a SPIFFE bundle endpoint serves it. Keep it fresh.
+    pub(crate) bundle: Option<PathBuf>,
+    /// URL of its bundle endpoint (SPIFFE Federation, profile `https_web`), instead of a file.
+    pub(crate) bundle_endpoint: Option<String>,
+    /// PEM file of the authorities that the endpoint's certificate is from, instead of the public ones.
+    pub(crate) bundle_endpoint_roots: Option<PathBuf>,
+    /// How long the last bundle counts while the endpoint gives none, in seconds, at most 604800.
+    /// Default 86400.
+    #[serde(default = "default_bundle_age_max_s")]
+    pub(crate) bundle_age_max_s: u64,
+}
+
+const fn default_bundle_age_max_s() -> u64 {
+    86_400
 }
 
 impl Config {
@@ -194,9 +207,12 @@ impl Config {
             for path in [&mut tls.client_ca, &mut tls.client_revoked].into_iter().flatten() {
                 *path = folder.join(&path);
             }
-            for domain in &mut tls.spiffe {
-                domain.bundle = folder.join(&domain.bundle);
-            }
+            let of = |domain: &'_ mut TrustDomain| {
+                for path in [&mut domain.bundle, &mut domain.bundle_endpoint_roots] {
+                    *path = path.take().map(|path| folder.join(path));
+                }
+            };
+            tls.spiffe.iter_mut().for_each(of);
         }
         for certificates in config.trusted_proxies.iter_mut().flat_map(|p| &mut p.certificates) {
             *certificates = folder.join(&*certificates);
@@ -286,10 +302,29 @@ impl Tls {
         if self.client_ca.is_none() && self.client_revoked.is_some() {
             return Err("`tls.client_revoked` needs `tls.client_ca`".to_owned());
         }
-        let wrong = self.spiffe.iter().find(|domain| !is_trust_domain(&domain.trust_domain));
-        match wrong {
-            None => Ok(()),
-            Some(domain) => Err(format!("`{}` is no SPIFFE trust domain", domain.trust_domain)),
+        self.spiffe.iter().try_for_each(TrustDomain::verify)
+    }
+}
+
+impl TrustDomain {
+    fn verify(&self) -> Result<(), String> {
+        let name = &self.trust_domain;
+        if !is_trust_domain(name) {
+            return Err(format!("`{name}` is no SPIFFE trust domain"));
+        }
+        if !(1..=604_800).contains(&self.bundle_age_max_s) {
+            return Err(format!("{name}: `bundle_age_max_s` is between 1 and 604800"));
+        }
+        match (&self.bundle, &self.bundle_endpoint) {
+            (Some(_), None) if self.bundle_endpoint_roots.is_none() => Ok(()),
+            // SPIFFE Federation section 5.2.1.1: `https`, and nobody's name before the host.
+            (None, Some(url)) => match Url::parse(url) {
+                Ok(url) if url.scheme() == "https" && url.username().is_empty() => Ok(()),
+                Ok(_) | Err(_) => Err(format!("{name}: `bundle_endpoint` is no https URL")),
+            },
+            (Some(_) | None, Some(_) | None) => {
+                Err(format!("{name} needs either `bundle` or `bundle_endpoint`"))
+            }
         }
     }
 }
@@ -351,6 +386,16 @@ mod tests {
             tls(&format!("[[tls.spiffe]]\ntrust_domain = \"{name}\"\nbundle = \"b.json\""))
         };
         assert!(domain("example.org").is_ok());
+        let bundle =
+            |more: &str| tls(&format!("[[tls.spiffe]]\ntrust_domain = \"example.org\"\n{more}"));
+        let endpoint = "bundle_endpoint = \"https://spire.example.org/\"\n";
+        assert!(bundle(endpoint).is_ok());
+        assert!(bundle(&format!("{endpoint}bundle_endpoint_roots = \"r\"")).is_ok());
+        assert!(bundle("").unwrap_err().contains("needs either"));
+        assert!(bundle(&format!("{endpoint}bundle = \"b\"")).is_err());
+        assert!(bundle("bundle = \"b\"\nbundle_endpoint_roots = \"r\"").is_err());
+        assert!(bundle(&endpoint.replace("https", "http")).unwrap_err().contains("https"));
+        assert!(bundle(&format!("{endpoint}bundle_age_max_s = 0")).is_err());
         assert!(domain("spiffe://example.org").is_err());
     }
 

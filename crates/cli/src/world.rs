@@ -7,6 +7,7 @@
 //!
 //! One journal serves all roles of a process: a node has one log.
 
+mod bundles;
 mod embedded;
 mod follow;
 mod listeners;
@@ -77,7 +78,7 @@ impl World {
         #[cfg(feature = "planted")]
         crate::planted::verify_loopback(&config)?;
         // Ports first: a second process must not touch the state of a running one.
-        let mut tls = ProcessTls::new(&config);
+        let mut tls = ProcessTls::new(&config)?;
         let listeners = Listeners::bind(&config, &mut tls).await?;
         let (shutdown, mut serving) = (Shutdown::new(), JoinSet::new());
         let encrypted = listeners.is_encrypted();
@@ -110,6 +111,7 @@ impl World {
             serving.spawn(gateway.serve(listener, limits, stop()));
             serving.spawn(seen::list_new_servers(published, gateway, stop()));
         }
+        serving.spawn(tls.bundles.clone().follow(node.journal.clone(), stop()));
         serving.spawn(tls.follow(node.journal.clone(), stop()));
         if let Some(listener) = listeners.metrics {
             let service = ObservationService::new(telemetry);

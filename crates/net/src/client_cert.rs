@@ -34,11 +34,12 @@ pub enum ClientCertRefusal {
     Repeated,
 }
 
-/// The chain that the headers hold, leaf first; empty where the client has none.
+/// The chain that the headers hold, leaf first; empty where the client has none. Whose word they are
+/// is not checked.
 ///
 /// # Errors
 /// [`ClientCertRefusal`].
-pub(crate) fn read(headers: &HeaderMap) -> Result<Vec<CertificateDer<'static>>, ClientCertRefusal> {
+pub fn read(headers: &HeaderMap) -> Result<Vec<CertificateDer<'static>>, ClientCertRefusal> {
     let mut values = headers.get_all(CLIENT_CERT).iter();
     let Some(value) = values.next() else {
         // RFC 9440 section 2.3: a chain comes with its leaf.

@@ -33,7 +33,7 @@ pub use certificate::PeerCertificate;
 pub use client::{
     Client, ClientConfig, Reach, ResponseBody, ResponseBodyError, SendError, UrlRefusal,
 };
-pub use client_cert::ClientCertRefusal;
+pub use client_cert::{ClientCertRefusal, read as read_client_cert};
 pub use clock::Clock;
 pub use connections::Connections;
 pub use listener::{BindError, Listener};

@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use zeroize::Zeroizing;
 
+use super::bundles::Bundles;
 use crate::clock;
 use crate::config::{self, ClientAuth, Config, ListenerName};
 use crate::exit::Failure;
@@ -63,17 +64,23 @@ pub(super) struct ProcessTls {
     files: Option<Files>,
     listeners: Vec<(Option<ListenerName>, Tls)>,
     pub(super) trust_domains: TrustDomains,
+    pub(super) bundles: Bundles,
     seen: Stamps,
 }
 
-type Stamps = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
+/// What was read: when each file was changed and its length, which is enough to see that one was
+/// replaced, and which bundle was fetched for each trust domain.
+type Stamps = (BTreeMap<PathBuf, Option<(SystemTime, u64)>>, Vec<Option<u64>>);
 
 impl ProcessTls {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Result<Self, Failure> {
         let proxies = config.trusted_proxies.clone();
         let files = config.tls.clone().map(|tls| Files { tls, proxies });
-        let seen = files.as_ref().map(stamps).unwrap_or_default();
-        Self { files, listeners: Vec::new(), trust_domains: TrustDomains::default(), seen }
+        let domains = files.as_ref().map(|files| files.tls.spiffe.as_slice());
+        let bundles = Bundles::new(domains.unwrap_or_default())?;
+        let now_s = clock::now_s();
+        let seen = files.as_ref().map(|files| stamps(files, &bundles, now_s)).unwrap_or_default();
+        Ok(Self { files, bundles, seen, ..Self::none() })
     }
 
     /// Without TLS.
@@ -82,7 +89,8 @@ impl ProcessTls {
             files: None,
             listeners: Vec::new(),
             trust_domains: TrustDomains::default(),
-            seen: Stamps::new(),
+            bundles: Bundles::default(),
+            seen: Stamps::default(),
         }
     }
 
@@ -90,7 +98,7 @@ impl ProcessTls {
     pub(super) fn listener(&mut self, name: Option<ListenerName>) -> Result<Option<Tls>, Failure> {
         let Some(files) = &self.files else { return Ok(None) };
         let wrong = |what: String| Failure::usage(what).next("see [tls] in attorn.toml");
-        let read = read(files, clock::now_s()).map_err(wrong)?;
+        let read = read(files, &self.bundles, clock::now_s()).map_err(wrong)?;
         let tls = Tls::new(&read.material_of(name)).map_err(|e| wrong(causes(&e)))?;
         self.trust_domains.replace(read.domains);
         self.listeners.push((name, tls.clone()));
@@ -121,7 +129,10 @@ impl ProcessTls {
                 _ = hangup.recv() => true,
                 _ = tick.tick() => false,
             };
-            let now = stamps(&files);
+            if asked {
+                self.bundles.ask_again();
+            }
+            let now = stamps(&files, &self.bundles, clock::now_s());
             if std::mem::replace(&mut self.seen, now) != self.seen || asked {
                 self.reload(&files, &journal).await;
             }
@@ -129,7 +140,7 @@ impl ProcessTls {
     }
 
     async fn reload(&self, files: &Files, journal: &Journal) {
-        let replaced = read(files, clock::now_s()).and_then(|read| {
+        let replaced = read(files, &self.bundles, clock::now_s()).and_then(|read| {
             // Understood once, so that no listener is left behind the others.
             Tls::new(&read.material).map_err(|e| causes(&e))?;
             for (name, tls) in &self.listeners {
@@ -157,7 +168,7 @@ impl ProcessTls {
     }
 }
 
-fn read(files: &Files, now_s: u64) -> Result<Read, String> {
+fn read(files: &Files, bundles: &Bundles, now_s: u64) -> Result<Read, String> {
     let Files { tls: files, proxies } = files;
     let mut anchors = Vec::new();
     if let Some(path) = &files.client_ca {
@@ -167,8 +178,12 @@ fn read(files: &Files, now_s: u64) -> Result<Read, String> {
     }
     let mut domains = HashMap::new();
     for domain in &files.spiffe {
-        let bundle = SpiffeBundle::parse(&text(&domain.bundle)?)
-            .map_err(|e| format!("`{}`: {e}", domain.bundle.display()))?;
+        let bundle = match &domain.bundle {
+            Some(path) => SpiffeBundle::parse(&text(path)?)
+                .map_err(|e| format!("`{}`: {e}", path.display()))?,
+            // None that counts: nobody vouches for this domain.
+            None => bundles.current(&domain.trust_domain, now_s).unwrap_or_default().1,
+        };
         anchors.push(Anchors {
             name: trust_domain_anchor(&domain.trust_domain),
             authorities: bundle.x509_authorities,
@@ -222,11 +237,12 @@ fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, String> {
     certificates_of_pem(&text(path)?).map_err(|e| format!("`{}`: {}", path.display(), causes(&e)))
 }
 
-/// When each file was changed, and its length: enough to see that one was replaced.
-fn stamps(files: &Files) -> Stamps {
+fn stamps(files: &Files, bundles: &Bundles, now_s: u64) -> Stamps {
     let Files { tls, proxies } = files;
     let more = [tls.client_ca.as_ref(), tls.client_revoked.as_ref()];
-    let bundles = tls.spiffe.iter().map(|domain| &domain.bundle);
+    let fetched = tls.spiffe.iter().map(|domain| bundles.current(&domain.trust_domain, now_s));
+    let fetched = fetched.map(|fetched| fetched.map(|(number, _)| number)).collect();
+    let bundles = tls.spiffe.iter().filter_map(|domain| domain.bundle.as_ref());
     let proxies = proxies.iter().filter_map(|proxy| proxy.certificates.as_ref());
     let all = [&tls.certificates, &tls.key].into_iter().chain(more.into_iter().flatten());
     let stamp = |path: &PathBuf| {
@@ -234,7 +250,7 @@ fn stamps(files: &Files) -> Stamps {
         let stamp = meta.and_then(|meta| Some((meta.modified().ok()?, meta.len())));
         (path.clone(), stamp)
     };
-    all.chain(bundles).chain(proxies).map(stamp).collect()
+    (all.chain(bundles).chain(proxies).map(stamp).collect(), fetched)
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@
 mod administration;
 mod apply;
 mod arguments;
+mod bundles;
 mod commands;
 mod definitions;
 mod dev;

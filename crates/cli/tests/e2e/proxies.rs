@@ -37,11 +37,11 @@ impl Behind {
             let mut listen = listen.to_owned();
             for name in ["authority", "gateway"] {
                 let start = format!("{name} = \"127.0.0.1:");
-                let at = listen.find(&start).unwrap() + start.len();
-                let end = at + listen[at..].find('"').unwrap();
-                let public = listen[at..end].parse().unwrap();
+                let (_, rest) = listen.split_once(&start).unwrap();
+                let public = rest.split('"').next().unwrap().to_owned();
                 let own = free_port();
-                listen.replace_range(at..end, &own.to_string());
+                listen = listen.replace(&format!("{start}{public}"), &format!("{start}{own}"));
+                let public: u16 = public.parse().unwrap();
                 ports.push((public, own));
             }
             *text = format!(
@@ -92,7 +92,7 @@ fn started(folder: &Folder, ports: &[(u16, u16)], habit: Habit) -> HaProxy {
     HaProxy::start(folder.path(), files, &fronts).unwrap()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
