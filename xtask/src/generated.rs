@@ -83,6 +83,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("", "crates/cli/src/config.rs", "Config"),
     ("listen", "crates/cli/src/config.rs", "Listen"),
     ("tls", "crates/cli/src/config.rs", "Tls"),
+    ("[tls.spiffe]", "crates/cli/src/config.rs", "TrustDomain"),
+    ("[trusted_proxies]", "crates/cli/src/config.rs", "TrustedProxy"),
     ("journal", "crates/cli/src/config.rs", "Journal"),
     ("[ship]", "crates/cli/src/config.rs", "Ship"),
     ("[journal.witnesses]", "crates/cli/src/config.rs", "Witness"),

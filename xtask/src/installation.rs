@@ -334,14 +334,7 @@ impl Installation {
     /// # Errors
     /// When the journal cannot be read or does not verify.
     pub fn journal_entries(&self, from: u64) -> Result<Vec<Value>, StepFailed> {
-        let entries = attorn_journal::read_all(&self.journal())
-            .map_err(|error| StepFailed::Check(format!("the journal cannot be read: {error}")))?;
-        let skip = usize::try_from(from).unwrap_or(usize::MAX);
-        Ok(entries
-            .iter()
-            .skip(skip)
-            .filter_map(|bytes| serde_json::from_slice(bytes).ok())
-            .collect())
+        entries_of(&self.journal(), from)
     }
 
     /// Exports everything and verifies the bundle offline.
@@ -381,6 +374,18 @@ impl Installation {
     }
 }
 
+/// The entries of a journal from an index on.
+///
+/// # Errors
+/// When it cannot be read or does not verify.
+pub fn entries_of(journal: &Path, from: u64) -> Result<Vec<Value>, StepFailed> {
+    let entries = attorn_journal::read_all(journal)
+        .map_err(|error| StepFailed::Check(format!("the journal cannot be read: {error}")))?;
+    let skip = usize::try_from(from).unwrap_or(usize::MAX);
+    let read = entries.iter().skip(skip).filter_map(|bytes| serde_json::from_slice(bytes).ok());
+    Ok(read.collect())
+}
+
 impl Drop for Installation {
     fn drop(&mut self) {
         drop(self.child.kill());
@@ -414,11 +419,14 @@ fn with_tls(config: &str, pki: &Pki) -> String {
     let config = config.replace("\"http://127.0.0.1:", "\"https://localhost:");
     format!(
         "{config}\n[tls]\ncertificates = \"{}\"\nkey = \"{}\"\nclient_auth = \"optional\"\n\
-         client_ca = \"{}\"\n\n[[tls.spiffe]]\ntrust_domain = \"example.org\"\nbundle = \"{}\"\n",
+         client_ca = \"{}\"\n\n[[tls.spiffe]]\ntrust_domain = \"example.org\"\nbundle = \"{}\"\n\n\
+         [[trusted_proxies]]\nname = \"edge\"\nlisteners = [\"authority\", \"gateway\"]\n\
+         certificates = \"{}\"\n",
         pki.path("server.pem"),
         pki.path("server.key"),
         pki.path("client-ca.pem"),
-        pki.path("bundle.json")
+        pki.path("bundle.json"),
+        pki.path("proxy.pem")
     )
 }
 

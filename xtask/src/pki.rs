@@ -58,6 +58,7 @@ impl Pki {
         pki.leaf("server-only", &ca, uri(URI)?, |leaf| {
             leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         })?;
+        pki.leaf("proxy", &ca, uri("urn:proxy:edge")?, |_| {})?;
         pki.leaf("longer", &ca, uri("urn:agent:billing-2")?, |_| {})?;
         pki.leaf("upper", &ca, uri("urn:agent:Billing")?, |_| {})?;
         pki.leaf("second", &ca, names(&["urn:agent:other", URI], &[])?, |_| {})?;
@@ -80,6 +81,8 @@ impl Pki {
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         pki.leaf("many-names", &ca, names(&[], &many)?, |_| {})?;
         let own = pki.read("own.pem")?;
+        let leaf = STANDARD.decode(pki.in_header("own")?).map_err(failed)?;
+        pki.write("joined.pem", &STANDARD.encode(leaf.repeat(2)))?;
         pki.write("long-chain.pem", &own.repeat(50))?;
         pki.write("long-chain.key", &pki.read("own.key")?)?;
         Ok(pki)

@@ -1,5 +1,5 @@
-//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx, Redis from Debian; MCP
-//! servers, clients and the conformance suite from npm and `PyPI`, at pinned versions.
+//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx, `HAProxy`, Redis from Debian;
+//! MCP servers, clients and the conformance suite from npm and `PyPI`, at pinned versions.
 
 use crate::step::{StepFailed, answers, root, run, run_with};
 
@@ -10,6 +10,7 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
     ("go", &["version"], "golang-go"),
     ("curl", &["--version"], "curl"),
     ("nginx", &["-v"], "nginx-light"),
+    ("haproxy", &["-v"], "haproxy"),
     ("python3", &["-c", "import venv, ensurepip"], "python3-venv"),
     ("valgrind", &["--version"], "valgrind"),
     ("sqlite3", &["--version"], "sqlite3"),

@@ -1,16 +1,20 @@
 //! An installation that asks its clients for certificates, and agents known by theirs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use attorn_testkit::wire::RawReply;
 use serde_json::{Value, json};
 
 use crate::agent::{call_body, unique};
 use crate::curl::{self, Request};
-use crate::installation::Installation;
+use crate::installation::{GatewayProcess, Installation, Setting};
 use crate::pki::{Pki, SPIFFE_ID, URI};
 use crate::step::StepFailed;
+
+/// How long a change may take to be in force at the second gateway.
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The installation and the certificates made for it.
 #[derive(Debug)]
@@ -19,6 +23,12 @@ pub struct TlsInstallation {
     pub installation: Installation,
     /// Certificates and their keys.
     pub pki: Pki,
+    /// A gateway in a process of its own, where there is one.
+    pub second: Option<GatewayProcess>,
+    /// Whether requests go out over HTTP/2.
+    pub http2: bool,
+    /// Whether calls go to the second gateway.
+    at_second: Cell<bool>,
     clients: BTreeMap<&'static str, String>,
     tokens: RefCell<BTreeMap<String, String>>,
 }
@@ -29,9 +39,19 @@ impl TlsInstallation {
     /// # Errors
     /// When it does not start in time or a command fails.
     pub fn start() -> Result<Self, StepFailed> {
+        Self::start_with(false)
+    }
+
+    /// As [`Self::start`], with a second gateway in a process of its own.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(second: bool) -> Result<Self, StepFailed> {
         let folder = std::env::temp_dir().join(format!("attorn-pki-{}", unique()));
         let pki = Pki::make(&folder)?;
         let installation = Installation::start_with_tls(&pki)?;
+        let setting = Setting { pki: Some(&pki), ..Setting::default() };
+        let second = second.then(|| installation.add_gateway_on("second", &setting)).transpose()?;
         let mut clients = BTreeMap::new();
         let registered = pki.path("registered.pem");
         let ways: [(&'static str, &[&str]); 4] = [
@@ -46,7 +66,60 @@ impl TlsInstallation {
             let id = made.get("id").and_then(Value::as_str).unwrap_or_default();
             clients.insert(name, id.to_owned());
         }
-        Ok(Self { installation, pki, clients, tokens: RefCell::default() })
+        Ok(Self {
+            installation,
+            pki,
+            second,
+            http2: false,
+            at_second: Cell::new(false),
+            clients,
+            tokens: RefCell::default(),
+        })
+    }
+
+    /// Sends calls to the second gateway, or to the first one again.
+    pub fn go_to_second(&self, is_second: bool) {
+        self.at_second.set(is_second);
+    }
+
+    /// The entries of the journal that calls stand in now; that of the authority for all else.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn entries(&self, of_call: bool, from: u64) -> Result<Vec<Value>, StepFailed> {
+        match self.asked().filter(|_| of_call) {
+            None => self.installation.journal_entries(from),
+            Some(gateway) => crate::installation::entries_of(&gateway.journal(), from),
+        }
+    }
+
+    fn asked(&self) -> Option<&GatewayProcess> {
+        self.second.as_ref().filter(|_| self.at_second.get())
+    }
+
+    /// Waits until the second gateway has in force what the authority has.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn settle(&self) -> Result<(), StepFailed> {
+        let version = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
+        let status = self.installation.cli(&["status"])?;
+        let wanted = version(&status, "registry_version");
+        let started = Instant::now();
+        loop {
+            let gateways = self.installation.cli(&["gateway", "list"])?;
+            let all = gateways.as_array().cloned().unwrap_or_default();
+            if wanted.is_some() && all.iter().all(|one| version(one, "version") >= wanted) {
+                return Ok(());
+            }
+            if started.elapsed() > SETTLED_WITHIN {
+                return Err(StepFailed::Check(format!("{status} is not at: {gateways}")));
+            }
+        }
+    }
+
+    fn send(&self, request: &Request<'_>) -> Result<RawReply, StepFailed> {
+        if self.http2 { curl::send_http2(request) } else { curl::send(request) }
     }
 
     /// The `client_id` of an agent.
@@ -80,8 +153,9 @@ impl TlsInstallation {
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
         let url = format!("{}/token", self.installation.addresses().issuer);
-        curl::send(&Request {
+        self.send(&Request {
             url: &url,
+            at: None,
             roots: &self.pki.path("server.pem"),
             certificate: certificate.map(|name| self.files(name)),
             headers,
@@ -132,27 +206,53 @@ impl TlsInstallation {
         &self,
         (server, tool, arguments): (&str, &str, &Value),
         certificate: Option<&str>,
-        mut headers: Vec<String>,
+        headers: Vec<String>,
         options: Vec<&str>,
     ) -> Result<RawReply, StepFailed> {
-        let own = [
-            "Content-Type: application/json",
-            "Accept: application/json, text/event-stream",
-            "MCP-Protocol-Version: 2026-07-28",
-            "Mcp-Method: tools/call",
-            &format!("Mcp-Name: {tool}"),
-        ];
-        headers.extend(own.map(str::to_owned));
-        curl::send(&Request {
-            url: &self.resource(server),
-            roots: &self.pki.path("server.pem"),
-            certificate: certificate.map(|name| self.files(name)),
-            headers,
-            body: call_body(tool, arguments).to_string(),
-            options,
-        })
+        let body = call_body(tool, arguments).to_string();
+        let certificate = certificate.map(|name| self.files(name));
+        let at = self.asked().map(|gateway| gateway.address);
+        let (url, roots) = (self.resource(server), self.pki.path("server.pem"));
+        let headers = with_own(tool, headers);
+        self.send(&Request { url: &url, at, roots: &roots, certificate, headers, body, options })
     }
 
+    /// A request that is refused for its method and stands in the journal: no case is about that.
+    ///
+    /// # Errors
+    /// When it is not refused so.
+    pub fn mark(&self, of_call: bool) -> Result<(), StepFailed> {
+        let at = self.asked().filter(|_| of_call).map(|gateway| gateway.address);
+        let reply = curl::send(&Request {
+            url: &self.resource("canary"),
+            at,
+            roots: &self.pki.path("server.pem"),
+            certificate: None,
+            headers: with_own("echo", Vec::new()),
+            body: call_body("echo", &hello()).to_string(),
+            options: vec!["-X", "PUT"],
+        })?;
+        match reply.status {
+            405 => Ok(()),
+            status => Err(StepFailed::Check(format!("the marker: {status} {}", reply.text()))),
+        }
+    }
+}
+
+/// What every call has, after what a case adds.
+fn with_own(tool: &str, mut headers: Vec<String>) -> Vec<String> {
+    let own = [
+        "Content-Type: application/json",
+        "Accept: application/json, text/event-stream",
+        "MCP-Protocol-Version: 2026-07-28",
+        "Mcp-Method: tools/call",
+        &format!("Mcp-Name: {tool}"),
+    ];
+    headers.extend(own.map(str::to_owned));
+    headers
+}
+
+impl TlsInstallation {
     /// The resource identifier of a server.
     #[must_use]
     pub fn resource(&self, server: &str) -> String {

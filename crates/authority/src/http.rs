@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use attorn_net::Body;
+use attorn_net::{Body, Peer, SEEN_CERTIFICATE};
 use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 
@@ -65,11 +66,15 @@ pub(crate) fn public_json(body: impl Into<Bytes>) -> Response<Body> {
 }
 
 /// Whether this process can do its work: without a journal it can do none.
-pub(crate) fn health(shared: &Shared) -> Response<Body> {
-    if shared.journal.has_failed() {
-        return json_answer(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"journal failed"}"#);
-    }
-    json_answer(StatusCode::OK, r#"{"status":"ok"}"#)
+pub(crate) fn health(shared: &Shared, head: &Parts) -> Response<Body> {
+    let mut answer = if shared.journal.has_failed() {
+        json_answer(StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"journal failed"}"#)
+    } else {
+        json_answer(StatusCode::OK, r#"{"status":"ok"}"#)
+    };
+    let peer = head.extensions.get::<Peer>();
+    answer.headers_mut().extend(peer.map(|peer| (SEEN_CERTIFICATE, peer.seen_certificate())));
+    answer
 }
 
 /// Whether it should be asked: every check of the process, told as words of ours.

@@ -16,7 +16,7 @@ pub struct Limits {
     /// Token requests of one client. Default 50 a second, 200 at once.
     pub client: Rate,
     /// Credentials from one address that fail; after that its credentials are not looked at. An
-    /// IPv6 /64 is one address; loopback is none. Default 20 a second, 200 at once.
+    /// IPv6 /64 is one address; loopback and listed proxies are none. Default 20 a second, 200 at once.
     pub failures_per_address: Rate,
     /// Credentials from everywhere that fail; after that those of addresses that failed lately are
     /// not looked at. Default 1000 a second, 2000 at once.
@@ -83,7 +83,7 @@ impl Throttle {
 }
 
 fn address(head: &Parts) -> Option<IpAddr> {
-    head.extensions.get::<Peer>().map(|peer| peer.address.ip())
+    head.extensions.get::<Peer>().and_then(Peer::charged)
 }
 
 const ENTRIES_MAX: usize = 65_536;

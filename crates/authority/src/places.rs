@@ -46,7 +46,8 @@ pub(crate) fn verify(
     now_ms: u64,
 ) -> Result<(), Refused> {
     let (mode, client_id) = (shared.config.several_places, client.client_id());
-    let from = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
+    // A listed proxy speaks for many clients, so its address tells nothing of one.
+    let from = head.extensions.get::<Peer>().and_then(Peer::charged);
     let Some(from) = place(from).filter(|_| mode != SeveralPlaces::Off) else { return Ok(()) };
     let within_s = shared.config.token_lifetime_s;
     let elsewhere = shared.places.note(client_id, from, now_ms / 1000, within_s);

@@ -42,7 +42,7 @@ pub(crate) fn verify_present_proof(
     verify_proof(shared, head, path, now_s).map(Some)
 }
 
-/// The client certificate of the request's connection. Never one out of a header.
+/// The client certificate of the request's connection, here or at a listed proxy.
 pub(crate) fn certificate(head: &Parts) -> Option<PresentedCertificate<'_>> {
     let certificate = head.extensions.get::<Peer>()?.certificate.as_ref()?;
     Some(PresentedCertificate {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use attorn_audit::Kind;
-use attorn_net::Body;
+use attorn_net::{Body, Peer};
 use attorn_oauth::error::TokenError;
 use attorn_oauth::form::FORM_BYTES_MAX;
 use attorn_oauth::metadata::AuthorizationServerMetadata;
@@ -78,7 +78,7 @@ impl PublicService {
                 method_not_allowed("GET")
             }
             Endpoint::Authorize => json_answer(StatusCode::BAD_REQUEST, NO_LOGIN),
-            Endpoint::Health => health(&self.shared),
+            Endpoint::Health => health(&self.shared, &head),
             Endpoint::Ready => readiness(&self.shared),
             Endpoint::Jwks => match self.shared.keys.in_use() {
                 Ok(keys) => public_json(keys.jwks.clone()),
@@ -110,8 +110,14 @@ impl PublicService {
             | Endpoint::Metadata
             | Endpoint::Ready => "",
         };
+        // RFC 9440 section 2.2: a listed proxy is at fault, and what it sent is no certificate.
+        if head.extensions.get::<Peer>().is_some_and(|peer| peer.client_cert.is_err()) {
+            let garbled = (StatusCode::BAD_REQUEST, TokenError::CertificateHeader);
+            return self.unread(endpoint, head, garbled).await;
+        }
+        let malformed = (StatusCode::BAD_REQUEST, TokenError::FormMalformed);
         if !is_media_type(head, media_type) {
-            return self.malformed(endpoint, head, StatusCode::BAD_REQUEST).await;
+            return self.unread(endpoint, head, malformed).await;
         }
         // Before any signature: who failed too often is not looked at.
         if let Err(limited) = self.shared.throttle.look(head) {
@@ -121,10 +127,11 @@ impl PublicService {
         let body = match read_body(body, FORM_BYTES_MAX).await {
             Ok(body) => body,
             Err(BodyRefusal::TooLong) => {
-                return self.malformed(endpoint, head, StatusCode::PAYLOAD_TOO_LARGE).await;
+                let too_long = (StatusCode::PAYLOAD_TOO_LARGE, TokenError::FormMalformed);
+                return self.unread(endpoint, head, too_long).await;
             }
             Err(BodyRefusal::Broken) => {
-                return self.malformed(endpoint, head, StatusCode::BAD_REQUEST).await;
+                return self.unread(endpoint, head, malformed).await;
             }
         };
         match endpoint {
@@ -153,13 +160,12 @@ impl PublicService {
     }
 
     /// A body nobody looked into.
-    async fn malformed(
+    async fn unread(
         &self,
         endpoint: Endpoint,
         head: &Parts,
-        status: StatusCode,
+        (status, error): (StatusCode, TokenError),
     ) -> Response<Body> {
-        let error = TokenError::FormMalformed;
         let about = self.shared.entry_from(head, kind_of(endpoint), self.shared.clock.now_ms());
         if self.shared.note_refusal(about, error.reason()).await.is_err() {
             return refused::unavailable();

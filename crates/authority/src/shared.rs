@@ -106,11 +106,16 @@ impl Shared {
         Entry { role: Some(ROLE.to_owned()), ..Entry::new(kind, now_ms) }
     }
 
-    /// As [`Shared::entry`], with the address the request came from: an investigator asks for it.
+    /// As [`Shared::entry`], with the address the request came from, and the listed proxy there: an
+    /// investigator asks for it.
     pub(crate) fn entry_from(&self, head: &Parts, kind: Kind, now_ms: u64) -> Entry {
         let mut entry = self.entry(kind, now_ms);
-        let peer = head.extensions.get::<Peer>();
-        entry.detail.extend(peer.map(|peer| ("peer".to_owned(), peer.address.ip().to_string())));
+        let Some(peer) = head.extensions.get::<Peer>() else { return entry };
+        entry.detail.insert("peer".to_owned(), peer.address.ip().to_string());
+        let proxy = peer.proxy.as_ref().map(|proxy| ("proxy".to_owned(), proxy.to_string()));
+        let refused = peer.client_cert.err();
+        let refused = refused.map(|refusal| ("client_cert".to_owned(), refusal.to_string()));
+        entry.detail.extend(proxy.into_iter().chain(refused));
         entry
     }
 

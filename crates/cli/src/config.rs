@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use attorn_net::Network;
 use attorn_registry::is_trust_domain;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::exit::Failure;
 use crate::files;
@@ -34,6 +36,9 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     /// Certificate and key of every listener; plain HTTP is served on loopback only.
     pub(crate) tls: Option<Tls>,
+    /// Proxies whose word counts for which certificate a client showed them. None by default.
+    #[serde(default)]
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     /// Where traces and logs go; nowhere if it is not there.
     pub(crate) otlp: Option<Otlp>,
 }
@@ -172,6 +177,35 @@ pub(crate) struct Tls {
     pub(crate) spiffe: Vec<TrustDomain>,
 }
 
+/// A proxy in front that ends the TLS of clients and sends their certificates in `Client-Cert`
+/// (RFC 9440). It must be named by `addresses`, by `certificates`, or by both, which must then both fit.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustedProxy {
+    /// What the journal calls it.
+    pub(crate) name: String,
+    /// The listeners at which it counts: `authority`, `admin`, `gateway`.
+    pub(crate) listeners: Vec<ListenerName>,
+    /// Where it connects from: addresses, or blocks such as `10.1.2.0/24`. Everybody who can connect
+    /// from there is trusted.
+    #[serde(default)]
+    pub(crate) addresses: Vec<Network>,
+    /// PEM file of the certificates it shows in its own handshakes, compared whole.
+    pub(crate) certificates: Option<PathBuf>,
+}
+
+/// A listener that clients with certificates come to.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ListenerName {
+    /// Public endpoints of the authority.
+    Authority,
+    /// The admin API.
+    Admin,
+    /// The gateway.
+    Gateway,
+}
+
 /// Whether clients are asked for a certificate.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -189,8 +223,20 @@ pub(crate) enum ClientAuth {
 pub(crate) struct TrustDomain {
     /// Its name, as in `spiffe://<name>/…`.
     pub(crate) trust_domain: String,
-    /// Its trust bundle, a JWK set as a SPIFFE bundle endpoint serves it. Keep the file fresh.
-    pub(crate) bundle: PathBuf,
+    /// File with its trust bundle, a JWK set as a SPIFFE bundle endpoint serves it. Keep it fresh.
+    pub(crate) bundle: Option<PathBuf>,
+    /// URL of its bundle endpoint (SPIFFE Federation, profile `https_web`), instead of a file.
+    pub(crate) bundle_endpoint: Option<String>,
+    /// PEM file of the authorities that the endpoint's certificate is from, instead of the public ones.
+    pub(crate) bundle_endpoint_roots: Option<PathBuf>,
+    /// How long the last bundle counts while the endpoint gives none, in seconds, at most 604800.
+    /// Default 86400.
+    #[serde(default = "default_bundle_age_max_s")]
+    pub(crate) bundle_age_max_s: u64,
+}
+
+const fn default_bundle_age_max_s() -> u64 {
+    86_400
 }
 
 impl Config {
@@ -220,9 +266,15 @@ impl Config {
             for path in [&mut tls.client_ca, &mut tls.client_revoked].into_iter().flatten() {
                 *path = folder.join(&path);
             }
-            for domain in &mut tls.spiffe {
-                domain.bundle = folder.join(&domain.bundle);
-            }
+            let of = |domain: &'_ mut TrustDomain| {
+                for path in [&mut domain.bundle, &mut domain.bundle_endpoint_roots] {
+                    *path = path.take().map(|path| folder.join(path));
+                }
+            };
+            tls.spiffe.iter_mut().for_each(of);
+        }
+        for certificates in config.trusted_proxies.iter_mut().flat_map(|p| &mut p.certificates) {
+            *certificates = folder.join(&*certificates);
         }
         if let Some(follow) = &mut config.follow {
             follow.profile = folder.join(&follow.profile);
@@ -263,6 +315,7 @@ impl Config {
         if self.shared_replays.is_some() && gateway.is_none() {
             return Err("`shared_replays` is for a gateway, which is not here".to_owned());
         }
+        self.verify_proxies()?;
         let parts = [
             ("listen.authority", authority.is_some(), listen.authority.is_some()),
             ("listen.admin", authority.is_some(), listen.admin.is_some()),
@@ -293,6 +346,27 @@ impl Config {
             (None, Some(_)) => Ok(()),
         }
     }
+    /// A listed proxy is known by something, and is heard only where certificates count.
+    fn verify_proxies(&self) -> Result<(), String> {
+        for proxy in &self.trusted_proxies {
+            let name = &proxy.name;
+            if proxy.addresses.is_empty() && proxy.certificates.is_none() {
+                return Err(format!(
+                    "the trusted proxy `{name}` has no addresses and no certificates"
+                ));
+            }
+            if proxy.listeners.is_empty() {
+                return Err(format!("the trusted proxy `{name}` has no listeners"));
+            }
+            // RFC 9440 section 4: between proxy and origin the header needs integrity as well.
+            if self.tls.as_ref().is_none_or(|tls| tls.client_auth != ClientAuth::Optional) {
+                return Err(
+                    "`trusted_proxies` need [tls] with `client_auth = \"optional\"`".to_owned()
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
 fn is_short_name(name: &str) -> bool {
@@ -309,10 +383,29 @@ impl Tls {
         if self.client_ca.is_none() && self.client_revoked.is_some() {
             return Err("`tls.client_revoked` needs `tls.client_ca`".to_owned());
         }
-        let wrong = self.spiffe.iter().find(|domain| !is_trust_domain(&domain.trust_domain));
-        match wrong {
-            None => Ok(()),
-            Some(domain) => Err(format!("`{}` is no SPIFFE trust domain", domain.trust_domain)),
+        self.spiffe.iter().try_for_each(TrustDomain::verify)
+    }
+}
+
+impl TrustDomain {
+    fn verify(&self) -> Result<(), String> {
+        let name = &self.trust_domain;
+        if !is_trust_domain(name) {
+            return Err(format!("`{name}` is no SPIFFE trust domain"));
+        }
+        if !(1..=604_800).contains(&self.bundle_age_max_s) {
+            return Err(format!("{name}: `bundle_age_max_s` is between 1 and 604800"));
+        }
+        match (&self.bundle, &self.bundle_endpoint) {
+            (Some(_), None) if self.bundle_endpoint_roots.is_none() => Ok(()),
+            // SPIFFE Federation section 5.2.1.1: `https`, and nobody's name before the host.
+            (None, Some(url)) => match Url::parse(url) {
+                Ok(url) if url.scheme() == "https" && url.username().is_empty() => Ok(()),
+                Ok(_) | Err(_) => Err(format!("{name}: `bundle_endpoint` is no https URL")),
+            },
+            (Some(_) | None, Some(_) | None) => {
+                Err(format!("{name} needs either `bundle` or `bundle_endpoint`"))
+            }
         }
     }
 }
@@ -374,7 +467,39 @@ mod tests {
             tls(&format!("[[tls.spiffe]]\ntrust_domain = \"{name}\"\nbundle = \"b.json\""))
         };
         assert!(domain("example.org").is_ok());
+        let bundle =
+            |more: &str| tls(&format!("[[tls.spiffe]]\ntrust_domain = \"example.org\"\n{more}"));
+        let endpoint = "bundle_endpoint = \"https://spire.example.org/\"\n";
+        assert!(bundle(endpoint).is_ok());
+        assert!(bundle(&format!("{endpoint}bundle_endpoint_roots = \"r\"")).is_ok());
+        assert!(bundle("").unwrap_err().contains("needs either"));
+        assert!(bundle(&format!("{endpoint}bundle = \"b\"")).is_err());
+        assert!(bundle("bundle = \"b\"\nbundle_endpoint_roots = \"r\"").is_err());
+        assert!(bundle(&endpoint.replace("https", "http")).unwrap_err().contains("https"));
+        assert!(bundle(&format!("{endpoint}bundle_age_max_s = 0")).is_err());
         assert!(domain("spiffe://example.org").is_err());
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_named_and_has_tls() {
+        let tls = "[tls]\ncertificates = \"c\"\nkey = \"k\"\nclient_auth = \"optional\"\n";
+        let with = |tls: &str, more: &str| {
+            let listed = format!("[[trusted_proxies]]\nname = \"edge\"\n{more}\n");
+            check(&format!("{EXAMPLE}\n{tls}\n{listed}"))
+        };
+        let at = "listeners = [\"gateway\"]\n";
+        let config = with(tls, &format!("{at}certificates = \"edge.pem\"")).unwrap();
+        let certificates = config.trusted_proxies[0].certificates.as_deref();
+        assert_eq!(certificates, Some(Path::new("/etc/attorn/edge.pem")));
+        let by_address = format!("{at}addresses = [\"10.1.2.0/24\", \"2001:db8::1\"]");
+        assert!(with(tls, &by_address).is_ok());
+        assert!(with("", &by_address).unwrap_err().contains("client_auth"));
+        assert!(with(tls, at).unwrap_err().contains("no addresses"));
+        assert!(with(tls, "listeners = []\naddresses = [\"10.1.2.3\"]").is_err());
+        assert!(with(tls, &format!("{at}addresses = [\"0.0.0.0/0\"]")).is_err());
+        assert!(with(tls, "listeners = [\"metrics\"]\naddresses = [\"10.1.2.3\"]").is_err());
+        // Nobody is listed by default.
+        assert!(check(EXAMPLE).unwrap().trusted_proxies.is_empty());
     }
 
     #[test]

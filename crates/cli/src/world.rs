@@ -7,6 +7,7 @@
 //!
 //! One journal serves all roles of a process: a node has one log.
 
+mod bundles;
 mod clock_steps;
 mod embedded;
 mod follow;
@@ -83,7 +84,7 @@ impl World {
         #[cfg(feature = "planted")]
         crate::planted::verify_loopback(&config)?;
         // Ports first: a second process must not touch the state of a running one.
-        let mut tls = ProcessTls::new(config.tls.as_ref());
+        let mut tls = ProcessTls::new(&config)?;
         let listeners = Listeners::bind(&config, &mut tls).await?;
         let (shutdown, mut serving) = (Shutdown::new(), JoinSet::new());
         let encrypted = listeners.is_encrypted();
@@ -126,6 +127,7 @@ impl World {
             let kept = move || shipping.iter().map(Shipping::next).min();
             serving.spawn(retention::follow(node.journal.clone(), keep_days, kept, stop()));
         }
+        serving.spawn(tls.bundles.clone().follow(node.journal.clone(), stop()));
         serving.spawn(tls.follow(node.journal.clone(), stop()));
         if let Some(listener) = listeners.metrics {
             let service = ObservationService::new(telemetry);
@@ -140,7 +142,7 @@ impl World {
     /// A one-time code for the first administrator, without serving anything.
     pub(crate) async fn first_admin_code(config: Config) -> Result<Zeroizing<String>, Failure> {
         let shutdown = Shutdown::new();
-        let (tls, telemetry) = (ProcessTls::new(None), Telemetry::default());
+        let (tls, telemetry) = (ProcessTls::none(), Telemetry::default());
         let with = (&tls, &system_clock());
         let (node, own) = start_authority(&config, with, &shutdown, &telemetry).await?;
         let code = own.authority.first_operator_code().await;

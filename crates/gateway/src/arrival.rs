@@ -11,7 +11,7 @@ use attorn_mcp::{
     ClientMessage, FrameRefusal, HeaderView, MirrorHeader, Request, RequestId, Revision,
     check_headers, parse_client_message,
 };
-use attorn_net::{Peer, SeveralPlaces, place};
+use attorn_net::{SeveralPlaces, place};
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::{McpServer, ReasonCode};
@@ -53,7 +53,6 @@ impl Exchange {
         self.entry.server = Some(server.id.to_string());
         self.entry.server_key = server.active_key().map(|key| key.jkt.to_string());
         let gateway = Arc::clone(&self.gateway);
-        self.from = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
         gateway
             .throttle
             .look(self.from, || gateway.tokens.knows(&head.headers))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use attorn_audit::{Entry, Kind};
 use attorn_mcp::{RequestId, Revision};
+use attorn_net::Peer;
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_policy::{Operation, Request as PolicyRequest};
 use attorn_registry::{AgentId, DecisionId, McpServer, ReasonCode};
@@ -35,7 +36,7 @@ pub(crate) struct Exchange {
     pub(crate) revision: Revision,
     /// A nonce to send along.
     pub(crate) nonce: Option<String>,
-    /// Where the request came from, as the socket says it.
+    /// Where failures are charged to; nowhere behind a listed proxy.
     pub(crate) from: Option<IpAddr>,
     pub(crate) started_ms: u64,
     pub(crate) course: Course,
@@ -68,6 +69,18 @@ impl Exchange {
             rests: false,
             passage: None,
             gateway,
+        }
+    }
+
+    /// Notes where the request came from, and which listed proxy vouches for its certificate.
+    pub(crate) fn note_peer(&mut self, peer: Option<&Peer>) {
+        let Some(peer) = peer else { return };
+        self.from = peer.charged();
+        if let Some(proxy) = &peer.proxy {
+            self.entry.detail.insert("proxy".to_owned(), proxy.to_string());
+        }
+        if let Err(refusal) = peer.client_cert {
+            self.entry.detail.insert("client_cert".to_owned(), refusal.to_string());
         }
     }
 

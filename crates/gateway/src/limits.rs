@@ -29,7 +29,7 @@ pub struct Limits {
     /// Requests to one server. Default 10000 a second, 20000 at once.
     pub server: Rate,
     /// Credentials from one address that fail; after that its credentials are not looked at. An
-    /// IPv6 /64 is one address; loopback is none. Default 20 a second, 200 at once.
+    /// IPv6 /64 is one address; loopback and listed proxies are none. Default 20 a second, 200 at once.
     pub failures_per_address: Rate,
     /// Credentials from everywhere that fail; after that, from addresses that failed lately, only
     /// tokens seen before are looked at. Default 2000 a second, 4000 at once.

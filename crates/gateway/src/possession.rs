@@ -127,7 +127,7 @@ impl Possession {
 }
 
 /// Compares a token with the certificate of its connection. Nothing is burned: the handshake was
-/// the proof, and it holds for this connection alone.
+/// the proof, here or at a listed proxy, and it holds for this connection alone.
 pub(crate) async fn by_certificate(
     head: &request::Parts,
     token: VerifiedToken,

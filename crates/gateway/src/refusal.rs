@@ -6,9 +6,11 @@
 //!
 //! All enums here are exhaustive on purpose: a new reason must not compile until its `row` maps it.
 
+
 use attorn_audit::Kind;
 use attorn_json::JsonError;
 use attorn_mcp::{ErrorCode, FrameRefusal, Revision};
+use attorn_net::ClientCertRefusal;
 use attorn_oauth::access_token::TokenRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::possession::PossessionRefusal;
@@ -47,6 +49,8 @@ pub(crate) enum HeadRefusal {
     Host,
     Origin,
     Method,
+    /// A listed proxy is at fault.
+    ClientCert(ClientCertRefusal),
     HeaderTwin,
     Expectation,
     ContentEncoding,
@@ -219,6 +223,10 @@ impl HeadRefusal {
             Self::Origin => invalid(StatusCode::FORBIDDEN, ReasonCode::FrameOrigin),
             // RFC 9110 section 15.5.6.
             Self::Method => invalid(StatusCode::METHOD_NOT_ALLOWED, ReasonCode::FrameMethod),
+            // RFC 9440 section 2.2: one item, which is a certificate.
+            Self::ClientCert(_) => {
+                invalid(StatusCode::BAD_REQUEST, ReasonCode::PossessionCertificateHeader)
+            }
             // MCP 2026-07-28, Streamable HTTP, Server Validation.
             Self::HeaderTwin => Row::bare(
                 StatusCode::BAD_REQUEST,

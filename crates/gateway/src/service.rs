@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use attorn_net::Body;
+use attorn_net::{Body, Peer, SEEN_CERTIFICATE};
 use attorn_planted::{Bug, is_planted};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, request};
@@ -53,7 +53,7 @@ where
     let path = head.uri.path().to_owned();
     match Route::parse(&path) {
         // Asked by load balancers under whatever name; it says no more than that we are here.
-        Some(Route::Health) if head.method == Method::GET => Response::new(Body::full("ok\n")),
+        Some(Route::Health) if head.method == Method::GET => health(&head),
         Some(Route::Ready) if head.method == Method::GET => readiness(&gateway),
         Some(Route::Health | Route::Ready) => {
             Exchange::new(gateway, "").refuse(HeadRefusal::Method.into()).await
@@ -62,6 +62,14 @@ where
         Some(Route::Mcp(name)) => endpoint(Exchange::new(gateway, name), &head, body).await,
         None => Exchange::new(gateway, "").refuse(HeadRefusal::PathUnknown.into()).await,
     }
+}
+
+fn health(head: &request::Parts) -> Response<Body> {
+    let mut response = Response::new(Body::full("ok\n"));
+    let peer = head.extensions.get::<Peer>();
+    let seen = peer.map(|peer| (SEEN_CERTIFICATE, peer.seen_certificate()));
+    response.headers_mut().extend(seen);
+    response
 }
 
 fn readiness(gateway: &Inner) -> Response<Body> {
@@ -91,6 +99,7 @@ async fn endpoint<B>(mut exchange: Exchange, head: &request::Parts, body: B) -> 
 where
     B: HttpBody<Data = Bytes> + Send,
 {
+    exchange.note_peer(head.extensions.get::<Peer>());
     let answered = match verb(&exchange, head) {
         Ok(_) if !exchange.gateway.freshness.is_fresh() && !is_planted(Bug::SilenceIgnored) => {
             Err(Refusal::AuthorityStale)
@@ -111,5 +120,9 @@ where
 
 fn verb(exchange: &Exchange, head: &request::Parts) -> Result<Verb, Refusal> {
     exchange.gateway.names.verify(head)?;
-    Ok(Verb::of(head)?)
+    let verb = Verb::of(head)?;
+    // Before any credential: a proxy that garbles one certificate may pass on another one.
+    let peer = head.extensions.get::<Peer>();
+    peer.map_or(Ok(()), |peer| peer.client_cert).map_err(HeadRefusal::ClientCert)?;
+    Ok(verb)
 }

@@ -140,7 +140,7 @@ impl Client {
         Ok(Self(Arc::new(Inner { config, connector, pool })))
     }
 
-    /// Whether any server asked for the certificate of this client so far.
+    /// Whether any server asked this client for a certificate so far, also where it has none.
     #[must_use]
     pub fn was_asked_for_certificate(&self) -> bool {
         self.0.connector.was_asked_for_certificate()

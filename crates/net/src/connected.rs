@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
 
 use crate::certificate::PeerCertificate;
-use crate::{Peer, Tls};
+use crate::{Peer, Tls, client_cert};
 
 /// A connection whose handshake is over.
 pub(crate) struct Connected {
@@ -16,7 +17,7 @@ pub(crate) struct Connected {
     client: Option<Client>,
 }
 
-/// A client certificate whose chain is judged again when the trust changes.
+/// The other end of TLS. Its chain, where it showed one, is judged again when the trust changes.
 struct Client {
     tls: Tls,
     chain: Vec<CertificateDer<'static>>,
@@ -35,18 +36,31 @@ impl Connected {
 
     pub(crate) fn encrypted(address: SocketAddr, tls: &Tls, connection: &ServerConnection) -> Self {
         let server_name = connection.server_name().map(Arc::from);
-        let client = connection.peer_certificates().map(|chain| {
-            let chain: Vec<_> = chain.iter().map(|der| der.clone().into_owned()).collect();
-            let judged = ArcSwap::from_pointee(Judged::now(tls, &chain));
-            Client { tls: tls.clone(), chain, judged }
-        });
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let chain: Vec<_> = chain.iter().map(|der| der.clone().into_owned()).collect();
+        let judged = ArcSwap::from_pointee(Judged::now(tls, &chain));
+        let client = Some(Client { tls: tls.clone(), chain, judged });
         Self { peer: Peer { server_name, ..Peer::new(address, true) }, client }
     }
 
-    /// What is known of the peer now.
-    pub(crate) fn peer(&self) -> Peer {
-        let certificate = self.client.as_ref().and_then(Client::certificate);
-        Peer { certificate, ..self.peer.clone() }
+    /// What is known now of the peer of a request with these headers, which count only where the
+    /// other end is a listed proxy.
+    pub(crate) fn peer(&self, headers: &HeaderMap) -> Peer {
+        // Without TLS nobody knows who writes the headers.
+        let Some(client) = &self.client else { return self.peer.clone() };
+        let own = client.certificate();
+        let Some(proxy) = client.tls.proxy(self.peer.address.ip(), own.as_deref()) else {
+            return Peer { certificate: own, ..self.peer.clone() };
+        };
+        // RFC 9440 section 4: what the proxy says, and never its own certificate.
+        let peer = Peer { proxy: Some(proxy), ..self.peer.clone() };
+        match client_cert::read(headers) {
+            Ok(chain) => {
+                let certificate = client.tls.judge(&chain).1.map(Arc::new);
+                Peer { certificate, ..peer }
+            }
+            Err(refusal) => Peer { client_cert: Err(refusal), ..peer },
+        }
     }
 }
 

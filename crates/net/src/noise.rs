@@ -6,7 +6,8 @@
 //!
 //! The address is that of the socket: nothing a client writes into a header counts. An IPv6 client
 //! owns a /64, so that is one address. Addresses on loopback are a proxy or the operator's own
-//! machine, and are not counted: a proxy in front has to limit by itself.
+//! machine, and are not counted: a proxy in front has to limit by itself. The same holds for listed
+//! proxies: see [`crate::Peer::charged`].
 
 use std::net::{IpAddr, Ipv6Addr};
 

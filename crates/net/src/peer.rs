@@ -1,17 +1,20 @@
 //! Who is at the other end of a connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::header::HOST;
-use http::{HeaderMap, Uri};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{HOST, HeaderName};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::certificate::PeerCertificate;
+use crate::client_cert::ClientCertRefusal;
 
 /// Facts about the connection a request came in on; found in the request's extensions.
 ///
-/// It holds nothing a client can write: no `Host`, no `Forwarded`, no `X-Forwarded-*`, and no
-/// certificate out of a header.
+/// It holds nothing a client can write: no `Host`, no `Forwarded`, no `X-Forwarded-*`. A certificate
+/// out of a header is in it only where a listed proxy wrote the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The other end's address as the socket reports it.
@@ -20,15 +23,50 @@ pub struct Peer {
     pub encrypted: bool,
     /// The host name of the handshake (RFC 6066 section 3), where the client sent one.
     pub server_name: Option<Arc<str>>,
-    /// The client certificate whose key the peer proved in the handshake.
+    /// The client certificate whose key the peer proved in the handshake, here or at `proxy`.
     pub certificate: Option<Arc<PeerCertificate>>,
+    /// The listed proxy at the other end. It vouches for the certificate.
+    pub proxy: Option<Arc<str>>,
+    /// Why the certificate headers of that proxy are not taken. Then there is no certificate.
+    pub client_cert: Result<(), ClientCertRefusal>,
 }
 
 impl Peer {
     /// A peer without TLS facts.
     #[must_use]
     pub const fn new(address: SocketAddr, encrypted: bool) -> Self {
-        Self { address, encrypted, server_name: None, certificate: None }
+        Self {
+            address,
+            encrypted,
+            server_name: None,
+            certificate: None,
+            proxy: None,
+            client_cert: Ok(()),
+        }
+    }
+
+    /// The address that failures are charged to. A listed proxy speaks for many clients: one of them
+    /// must not use up the share of all others, so the proxy has to limit them by itself.
+    #[must_use]
+    pub const fn charged(&self) -> Option<IpAddr> {
+        match self.proxy {
+            None => Some(self.address.ip()),
+            Some(_) => None,
+        }
+    }
+
+    /// What came of the client's certificate on its way here, for `attorn doctor`: its thumbprint
+    /// as `x5t#S256`, `none`, or `malformed`. It tells nobody but the client, and nothing but what
+    /// the client sent.
+    #[must_use]
+    pub fn seen_certificate(&self) -> HeaderValue {
+        let seen = self.certificate.as_ref().map(|seen| URL_SAFE_NO_PAD.encode(seen.thumbprint));
+        let text = match (&self.client_cert, &seen) {
+            (Err(_), _) => "malformed",
+            (Ok(()), Some(seen)) => seen,
+            (Ok(()), None) => "none",
+        };
+        HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("none"))
     }
 
     /// Whether a request names another host than the handshake of its connection did: it belongs
@@ -43,6 +81,9 @@ impl Peer {
         target.or_else(host).is_some_and(|named| !named.eq_ignore_ascii_case(expected))
     }
 }
+
+/// The header of an answer to a health check with [`Peer::seen_certificate`].
+pub const SEEN_CERTIFICATE: HeaderName = HeaderName::from_static("attorn-client-certificate");
 
 fn without_port(authority: &str) -> &str {
     let end =

@@ -170,7 +170,8 @@ async fn speak_http<IO, S, B>(
     let service = service_fn(move |mut request: Request<Incoming>| {
         // hyper counts the fields of HTTP/1.1 only, and the bytes of both.
         let fits = request.headers().len() <= fields_max;
-        request.extensions_mut().insert(connected.peer());
+        let peer = connected.peer(request.headers());
+        request.extensions_mut().insert(peer);
         let answer = fits.then(|| service.call(request));
         async move {
             match answer {

@@ -17,6 +17,7 @@ pub(crate) fn material(made: &CertifiedKey<KeyPair>) -> TlsMaterial {
         certificates_pem: made.cert.pem().into_bytes(),
         key_pem: Zeroizing::new(made.signing_key.serialize_pem().into_bytes()),
         clients: None,
+        proxies: Vec::new(),
     }
 }
 

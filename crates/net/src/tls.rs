@@ -9,6 +9,7 @@
 //! listener has a configuration of its own, so no session moves from one to another.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
 use crate::certificate::PeerCertificate;
-use crate::trust::{Anchors, ProofOfKey, Trust};
+use crate::trust::{Anchors, ProofOfKey, Trust, TrustedProxy};
 
 /// Which certificate authorities an outbound connection trusts.
 #[derive(Clone, Debug, Default)]
@@ -62,11 +63,16 @@ pub struct TlsMaterial {
     /// Whether clients are asked for a certificate, and whose count. `Some` and empty asks for one
     /// and knows no authority.
     pub clients: Option<Vec<Anchors>>,
+    /// Who may say in a header which certificate a client showed.
+    pub proxies: Vec<TrustedProxy>,
 }
 
 impl fmt::Debug for TlsMaterial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsMaterial").field("clients", &self.clients).finish_non_exhaustive()
+        f.debug_struct("TlsMaterial")
+            .field("clients", &self.clients)
+            .field("proxies", &self.proxies)
+            .finish_non_exhaustive()
     }
 }
 
@@ -143,6 +149,11 @@ impl Tls {
         let trust = self.0.trust.load();
         (trust.generation, trust.judge(chain))
     }
+
+    /// The listed proxy at the other end of a connection.
+    pub(crate) fn proxy(&self, address: IpAddr, own: Option<&PeerCertificate>) -> Option<Arc<str>> {
+        self.0.trust.load().proxy(address, own)
+    }
 }
 
 impl fmt::Debug for Tls {
@@ -159,7 +170,7 @@ fn configured(
     let certificates = certificates(&material.certificates_pem)?;
     let key = PrivateKeyDer::from_pem_slice(&material.key_pem)?;
     let anchors = material.clients.as_deref().unwrap_or_default();
-    let trust = Trust::new(generation, anchors, &provider)?;
+    let trust = Trust::new(generation, anchors, &material.proxies, &provider)?;
     let verifier = match material.clients {
         Some(_) => Arc::new(ProofOfKey::new(&provider)),
         None => WebPkiClientVerifier::no_client_auth(),
@@ -176,10 +187,10 @@ fn configured(
     Ok((Arc::new(config), Arc::new(trust)))
 }
 
-/// A certificate of our own, and whether anybody asked for it.
+/// A certificate of our own, where there is one, and whether anybody asked for one.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    key: Arc<CertifiedKey>,
+    key: Option<Arc<CertifiedKey>>,
     asked: AtomicBool,
 }
 
@@ -188,14 +199,12 @@ impl Shown {
     ///
     /// # Errors
     /// When a text does not parse or the key does not belong to the leaf.
-    pub(crate) fn new(identity: &ClientIdentity) -> Result<Arc<Self>, TlsError> {
-        let chain = certificates(identity.certificates_pem.as_bytes())?;
-        let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?;
-        let key = Arc::new(CertifiedKey::from_der(chain, key, &provider())?);
+    pub(crate) fn new(identity: Option<&ClientIdentity>) -> Result<Arc<Self>, TlsError> {
+        let key = identity.map(certified).transpose()?.map(Arc::new);
         Ok(Arc::new(Self { key, asked: AtomicBool::new(false) }))
     }
 
-    /// Whether a server asked for it. One that should and did not is not at the other end: somebody
+    /// Whether a server asked for one. One that should and did not is not at the other end: somebody
     /// between ends TLS.
     pub(crate) fn was_asked_for(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
@@ -205,18 +214,24 @@ impl Shown {
 impl ResolvesClientCert for Shown {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.asked.store(true, Ordering::Relaxed);
-        Some(Arc::clone(&self.key))
+        self.key.clone()
     }
 
     fn has_certs(&self) -> bool {
-        true
+        self.key.is_some()
     }
+}
+
+fn certified(identity: &ClientIdentity) -> Result<CertifiedKey, TlsError> {
+    let chain = certificates(identity.certificates_pem.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes())?;
+    Ok(CertifiedKey::from_der(chain, key, &provider())?)
 }
 
 /// The configuration of outbound connections. Only HTTP/1.1 is offered.
 pub(crate) fn client_config(
     roots: &Roots,
-    shown: Option<&Arc<Shown>>,
+    shown: &Arc<Shown>,
     http2: bool,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let mut store = RootCertStore::empty();
@@ -231,13 +246,8 @@ pub(crate) fn client_config(
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(store);
-    let mut config = match shown {
-        None => builder.with_no_client_auth(),
-        Some(shown) => {
-            let resolver: Arc<Shown> = Arc::clone(shown);
-            builder.with_client_cert_resolver(resolver)
-        }
-    };
+    let resolver: Arc<Shown> = Arc::clone(shown);
+    let mut config = builder.with_client_cert_resolver(resolver);
     let versions = if http2 { &[ALPN_HTTP2, ALPN_HTTP1][..] } else { &[ALPN_HTTP1][..] };
     config.alpn_protocols = versions.iter().map(|version| version.to_vec()).collect();
     Ok(Arc::new(config))
@@ -292,6 +302,7 @@ mod tests {
             certificates_pem: certificates_pem.as_bytes().to_vec(),
             key_pem: Zeroizing::new(key_pem.as_bytes().to_vec()),
             clients: None,
+            proxies: Vec::new(),
         }
     }
 
@@ -300,8 +311,8 @@ mod tests {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = made.signing_key.serialize_pem();
         let tls = Tls::new(&material(&made.cert.pem(), &key)).unwrap();
-        client_config(&Roots::Pem(made.cert.pem()), None, false).unwrap();
-        client_config(&Roots::Public, None, false).unwrap();
+        client_config(&Roots::Pem(made.cert.pem()), &Shown::new(None).unwrap(), false).unwrap();
+        client_config(&Roots::Public, &Shown::new(None).unwrap(), false).unwrap();
         // A bad replacement changes nothing.
         assert!(tls.replace(&material("", &key)).is_err());
         assert_eq!(tls.generation(), 0);
@@ -311,7 +322,7 @@ mod tests {
 
     #[test]
     fn texts_without_certificate_are_refused() {
-        let empty = client_config(&Roots::Pem(String::new()), None, false);
+        let empty = client_config(&Roots::Pem(String::new()), &Shown::new(None).unwrap(), false);
         assert!(matches!(empty, Err(TlsError::CertificateMissing)));
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let refused = Tls::new(&material("", &made.signing_key.serialize_pem()));

@@ -5,10 +5,12 @@
 //! self-signed certificate and one of a private authority come over the same listener, and a
 //! connection outlives no change of trust.
 //!
-//! Implemented: several named sets, each with lists of revoked certificates where given. Not
-//! implemented: OCSP, fetching of lists.
+//! Implemented: several named sets, each with lists of revoked certificates where given, and the
+//! proxies whose word counts for which certificate a client showed them. Not implemented: OCSP,
+//! fetching of lists.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -21,6 +23,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
 };
 
+use crate::Network;
 use crate::certificate::{self, PeerCertificate};
 use crate::tls::TlsError;
 
@@ -36,24 +39,66 @@ pub struct Anchors {
     pub revoked_pem: Option<Vec<u8>>,
 }
 
+/// A proxy that ends the TLS of clients and says in headers which certificate they showed.
+///
+/// It is known by its addresses, by its own certificate, or by both; one without either is nobody.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxy {
+    /// What the journal calls it.
+    pub name: String,
+    /// Where it connects from; anywhere if empty.
+    pub addresses: Vec<Network>,
+    /// SHA-256 of the certificates it shows; any or none if empty.
+    pub thumbprints: Vec<[u8; 32]>,
+}
+
+impl TrustedProxy {
+    /// Whether a connection is one of this proxy. `own` is the certificate of the handshake.
+    fn is_at(&self, address: IpAddr, own: Option<&PeerCertificate>, now_s: u64) -> bool {
+        let is_alive =
+            |own: &PeerCertificate| (own.not_before_s..=own.not_after_s).contains(&now_s);
+        let is_own = |own: &PeerCertificate| self.thumbprints.contains(&own.thumbprint);
+        let shows =
+            self.thumbprints.is_empty() || own.is_some_and(|own| is_own(own) && is_alive(own));
+        let is_there =
+            self.addresses.is_empty() || self.addresses.iter().any(|a| a.contains(address));
+        let is_named = !(self.addresses.is_empty() && self.thumbprints.is_empty());
+        is_named && shows && is_there
+    }
+}
+
 /// The sets in force.
 pub(crate) struct Trust {
     /// Counts up with every change.
     pub(crate) generation: u64,
     sets: Vec<(String, Arc<dyn ClientCertVerifier>)>,
+    proxies: Vec<(Arc<str>, TrustedProxy)>,
 }
 
 impl Trust {
     pub(crate) fn new(
         generation: u64,
         anchors: &[Anchors],
+        proxies: &[TrustedProxy],
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
         let mut sets = Vec::new();
         for set in anchors.iter().filter(|set| !set.authorities.is_empty()) {
             sets.push((set.name.clone(), verifier(set, provider)?));
         }
-        Ok(Self { generation, sets })
+        let named = |proxy: &TrustedProxy| (Arc::from(proxy.name.as_str()), proxy.clone());
+        Ok(Self { generation, sets, proxies: proxies.iter().map(named).collect() })
+    }
+
+    /// The listed proxy at the other end of a connection; `own` is the certificate of its handshake.
+    pub(crate) fn proxy(&self, address: IpAddr, own: Option<&PeerCertificate>) -> Option<Arc<str>> {
+        if self.proxies.is_empty() {
+            return None;
+        }
+        // A connection may live longer than the certificate it was opened with.
+        let now_s = UnixTime::now().as_secs();
+        let mut found = self.proxies.iter().filter(|(_, proxy)| proxy.is_at(address, own, now_s));
+        found.next().map(|(name, _)| Arc::clone(name))
     }
 
     /// Reads the leaf of a chain and says to which sets it leads.
@@ -136,9 +181,8 @@ impl ClientCertVerifier for ProofOfKey {
         intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let bytes = intermediates.iter().fold(leaf.len(), |bytes, next| bytes + next.len());
         // Before anything is parsed or computed on.
-        if intermediates.len() > INTERMEDIATES_MAX || bytes > CHAIN_BYTES_MAX {
+        if !is_within_limits(leaf, intermediates) {
             return Err(CertificateError::BadEncoding.into());
         }
         certificate::parse(leaf).ok_or(CertificateError::BadEncoding)?;
@@ -166,6 +210,15 @@ impl ClientCertVerifier for ProofOfKey {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Whether a chain is one that a client may need.
+pub(crate) fn is_within_limits(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> bool {
+    let bytes = intermediates.iter().fold(leaf.len(), |bytes, next| bytes + next.len());
+    intermediates.len() <= INTERMEDIATES_MAX && bytes <= CHAIN_BYTES_MAX
 }
 
 const INTERMEDIATES_MAX: usize = 6;

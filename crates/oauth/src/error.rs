@@ -68,6 +68,9 @@ pub enum TokenError {
     /// `authorization_details` are malformed, of another type, or nothing could satisfy them.
     #[error("the authorization details cannot be granted")]
     AuthorizationDetails,
+    /// A listed proxy sent a certificate header that cannot be read.
+    #[error("the certificate header of a proxy cannot be read")]
+    CertificateHeader,
     /// The client is registered for certificate-bound tokens and the connection has no certificate.
     #[error("the client needs a client certificate on its connection")]
     CertificateMissing,
@@ -133,6 +136,8 @@ impl TokenError {
             Self::AssertionType
             | Self::FormMalformed
             | Self::GrantTypeMissing
+            // RFC 9440 section 2.2: what a listed proxy sent is no certificate.
+            | Self::CertificateHeader
             // RFC 8705 section 3: the client asks for what its connection cannot be bound to.
             | Self::CertificateMissing
             | Self::ParameterRepeated
@@ -201,6 +206,7 @@ impl TokenError {
                 ReplayRefusal::Full | ReplayRefusal::SharedUnavailable,
             ))
             | Self::ClientSvid(SvidRefusal::Full) => ReasonCode::PossessionUnavailable,
+            Self::CertificateHeader => ReasonCode::PossessionCertificateHeader,
             Self::CertificateMissing => ReasonCode::PossessionCertificateMissing,
             Self::ClientAuthentication(_)
             | Self::ClientAuthenticationMissing
@@ -234,6 +240,7 @@ impl TokenError {
                 "authorization_details must be of the type mcp_tool_call, within bounds, and about \
                  tools of the scope"
             }
+            Self::CertificateHeader => "a proxy on the way garbled the client certificate",
             Self::CertificateMissing => "a client certificate is required on this connection",
             Self::ClientAuthentication(AssertionRefusal::Replay(
                 ReplayRefusal::Full | ReplayRefusal::SharedUnavailable,

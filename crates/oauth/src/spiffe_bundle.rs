@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// What vouches for the SVIDs of one trust domain.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpiffeBundle {
     /// Certificates of the authorities of X.509-SVIDs, in DER.
     pub x509_authorities: Vec<Vec<u8>>,
@@ -22,6 +22,8 @@ pub struct SpiffeBundle {
     pub jwt_keys: HashMap<String, PublicKey>,
     /// How often the bundle should be read again, in seconds: section 4.1.2.
     pub refresh_hint_s: Option<u64>,
+    /// Goes up with every change of the bundle: section 4.1.1.
+    pub sequence: Option<u64>,
 }
 
 /// A text that is no bundle.
@@ -34,6 +36,8 @@ struct Wire {
     keys: Vec<Map<String, Value>>,
     #[serde(default)]
     spiffe_refresh_hint: Option<u64>,
+    #[serde(default)]
+    spiffe_sequence: Option<u64>,
 }
 
 impl SpiffeBundle {
@@ -44,7 +48,8 @@ impl SpiffeBundle {
     pub fn parse(text: &[u8]) -> Result<Self, BundleRefusal> {
         let document = attorn_json::parse(text, &LIMITS).map_err(|_| BundleRefusal)?;
         let wire: Wire = document.to().map_err(|_| BundleRefusal)?;
-        let mut bundle = Self { refresh_hint_s: wire.spiffe_refresh_hint, ..Self::default() };
+        let (refresh_hint_s, sequence) = (wire.spiffe_refresh_hint, wire.spiffe_sequence);
+        let mut bundle = Self { refresh_hint_s, sequence, ..Self::default() };
         for key in wire.keys {
             match key.get("use").and_then(Value::as_str) {
                 Some("x509-svid") => bundle.x509_authorities.push(certificate(&key)?),
@@ -93,7 +98,10 @@ mod tests {
     }
 
     fn parse(keys: &str) -> Result<SpiffeBundle, BundleRefusal> {
-        SpiffeBundle::parse(format!(r#"{{"spiffe_refresh_hint":60,"keys":[{keys}]}}"#).as_bytes())
+        SpiffeBundle::parse(
+            format!(r#"{{"spiffe_refresh_hint":60,"spiffe_sequence":7,"keys":[{keys}]}}"#)
+                .as_bytes(),
+        )
     }
 
     #[test]
@@ -103,7 +111,7 @@ mod tests {
         let bundle = parse(&format!("{x509},{other},{}", jwt_key("a"))).unwrap();
         assert_eq!(bundle.x509_authorities, [vec![1, 2, 3]]);
         assert_eq!(bundle.jwt_keys.keys().collect::<Vec<_>>(), ["a"]);
-        assert_eq!(bundle.refresh_hint_s, Some(60));
+        assert_eq!((bundle.refresh_hint_s, bundle.sequence), (Some(60), Some(7)));
     }
 
     #[test]

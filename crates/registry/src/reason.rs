@@ -68,6 +68,7 @@ reason_codes! {
     PossessionClock = "possession.clock", "the proof is too old, or from the future";
     PossessionCertificateMissing = "possession.certificate_missing", "the token is bound to a certificate and none was presented";
     PossessionCertificateInvalid = "possession.certificate_invalid", "the client certificate has ended, or nobody vouches for it any more";
+    PossessionCertificateHeader = "possession.certificate_header", "a trusted proxy sent a certificate header that cannot be read";
     PossessionUnavailable = "possession.unavailable", "used proofs cannot be remembered at the moment";
 
     ClientAuthentication = "client.authentication", "the client did not prove who it is";

@@ -57,7 +57,18 @@ impl From<&RawRequest> for Http2Request {
 /// # Errors
 /// When the peer cannot be reached or sends no whole reply in time.
 pub fn exchange(peer: SocketAddr, request: &Http2Request) -> io::Result<RawReply> {
-    let (stream, sending) = opened(peer, request)?;
+    exchange_over(connected(peer)?, request)
+}
+
+/// As [`exchange`], over a connection that is there already, such as one with TLS.
+///
+/// # Errors
+/// When the peer sends no whole reply in time.
+pub fn exchange_over(
+    mut stream: impl Read + Write,
+    request: &Http2Request,
+) -> io::Result<RawReply> {
+    let sending = begun(&mut stream, request);
     Conversation { stream, sending, decoder: Decoder::default(), block: Vec::new() }.reply()
 }
 
@@ -67,13 +78,19 @@ pub fn exchange(peer: SocketAddr, request: &Http2Request) -> io::Result<RawReply
 /// # Errors
 /// When the peer cannot be reached.
 pub fn send(peer: SocketAddr, request: &Http2Request) -> io::Result<TcpStream> {
-    opened(peer, request).map(|(stream, _)| stream)
+    let mut stream = connected(peer)?;
+    let _rest = begun(&mut stream, request);
+    Ok(stream)
 }
 
-fn opened<'r>(peer: SocketAddr, request: &'r Http2Request) -> io::Result<(TcpStream, Sending<'r>)> {
-    let mut stream = TcpStream::connect_timeout(&peer, REPLY_WITHIN)?;
+pub(crate) fn connected(peer: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&peer, REPLY_WITHIN)?;
     stream.set_read_timeout(Some(REPLY_WITHIN))?;
     stream.set_write_timeout(Some(REPLY_WITHIN))?;
+    Ok(stream)
+}
+
+fn begun<'r>(stream: &mut impl Write, request: &'r Http2Request) -> Sending<'r> {
     let mut sending = Sending {
         rest: &request.body,
         request,
@@ -91,7 +108,7 @@ fn opened<'r>(peer: SocketAddr, request: &'r Http2Request) -> io::Result<(TcpStr
     bytes.extend(sending.next());
     // A peer may refuse before it has read everything; what it said is still worth reading.
     let _written = stream.write_all(&bytes);
-    Ok((stream, sending))
+    sending
 }
 
 /// The part of a request that has not gone out yet.
@@ -158,15 +175,15 @@ impl Sending<'_> {
     }
 }
 
-struct Conversation<'r> {
-    stream: TcpStream,
+struct Conversation<'r, S> {
+    stream: S,
     sending: Sending<'r>,
     decoder: Decoder,
     /// The field block that is being read.
     block: Vec<u8>,
 }
 
-impl Conversation<'_> {
+impl<S: Read + Write> Conversation<'_, S> {
     fn reply(mut self) -> io::Result<RawReply> {
         let mut reply = RawReply::default();
         let mut ends = false;
@@ -283,7 +300,7 @@ struct Frame {
     payload: Vec<u8>,
 }
 
-fn read_frame(stream: &mut TcpStream) -> io::Result<Option<Frame>> {
+fn read_frame(stream: &mut impl Read) -> io::Result<Option<Frame>> {
     let mut head = [0_u8; 9];
     match stream.read_exact(&mut head) {
         Ok(()) => {}

@@ -1,11 +1,13 @@
 //! Parts for tests: a raw HTTP client that can send malformed bytes, forged tokens and proofs, and
-//! a canary MCP server that counts what reaches it, a Redis server.
+//! a canary MCP server that counts what reaches it, a Redis server, a proxy.
 //!
 //! Nothing here is linked into the product.
 
 pub mod canary;
 pub mod forge;
+pub mod haproxy;
 pub mod hpack;
 pub mod http2;
 pub mod redis;
+pub mod tls;
 pub mod wire;

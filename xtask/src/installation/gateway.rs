@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Child;
 
-use super::{Installation, Setting, WIDE, binary, create, free_port, spawn, wait_for_port, write};
+use super::{
+    Installation, Setting, WIDE, binary, create, free_port, spawn, wait_for_port, with_tls, write,
+};
 use crate::disk::Disk;
 use crate::step::{StepFailed, output_of};
 
@@ -83,7 +85,9 @@ impl Installation {
         let profile = folder.join("profile").display().to_string();
         let (binary, from) = (binary().display().to_string(), format!("@{code}"));
         let issuer = self.addresses().issuer.as_str();
-        let enroll = ["--profile", &profile, "enroll", "--url", issuer, "--code", &from];
+        let roots = setting.pki.map(|pki| pki.path("server.pem"));
+        let mut enroll = vec!["--profile", &profile, "enroll", "--url", issuer, "--code", &from];
+        enroll.extend(roots.iter().flat_map(|roots| ["--roots", roots.as_str()]));
         output_of(&folder, &binary, &enroll)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let config = format!(
@@ -93,6 +97,7 @@ impl Installation {
             self.addresses().gateway,
             setting.more
         );
+        let config = setting.pki.map(|pki| with_tls(&config, pki)).unwrap_or(config);
         write(&folder.join("attorn.toml"), &config)?;
         let journal = folder.join("state/journal");
         let disk = setting.journal_disk_mib.map(|mib| Disk::mount(&journal, mib)).transpose()?;

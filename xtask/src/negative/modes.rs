@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use super::rows::Case;
+use super::rows::{Case, Mtls};
 
 /// The version of HTTP that requests go out in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -89,12 +89,13 @@ impl Combination {
 
     /// Why a case is not played here; `None` when it is.
     pub(super) fn leaves_out(self, case: &Case) -> Option<Elsewhere> {
-        let has_own_peer = case.mtls.is_some() || case.base.as_deref() == Some("connect");
+        let has_own_peer = case.base.as_deref() == Some("connect");
+        let is_text = |mtls: &Mtls| mtls.options.iter().any(|option| option == "--http1.1");
+        let is_text = case.wire.is_some() || case.mtls.as_ref().is_some_and(is_text);
         if self.http == Http::One && case.http2.is_some() {
             return Some(Elsewhere::Http2);
         }
-        if self.http == Http::Two && (has_own_peer || case.wire.is_some() || sets_connection(case))
-        {
+        if self.http == Http::Two && (has_own_peer || is_text || sets_connection(case)) {
             return Some(Elsewhere::Http1);
         }
         (self.nodes == Nodes::Two && has_own_peer).then_some(Elsewhere::OneNode)
@@ -221,6 +222,12 @@ mod tests {
         check(&Case::default(), [None; 4]);
         let wire = Case { wire: Some(String::new()), ..Case::default() };
         check(&wire, [None, None, first, first]);
+        let mtls = |options: &[&str]| {
+            let options = options.iter().map(|&option| option.to_owned()).collect();
+            Case { mtls: Some(Mtls { options, ..Mtls::default() }), ..Case::default() }
+        };
+        check(&mtls(&[]), [None; 4]);
+        check(&mtls(&["--http1.1"]), [None, None, first, first]);
         let frames = Case { http2: Some(Http2::default()), ..Case::default() };
         check(&frames, [second, second, None, None]);
         let connect = Case { base: Some("connect".to_owned()), ..Case::default() };

@@ -7,23 +7,26 @@ use attorn_registry::AgentId;
 use attorn_testkit::canary::Canary;
 use attorn_testkit::forge::{self, Signer};
 use attorn_testkit::wire::RawReply;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::case::decoded;
-use super::modes::Cache;
+use super::modes::{Cache, Combination, Http, Nodes};
 use super::rows::{Case, Mtls};
 use super::verdict::Observed;
 use super::world::{World, issuer_key};
 use crate::agent::{now_s, unique};
-use crate::installation::Installation;
+use crate::installation::{GatewayProcess, Installation};
 use crate::step::StepFailed;
 use crate::tls_installation::{TlsInstallation, hello};
 
 const RECORDED_WITHIN: Duration = Duration::from_millis(1500);
 
 /// Starts the installation in front of the same canary.
-pub(super) fn start(canary: &Canary) -> Result<TlsInstallation, StepFailed> {
-    let tls = TlsInstallation::start()?;
+pub(super) fn start(
+    canary: &Canary,
+    combination: Combination,
+) -> Result<TlsInstallation, StepFailed> {
+    let mut tls = TlsInstallation::start_with(combination.nodes == Nodes::Two)?;
     tls.installation.register_server("canary", &["--url", &canary.url()])?;
     tls.installation.approve_all("canary")?;
     for agent in ["billing", "hosted", "selfmade", "workload"] {
@@ -31,6 +34,8 @@ pub(super) fn start(canary: &Canary) -> Result<TlsInstallation, StepFailed> {
     }
     bound_by_key(&tls.installation, &tls.pki.path("server.pem"))?;
     tls.grant("bound", "canary", "read:echo")?;
+    tls.settle()?;
+    tls.http2 = combination.http == Http::Two;
     Ok(tls)
 }
 
@@ -47,6 +52,8 @@ fn bound_by_key(installation: &Installation, roots: &str) -> Result<(), StepFail
 /// Sends what a case describes and gathers everything that came of it.
 pub(super) fn play(world: &World, case: &Case, mtls: &Mtls) -> Result<Observed, StepFailed> {
     let tls = world.tls()?;
+    tls.go_to_second(world.is_at_second());
+    let is_call = mtls.request == "call";
     if world.combination.cache == Cache::Cold {
         tls.forget_tokens();
     }
@@ -55,7 +62,7 @@ pub(super) fn play(world: &World, case: &Case, mtls: &Mtls) -> Result<Observed, 
         "call" => Some(token(tls, mtls, world.combination.cache)?),
         _ => None,
     };
-    let mark = tls.installation.journal_entries(0)?.len() as u64;
+    let mark = tls.entries(is_call, 0)?.len() as u64;
     drop((world.canary().take_seen(), world.canary().take_left(), world.other().take_seen()));
     let started = Instant::now();
     let reply = match mtls.request.as_str() {
@@ -64,7 +71,7 @@ pub(super) fn play(world: &World, case: &Case, mtls: &Mtls) -> Result<Observed, 
         other => return Err(StepFailed::Check(format!("{}: no request `{other}`", case.name))),
     };
     let took_ms = started.elapsed().as_millis();
-    let reasons = reasons_since(tls, mark)?;
+    let reasons = reasons_since(tls, is_call, mark)?;
     let mut seen = world.canary().take_seen();
     seen.retain(|seen| seen.rpc_method().is_none_or(|method| method == "tools/call"));
     Ok(Observed {
@@ -151,23 +158,26 @@ fn assertion_of(installation: &Installation, agent: &str) -> Result<String, Step
     new_assertion(&agent.key, &assertion).map_err(|e| failed(e.to_string()))
 }
 
-/// `${own}` stands for the certificate of the billing agent as a header would carry it.
+/// `${own}` and the like stand for a certificate as a header would carry it.
 fn headers(tls: &TlsInstallation, mtls: &Mtls) -> Result<Vec<String>, StepFailed> {
-    let own = tls.pki.in_header("own")?;
-    Ok(mtls.headers.iter().map(|line| line.replace("${own}", &own)).collect())
+    let mut lines = mtls.headers.clone();
+    for name in ["own", "twin", "expired", "other-ca", "joined"] {
+        let (from, to) = (format!("${{{name}}}"), tls.pki.in_header(name)?);
+        lines.iter_mut().for_each(|line| *line = line.replace(&from, &to));
+    }
+    Ok(lines)
 }
 
-/// The reasons that stand in the journal since, up to those of one more request, which goes out now
-/// and is refused for its method: no case here is about that.
-fn reasons_since(tls: &TlsInstallation, mark: u64) -> Result<Vec<String>, StepFailed> {
-    let put = vec!["-X", "PUT"];
-    let reply = tls.call(("canary", "echo", &hello()), None, Vec::new(), put)?;
-    if reply.status != 405 {
-        return Err(StepFailed::Check(format!("the marker: {} {}", reply.status, reply.text())));
-    }
+/// The reasons that stand in the journal since, up to those of one more request, which goes out now.
+fn reasons_since(
+    tls: &TlsInstallation,
+    is_call: bool,
+    mark: u64,
+) -> Result<Vec<String>, StepFailed> {
+    tls.mark(is_call)?;
     let started = Instant::now();
     loop {
-        let entries = tls.installation.journal_entries(mark)?;
+        let entries = tls.entries(is_call, mark)?;
         let found = entries.iter().filter_map(|entry| entry.get("reason")?.as_str());
         let mut reasons: Vec<String> = found.map(str::to_owned).collect();
         if let Some(end) = reasons.iter().position(|reason| reason == "frame.method") {
@@ -184,7 +194,8 @@ fn reasons_since(tls: &TlsInstallation, mark: u64) -> Result<Vec<String>, StepFa
 /// What no log may hold, in the form the runner looks for it.
 pub(super) fn verify(tls: &TlsInstallation) -> Result<(), StepFailed> {
     tls.installation.verify_journal()?;
-    let printed = json!(tls.installation.log()).to_string();
+    let mut printed = tls.installation.log();
+    printed.extend(tls.second.as_ref().map(GatewayProcess::log));
     match printed.contains("panicked at") {
         true => Err(StepFailed::Check("the TLS installation panicked".to_owned())),
         false => Ok(()),

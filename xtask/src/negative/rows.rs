@@ -247,7 +247,7 @@ pub(super) struct Mtls {
     /// Another scheme than `Bearer`.
     #[serde(default)]
     pub(super) scheme: Option<String>,
-    /// Header lines; `${own}` is the agent's certificate.
+    /// Header lines; `${own}` is the agent's certificate, `${twin}` and others are by their names.
     #[serde(default)]
     pub(super) headers: Vec<String>,
     /// More options for `curl`.

@@ -70,6 +70,11 @@ impl World {
         self.at.set(node);
     }
 
+    /// Whether the one that is asked is in a process of its own.
+    pub(super) fn is_at_second(&self) -> bool {
+        self.at.get() > 0
+    }
+
     /// How many gateways there are.
     pub(super) fn node_count(&self) -> usize {
         self.nodes.len()
@@ -189,7 +194,7 @@ impl World {
     /// The installation that asks for client certificates; started when first asked for.
     pub(super) fn tls(&self) -> Result<&TlsInstallation, StepFailed> {
         if self.tls.get().is_none() {
-            drop(self.tls.set(super::mt::start(&self.canary)?));
+            drop(self.tls.set(super::mt::start(&self.canary, self.combination)?));
         }
         self.tls.get().ok_or_else(|| StepFailed::Check("no TLS installation".to_owned()))
     }

@@ -5,7 +5,7 @@
 
 use attorn_audit::{Entry, Kind};
 use attorn_jose::Jkt;
-use attorn_net::Body;
+use attorn_net::{Body, Peer};
 use attorn_oauth::access_token::{self, AccessTokenClaims, TokenRefusal, VerifiedToken};
 use attorn_oauth::challenge::{NewChallenge, Presented, presented};
 use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
@@ -39,6 +39,8 @@ pub(crate) struct Operator {
 /// Why a request is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unadmitted {
+    /// A listed proxy sent a certificate header that cannot be read.
+    CertificateHeader,
     /// The decision went against it.
     Denied(Denial),
     /// The request belongs to another listener.
@@ -114,6 +116,9 @@ fn prove_possession(
 ) -> Result<BoundToken, Unadmitted> {
     if is_misdirected(head) {
         return Err(Unadmitted::Misdirected);
+    }
+    if head.extensions.get::<Peer>().is_some_and(|peer| peer.client_cert.is_err()) {
+        return Err(Unadmitted::CertificateHeader);
     }
     let presented = token_of(&head.headers)?;
     let (Presented::Bearer(text) | Presented::Dpop(text)) = presented;
@@ -252,6 +257,7 @@ impl Unadmitted {
     /// The stable code of the journal.
     pub(crate) fn reason(&self) -> ReasonCode {
         match self {
+            Self::CertificateHeader => ReasonCode::PossessionCertificateHeader,
             Self::Denied(denial) => denial.reason,
             Self::Misdirected => ReasonCode::FrameOrigin,
             Self::NotReady => ReasonCode::AuthorityStale,
@@ -266,7 +272,9 @@ impl Unadmitted {
     /// What the refusal is recorded as.
     pub(crate) const fn kind(&self) -> Kind {
         match self {
-            Self::Denied(_) | Self::Misdirected | Self::NotReady => Kind::AdminRefused,
+            Self::CertificateHeader | Self::Denied(_) | Self::Misdirected | Self::NotReady => {
+                Kind::AdminRefused
+            }
             Self::Possession(_) | Self::Proof(_) | Self::Scheme => Kind::PossessionFailed,
             Self::Token(_) | Self::TokenMissing => Kind::TokenRefused,
         }
@@ -280,6 +288,8 @@ impl Unadmitted {
     /// What goes on the wire: RFC 9449 section 7.1 and RFC 6750 section 3.1.
     fn code(&self) -> (StatusCode, Option<ErrorCode>) {
         match self {
+            // RFC 9440 section 2.2, RFC 6750 section 3.1.
+            Self::CertificateHeader => (StatusCode::BAD_REQUEST, Some(ErrorCode::InvalidRequest)),
             // RFC 6750 section 3.1: the token stands for somebody who may not act any more.
             Self::Denied(denial) if ends_the_token(denial.reason) => {
                 (StatusCode::UNAUTHORIZED, Some(ErrorCode::InvalidToken))

@@ -49,7 +49,10 @@ impl AdminService {
             router
                 .route("/admin/v1/openapi.json", get(async move || public_json(document)))
                 .route(ADMIN_METADATA_PATH, get(async move || public_json(metadata)))
-                .route("/healthz", get(async move || health(&healthy)))
+                .route(
+                    "/healthz",
+                    get(async move |request: Request| health(&healthy, &request.into_parts().0)),
+                )
                 // RFC 9110 section 15.1: both could be kept by a cache.
                 .fallback(async || empty(StatusCode::NOT_FOUND))
                 .method_not_allowed_fallback(async || empty(StatusCode::METHOD_NOT_ALLOWED)),

@@ -2,6 +2,7 @@
 //!
 //! It goes on past a failure wherever the next step can be looked at without it.
 
+mod certificate;
 mod effective;
 mod funnel;
 
@@ -9,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use attorn_connect::discovery::DiscoveryError;
-use attorn_connect::metadata::AuthorizationServer;
 use attorn_connect::token::Identity;
 use attorn_connect::{AuthorizedClient, TokenSource, World, discovery};
 use bytes::Bytes;
@@ -152,9 +152,7 @@ async fn authority(funnel: &mut Funnel, world: &World, (issuer, proof): (&str, &
         }
     };
     funnel.ok("authority", &format!("tokens at {}", server.token_endpoint));
-    if matches!(proof, Proof::Certificate(_)) {
-        funnel.check("certificate", asked_for_certificate(world, &server));
-    }
+    certificate::at_authority(funnel, (world, proof), &server, &answer.headers);
     let keys = get(world, &format!("{issuer}/jwks")).await.and_then(|answer| {
         let count = member(&answer.json(), "keys").as_array().map_or(0, Vec::len);
         if answer.status.is_success() && count > 0 {
@@ -165,20 +163,6 @@ async fn authority(funnel: &mut Funnel, world: &World, (issuer, proof): (&str, &
     });
     funnel.check("keys", keys);
     true
-}
-
-/// An authority that takes certificates asks for them. Where it says so and nobody asked, TLS ends
-/// somewhere before it, and the certificate with it.
-fn asked_for_certificate(world: &World, server: &AuthorizationServer) -> Result<String, Failure> {
-    if !server.tls_client_certificate_bound_access_tokens {
-        return Err(Failure::no("the authority takes no client certificates")
-            .next("set `client_auth = \"optional\"` under [tls] of its attorn.toml"));
-    }
-    if !world.client.was_asked_for_certificate() {
-        return Err(Failure::no("nobody asked for the certificate: something before it ends TLS")
-            .next("let the proxy pass TLS through, or use an agent with a key (DPoP)"));
-    }
-    Ok("asked for in the handshake".to_owned())
 }
 
 /// Journal, checkpoint and snapshot, as the process itself sees them.
@@ -261,6 +245,11 @@ async fn walk(funnel: &mut Funnel, place: &Place<'_>, profile: &Profile) {
             .map_err(|error| undiscovered(&error));
         if !funnel.check("gateway", told) {
             return;
+        }
+        if let Some(health) = place.url.join("/healthz").ok().filter(|url| url.scheme() == "https")
+            && let Ok(answer) = get(place.world, health.as_str()).await
+        {
+            certificate::at_gateway(funnel, proof, &answer.headers);
         }
     }
     let who = Identity { client_id: identity.client_id.clone(), credential: proof.credential() };

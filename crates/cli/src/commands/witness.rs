@@ -125,6 +125,7 @@ fn tls(certificates: &Path, key: &Path) -> Result<Tls, Failure> {
         certificates_pem: files::read(certificates)?,
         key_pem: Zeroizing::new(files::read_private(key)?.into_bytes()),
         clients: None,
+        proxies: Vec::new(),
     };
     Tls::new(&material).map_err(|e| Failure::usage(causes(&e)))
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use attorn_net::{Connections, Listener};
 
 use super::tls::ProcessTls;
-use crate::config::Config;
+use crate::config::{Config, ListenerName};
 use crate::exit::Failure;
 use crate::outside::causes;
 
@@ -40,22 +40,23 @@ impl Listeners {
     }
 
     pub(super) async fn bind(config: &Config, tls: &mut ProcessTls) -> Result<Self, Failure> {
-        let mut bind = async |address: Option<SocketAddr>, plain: bool| {
+        let mut bind = async |address: Option<SocketAddr>, name: Option<ListenerName>, plain| {
             let Some(address) = address else { return Ok(None) };
-            let tls = if plain { None } else { tls.listener()? };
+            let tls = if plain { None } else { tls.listener(name)? };
             Listener::bind(address, tls)
                 .await
                 .map(Some)
                 .map_err(|e| Failure::usage(causes(&e)).next("see [listen] in attorn.toml"))
         };
         // On loopback whoever reads metrics needs no certificate of ours.
-        let metrics = config.listen.metrics;
+        let listen = &config.listen;
+        let metrics = listen.metrics;
         let plain = metrics.is_some_and(|address| address.ip().is_loopback());
         Ok(Self {
-            metrics: bind(metrics, plain).await?,
-            authority: bind(config.listen.authority, false).await?,
-            admin: bind(config.listen.admin, false).await?,
-            gateway: bind(config.listen.gateway, false).await?,
+            metrics: bind(metrics, None, plain).await?,
+            authority: bind(listen.authority, Some(ListenerName::Authority), false).await?,
+            admin: bind(listen.admin, Some(ListenerName::Admin), false).await?,
+            gateway: bind(listen.gateway, Some(ListenerName::Gateway), false).await?,
         })
     }
 }

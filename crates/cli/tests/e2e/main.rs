@@ -7,6 +7,7 @@
 mod administration;
 mod apply;
 mod arguments;
+mod bundles;
 mod commands;
 mod definitions;
 mod dev;
@@ -14,6 +15,7 @@ mod gateways;
 mod journey;
 mod mtls;
 mod observed;
+mod proxies;
 mod release;
 mod retention;
 mod server_keys;

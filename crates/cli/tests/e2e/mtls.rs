@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use attorn_net::{Client, ClientConfig, ClientIdentity, Roots};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderName, Request, StatusCode};
 use http_body_util::BodyExt;
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
@@ -13,20 +13,20 @@ use serde_json::{Value, json};
 
 use crate::support::{ATTORN, Connected, Folder, Serving, write_config};
 
-const URI: &str = "urn:agent:billing";
+pub(crate) const URI: &str = "urn:agent:billing";
 
 /// An authority for client certificates.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(pub(crate) CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
     /// A certificate with this URI, and its key.
-    fn leaf(&self, uri: &str) -> (String, String) {
+    pub(crate) fn leaf(&self, uri: &str) -> (String, String) {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri.to_owned()).unwrap())];
         let key = KeyPair::generate().unwrap();
@@ -35,16 +35,25 @@ impl Authority {
 }
 
 /// A running installation that asks for client certificates.
-struct Installed {
-    folder: Folder,
-    serving: Serving,
-    issuer: String,
-    gateway: String,
+pub(crate) struct Installed {
+    pub(crate) folder: Folder,
+    pub(crate) serving: Serving,
+    pub(crate) issuer: String,
+    pub(crate) gateway: String,
     roots: String,
 }
 
 impl Installed {
     fn new(test: &str, ca: &Authority) -> Self {
+        Self::with(test, ca, |_, _| {})
+    }
+
+    /// The same, with what `change` makes of the configuration before it starts.
+    pub(crate) fn with(
+        test: &str,
+        ca: &Authority,
+        change: impl FnOnce(&Folder, &mut String),
+    ) -> Self {
         let folder = Folder::new(test);
         let local = |text: String| {
             text.replace("http://", "https://").replace("https://127.0.0.1", "https://localhost")
@@ -58,12 +67,13 @@ impl Installed {
         );
         let (_, rest) = text.split_once("public_url = \"").unwrap();
         let gateway = rest.split('"').next().unwrap().to_owned();
-        fs::write(&path, text).unwrap();
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let roots = made.cert.pem();
         fs::write(folder.path().join("cert.pem"), &roots).unwrap();
         fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
         fs::write(folder.path().join("client-ca.pem"), ca.0.pem()).unwrap();
+        change(&folder, &mut text);
+        fs::write(&path, text).unwrap();
         folder.attorn(&["init"]).expect(0);
         let serving = Serving::start(&folder);
         let code = "@state/first-admin.code";
@@ -83,7 +93,7 @@ impl Installed {
     }
 
     /// Registers an agent that may read; gives its client id.
-    fn agent(&self, name: &str, way: &[&str]) -> String {
+    pub(crate) fn agent(&self, name: &str, way: &[&str]) -> String {
         let register = ["agent", "register", name, "--owner", "finance", "-o", "json"];
         let registered = self.folder.attorn(&[&register[..], way].concat()).expect(0).json();
         assert_eq!(registered.get("code"), None, "{registered}");
@@ -91,7 +101,7 @@ impl Installed {
         registered["id"].as_str().unwrap().to_owned()
     }
 
-    fn client(&self, identity: Option<&(String, String)>) -> Client {
+    pub(crate) fn client(&self, identity: Option<&(String, String)>) -> Client {
         let identity = identity.map(|(certificates_pem, key_pem)| ClientIdentity {
             certificates_pem: certificates_pem.clone(),
             key_pem: key_pem.clone().into(),
@@ -100,12 +110,12 @@ impl Installed {
         Client::new(ClientConfig { roots, identity, ..ClientConfig::default() }).unwrap()
     }
 
-    fn resource(&self) -> String {
+    pub(crate) fn resource(&self) -> String {
         format!("{}/invoices/mcp", self.gateway)
     }
 
     /// One token request without an assertion.
-    async fn token(&self, client: &Client, client_id: &str) -> (StatusCode, Value) {
+    pub(crate) async fn token(&self, client: &Client, client_id: &str) -> (StatusCode, Value) {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "client_credentials")
             .append_pair("client_id", client_id)
@@ -118,7 +128,17 @@ impl Installed {
     }
 
     /// One call of a tool with this token.
-    async fn call(&self, client: &Client, authorization: &str) -> (StatusCode, Value) {
+    pub(crate) async fn call(&self, client: &Client, authorization: &str) -> (StatusCode, Value) {
+        self.call_with(client, authorization, None).await
+    }
+
+    /// The same, with this in `Client-Cert`.
+    pub(crate) async fn call_with(
+        &self,
+        client: &Client,
+        authorization: &str,
+        client_cert: Option<&str>,
+    ) -> (StatusCode, Value) {
         let body = json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": {
@@ -138,11 +158,14 @@ impl Installed {
             .header("mcp-name", "get_invoice")
             .header("authorization", authorization)
             .body(Bytes::from(body.to_string()));
-        answer(client, request.unwrap()).await
+        let mut request = request.unwrap();
+        let headers = request.headers_mut();
+        headers.extend(client_cert.map(|text| (CLIENT_CERT, text.parse().unwrap())));
+        answer(client, request).await
     }
 
     /// Reasons of the refusals on record of this kind.
-    fn reasons(&self, kind: &str) -> String {
+    pub(crate) fn reasons(&self, kind: &str) -> String {
         let search = ["audit", "search", "--kind", kind, "-o", "json"];
         let ended = self.folder.attorn(&search);
         // Nothing found is an answer too.
@@ -171,29 +194,11 @@ fn an_agent_with_a_certificate_connects_and_calls() {
     fs::write(folder.path().join("billing.crt"), certificate).unwrap();
     let key_file = folder.path().join("billing.key");
     fs::write(&key_file, key).unwrap();
-    let enroll = [
-        "agent",
-        "enroll",
-        "--url",
-        &installed.issuer,
-        "--roots",
-        "cert.pem",
-        "--name",
-        "billing",
-        "--client-id",
-        &client_id,
-        "--gateway",
-        &installed.gateway,
-        "--certificate",
-        "billing.crt",
-        "--key",
-        "billing.key",
-    ];
     // A private key that others can read is not taken.
-    folder.attorn(&enroll).expect(2);
+    installed.enroll_billing(&client_id, 2);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(&key_file, mode).unwrap();
-    folder.attorn(&enroll).expect(0);
+    installed.enroll_billing(&client_id, 0);
     let mut connected = Connected::start(folder, "invoices", "billing");
     let answer = connected.call(1, "get_invoice", r#"{"id":"inv-1001"}"#);
     assert!(answer.to_string().contains("inv-1001"), "{answer}");
@@ -279,9 +284,20 @@ async fn an_authority_that_is_taken_away_ends_its_certificates() {
     installed.serving.stop();
 }
 
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+
 impl Installed {
+    /// Keeps `billing.crt` and its key as those of an agent; the command ends with this code.
+    pub(crate) fn enroll_billing(&self, client_id: &str, code: i32) {
+        let enroll = ["agent", "enroll", "--roots", "cert.pem", "--name", "billing"];
+        let files = ["--certificate", "billing.crt", "--key", "billing.key"];
+        let (issuer, gateway) = (self.issuer.as_str(), self.gateway.as_str());
+        let places = ["--url", issuer, "--gateway", gateway, "--client-id", client_id];
+        self.folder.attorn(&[&enroll[..], &files, &places].concat()).expect(code);
+    }
+
     /// Waits until the journal holds this many entries of a kind.
-    async fn wait_for(&self, kind: &str, count: usize) {
+    pub(crate) async fn wait_for(&self, kind: &str, count: usize) {
         for _ in 0..300 {
             let found: Value = serde_json::from_str(&self.reasons(kind)).unwrap();
             if found.as_array().is_some_and(|entries| entries.len() >= count) {

@@ -129,6 +129,11 @@ impl Serving {
         self.0.wait().unwrap();
     }
 
+    /// Asks it to read its files again.
+    pub(crate) fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::HUP).unwrap_or_default();
+    }
+
     fn terminate(&self) {
         let pid = Pid::from_child(&self.0);
         kill_process(pid, Signal::TERM).unwrap_or_default();

@@ -11,6 +11,7 @@ fn every() -> Vec<Refusal> {
         HeadRefusal::Host,
         HeadRefusal::Origin,
         HeadRefusal::Method,
+        HeadRefusal::ClientCert(ClientCertRefusal::Repeated),
         HeadRefusal::HeaderTwin,
         HeadRefusal::Expectation,
         HeadRefusal::ContentEncoding,

@@ -61,18 +61,18 @@ impl Target {
 pub(super) struct Connector {
     reach: Reach,
     tls: TlsConnector,
-    shown: Option<Arc<Shown>>,
+    shown: Arc<Shown>,
 }
 
 impl Connector {
     pub(super) fn new(config: &ClientConfig) -> Result<Self, TlsError> {
-        let shown = config.identity.as_ref().map(Shown::new).transpose()?;
-        let tls = client_config(&config.roots, shown.as_ref(), config.http2)?;
+        let shown = Shown::new(config.identity.as_ref())?;
+        let tls = client_config(&config.roots, &shown, config.http2)?;
         Ok(Self { reach: config.reach, tls: TlsConnector::from(tls), shown })
     }
 
     pub(super) fn was_asked_for_certificate(&self) -> bool {
-        self.shown.as_ref().is_some_and(|shown| shown.was_asked_for())
+        self.shown.was_asked_for()
     }
 
     pub(super) async fn connect(&self, target: &Target) -> Result<Sender, SendError> {

@@ -42,12 +42,7 @@ impl Sender {
             .handshake::<_, Full<Bytes>>(TokioIo::new(io))
             .await
             .map_err(SendError::Exchange)?;
-        // Ends when the sender is dropped or the server closes.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "outbound connection ended early");
-            }
-        });
+        drive(connection);
         Ok(Self::Http1(sender))
     }
 
@@ -65,11 +60,7 @@ impl Sender {
             .handshake::<_, Full<Bytes>>(TokioIo::new(io))
             .await
             .map_err(SendError::Exchange)?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "outbound connection ended early");
-            }
-        });
+        drive(connection);
         Ok(Self::Http2(sender))
     }
 
@@ -129,6 +120,15 @@ impl Sender {
             }
         }
     }
+}
+
+/// Moves the bytes of a connection until its senders are dropped or the server closes.
+fn drive(connection: impl Future<Output = Result<(), hyper::Error>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "outbound connection ended early");
+        }
+    });
 }
 
 impl Unanswered {

@@ -117,7 +117,10 @@ async fn one_connection_carries_many_streams() {
     let service = service_fn(answering("taken"));
     tokio::spawn(serve(listener, service, Limits::default(), Shutdown::new()));
 
-    let config = crate::tls::client_config(&Roots::Pem(made.cert.pem()), None, false).unwrap();
+    let config = {
+        let shown = crate::tls::Shown::new(None).unwrap();
+        crate::tls::client_config(&Roots::Pem(made.cert.pem()), &shown, false).unwrap()
+    };
     let mut config = Arc::unwrap_or_clone(config);
     config.alpn_protocols = vec![b"h2".to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();

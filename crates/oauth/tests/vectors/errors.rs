@@ -84,7 +84,8 @@ fn all() -> Vec<TokenError> {
         all.push(error);
         next = match error {
             TokenError::AssertionType => Some(TokenError::AuthorizationDetails),
-            TokenError::AuthorizationDetails => Some(TokenError::CertificateMissing),
+            TokenError::AuthorizationDetails => Some(TokenError::CertificateHeader),
+            TokenError::CertificateHeader => Some(TokenError::CertificateMissing),
             TokenError::CertificateMissing => Some(TokenError::ClientAuthenticationMissing),
             TokenError::ClientAuthenticationMissing => {
                 Some(TokenError::ClientAuthenticationRepeated)
