@@ -1,8 +1,9 @@
 //! Removes the oldest entries, and says so for ever.
 //!
-//! The order is the rule: an entry announces the removal; a checkpoint covers that entry; the
-//! tombstone is durable; only then do files go. Hashes stay, 32 bytes of them for an entry, so what
-//! was proven once can be proven again, and every later proof is what it would have been.
+//! The order is the rule: the tombstone can be signed; an entry announces the removal; a checkpoint
+//! covers that entry; the tombstone is durable; only then do files go. Hashes stay, 32 bytes of them
+//! for an entry, so what was proven once can be proven again, and every later proof is what it would
+//! have been.
 
 use std::fs;
 use std::io;
@@ -40,7 +41,8 @@ pub struct Removal {
     /// Why.
     pub reason: String,
     /// What the removed entries still count for, all of them since the log began: see
-    /// [`Tombstone::carried`].
+    /// [`Tombstone::carried`]. It only grows, and a signed note has at most 1,000,000 bytes: with
+    /// more nothing is removed, and nothing is announced.
     pub carried: Vec<String>,
     /// When, in milliseconds since 1970.
     pub now_ms: u64,
@@ -86,15 +88,18 @@ impl Journal {
             let of_root = Arc::clone(&shared);
             let root =
                 blocking(move || root_before(&Folder::new(&of_root.config.dir), end)).await?;
-            let announced = self.announce(&removal, first, root).await?;
-            let tombstone = Tombstone {
+            let mut tombstone = Tombstone {
                 origin: shared.config.origin.clone(),
                 end,
                 root,
-                announced,
+                // As long as any.
+                announced: u64::MAX,
                 time_ms: removal.now_ms,
-                carried: removal.carried,
+                carried: removal.carried.clone(),
             };
+            // What cannot be signed must not be announced: the announcement stays for ever.
+            tombstone.sign(&self.core.signer).ok_or(RemoveError::Carried)?;
+            tombstone.announced = self.announce(&removal, first, root).await?;
             let note = tombstone.sign(&self.core.signer).ok_or(RemoveError::Carried)?;
             let signed = SignedTombstone { tombstone, note: note.into() };
             let of_tombstone = Arc::clone(&shared);

@@ -128,9 +128,12 @@ async fn only_whole_tiles_that_no_restart_needs_are_removed() {
         let refusal = journal.remove(removal(before)).await;
         assert!(matches!(refusal, Err(RemoveError::Boundary { .. })), "{before}: {refusal:?}");
     }
-    let unsigned = Removal { carried: vec!["two\nlines".into(), String::new()], ..removal(256) };
-    assert!(matches!(journal.remove(unsigned).await, Err(RemoveError::Carried)));
-    assert_eq!(journal.first(), 0);
+    let (broken, long) = (vec!["two\nlines".into(), String::new()], vec!["x".repeat(1_000_000)]);
+    for carried in [broken, long] {
+        let refusal = journal.remove(Removal { carried, ..removal(256) }).await;
+        assert!(matches!(refusal, Err(RemoveError::Carried)), "{refusal:?}");
+    }
+    assert_eq!((journal.first(), journal.size()), (0, SIZE), "nothing is removed or announced");
     journal.remove(removal(512)).await.unwrap();
     // Back is no way, and nothing is nothing.
     let refusal = journal.remove(removal(256)).await;

@@ -70,7 +70,8 @@ struct Inner {
 }
 
 impl Shipping {
-    /// The first entry that the other system has not accepted. It must not be removed.
+    /// The first entry that the other system has not accepted; it must not be removed. The first
+    /// one of the journal while the cursor is not known to be of this journal.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.0.next.load(Ordering::Acquire)
@@ -101,25 +102,30 @@ enum ShipError {
 }
 
 impl Shipper {
-    /// Goes on where the cursor says; without one from the first entry that the journal has.
+    /// Goes on where the cursor says; without one from the first entry that the journal has. A
+    /// cursor of another journal is no error here: nothing is sent, and each attempt is a failure.
     ///
     /// # Errors
     /// The cursor's file cannot be used.
-    pub fn new(
+    pub async fn new(
         destination: Destination,
         journal: Journal,
         client: Client,
     ) -> Result<Self, CursorError> {
         let origin = journal.checkpoint().checkpoint.origin;
-        let cursor = Cursor::open(&destination.cursor, &origin, journal.first())?;
+        let first = journal.first();
+        let cursor = Cursor::open(&destination.cursor, &origin, first)?;
         let inner = Inner {
             name: destination.name.clone(),
             journal: journal.clone(),
-            next: AtomicU64::new(cursor.next()),
+            next: AtomicU64::new(first),
             failures: Counter::default(),
         };
         let shipping = Shipping(Arc::new(inner));
-        Ok(Self { destination, journal, client, cursor, is_ours: false, shipping })
+        let mut shipper = Self { destination, journal, client, cursor, is_ours: false, shipping };
+        // What is wrong is found again by the first step, which is counted and told.
+        drop(shipper.compare().await);
+        Ok(shipper)
     }
 
     /// How far it got, now and later.
@@ -180,40 +186,32 @@ impl Shipper {
             return Ok(false);
         }
         let entries = self.journal.read(next..end).await?;
+        let Some(last) = entries.last().map(|entry| leaf_hash(entry)) else { return Ok(false) };
         // Crash from here on: the same batch is sent again.
-        self.cursor.begin(end).await?;
+        self.cursor.begin(end, last).await?;
         self.post(next, end, self.lines(next, &entries)).await?;
-        let last = entries.last().map(|entry| leaf_hash(entry));
-        self.cursor.accepted(end, last).await?;
+        self.cursor.accepted(end, Some(last)).await?;
         self.shipping.0.next.store(end, Ordering::Release);
         Ok(true)
     }
 
-    /// Once: whether the entry that was accepted last is the one that the journal has there. A
-    /// journal from a backup would otherwise be sent with a gap, or with another past.
+    /// Once: whether the cursor is of this journal. One from a backup would otherwise be sent with
+    /// a gap, with another past, or with other entries under the key of a batch that was sent
+    /// before; and what was never sent would count as accepted.
     async fn compare(&mut self) -> Result<(), ShipError> {
         if self.is_ours {
             return Ok(());
         }
+        if !self.cursor.is_of(&self.journal).await? {
+            return Err(ShipError::OtherJournal);
+        }
         let (next, first) = (self.cursor.next(), self.journal.first());
-        if !self.cursor.is_of(&self.journal.checkpoint().checkpoint.origin) {
-            return Err(ShipError::OtherJournal);
-        }
-        if next.max(self.cursor.sending().unwrap_or(0)) > self.journal.size() {
-            return Err(ShipError::OtherJournal);
-        }
-        if let Some(hash) = self.cursor.last().filter(|_| next > first) {
-            let last = self.journal.read(next - 1..next).await?;
-            if last.first().map(|entry| leaf_hash(entry)) != Some(hash) {
-                return Err(ShipError::OtherJournal);
-            }
-        }
         if next < first {
             tracing::error!(next, first, "entries were removed before they were shipped");
             self.cursor.accepted(first, None).await?;
-            self.shipping.0.next.store(first, Ordering::Release);
         }
         self.is_ours = true;
+        self.shipping.0.next.store(self.cursor.next(), Ordering::Release);
         Ok(())
     }
 

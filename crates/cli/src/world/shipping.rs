@@ -27,7 +27,7 @@ pub(super) async fn start(
 ) -> Result<Vec<Shipping>, Failure> {
     let mut all = Vec::with_capacity(config.ship.len());
     for ship in &config.ship {
-        let (shipper, host) = shipper(config, ship, node)?;
+        let (shipper, host) = shipper(config, ship, node).await?;
         let shipping = shipper.shipping();
         let mut entry = Entry::new(Kind::JournalShipping, clock::now_ms());
         entry.by = Some("attorn".to_owned());
@@ -44,7 +44,7 @@ pub(super) async fn start(
     Ok(all)
 }
 
-fn shipper(config: &Config, ship: &Ship, node: &Node) -> Result<(Shipper, String), Failure> {
+async fn shipper(config: &Config, ship: &Ship, node: &Node) -> Result<(Shipper, String), Failure> {
     let wrong = |what: String| Failure::usage(format!("`ship` {}: {what}", ship.name));
     let url: Uri = ship.url.parse().map_err(|e| wrong(format!("`{}`: {e}", ship.url)))?;
     let host = url.authority().map(ToString::to_string);
@@ -60,7 +60,7 @@ fn shipper(config: &Config, ship: &Ship, node: &Node) -> Result<(Shipper, String
         cursor: ship.cursor(&config.state),
     };
     let client = connect_world(ship.roots.as_deref())?.client;
-    let shipper = Shipper::new(destination, node.journal.clone(), client);
+    let shipper = Shipper::new(destination, node.journal.clone(), client).await;
     Ok((shipper.map_err(|e| wrong(causes(&e)))?, host))
 }
 

@@ -41,7 +41,7 @@ impl Folder {
         self.0.join("ship/test.cursor")
     }
 
-    fn shipper(&self, journal: &Journal, address: SocketAddr) -> Shipper {
+    async fn shipper(&self, journal: &Journal, address: SocketAddr) -> Shipper {
         let destination = Destination {
             name: "test".into(),
             url: format!("http://{address}/in").parse().unwrap(),
@@ -49,7 +49,7 @@ impl Folder {
             cursor: self.cursor(),
         };
         let client = Client::new(ClientConfig::default()).unwrap();
-        Shipper::new(destination, journal.clone(), client).unwrap()
+        Shipper::new(destination, journal.clone(), client).await.unwrap()
     }
 }
 
@@ -60,8 +60,17 @@ impl Drop for Folder {
 }
 
 async fn append(journal: &Journal, count: u64) {
+    append_of(Kind::AdminRead, journal, count).await;
+}
+
+/// Entries that [`append`] does not make.
+async fn append_other(journal: &Journal, count: u64) {
+    append_of(Kind::LockCreated, journal, count).await;
+}
+
+async fn append_of(kind: Kind, journal: &Journal, count: u64) {
     for number in 0..count {
-        let entry = Entry::new(Kind::AdminRead, number).to_canonical();
+        let entry = Entry::new(kind, number).to_canonical();
         journal.append(entry, Durability::Fsync).await.unwrap();
     }
 }
@@ -114,6 +123,15 @@ fn indices(batch: &Batch) -> Vec<u64> {
         .collect()
 }
 
+/// The cursor of `folder` is of another journal: nothing is sent, and nothing counts as accepted.
+async fn refuses(folder: &Folder, journal: &Journal, address: SocketAddr) {
+    let mut shipper = folder.shipper(journal, address).await;
+    let refused = shipper.step().await;
+    assert!(matches!(refused, Err(ShipError::OtherJournal)), "{refused:?}");
+    assert_eq!(shipper.shipping().next(), 0);
+    assert_eq!(shipped(&folder.cursor(), journal).await.unwrap(), 0);
+}
+
 /// Steps until nothing is left to send.
 async fn ship_all(shipper: &mut Shipper) {
     while shipper.step().await.unwrap() {}
@@ -127,7 +145,7 @@ async fn a_system_that_was_away_gets_everything_once() {
     let gone = Listener::bind(anywhere(), None).await.unwrap();
     let address = gone.address();
     drop(gone);
-    let mut shipper = folder.shipper(&journal, address);
+    let mut shipper = folder.shipper(&journal, address).await;
     // However long: each look is a failure, and nothing but the journal remembers.
     for _ in 0..3 {
         assert!(matches!(shipper.step().await, Err(ShipError::Send(_))));
@@ -150,7 +168,7 @@ async fn a_system_that_was_away_gets_everything_once() {
     assert!(batches.iter().all(|(_, body)| body.len() <= 2 * BATCH_BYTES));
     assert_eq!(shipper.shipping().next(), journal.size());
     // Another start has nothing to say.
-    let mut again = folder.shipper(&journal, address);
+    let mut again = folder.shipper(&journal, address).await;
     assert!(!again.step().await.unwrap());
     journal.close().await;
 }
@@ -161,15 +179,15 @@ async fn a_batch_whose_answer_was_lost_is_sent_again_as_it_was() {
     let journal = folder.journal();
     append(&journal, 5).await;
     let (address, mut received, _serving) = receiver(anywhere(), vec![]).await;
-    let mut shipper = folder.shipper(&journal, address);
+    let mut shipper = folder.shipper(&journal, address).await;
     // The system has the batch, and the process ends before it remembers that.
     let end = shipper.size_of_batch(0).await.unwrap();
-    shipper.cursor.begin(end).await.unwrap();
     let entries = journal.read(0..end).await.unwrap();
+    shipper.cursor.begin(end, leaf_hash(&entries[4])).await.unwrap();
     shipper.post(0, end, shipper.lines(0, &entries)).await.unwrap();
     drop(shipper);
     append(&journal, 5).await;
-    let mut after = folder.shipper(&journal, address);
+    let mut after = folder.shipper(&journal, address).await;
     assert_eq!(after.shipping().next(), 0);
     ship_all(&mut after).await;
     let [first, second, third] = [(); 3].map(|()| received.try_recv().unwrap());
@@ -186,22 +204,44 @@ async fn a_journal_from_a_backup_is_not_sent() {
     let journal = folder.journal();
     append(&journal, 5).await;
     let (address, _received, _serving) = receiver(anywhere(), vec![]).await;
-    ship_all(&mut folder.shipper(&journal, address)).await;
+    ship_all(&mut folder.shipper(&journal, address).await).await;
+    assert_eq!(folder.shipper(&journal, address).await.shipping().next(), 5);
+    assert_eq!(shipped(&folder.cursor(), &journal).await.unwrap(), 5);
     journal.close().await;
     let shorter = other.journal();
     append(&shorter, 2).await;
-    let refused = folder.shipper(&shorter, address).step().await;
-    assert!(matches!(refused, Err(ShipError::OtherJournal)), "{refused:?}");
+    refuses(&folder, &shorter, address).await;
     // As long again, with another past.
-    for number in 0..5 {
-        let entry = Entry::new(Kind::LockCreated, number).to_canonical();
-        shorter.append(entry, Durability::Fsync).await.unwrap();
-    }
-    let refused = folder.shipper(&shorter, address).step().await;
-    assert!(matches!(refused, Err(ShipError::OtherJournal)), "{refused:?}");
-    shorter.close().await;
+    append_other(&shorter, 5).await;
+    refuses(&folder, &shorter, address).await;
     std::fs::write(folder.cursor(), "0").unwrap();
-    assert!(matches!(shipped(&folder.cursor()), Err(CursorError::Form(_))));
+    let form = shipped(&folder.cursor(), &shorter).await;
+    assert!(matches!(form, Err(CursorError::Form(_))), "{form:?}");
+    shorter.close().await;
+}
+
+#[tokio::test]
+async fn a_batch_under_way_is_not_sent_with_other_entries() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let (journal, restored) = (folder.journal(), other.journal());
+    let (address, mut received, _serving) = receiver(anywhere(), vec![]).await;
+    append(&journal, 3).await;
+    let mut shipper = folder.shipper(&journal, address).await;
+    ship_all(&mut shipper).await;
+    // The process ends while entries 3 and 4 are on their way.
+    append(&journal, 2).await;
+    let entries = journal.read(3..5).await.unwrap();
+    shipper.cursor.begin(5, leaf_hash(&entries[1])).await.unwrap();
+    assert_eq!(shipped(&folder.cursor(), &journal).await.unwrap(), 3);
+    drop(shipper);
+    journal.close().await;
+    // From a backup of before them, and longer again by now: what was accepted is the same.
+    append(&restored, 3).await;
+    append_other(&restored, 3).await;
+    refuses(&folder, &restored, address).await;
+    assert_eq!(indices(&received.try_recv().unwrap()), [0, 1, 2]);
+    assert!(received.try_recv().is_err());
+    restored.close().await;
 }
 
 #[tokio::test]
@@ -209,7 +249,7 @@ async fn it_follows_the_journal_until_it_is_stopped() {
     let folder = Folder::new();
     let journal = folder.journal();
     let (address, mut received, _serving) = receiver(anywhere(), vec![500]).await;
-    let shipper = folder.shipper(&journal, address);
+    let shipper = folder.shipper(&journal, address).await;
     let (shipping, stop) = (shipper.shipping(), Shutdown::new());
     let running = tokio::spawn(shipper.run(stop.clone()));
     append(&journal, 1).await;

@@ -25,7 +25,7 @@ pub(crate) struct Prune {
     /// Why, for the journal
     #[arg(long)]
     reason: String,
-    /// Only say what would be removed
+    /// Only say what would be removed (it still opens the journal as a start does)
     #[arg(long)]
     dry_run: bool,
 }
@@ -35,17 +35,24 @@ Examples:
   attorn audit prune --keep-days 365 --reason \"retention policy 7\" --dry-run
   attorn audit prune --keep-days 365 --reason \"retention policy 7\"
 
-Only whole tiles of 256 entries go, none that a restart would read again, and none that a `[[ship]]` of the
-configuration has not accepted. Hashes stay: the rest
-verifies as before, and so does an export that was made before. There is no way back.";
+Only whole tiles of 256 entries go, none that a restart would read again, and none that a
+`[[ship]]` of the configuration has not accepted. Where the journal was replaced from a backup, and
+is not the one that was shipped, nothing of it counts as accepted. Hashes stay: the rest verifies as
+before, and so does an export that was made before. There is no way back.
+
+A dry run removes nothing, but it opens the journal as a start does: it needs the folder for itself,
+signs a checkpoint, begins a segment, and records the outcome of calls that a crash cut off.";
 
 pub(super) async fn run(context: &Context, prune: &Prune) -> Result<Exit, Failure> {
     let config = Config::load(&prune.config)?;
     let Node { journal, .. } = Node::open_existing(&config).await?;
     let now_ms = clock::now_ms();
     let broken = |error: &dyn std::error::Error| Failure::broken(causes(error));
-    let cursors = config.ship.iter().map(|ship| shipped(&ship.cursor(&config.state)));
-    let kept = cursors.collect::<Result<Vec<_>, _>>().map_err(|error| broken(&error))?;
+    let mut kept = Vec::with_capacity(config.ship.len());
+    for ship in &config.ship {
+        let next = shipped(&ship.cursor(&config.state), &journal).await;
+        kept.push(next.map_err(|error| broken(&error))?);
+    }
     let kept = kept.into_iter().min();
     let planned = plan(&journal, older_than(prune.keep_days, now_ms), kept).await;
     let planned = planned.map_err(|error| broken(&error))?;
