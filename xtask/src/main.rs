@@ -165,7 +165,7 @@ fn run(task: &Task) -> Result<(), StepFailed> {
         Task::Release(arguments) => release::run(arguments),
         Task::Setup => setup::everything(),
         Task::Docs => docs(),
-        Task::DocsRun => with_binary(|| documents::run()),
+        Task::DocsRun => with_binary(documents::run),
         Task::Negative { only, modes } => with_binary(|| negative::run(only.as_deref(), *modes)),
         Task::Crash { kills } => with_binary(|| crash::run(*kills)),
         Task::Conformance { short } => {
@@ -178,7 +178,7 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             interop::build_binary()?;
             interop::run()
         }
-        Task::Injected => with_binary(|| injected::run()),
+        Task::Injected => with_binary(injected::run),
         Task::Planted { only } => planted::run(only.as_deref()),
         Task::PlantedCheck { names } => planted::check(names),
         Task::LockBench { rounds } => with_binary(|| lock_bench::run(*rounds)),
