@@ -6,7 +6,6 @@
 //!
 //! All enums here are exhaustive on purpose: a new reason must not compile until its `row` maps it.
 
-
 use attorn_audit::Kind;
 use attorn_json::JsonError;
 use attorn_mcp::{ErrorCode, FrameRefusal, Revision};

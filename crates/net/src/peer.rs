@@ -45,8 +45,9 @@ impl Peer {
         }
     }
 
-    /// The address that failures are charged to. A listed proxy speaks for many clients: one of them
-    /// must not use up the share of all others, so the proxy has to limit them by itself.
+    /// The address that failures are charged to, and that counts as the client's place. A listed
+    /// proxy speaks for many clients, whose places are not known: one of them must not use up the
+    /// share of all others, so the proxy has to limit them by itself.
     #[must_use]
     pub const fn charged(&self) -> Option<IpAddr> {
         match self.proxy {
