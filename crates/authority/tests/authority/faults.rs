@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | journal | token, enrolment, revocation, introspection, any operation | no, 503 |
 //! | room in the journal | a lock or a revocation by an operator, and the token for it | yes |
+//! | journal, at one of the entries of a file | a file of changes | none of it, 503 |
 //! | registry | token | yes: it is issued from the snapshot and recorded |
 //! | registry | enrolment, revocation, a change | no, 503; the intent is on record |
 //! | the mark beside the registry | a change | yes and in force, 503: a backup would not be found |
@@ -186,4 +187,23 @@ async fn left_after<F: Future>(polls: u32, future: F) -> bool {
         }
     })
     .await
+}
+
+#[tokio::test]
+async fn a_file_whose_entries_cannot_all_be_written_changes_nothing() {
+    let (world, operator, _) = with_agent().await;
+    let before = world.store.version().await.unwrap();
+    let text = "@id(\"all\") permit (principal, action, resource);";
+    let file = |reason: &str| {
+        json!({ "owners": [{ "name": "finance" }, { "name": "legal" }],
+                "policy": { "text": text, "reason": reason } })
+    };
+    // No entry of the journal is as long as this reason: the last of three cannot be written.
+    let refused =
+        world.run(&operator, Operation::RegistryApply, &[], file(&"x".repeat(70_000))).await;
+    assert_eq!(refused.refusal(), (503, "journal.unavailable"));
+    assert_eq!(world.store.version().await.unwrap(), before);
+    assert!(world.published.load().owners().all(|owner| owner.name.as_str() != "finance"));
+    world.done(&operator, Operation::RegistryApply, &[], file("short")).await;
+    assert_eq!(world.store.version().await.unwrap(), before + 3);
 }
