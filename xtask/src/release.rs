@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use attorn_audit::note::NoteSigner;
-use attorn_audit::release::{Source, Sums, provenance_name};
+use attorn_audit::release::{Build, Source, Sums, provenance_name};
 use clap::Args;
 
 use crate::step::{StepFailed, output_of, root, run_with};
@@ -21,7 +21,8 @@ pub struct ReleaseArgs {
     /// Make this key first, with this name; its public half is printed
     #[arg(long, value_name = "NAME")]
     new_key: Option<String>,
-    /// Take this binary instead of building one; that it is of this commit is then your word alone
+    /// Take this binary instead of building one; that it is of this commit is then your word alone,
+    /// and `release verify` refuses it unless it is told otherwise
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     /// Folder to write to
@@ -38,33 +39,46 @@ pub fn run(arguments: &ReleaseArgs) -> Result<(), StepFailed> {
         make_key(name, &arguments.key)?;
     }
     let signer = signer(&arguments.key)?;
-    let git = |arguments: &[&str]| output_of(&root(), "git", arguments);
-    // A statement about a commit must not be about anything else.
-    if !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty() {
-        return Err(StepFailed::Check("the work tree differs from its commit".to_owned()));
-    }
-    let epoch = git(&["log", "-1", "--format=%ct"])?.trim().to_owned();
-    let binary = match &arguments.binary {
-        Some(binary) => binary.clone(),
-        None => build(&epoch)?,
+    let commit = clean_commit(&root())?;
+    let epoch = output_of(&root(), "git", &["show", "-s", "--format=%ct", &commit])?;
+    let epoch = epoch.trim();
+    let (binary, build) = match &arguments.binary {
+        Some(binary) => (binary.clone(), Build::Given),
+        None => (build(epoch)?, Build::Builder),
     };
+    let packed = contents(&binary)?;
+    let lock_sha256 = hex(&attorn_jose::sha256(&read(&root().join("Cargo.lock"))?));
+    // What was built and packed meanwhile must be of the commit that it began with.
+    if clean_commit(&root())? != commit {
+        return Err(StepFailed::Check("another commit was checked out meanwhile".to_owned()));
+    }
     let compiler = output_of(&root(), "rustc", &["-vV"])?;
     let line = |prefix: &str| {
         let found = compiler.lines().find_map(|line| line.strip_prefix(prefix));
         found.unwrap_or_default().to_owned()
     };
-    let source = Source {
-        commit: git(&["rev-parse", "HEAD"])?.trim().to_owned(),
-        lock_sha256: hex(&attorn_jose::sha256(&read(&root().join("Cargo.lock"))?)),
-        compiler: compiler.lines().next().unwrap_or_default().to_owned(),
-        target: line("host: "),
+    let compiled_by = match build {
+        Build::Builder => compiler.lines().next().unwrap_or_default().to_owned(),
+        Build::Given => "not known".to_owned(),
     };
+    let target = line("host: ");
+    let source = Source { commit, lock_sha256, compiler: compiled_by, target, build };
     let name = format!("attorn-{}-{}.tar", env!("CARGO_PKG_VERSION"), source.target);
     let time_s = epoch.parse().map_err(|_| StepFailed::Check("no time of a commit".to_owned()))?;
-    write(&arguments.to, &name, &contents(&binary)?, time_s, (&source, &signer))?;
+    write(&arguments.to, &name, &packed, time_s, (&source, &signer))?;
     println!("{}", arguments.to.join(&name).display());
     println!("verify it: attorn release verify FILE --key {}", signer.verifier().to_vkey());
     Ok(())
+}
+
+/// The commit of a work tree that differs from it in nothing: no file changed, and none is there that
+/// it does not have. A statement about a commit must not be about anything else.
+fn clean_commit(folder: &Path) -> Result<String, StepFailed> {
+    let told = output_of(folder, "git", &["status", "--porcelain", "--untracked-files=normal"])?;
+    if let Some(first) = told.lines().next() {
+        return Err(StepFailed::Check(format!("the work tree differs from its commit: {first}")));
+    }
+    Ok(output_of(folder, "git", &["rev-parse", "HEAD"])?.trim().to_owned())
 }
 
 /// One file in the tar.
@@ -147,12 +161,22 @@ fn build(epoch: &str) -> Result<PathBuf, StepFailed> {
     let here = root().display().to_string();
     let home = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME")).unwrap_or_default();
     let flags = format!("--remap-path-prefix={here}=/attorn --remap-path-prefix={home}=/cargo");
+    let (target, built) = (root().join("target"), root().join("target/dist/attorn"));
+    // One of an earlier build must not be taken where this one writes elsewhere.
+    match fs::remove_file(&built) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(at(&built)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let target = target.display().to_string();
+    let profile = ["build", "--profile", "dist", "--locked", "-p", "attorn"];
     run_with(
         "cargo",
-        &["build", "--release", "--locked", "-p", "attorn"],
+        &[profile.as_slice(), &["--target-dir", &target]].concat(),
         &[("SOURCE_DATE_EPOCH", epoch), ("RUSTFLAGS", &flags)],
     )?;
-    Ok(root().join("target/release/attorn"))
+    Ok(built)
 }
 
 fn make_key(name: &str, path: &Path) -> Result<(), StepFailed> {
@@ -198,9 +222,24 @@ mod tests {
     }
 
     #[test]
-    fn the_same_input_gives_the_same_bytes() {
-        assert_eq!(tar(&packed(), 1_790_000_000), tar(&packed(), 1_790_000_000));
-        assert_ne!(tar(&packed(), 1_790_000_000), tar(&packed(), 1_790_000_001));
+    fn only_a_work_tree_as_its_commit_has_it_is_released() {
+        let folder = std::env::temp_dir().join(format!("attorn-clean-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let git = |arguments: &[&str]| {
+            let who = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+            output_of(&folder, "git", &[who.as_slice(), arguments].concat()).unwrap()
+        };
+        git(&["init", "--quiet"]);
+        fs::write(folder.join("a"), "1").unwrap();
+        git(&["add", "a"]);
+        git(&["commit", "--quiet", "--message", "one"]);
+        assert_eq!(clean_commit(&folder).unwrap(), git(&["rev-parse", "HEAD"]).trim());
+        fs::write(folder.join("build.rs"), "").unwrap();
+        assert!(clean_commit(&folder).unwrap_err().to_string().contains("?? build.rs"));
+        fs::remove_file(folder.join("build.rs")).unwrap();
+        fs::write(folder.join("a"), "2").unwrap();
+        assert!(clean_commit(&folder).is_err());
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
@@ -230,6 +269,7 @@ mod tests {
             lock_sha256: "b".repeat(64),
             compiler: "rustc".to_owned(),
             target: "t".to_owned(),
+            build: Build::Builder,
         };
         write(&folder, "a.tar", &packed(), 0, (&source, &signer)).unwrap();
         let text = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
@@ -240,6 +280,7 @@ mod tests {
             sha256: &sha256,
             sums: &sums,
             provenance: Some(&provenance),
+            accepts_given: false,
         };
         let keys = [signer.verifier().clone()];
         let verified = attorn_audit::release::verify(&files, &keys).unwrap();

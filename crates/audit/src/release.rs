@@ -32,6 +32,17 @@ pub struct Source {
     pub compiler: String,
     /// The target triple.
     pub target: String,
+    /// Who made the binary.
+    pub build: Build,
+}
+
+/// Who made the binary of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// The builder that makes the statement, from the commit it names.
+    Builder,
+    /// Somebody else: that it is of this commit is the word of whoever signs.
+    Given,
 }
 
 /// What was verified.
@@ -43,6 +54,8 @@ pub struct VerifiedRelease {
     pub key: String,
     /// The commit it was built from, by its provenance.
     pub commit: String,
+    /// Who built it, by its provenance.
+    pub build: Build,
 }
 
 /// The files to verify. Names are bare: a path says nothing about a release.
@@ -56,6 +69,8 @@ pub struct ReleaseFiles<'a> {
     pub sums: &'a str,
     /// The provenance statement, if there is one.
     pub provenance: Option<&'a str>,
+    /// Whether a binary that somebody gave to the builder is taken, too.
+    pub accepts_given: bool,
 }
 
 /// Why a file is not taken as a release.
@@ -64,6 +79,11 @@ pub enum ReleaseRefusal {
     /// The sums are of other bytes.
     #[error("the file is not the one that was signed: its bytes differ")]
     FileChanged,
+    /// The builder was given the binary, so nothing ties it to the commit.
+    #[error(
+        "its binary was given to the builder, so it is somebody's word that it is of this commit"
+    )]
+    BinaryGiven,
     /// The sums do not name the file.
     #[error("the sums are signed, but not for a file of this name")]
     FileUnnamed,
@@ -105,8 +125,12 @@ pub fn verify(
     if told != hex(&sha256(statement.as_bytes())) {
         return Err(ReleaseRefusal::ProvenanceChanged);
     }
-    let commit = commit_of(statement, files).ok_or(ReleaseRefusal::ProvenanceOther)?;
-    Ok(VerifiedRelease { version: sums.version, key: note.verified_by.name().to_owned(), commit })
+    let (commit, build) = told_by(statement, files).ok_or(ReleaseRefusal::ProvenanceOther)?;
+    if build == Build::Given && !files.accepts_given {
+        return Err(ReleaseRefusal::BinaryGiven);
+    }
+    let key = note.verified_by.name().to_owned();
+    Ok(VerifiedRelease { version: sums.version, key, commit, build })
 }
 
 /// The name of the statement about a file.
@@ -165,8 +189,8 @@ impl Source {
             "predicateType": PREDICATE_TYPE,
             "predicate": {
                 "buildDefinition": {
-                    "buildType": BUILD_TYPE,
-                    "externalParameters": { "profile": "release", "target": self.target },
+                    "buildType": self.build.as_type(),
+                    "externalParameters": { "profile": "dist", "target": self.target },
                     "internalParameters": { "compiler": self.compiler },
                     "resolvedDependencies": [
                         { "name": "source", "digest": { "gitCommit": self.commit } },
@@ -180,8 +204,17 @@ impl Source {
     }
 }
 
-/// The commit that a statement names, if it is about this very file.
-fn commit_of(statement: &str, files: &ReleaseFiles<'_>) -> Option<String> {
+impl Build {
+    const fn as_type(self) -> &'static str {
+        match self {
+            Self::Builder => BUILD_TYPE,
+            Self::Given => GIVEN_TYPE,
+        }
+    }
+}
+
+/// The commit and the builder that a statement names, if it is about this very file.
+fn told_by(statement: &str, files: &ReleaseFiles<'_>) -> Option<(String, Build)> {
     let limits = attorn_json::Limits::CONFIG;
     let document = attorn_json::parse(statement.as_bytes(), &limits).ok()?;
     let StatementWire { kind, subject, predicate_type, predicate } = document.to().ok()?;
@@ -192,10 +225,11 @@ fn commit_of(statement: &str, files: &ReleaseFiles<'_>) -> Option<String> {
     let is_this =
         subject.name == files.name && subject.digest.sha256.as_deref() == Some(files.sha256);
     let definition = predicate.build_definition;
-    if !is_this || definition.build_type != BUILD_TYPE {
-        return None;
-    }
-    definition.resolved_dependencies.into_iter().find_map(|one| one.digest.git_commit)
+    let build = [Build::Builder, Build::Given]
+        .into_iter()
+        .find(|build| build.as_type() == definition.build_type)?;
+    let commit = definition.resolved_dependencies.into_iter().find_map(|one| one.digest.git_commit);
+    Some((commit.filter(|_| is_this)?, build))
 }
 
 #[derive(Deserialize)]
@@ -244,6 +278,7 @@ const FIRST_LINE: &str = "attorn/release/v1";
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 const BUILD_TYPE: &str = "urn:attorn:cargo-xtask-release:v1";
+const GIVEN_TYPE: &str = "urn:attorn:cargo-xtask-release-given-binary:v1";
 const BUILDER: &str = "urn:attorn:cargo-xtask-release";
 
 #[cfg(test)]
@@ -263,12 +298,17 @@ mod tests {
     }
 
     fn release_with(change: impl FnOnce(&mut Sums, &mut String)) -> Release {
+        release_of(Build::Builder, change)
+    }
+
+    fn release_of(build: Build, change: impl FnOnce(&mut Sums, &mut String)) -> Release {
         let signer = NoteSigner::from_seed("releases", &[7; 32]).unwrap();
         let source = Source {
             commit: "38d3783".repeat(5),
             lock_sha256: hex(&sha256(b"lock")),
             compiler: "rustc 1.95.0".into(),
             target: "x86_64-unknown-linux-gnu".into(),
+            build,
         };
         let mut statement = source.statement(NAME, &digest()).unwrap();
         let of_statement = hex(&sha256(statement.as_bytes()));
@@ -279,14 +319,31 @@ mod tests {
     }
 
     fn judged(release: &Release) -> Result<VerifiedRelease, ReleaseRefusal> {
+        judged_by(release, false)
+    }
+
+    fn judged_by(
+        release: &Release,
+        accepts_given: bool,
+    ) -> Result<VerifiedRelease, ReleaseRefusal> {
         let digest = digest();
         let files = ReleaseFiles {
             name: NAME,
             sha256: &digest,
             sums: &release.sums,
             provenance: Some(&release.statement),
+            accepts_given,
         };
         verify(&files, std::slice::from_ref(&release.key))
+    }
+
+    #[test]
+    fn a_given_binary_is_taken_only_by_who_says_so() {
+        let given = release_of(Build::Given, |_, _| {});
+        assert_eq!(judged(&given), Err(ReleaseRefusal::BinaryGiven));
+        assert_eq!(judged_by(&given, true).unwrap().build, Build::Given);
+        let built = judged_by(&release_with(|_, _| {}), true).unwrap();
+        assert_eq!(built.build, Build::Builder);
     }
 
     #[test]
@@ -306,6 +363,7 @@ mod tests {
             sha256: &digest,
             sums: &release.sums,
             provenance: Some(&release.statement),
+            accepts_given: false,
         };
         for (files, expected) in [
             (ReleaseFiles { sha256: &other, ..base }, ReleaseRefusal::FileChanged),
@@ -343,7 +401,7 @@ mod tests {
         for (from, to) in [
             (NAME, "another.tar"),
             ("https://slsa.dev/provenance/v1", "https://slsa.dev/provenance/v0.2"),
-            (BUILD_TYPE, "urn:another"),
+            (Build::Builder.as_type(), "urn:another"),
             ("gitCommit", "branch"),
         ] {
             let release = release_with(|sums, statement| {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_jose::HeaderCache;
@@ -122,6 +123,8 @@ impl Authority {
             trust_domains: parts.trust_domains,
             svid_holders: Holders::default(),
             changing: tokio::sync::Mutex::default(),
+            planning: tokio::sync::Mutex::default(),
+            urgent: AtomicUsize::default(),
             publishing: tokio::sync::Mutex::default(),
             indexing: tokio::sync::Mutex::default(),
             followers: Followers::new(parts.clock.now_ms()),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_audit::{Decision, Entry, Kind};
@@ -19,7 +20,7 @@ use attorn_store::index::AuditIndex;
 use attorn_store::{Act, Failure, InForce, Mark, Store, StoreError};
 use attorn_telemetry::Telemetry;
 use http::request::Parts;
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 
 use crate::client::ClientKeys;
 use crate::ended::Uses;
@@ -54,6 +55,10 @@ pub(crate) struct Shared {
     pub(crate) header_cache: HeaderCache,
     /// One change at a time: what is checked against a snapshot must still hold when it is stored.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// One plan of a file at a time: each keeps the registry to itself while it lasts.
+    pub(crate) planning: tokio::sync::Mutex<()>,
+    /// Changes that take rights away and wait for their turn; a walk through a file gives way.
+    pub(crate) urgent: AtomicUsize,
     /// One snapshot at a time, so that a slow one cannot undo the keys or policies of a newer one.
     pub(crate) publishing: tokio::sync::Mutex<()>,
     pub(crate) noise: Noise,
@@ -180,6 +185,29 @@ impl Shared {
         Ok(Recorded(()))
     }
 
+    /// Records entries in their order. All of them are on the disk when this returns; after an error
+    /// some may be.
+    pub(crate) async fn record_all(&self, entries: &[Entry]) -> Result<(), JournalUnavailable> {
+        let Some((last, before)) = entries.split_last() else { return Ok(()) };
+        for entry in before {
+            self.note(entry).await.map(|_recorded| ())?;
+        }
+        // What came before it is on the disk with it.
+        self.record(last).await.map(|_recorded| ())
+    }
+
+    /// The turn of a change that takes rights away. Who walks through a file gives way to it.
+    pub(crate) async fn urgent_turn(&self) -> MutexGuard<'_, ()> {
+        self.urgent.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(&self.urgent);
+        self.changing.lock().await
+    }
+
+    /// Whether such a change waits.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::SeqCst) > 0
+    }
+
     /// Puts the registry as it is now in force.
     pub(crate) async fn publish(&self) -> Result<(), PublishError> {
         let _alone = self.publishing.lock().await;
@@ -213,7 +241,7 @@ impl Shared {
         jti: &str,
         expires_s: u64,
     ) -> Result<(), PublishError> {
-        let _alone = self.changing.lock().await;
+        let _alone = self.urgent_turn().await;
         self.store.revoke_token(act, jti, expires_s).await?;
         self.publish().await
     }
@@ -225,6 +253,15 @@ impl Shared {
     /// A nonce for the next proof of a client: RFC 9449 section 8.
     pub(crate) fn new_nonce(&self) -> String {
         self.nonces.mint(self.clock.now_s(), &self.random.bytes())
+    }
+}
+
+/// One that waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

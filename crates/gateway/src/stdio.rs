@@ -39,6 +39,8 @@ pub(crate) struct StdioUpstream {
     command: ChildCommand,
     answer_within: Duration,
     shared: Mutex<Shared>,
+    /// One start of the shared child at a time: its file may take long to verify.
+    starting: tokio::sync::Mutex<()>,
     sessions: Arc<Semaphore>,
 }
 
@@ -71,6 +73,7 @@ impl StdioUpstream {
             command,
             answer_within,
             shared: Mutex::default(),
+            starting: tokio::sync::Mutex::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
         }
     }
@@ -113,7 +116,7 @@ impl StdioUpstream {
     }
 
     async fn send_shared(&self, outgoing: Outgoing) -> Result<Reply, UpstreamFailure> {
-        let child = self.shared_child()?;
+        let child = self.shared_child().await?;
         child.send(outgoing, self.answer_within).await
     }
 
@@ -128,7 +131,8 @@ impl StdioUpstream {
         let now = Instant::now();
         self.lock().pause.verify_over(now)?;
         let opened = async {
-            let child = Child::start(&self.command, Desk::default())?;
+            let file = self.command.verified_file().await?;
+            let child = Child::start(&self.command, &file, Desk::default())?;
             let reply = child.send(outgoing, self.answer_within).await?;
             Ok((StdioSession { child, _slot: slot }, reply))
         };
@@ -144,23 +148,20 @@ impl StdioUpstream {
 
     /// The shared child, started if it is not there. A call that was under way when it died has
     /// failed; this is the next one.
-    fn shared_child(&self) -> Result<Arc<Child>, UpstreamFailure> {
-        let mut shared = self.lock();
-        if let Some(child) = shared.child.take() {
-            match child.ending() {
-                None => {
-                    shared.child = Some(Arc::clone(&child));
-                    return Ok(child);
-                }
-                Some(ending) => {
-                    let lived = shared.started.map(|started| ending.at - started);
-                    shared.pause.failed(lived.unwrap_or_default(), ending.at);
-                }
-            }
+    async fn shared_child(&self) -> Result<Arc<Child>, UpstreamFailure> {
+        if let Some(child) = self.running_child()? {
+            return Ok(child);
         }
+        let _alone = self.starting.lock().await;
+        // Somebody else may have started it, or failed to, meanwhile.
+        if let Some(child) = self.running_child()? {
+            return Ok(child);
+        }
+        let file = self.command.verified_file().await;
         let now = Instant::now();
-        shared.pause.verify_over(now)?;
-        let started = Child::start(&self.command, Desk::shared()).map(Arc::new);
+        let mut shared = self.lock();
+        let started = file.and_then(|file| Child::start(&self.command, &file, Desk::shared()));
+        let started = started.map(Arc::new);
         match &started {
             Ok(child) => {
                 shared.child = Some(Arc::clone(child));
@@ -169,6 +170,25 @@ impl StdioUpstream {
             Err(_) => shared.pause.failed(Duration::ZERO, now),
         }
         started
+    }
+
+    /// The shared child if it answers; if there is none, whether one may be started now.
+    fn running_child(&self) -> Result<Option<Arc<Child>>, UpstreamFailure> {
+        let mut shared = self.lock();
+        if let Some(child) = shared.child.take() {
+            match child.ending() {
+                None => {
+                    shared.child = Some(Arc::clone(&child));
+                    return Ok(Some(child));
+                }
+                Some(ending) => {
+                    let lived = shared.started.map(|started| ending.at - started);
+                    shared.pause.failed(lived.unwrap_or_default(), ending.at);
+                }
+            }
+        }
+        shared.pause.verify_over(Instant::now())?;
+        Ok(None)
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

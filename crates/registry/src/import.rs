@@ -51,8 +51,8 @@ pub enum DocumentRefusal {
     /// The name is not `namespace/name`.
     #[error("the name is a namespace and a name, with one slash between them")]
     Name,
-    /// An identifier with characters that would not be seen for what they are.
-    #[error("the identifier of a package is plain ASCII")]
+    /// An identifier that is too long, or has characters that would not be seen for what they are.
+    #[error("the identifier of a package is plain ASCII of at most 512 bytes")]
     PackageIdentifier,
     /// A version that can become another one.
     #[error("a version is exact: no range, and not `latest`")]
@@ -150,9 +150,16 @@ impl ServerDocument {
         let limits = Limits { bytes_max: DOCUMENT_BYTES_MAX, ..Limits::CONFIG };
         let document = attorn_json::parse(text.as_bytes(), &limits);
         let document = document.map_err(|_| DocumentRefusal::Form)?;
-        let (server, status) = match document.to::<AnswerWire>() {
-            Ok(answer) => (answer.server, answer.meta.status()),
-            Err(_) => (document.to().map_err(|_| DocumentRefusal::Form)?, None),
+        let has = |member: &&str| document.value().member(member).is_some();
+        let (server, status): (ServerWire, _) = if has(&"server") {
+            // Two documents in one would be read one way by us and the other way by somebody else.
+            if OWN_MEMBERS.iter().any(has) {
+                return Err(DocumentRefusal::Form);
+            }
+            let answer: AnswerWire = document.to().map_err(|_| DocumentRefusal::Form)?;
+            (answer.server, answer.meta.status())
+        } else {
+            (document.to().map_err(|_| DocumentRefusal::Form)?, None)
         };
         let ServerWire { name, version, status: own_status, remotes, packages } = server;
         let status = status.or(own_status);
@@ -216,7 +223,11 @@ impl ServerDocument {
     fn resembles(&self, facts: &ImportFacts<'_>) -> bool {
         let package = facts.package.map(|package| package.identifier.as_str());
         let own = [Some(facts.name), Some(self.name.as_str()), Some(self.last_name()), package];
-        let others = facts.approved.iter().filter(|one| one.source != Some(self.name.as_str()));
+        // Whoever copies a server claims its name too, so the name alone says nothing.
+        let is_same_source = |one: &&ApprovedNames<'_>| {
+            facts.namespace_proven && one.source == Some(self.name.as_str())
+        };
+        let others = facts.approved.iter().filter(|one| !is_same_source(one));
         others
             .flat_map(|one| [Some(one.name), one.source, one.package])
             .flatten()
@@ -278,7 +289,9 @@ impl MetaWire {
 impl PackageWire {
     fn read(self) -> Result<ImportedPackage, DocumentRefusal> {
         verify_version(&self.version)?;
-        if self.identifier.is_empty() || !self.identifier.bytes().all(|b| b.is_ascii_graphic()) {
+        let is_long = self.identifier.len() > IDENTIFIER_BYTES_MAX;
+        let is_plain = self.identifier.bytes().all(|b| b.is_ascii_graphic());
+        if self.identifier.is_empty() || is_long || !is_plain {
             return Err(DocumentRefusal::PackageIdentifier);
         }
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -313,6 +326,10 @@ fn verify_version(version: &str) -> Result<(), DocumentRefusal> {
     Ok(())
 }
 
+/// The members of a document itself, which an answer around it does not have.
+const OWN_MEMBERS: [&str; 5] = ["name", "packages", "remotes", "status", "version"];
+/// Identifiers are names or addresses. Each is compared with those of every approved server.
+const IDENTIFIER_BYTES_MAX: usize = 512;
 /// A document is some kilobytes.
 const DOCUMENT_BYTES_MAX: usize = 64 << 10;
 

@@ -45,6 +45,9 @@ pub enum Refusal {
     /// The identifier is in use.
     #[error("the identifier is in use")]
     IdTaken,
+    /// Servers of public registries wait for their acceptance, as many as may.
+    #[error("too many servers of public registries wait; accept or retire some")]
+    ImportLimit,
     /// The key belongs to an agent already, or is an issuer key already.
     #[error("the key is registered already")]
     KeyTaken,

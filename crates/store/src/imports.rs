@@ -42,11 +42,22 @@ pub struct Import {
     pub accepted: Option<(String, u64)>,
 }
 
+/// What a server that came from a registry could be taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedName {
+    /// The server here.
+    pub server: ServerId,
+    /// Its name there.
+    pub source: String,
+    /// The package that runs, if one does.
+    pub package: Option<String>,
+}
+
 impl Store {
     /// Registers a server of a registry. It is pending, so it is neither asked nor called.
     ///
     /// # Errors
-    /// As for [`Store::register_server`].
+    /// As for [`Store::register_server`], or as many wait as may.
     pub async fn import_server(
         &self,
         act: &Act<'_>,
@@ -54,6 +65,16 @@ impl Store {
         told: &NewImport,
     ) -> Result<Changed<McpServer>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
+        let (waiting,): (i64,) = sqlx::query_as(
+            "SELECT COUNT(*) FROM imports JOIN servers ON servers.id = imports.server
+             WHERE servers.state = $1",
+        )
+        .bind(LifeCycle::Pending.as_str())
+        .fetch_one(change.connection())
+        .await?;
+        if waiting >= WAITING_MAX {
+            return Err(Refusal::ImportLimit.into());
+        }
         let record = insert_server(&mut change, server, LifeCycle::Pending).await?;
         sqlx::query(
             "INSERT INTO imports
@@ -113,7 +134,40 @@ impl Store {
         change.finish(ChangeKind::ServerState, id.as_str(), record).await
     }
 
-    /// Every server that came from a registry, oldest first.
+    /// What speaks against a server, if it came from a registry.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn import_findings(
+        &self,
+        id: &ServerId,
+    ) -> Result<Option<Vec<ImportFinding>>, Failure> {
+        let mut connection = self.pool.acquire().await?;
+        let found: Option<(String,)> =
+            sqlx::query_as("SELECT findings FROM imports WHERE server = $1")
+                .bind(id.as_str())
+                .fetch_optional(&mut *connection)
+                .await?;
+        found.map(|(findings,)| COLUMNS.json(&findings)).transpose()
+    }
+
+    /// The names of every server that came from a registry, without its document.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn imported_names(&self) -> Result<Vec<ImportedName>, Failure> {
+        let mut connection = self.pool.acquire().await?;
+        let rows: Vec<(String, String, Option<String>)> =
+            sqlx::query_as("SELECT server, source, package FROM imports")
+                .fetch_all(&mut *connection)
+                .await?;
+        let read = |(server, source, package): (String, String, Option<String>)| {
+            Ok(ImportedName { server: COLUMNS.parse(&server)?, source, package })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Every server that came from a registry, oldest first, with its document.
     ///
     /// # Errors
     /// The database fails.
@@ -165,6 +219,9 @@ impl Row {
     }
 }
 
+/// Servers that wait. Each holds its document, and is one to read for whoever accepts.
+const WAITING_MAX: i64 = 256;
+
 #[cfg(test)]
 mod tests {
     use attorn_registry::ReasonCode;
@@ -198,11 +255,36 @@ mod tests {
         store.accept_import(&act(3), &server).await.unwrap();
         let snapshot = store.load_snapshot(4000).await.unwrap();
         assert_eq!(snapshot.verify_server(snapshot.server(&server).unwrap()), Ok(()));
+        let found = store.import_findings(&server).await.unwrap();
+        assert_eq!(found, Some(told().findings));
+        assert_eq!(store.import_findings(&world.server).await.unwrap(), None);
+        let NewImport { source, package, .. } = told();
+        let named = [ImportedName { server: server.clone(), source, package }];
+        assert_eq!(store.imported_names().await.unwrap(), named);
         let taken = store.imports().await.unwrap();
         assert_eq!(taken[0].accepted, Some(("own_test".to_owned(), 3)));
         let again = store.accept_import(&act(4), &server).await;
         assert!(matches!(again, Err(StoreError::Refused(Refusal::Transition(_)))));
         // One that was registered here was never waiting.
         assert!(store.accept_import(&act(5), &world.server).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait() {
+        let world = World::new().await;
+        let store = &world.store;
+        let new = |number: i64| {
+            let mut random = id(61);
+            random[..8].copy_from_slice(&number.to_be_bytes());
+            let name = name(&format!("s{number}"));
+            NewServer { id: ServerId::from_random(&random), name, ..world.new_server() }
+        };
+        for number in 0..WAITING_MAX {
+            store.import_server(&act(1), &new(number), &told()).await.unwrap();
+        }
+        let one_more = store.import_server(&act(1), &new(WAITING_MAX), &told()).await;
+        assert!(matches!(one_more, Err(StoreError::Refused(Refusal::ImportLimit))));
+        store.accept_import(&act(2), &new(0).id).await.unwrap();
+        store.import_server(&act(3), &new(WAITING_MAX), &told()).await.unwrap();
     }
 }

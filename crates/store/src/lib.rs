@@ -46,7 +46,7 @@ pub use database::Store;
 pub use delta::DELTA_CHANGES_MAX;
 pub use enrolments::ENROLMENT_LIFETIME_S;
 pub use failure::{Failure, Refusal, StoreError};
-pub use imports::{Import, NewImport};
+pub use imports::{Import, ImportedName, NewImport};
 pub use mark::{Mark, MarkError};
 pub use owners::NewOwner;
 pub use policies::PolicyRecord;

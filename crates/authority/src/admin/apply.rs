@@ -5,6 +5,9 @@
 //! them in one transaction. A plan is the same walk without its end, so it cannot promise more than
 //! an application keeps.
 //!
+//! A walk keeps the registry to itself. One that takes rights away does not wait for its end: the walk
+//! stops without a trace in the registry.
+//!
 //! Nothing is deleted. With `prune`, grants of the agents that the file names are revoked when the
 //! file does not have them. Not implemented: states, locks and keys in a file.
 
@@ -19,6 +22,7 @@ use utoipa::ToSchema;
 
 use self::walk::Walk;
 use super::context::{Context, Effect};
+use super::operation::Operation;
 use super::refusal::{Fault, Refusal};
 
 /// What a file asks for. Each item has the form of the operation that makes it; one that exists as
@@ -81,8 +85,11 @@ pub(crate) struct PlannedChange {
 
 pub(crate) async fn plan(context: Context, wanted: Wanted) -> Result<Plan, Refusal> {
     let shared = Arc::clone(&context.shared);
+    // It keeps the registry to itself as an application does, and asks for no more than to read.
+    let _only = shared.planning.try_lock().map_err(|_| Refusal::PlanUnderWay)?;
     let _alone = shared.changing.lock().await;
     let context = Context { snapshot: shared.published.load(), ..context };
+    context.may(Operation::RegistryPlan)?;
     walked(context, wanted, false).await.map(|walked| walked.output)
 }
 
@@ -99,6 +106,7 @@ async fn walked(
     if wanted.len() > ITEMS_MAX {
         return Err(Refusal::Item(format!("a file has at most {ITEMS_MAX} items")));
     }
+    let shared = Arc::clone(&context.shared);
     let by = context.operator.id.to_string();
     let mut walk = Walk::begin(context, &by).await?;
     walk.items(&wanted).await?;
@@ -107,11 +115,13 @@ async fn walked(
         if !faults.is_empty() {
             return Err(Refusal::Faults(faults));
         }
-        // Dies before this line: nothing happened, and the journal holds the file's digest alone.
+        // Without all of its entries there is no change. Dies after this line, or fails: the journal
+        // holds changes that did not happen, but none happened that it does not hold.
+        shared.record_all(&facts).await?;
         batch.commit().await?;
     }
     let plan = Plan { applied: is_applied, changes, unchanged, faults };
-    Ok(Effect { output: plan, facts })
+    Ok(Effect { output: plan, facts: Vec::new() })
 }
 
 impl Wanted {
@@ -121,5 +131,5 @@ impl Wanted {
     }
 }
 
-/// One transaction keeps everybody else waiting, and a stop must not wait long.
+/// One transaction keeps everybody else waiting. For items, and for changes with prunings.
 const ITEMS_MAX: usize = 500;

@@ -109,13 +109,13 @@ async fn run(
         let entity_tag = precondition::entity_tag(operation, &context.snapshot);
         return Ok(Done { entity_tag, ..route.run(context, input).await? });
     }
+    let takes_away = matches!(operation, Operation::LockCreate | Operation::GrantRevoke);
     // What the operation checks against the registry must still hold when it writes.
-    let _alone = shared.changing.lock().await;
+    let _alone = if takes_away { shared.urgent_turn().await } else { shared.changing.lock().await };
     let context = context.renewed(operation).map_err(Stopped::Unadmitted)?;
     precondition::verify(operation, headers, &context.snapshot)?;
     // If the process dies after this line, the journal shows a change that may not have happened.
     // What takes rights away must work while the journal refuses all else.
-    let takes_away = matches!(operation, Operation::LockCreate | Operation::GrantRevoke);
     let _intended = record(&shared, &intent, takes_away).await?;
     let mut done = route.run(context, input).await?;
     // In force before it is told; a lock does not wait for its own entry.

@@ -10,7 +10,7 @@ use attorn_registry::{
     ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, LifeCycle,
     McpServer, ServerDocument, UpstreamSpec,
 };
-use attorn_store::{Import, NewImport};
+use attorn_store::{Import, ImportedName, NewImport};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -100,8 +100,8 @@ pub(crate) async fn import(
     let upstream = upstream_of(&context, &document, new.command)?;
     let name = new.name.unwrap_or_else(|| document.last_name().to_ascii_lowercase());
     let sha256 = hex(&attorn_jose::sha256(new.document.as_bytes()));
-    let imports = context.shared.store.imports().await?;
-    let approved = approved(&context, &imports);
+    let imported = context.shared.store.imported_names().await?;
+    let approved = approved(&context, &imported);
     let findings = document.findings(&ImportFacts {
         name: &name,
         namespace_proven: is_proven(&context, &document, (&sha256, new.proof.as_deref())),
@@ -137,19 +137,18 @@ pub(crate) async fn accept(
         return Err(Refusal::ReasonMissing);
     }
     let server = context.server(context.segment("server"))?;
-    let imports = context.shared.store.imports().await?;
-    let import = imports.iter().find(|import| import.server == server.id);
-    let import = import.ok_or(Refusal::Missing(Missing::Import))?;
-    let findings = &import.told.findings;
+    let findings = context.shared.store.import_findings(&server.id).await?;
+    let findings = &findings.ok_or(Refusal::Missing(Missing::Import))?;
     let is_named =
         |finding: &ImportFinding| acceptance.findings.iter().any(|named| named == finding.as_str());
     if acceptance.findings.len() != findings.len() || !findings.iter().all(is_named) {
         return Err(Refusal::FindingsUnnamed(findings.clone()));
     }
-    if matches!(server.upstream, UpstreamSpec::Stdio { .. }) {
-        // Only now does it run, so it is this that starts a process.
-        context.may(Operation::ServerRegisterCommand)?;
-    }
+    // Only now is it used, so it is this that starts a process or reaches an address.
+    context.may(match server.upstream {
+        UpstreamSpec::Stdio { .. } => Operation::ServerRegisterCommand,
+        UpstreamSpec::Builtin | UpstreamSpec::Http { .. } => Operation::ServerRegister,
+    })?;
     let store = &context.shared.store;
     let server = store.accept_import(&context.act(), &server.id).await?.record;
     let mut fact = servers::about(&context, Kind::AdminChanged, &server);
@@ -192,6 +191,7 @@ fn upstream_of(
         }
         Some(Upstream::Builtin | Upstream::Http { .. }) => Err(Refusal::Form),
         None => {
+            context.may(Operation::ServerRegister)?;
             let url = document.remotes.first().cloned();
             let missing = "the document has no plain address; give the command that runs it";
             Ok(Upstream::Http { url: url.ok_or_else(|| Refusal::Item(missing.to_owned()))? })
@@ -215,16 +215,16 @@ fn is_proven(
 }
 
 /// The servers that somebody could want to be taken for.
-fn approved<'a>(context: &'a Context, imports: &'a [Import]) -> Vec<ApprovedNames<'a>> {
+fn approved<'a>(context: &'a Context, imported: &'a [ImportedName]) -> Vec<ApprovedNames<'a>> {
     let is_approved = |server: &&McpServer| {
         matches!(server.state, LifeCycle::Active | LifeCycle::Suspended) && !server.is_builtin()
     };
     let names = |server: &'a McpServer| {
-        let import = imports.iter().find(|import| import.server == server.id);
+        let import = imported.iter().find(|import| import.server == server.id);
         ApprovedNames {
             name: server.name.as_str(),
-            source: import.map(|import| import.told.source.as_str()),
-            package: import.and_then(|import| import.told.package.as_deref()),
+            source: import.map(|import| import.source.as_str()),
+            package: import.and_then(|import| import.package.as_deref()),
         }
     };
     context.snapshot.servers().filter(is_approved).map(names).collect()

@@ -56,6 +56,8 @@ pub(crate) enum Refusal {
     Form,
     /// A gateway that does not go on: a copy, or one that was copied.
     Gateway(LeaseRefusal),
+    /// A file was put aside for a change that takes rights away.
+    GaveWay,
     /// The definition holds characters that a reader would not see.
     HiddenText,
     /// An item of a file does not have the form of its operation; the text says what is wrong.
@@ -72,6 +74,8 @@ pub(crate) enum Refusal {
     NotEnrolled,
     /// Nobody would be left who can administer.
     LastOperator,
+    /// Another plan of a file is being made.
+    PlanUnderWay,
     /// The policies or their tests do not compile; the text says where.
     Policy(String),
     /// What the change replaces is not what its author saw.
@@ -98,6 +102,8 @@ pub(crate) enum Refusal {
     ToolChanged,
     /// The tool is not approved as last seen.
     ToolNotApproved,
+    /// Two items of a file are about the same.
+    Twice,
     /// The operator would hand on more of the administration than they hold.
     Widened,
 }
@@ -111,7 +117,8 @@ impl Refusal {
             Self::Form | Self::Name(_) | Self::Policy(_) | Self::ReasonMissing | Self::Scope(_) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::Item(_) => StatusCode::BAD_REQUEST,
+            Self::Item(_) | Self::Twice => StatusCode::BAD_REQUEST,
+            Self::GaveWay | Self::PlanUnderWay => StatusCode::TOO_MANY_REQUESTS,
             Self::CommandElsewhere | Self::NotAllowed(..) => StatusCode::FORBIDDEN,
             Self::Faults(_) | Self::Fixed(_) => StatusCode::CONFLICT,
             Self::FindingsUnnamed(_) | Self::Quarantined => StatusCode::CONFLICT,
@@ -141,7 +148,8 @@ impl Refusal {
                 faults.first().map_or(ReasonCode::RequestMalformed, |fault| fault.reason)
             }
             Self::FindingsUnnamed(_) | Self::Quarantined => ReasonCode::ServerPending,
-            Self::Fixed(_) | Self::Item(_) => ReasonCode::RequestMalformed,
+            Self::Fixed(_) | Self::Item(_) | Self::Twice => ReasonCode::RequestMalformed,
+            Self::GaveWay | Self::PlanUnderWay => ReasonCode::RateLimited,
             Self::NotAllowed(_, reason) => *reason,
             Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
             Self::Missing(missing) => missing.reason(),
@@ -194,12 +202,16 @@ impl Refusal {
             Self::Details(refusal) => refusal.to_string(),
             Self::Form => "the input does not have the form this operation asks for".to_owned(),
             Self::Gateway(refusal) => refusal.to_string(),
+            Self::GaveWay => {
+                "a lock or a revocation came first, so nothing was done; ask again".to_owned()
+            }
             Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
             Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
             Self::LastOperator => "enrol a second operator with the same rights first".to_owned(),
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),
             Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),
+            Self::PlanUnderWay => "another plan is being made; ask again".to_owned(),
             Self::Policy(errors) => errors.clone(),
             Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),
             Self::PreconditionMissing => "`If-Match` has to name what this replaces".to_owned(),
@@ -212,6 +224,7 @@ impl Refusal {
             Self::StoreUnavailable => "the registry cannot be read or written".to_owned(),
             Self::ToolChanged => "the tool changed since it was looked at".to_owned(),
             Self::ToolNotApproved => "the tool is not approved as last seen".to_owned(),
+            Self::Twice => "another item of the file is about the same".to_owned(),
             Self::Widened => "this would give more of the administration than you hold".to_owned(),
         }
     }

@@ -73,7 +73,8 @@ pub(crate) enum Upstream {
         /// Its whole environment.
         #[serde(default)]
         env: BTreeMap<String, String>,
-        /// SHA-256 of the program's file in hex; a file with another one is not started.
+        /// SHA-256 of the program's file in hex; a file with another one is not started. It is read
+        /// just before the start, so who may write the file can still swap it in between.
         sha256: Option<String>,
     },
 }
@@ -135,6 +136,9 @@ pub(crate) fn read(context: &Context, new: ServerNew) -> Result<NewServer, Refus
 pub(crate) fn registered(context: &Context, server: &McpServer) -> Entry {
     let mut fact = about(context, Kind::IdentityRegistered, server);
     fact.detail.insert("upstream".to_owned(), summary(&server.upstream));
+    if let UpstreamSpec::Stdio { sha256: Some(sha256), .. } = &server.upstream {
+        fact.detail.insert("program_sha256".to_owned(), sha256.clone());
+    }
     fact
 }
 
@@ -197,6 +201,15 @@ pub(crate) fn summary(upstream: &UpstreamSpec) -> String {
         UpstreamSpec::Builtin => "builtin".to_owned(),
         UpstreamSpec::Http { url } => without_query(url),
         UpstreamSpec::Stdio { command, .. } => command.clone(),
+    }
+}
+
+/// Whether an upstream has parts that [`Upstream::shown`] does not show.
+pub(crate) fn may_hold_secrets(upstream: &UpstreamSpec) -> bool {
+    match upstream {
+        UpstreamSpec::Builtin => false,
+        UpstreamSpec::Http { url } => url.contains('?'),
+        UpstreamSpec::Stdio { env, .. } => !env.is_empty(),
     }
 }
 

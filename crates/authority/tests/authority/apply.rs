@@ -136,14 +136,17 @@ async fn one_wrong_item_leaves_all_others_undone_and_each_is_named() {
 
 /// A second operator who may apply files, and what else is given.
 async fn second_with(world: &World, operator: &Client, more: &[&str]) -> Client {
-    let new = json!({ "name": "second", "owner": "administrators", "kind": "operator" });
+    let patterns = [&["read:*", "write:registry.apply"], more].concat();
+    operator_with(world, operator, "second", &patterns).await
+}
+
+async fn operator_with(world: &World, operator: &Client, name: &str, patterns: &[&str]) -> Client {
+    let new = json!({ "name": name, "owner": "administrators", "kind": "operator" });
     let made = world.done(operator, Operation::AgentRegister, &[], new).await;
-    let (second, _) = world.enroll(made["code"].as_str().unwrap()).await;
-    let mut patterns = vec!["read:*", "write:registry.apply"];
-    patterns.extend(more);
-    let grant = json!({ "agent": "second", "server": "admin", "patterns": patterns });
+    let (made, _) = world.enroll(made["code"].as_str().unwrap()).await;
+    let grant = json!({ "agent": name, "server": "admin", "patterns": patterns });
     world.done(operator, Operation::GrantCreate, &[], grant).await;
-    second
+    made
 }
 
 #[tokio::test]
@@ -282,4 +285,118 @@ async fn a_waiting_tool_is_approved_by_its_digest_alone() {
     let right = tool(waiting["items"][0]["digest"].clone());
     assert_eq!(operations(&apply(&world, &operator, right.clone()).await), ["tool.approve"]);
     assert_eq!(operations(&apply(&world, &operator, right).await).len(), 0);
+}
+
+#[tokio::test]
+async fn two_items_for_the_same_agent_or_tool_are_a_fault() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let server = world.published.load().server_named("crm").unwrap().id.to_string();
+    let twice = json!({
+        "agents": [{ "name": "ledger", "owner": "sales" }, { "name": "ledger", "owner": "sales" }],
+        "tools": [{ "server": "crm", "name": "get", "class": "read" },
+                  { "server": "crm", "name": "drop", "class": "irreversible" },
+                  { "server": server, "name": "get", "class": "write" }],
+    });
+    let planned = plan(&world, &operator, twice).await;
+    let expected = [("agents[1]", "request.malformed"), ("tools[2]", "request.malformed")];
+    assert_eq!(places(&planned), expected);
+}
+
+#[tokio::test]
+async fn a_plan_tells_nobody_what_they_may_not_see() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let server = |secret: &str| {
+        json!({ "name": "books", "owner": "sales", "upstream": {
+            "kind": "http", "url": format!("http://127.0.0.1:9/books?key={secret}") } })
+    };
+    world.done(&operator, Operation::ServerRegister, &[], server("right")).await;
+    let second = second_with(&world, &operator, &[]).await;
+    for secret in ["right", "wrong"] {
+        let planned = plan(&world, &second, json!({ "servers": [server(secret)] })).await;
+        assert_eq!(places(&planned), [("servers[0]", "scope.missing")], "{secret}");
+    }
+    // Nor what is there at all, for who may neither look nor make it.
+    let third = operator_with(&world, &operator, "third", &["read:registry.plan"]).await;
+    let mut known = file();
+    known["owners"] = json!([{ "name": "sales" }, { "name": "nobody" }]);
+    known["agents"] =
+        json!([{ "name": "second", "owner": "sales" }, { "name": "no", "owner": "no" }]);
+    let planned = plan(&world, &third, known).await;
+    let faults = places(&planned);
+    assert_eq!(faults.len(), 8, "{faults:?}");
+    assert!(faults.iter().all(|(_, reason)| *reason == "scope.missing"), "{faults:?}");
+    // The twin: who may register it may compare it.
+    let planned = plan(&world, &operator, json!({ "servers": [server("right")] })).await;
+    assert_eq!(planned["unchanged"], 1);
+    let planned = plan(&world, &operator, json!({ "servers": [server("wrong")] })).await;
+    assert_eq!(places(&planned), [("servers[0]", "request.malformed")]);
+}
+
+#[tokio::test]
+async fn changes_and_what_is_pruned_are_bounded_together() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let agents = json!([{ "name": "billing", "owner": "sales" }]);
+    let grants: Vec<_> = (0..300)
+        .map(|n| json!({ "agent": "billing", "server": "crm", "patterns": [format!("read:t{n}")] }))
+        .collect();
+    apply(&world, &operator, json!({ "agents": agents, "grants": grants })).await;
+    let before = world.store.version().await.unwrap();
+    let owners: Vec<_> = (0..201).map(|n| json!({ "name": format!("o{n}") })).collect();
+    let prune = |owners: &[Value]| json!({ "agents": agents, "owners": owners, "prune": true });
+    for operation in [Operation::RegistryPlan, Operation::RegistryApply] {
+        let refused = world.run(&operator, operation, &[], prune(&owners)).await;
+        assert_eq!(refused.refusal(), (400, "request.malformed"));
+    }
+    assert_eq!(world.store.version().await.unwrap(), before);
+    let most = apply(&world, &operator, prune(&owners[..200])).await;
+    assert_eq!(operations(&most).len(), 500);
+}
+
+/// Who may only look must not keep a lock waiting.
+#[tokio::test]
+async fn a_plan_gives_way_to_a_lock_and_there_is_one_at_a_time() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    world.agent(&operator, "billing", &[]).await;
+    let owners: Vec<_> = (0..499).map(|n| json!({ "name": format!("o{n}") })).collect();
+    let token = world.token(&operator, "https://admin.example/admin").await;
+    let request = async || {
+        let file = json!({ "owners": owners });
+        world.request(&operator, &token, Operation::RegistryPlan, (&[], file)).await
+    };
+    let (first, second) = (request().await, request().await);
+    let is_over = std::cell::Cell::new(false);
+    let planned = async {
+        let answers = tokio::join!(world.admin(first), world.admin(second));
+        is_over.set(true);
+        [answers.0, answers.1]
+    };
+    let locked = async {
+        let mut locks = 0;
+        while !is_over.get() {
+            let target = json!({ "kind": "agent", "agent": "billing" });
+            let lock = json!({ "target": target, "reason": "runs wild" });
+            world.done(&operator, Operation::LockCreate, &[], lock).await;
+            locks += 1;
+        }
+        locks
+    };
+    let (planned, locks) = tokio::join!(planned, locked);
+    for answer in &planned {
+        assert_eq!(answer.refusal(), (429, "rate.limited"), "{locks} locks");
+    }
+    let mut told = planned.each_ref().map(|answer| answer.text("message"));
+    told.sort_unstable();
+    let gave_way = "a lock or a revocation came first, so nothing was done; ask again";
+    assert_eq!(told, [gave_way, "another plan is being made; ask again"]);
+    // Alone it is done.
+    let alone = plan(&world, &operator, json!({ "owners": owners })).await;
+    assert_eq!(operations(&alone).len(), 499);
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | journal | token, enrolment, revocation, introspection, any operation | no, 503 |
 //! | room in the journal | a lock or a revocation by an operator, and the token for it | yes |
+//! | journal, at one of the entries of a file | a file of changes | none of it, 503 |
 //! | registry | token | yes: it is issued from the snapshot and recorded |
 //! | registry | enrolment, revocation, a change | no, 503; the intent is on record |
 //! | the mark beside the registry | a change | yes and in force, 503: a backup would not be found |
@@ -186,4 +187,26 @@ async fn left_after<F: Future>(polls: u32, future: F) -> bool {
         }
     })
     .await
+}
+
+#[tokio::test]
+async fn a_file_whose_entries_cannot_all_be_written_changes_nothing() {
+    let (world, operator, _) = with_agent().await;
+    let owners: Vec<_> = (0..400).map(|n| json!({ "name": format!("o{n}") })).collect();
+    let before = world.store.version().await.unwrap();
+    let token = world.token(&operator, &format!("{ADMIN}/admin")).await;
+    let file = json!({ "owners": owners });
+    let request = world.request(&operator, &token, Operation::RegistryApply, (&[], file)).await;
+    let size = world.journal.size();
+    // The journal ends after the intent, while the authority walks through the file.
+    let ended = async {
+        while world.journal.size() <= size {
+            tokio::task::yield_now().await;
+        }
+        world.journal.clone().close().await;
+    };
+    let (refused, ()) = tokio::join!(world.admin(request), ended);
+    assert_eq!(refused.refusal(), (503, "journal.unavailable"));
+    assert_eq!(world.store.version().await.unwrap(), before);
+    assert!(world.published.load().owners().all(|owner| owner.name.as_str() != "o0"));
 }

@@ -95,10 +95,11 @@ async fn a_signed_document_and_the_right_package_leave_nothing_to_name() {
     assert_eq!(findings(&import("first", HASH, &proof(&document)).await), Vec::<&str>::new());
     let taken = json!({ "reason": "ours" });
     world.done(&operator, Operation::ServerAccept, &["first"], taken).await;
-    // A note over another document, and a package of other bytes.
+    // A note over another document, and a package of other bytes: anybody can claim the name.
     let other = proof(&document.replace("1.0.0", "1.0.1"));
     let found = import("second", &"0".repeat(64), &other).await;
-    assert_eq!(findings(&found), ["namespace_unproven", "package_hash_differs"]);
+    let expected = ["looks_like_approved", "namespace_unproven", "package_hash_differs"];
+    assert_eq!(findings(&found), expected);
 }
 
 #[tokio::test]
@@ -118,6 +119,14 @@ async fn a_name_like_that_of_an_approved_server_is_found() {
     assert_eq!(findings(&import("com.example/maps", "maps").await), Vec::<&str>::new());
     // One that waits is no model to be like.
     assert_eq!(findings(&import("com.example/maps2", "maps-2").await), Vec::<&str>::new());
+    // The same document once more, by nobody in particular: a copy claims the name of its model.
+    let taken = json!({ "reason": "ours" });
+    world.done(&operator, Operation::ServerAccept, &["maps"], taken).await;
+    assert_eq!(findings(&import("com.example/maps", "charts").await), Vec::<&str>::new());
+    let copy =
+        json!({ "document": document("com.example/maps"), "owner": "sales", "name": "plans" });
+    let copy = world.done(&operator, Operation::ServerImport, &[], copy).await;
+    assert_eq!(findings(&copy), ["looks_like_approved", "namespace_unproven"]);
 }
 
 #[tokio::test]
@@ -144,6 +153,34 @@ async fn an_import_runs_no_programs_for_who_may_not() {
     let refused = world.run(&second, Operation::ServerAccept, &["weather"], taken.clone()).await;
     assert_eq!(refused.refusal(), (403, "scope.missing"));
     world.done(&operator, Operation::ServerAccept, &["weather"], taken).await;
+}
+
+#[tokio::test]
+async fn an_import_reaches_no_address_for_who_may_not() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let new = json!({ "name": "second", "owner": "administrators", "kind": "operator" });
+    let made = world.done(&operator, Operation::AgentRegister, &[], new).await;
+    let (second, _) = world.enroll(made["code"].as_str().unwrap()).await;
+    let give = async |patterns: &[&str]| {
+        let grant = json!({ "agent": "second", "server": "admin", "patterns": patterns });
+        world.done(&operator, Operation::GrantCreate, &[], grant).await;
+    };
+    give(&["read:*", "write:server.import", "write:server.accept"]).await;
+    let new = |name: &str| {
+        json!({ "document": document("com.example/weather"), "owner": "administrators",
+                "name": name })
+    };
+    let refused = world.run(&second, Operation::ServerImport, &[], new("one")).await;
+    assert_eq!(refused.refusal(), (403, "scope.missing"));
+    world.done(&operator, Operation::ServerImport, &[], new("one")).await;
+    let taken = json!({ "reason": "x", "findings": ["namespace_unproven"] });
+    let refused = world.run(&second, Operation::ServerAccept, &["one"], taken.clone()).await;
+    assert_eq!(refused.refusal(), (403, "scope.missing"));
+    // The twin, by the scope of addresses.
+    give(&["write:server.register"]).await;
+    world.done(&second, Operation::ServerAccept, &["one"], taken).await;
+    world.done(&second, Operation::ServerImport, &[], new("maps")).await;
 }
 
 #[tokio::test]

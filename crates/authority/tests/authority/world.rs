@@ -325,6 +325,17 @@ impl World {
         operation: Operation,
         (segments, body): (&[&str], Value),
     ) -> Answer {
+        self.admin(self.request(client, token, operation, (segments, body)).await).await
+    }
+
+    /// The request of an operation, with a fresh proof.
+    pub(crate) async fn request(
+        &self,
+        client: &Client,
+        token: &str,
+        operation: Operation,
+        (segments, body): (&[&str], Value),
+    ) -> Request<Full<Bytes>> {
         let path = operation.path_of(segments);
         let nonce = self.nonce(client).await;
         let method = operation.row().method.as_str();
@@ -342,8 +353,7 @@ impl World {
             Some(tag) => request.header("if-match", tag),
             None => request,
         };
-        let request = request.body(Full::from(body)).unwrap();
-        self.admin(request).await
+        request.body(Full::from(body)).unwrap()
     }
 
     /// As [`World::run`], and it has to succeed.

@@ -1,6 +1,6 @@
 //! `attorn apply`: the registry as a file in git has it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use attorn_json::Limits;
 use clap::Args;
@@ -106,7 +106,7 @@ fn read(path: &Path) -> Result<Value, Failure> {
     let wrong = |what: &dyn std::fmt::Display| {
         Failure::usage(format!("`{}`: {what}", path.display())).next("attorn apply --help")
     };
-    let source = files::read_text(path)?;
+    let source = read_text(path)?;
     let mut wanted: Value = if path.extension().is_some_and(|ending| ending == "json") {
         // Strictly: what two readers could understand differently is no order.
         let document =
@@ -115,8 +115,19 @@ fn read(path: &Path) -> Result<Value, Failure> {
     } else {
         toml::from_str(&source).map_err(|e| wrong(&e))?
     };
+    if wanted.get("prune").is_some() {
+        // What takes away stands in the command that somebody gives, not in a file that somebody sent.
+        return Err(wrong(&"`prune` is a switch of the command, `--prune`"));
+    }
     put_policy_text(path, &mut wanted)?;
     Ok(wanted)
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let wrong = |what: &str| Failure::usage(format!("`{}` {what}", path.display()));
+    let bytes = files::read_bounded(path, FILE_BYTES_MAX);
+    let bytes = bytes.map_err(|failure| Failure { exit: Exit::Usage, ..failure })?;
+    String::from_utf8(bytes).map_err(|_| wrong("is not text in UTF-8"))
 }
 
 /// `file` of the policy becomes its text: the authority cannot read our files.
@@ -128,10 +139,19 @@ fn put_policy_text(path: &Path, wanted: &mut Value) -> Result<(), Failure> {
     let (Some(file), false) = (file.as_str(), policy.contains_key("text")) else {
         return Err(Failure::usage("the policy has either `file`, a path, or `text`"));
     };
+    // Its text is sent to the authority: a file from elsewhere must not name what it likes.
+    let is_below = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
+    if file.is_empty() || !is_below {
+        let what = format!("the policy file `{}` is not beside or below this one", clean(file));
+        return Err(Failure::usage(what).next("name it by a path without `.` and `..`"));
+    }
     let beside = path.parent().unwrap_or_else(|| Path::new("")).join(file);
-    policy.insert("text".to_owned(), Value::from(files::read_text(&beside)?));
+    policy.insert("text".to_owned(), Value::from(read_text(&beside)?));
     Ok(())
 }
+
+/// The authority takes no more.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -168,6 +188,20 @@ mod tests {
             ("d.toml", "[[owners]]\nname = \"a\"\nname = \"b\"\n"),
             ("e.toml", "[policy]\nfile = \"p.cedar\"\ntext = \"forbid\"\n"),
             ("f.toml", "[policy]\nfile = \"missing.cedar\"\n"),
+        ] {
+            check(name, text, |read| read.is_err_and(|failure| failure.exit == Exit::Usage));
+        }
+    }
+
+    #[test]
+    fn a_file_neither_takes_away_nor_names_what_lies_elsewhere() {
+        for (name, text) in [
+            ("g.toml", "prune = true\n"),
+            ("h.json", r#"{"prune":false}"#),
+            ("i.toml", "[policy]\nfile = \"\"\n"),
+            ("j.toml", "[policy]\nfile = \"../p.cedar\"\n"),
+            ("k.toml", "[policy]\nfile = \"/etc/hostname\"\n"),
+            ("l.toml", "[policy]\nfile = \"./p.cedar\"\n"),
         ] {
             check(name, text, |read| read.is_err_and(|failure| failure.exit == Exit::Usage));
         }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use attorn_audit::note::NoteVerifier;
-use attorn_audit::release::{ReleaseFiles, provenance_name, verify};
+use attorn_audit::release::{Build, ReleaseFiles, provenance_name, verify};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -32,6 +32,9 @@ pub(crate) struct VerifyArgs {
     /// The provenance statement [default: FILE.provenance.json]
     #[arg(long, value_name = "FILE")]
     provenance: Option<PathBuf>,
+    /// Also take a release whose binary its builder did not build itself
+    #[arg(long)]
+    accept_given_binary: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -40,7 +43,8 @@ Examples:
   attorn release verify attorn.tar --key KEY --sums SUMS --provenance STATEMENT
 
 Three files belong together: the release, its sums in a note that the key signed, and the statement of
-what it was built from. All of them have to hold. Nothing is fetched, and nothing is installed.";
+what it was built from. All of them have to hold. A binary that was given to the builder is refused
+without --accept-given-binary. Nothing is fetched, and nothing is installed.";
 
 pub(crate) fn run(context: &Context, command: &ReleaseCommand) -> Result<Exit, Failure> {
     let ReleaseCommand::Verify(args) = command;
@@ -54,8 +58,13 @@ pub(crate) fn run(context: &Context, command: &ReleaseCommand) -> Result<Exit, F
     let usual = beside(&args.file, &provenance_name(name));
     let statement = args.provenance.as_ref().or_else(|| usual.exists().then_some(&usual));
     let statement = statement.map(|path| read(path)).transpose()?;
-    let release =
-        ReleaseFiles { name, sha256: &sha256, sums: &sums, provenance: statement.as_deref() };
+    let release = ReleaseFiles {
+        name,
+        sha256: &sha256,
+        sums: &sums,
+        provenance: statement.as_deref(),
+        accepts_given: args.accept_given_binary,
+    };
     match verify(&release, &[key]) {
         Ok(verified) => {
             context.output.object(&json!({
@@ -63,6 +72,10 @@ pub(crate) fn run(context: &Context, command: &ReleaseCommand) -> Result<Exit, F
                 "file": name,
                 "version": verified.version,
                 "commit": verified.commit,
+                "binary": match verified.build {
+                    Build::Builder => "built from the commit",
+                    Build::Given => "given to the builder",
+                },
                 "key": verified.key,
                 "sha256": sha256,
             }));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::journey::installed;
+use crate::journey::{await_tools, installed};
 use crate::support::{ATTORN, Folder};
 
 const FILE: &str = r#"
@@ -97,16 +97,16 @@ fn a_server_of_a_registry_waits_with_its_findings() {
     assert!(unnamed.err.contains("looks_like_approved"), "{}", unnamed.err);
     let listed = folder.attorn(&["server", "imports", "-o", "json"]).expect(0).json();
     assert_eq!((&listed[0]["state"], listed.as_array().unwrap().len()), (&"pending".into(), 1));
-    // Nobody asked it anything while it waited.
+    // Nobody asked it anything while it waited: not even when the gateway asked a later one.
+    let register =
+        ["server", "register", "later", "--owner", "finance", "--", ATTORN, "sample-mcp-server"];
+    folder.attorn(&register).expect(0);
+    await_tools(&folder, "later");
     let tools = folder.attorn(&["server", "tools", "lnvoices", "-o", "json"]).expect(0).json();
     assert_eq!(tools.as_array().unwrap().len(), 0, "{tools}");
 
     accept(&findings).expect(0);
-    let listed = || folder.attorn(&["server", "tools", "lnvoices", "-o", "json"]).expect(0).json();
-    let mut tries = 0..200;
-    while listed().as_array().is_none_or(Vec::is_empty) {
-        assert!(tries.next().is_some(), "the gateway never listed the server's tools");
-    }
+    await_tools(&folder, "lnvoices");
     // Its tools wait like any others.
     folder.attorn(&["can-i", "reader", "lnvoices/get_invoice"]).expect(1);
     folder.attorn(&["tools", "approve", "lnvoices"]).expect(0);

@@ -51,17 +51,21 @@ pub(crate) fn installed_with(folder: &Folder, more: &str) -> Serving {
     let register =
         ["server", "register", "invoices", "--owner", "finance", "--", ATTORN, "sample-mcp-server"];
     folder.attorn(&register).expect(0);
-    // The gateway lists a new server by itself; asking again is how a person waits, too.
-    let listed = || folder.attorn(&["server", "tools", "invoices", "-o", "json"]).expect(0).json();
-    let mut tries = 0..200;
-    while listed().as_array().is_none_or(Vec::is_empty) {
-        assert!(tries.next().is_some(), "the gateway never listed the server's tools");
-    }
+    await_tools(folder, "invoices");
     folder.attorn(&["tools", "diff", "invoices"]).expect(1);
     folder.attorn(&["tools", "approve", "invoices"]).expect(0);
     folder.attorn(&["tools", "diff", "invoices"]).expect(0);
     agent(folder, &issuer, "reader", &[("invoices", "read:*")]);
     serving
+}
+
+/// The gateway lists a new server by itself; asking again is how a person waits, too.
+pub(crate) fn await_tools(folder: &Folder, server: &str) {
+    let listed = || folder.attorn(&["server", "tools", server, "-o", "json"]).expect(0).json();
+    let mut tries = 0..200;
+    while listed().as_array().is_none_or(Vec::is_empty) {
+        assert!(tries.next().is_some(), "the gateway never listed the server's tools");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use attorn_audit::note::NoteSigner;
-use attorn_audit::release::{Source, Sums, provenance_name};
+use attorn_audit::release::{Build, Source, Sums, provenance_name};
 
 use crate::support::Folder;
 
@@ -14,13 +14,14 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A release in a folder; the public key it is signed by.
-fn released(folder: &Folder) -> String {
+fn released(folder: &Folder, build: Build) -> String {
     let signer = NoteSigner::from_seed("releases", &[7; 32]).unwrap();
     let source = Source {
         commit: "c".repeat(40),
         lock_sha256: hex(b"lock"),
         compiler: "rustc".to_owned(),
         target: "test".to_owned(),
+        build,
     };
     let statement = source.statement(NAME, &hex(b"a release")).unwrap();
     let files = vec![
@@ -38,13 +39,14 @@ fn released(folder: &Folder) -> String {
 #[test]
 fn only_a_whole_release_of_the_right_key_verifies() {
     let folder = Folder::new("release");
-    let key = released(&folder);
+    let key = released(&folder, Build::Builder);
     let verify = |file: &str, key: &str, more: &[&str]| {
         folder.attorn(&[&["release", "verify", file, "--key", key, "-o", "json"], more].concat())
     };
     let verified = verify(NAME, &key, &[]).expect(0).json();
     assert_eq!((&verified["version"], &verified["key"]), (&"1.0.0".into(), &"releases".into()));
     assert_eq!(verified["commit"], "c".repeat(40));
+    assert_eq!(verified["binary"], "built from the commit");
 
     let refused = |file: &str, key: &str, more: &[&str], reason: &str| {
         let ended = verify(file, key, more).expect(4);
@@ -66,4 +68,8 @@ fn only_a_whole_release_of_the_right_key_verifies() {
     fs::rename(folder.path().join("away.json"), folder.path().join(&statement)).unwrap();
     fs::write(folder.path().join(NAME), b"b release").unwrap();
     refused(NAME, &key, &[], "its bytes differ");
+    released(&folder, Build::Given);
+    refused(NAME, &key, &[], "given to the builder");
+    let given = verify(NAME, &key, &["--accept-given-binary"]).expect(0).json();
+    assert_eq!(given["binary"], "given to the builder");
 }

@@ -1,6 +1,8 @@
 //! One running child and the task that owns its pipes.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -62,17 +64,40 @@ impl ChildCommand {
 
     /// The file to run, if it is the one that was registered. Who can replace it between this and
     /// the start can still run another one; who replaced it before cannot.
-    fn verified_file(&self) -> std::io::Result<&Path> {
-        let file = self.file()?;
-        if let Some(registered) = &self.sha256 {
-            let found = attorn_jose::sha256(&std::fs::read(file)?);
-            let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-            if found != *registered {
-                return Err(std::io::Error::other("the file is not the one that was registered"));
-            }
-        }
-        Ok(file)
+    pub(super) async fn verified_file(&self) -> Result<PathBuf, UpstreamFailure> {
+        let command = self.clone();
+        // A program may be hundreds of megabytes; nobody else waits for its digest.
+        let verified = tokio::task::spawn_blocking(move || command.verify_file()).await;
+        let verified = verified.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        verified.map_err(|error| {
+            tracing::warn!(program = %self.program, %error, "the server cannot be started");
+            UpstreamFailure::Unreachable
+        })
     }
+
+    fn verify_file(&self) -> std::io::Result<PathBuf> {
+        let file = self.file()?;
+        if let Some(registered) = &self.sha256
+            && sha256_of(File::open(file)?)? != *registered
+        {
+            return Err(std::io::Error::other("the file is not the one that was registered"));
+        }
+        Ok(file.to_owned())
+    }
+}
+
+/// SHA-256 of a file of any length, in hex.
+fn sha256_of(mut file: File) -> std::io::Result<String> {
+    let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut part = vec![0; 1 << 16];
+    loop {
+        let length = file.read(&mut part)?;
+        if length == 0 {
+            break;
+        }
+        digest.update(part.get(..length).unwrap_or_default());
+    }
+    Ok(digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn is_runnable(file: &Path) -> bool {
@@ -102,10 +127,15 @@ struct Line {
 }
 
 impl Child {
-    /// Starts the command: no shell, a process group of its own, only the given environment.
-    pub(super) fn start(command: &ChildCommand, desk: Desk) -> Result<Self, UpstreamFailure> {
+    /// Starts a verified file of the command: no shell, a process group of its own, only the given
+    /// environment.
+    pub(super) fn start(
+        command: &ChildCommand,
+        file: &Path,
+        desk: Desk,
+    ) -> Result<Self, UpstreamFailure> {
         command.meter.child_starts.add_one();
-        let mut group = spawn(command).map_err(|error| {
+        let mut group = spawn(command, file).map_err(|error| {
             tracing::warn!(program = %command.program, %error, "the server cannot be started");
             UpstreamFailure::Unreachable
         })?;
@@ -260,8 +290,8 @@ impl Drop for Group {
     }
 }
 
-fn spawn(command: &ChildCommand) -> std::io::Result<Group> {
-    let mut wrapped = CommandWrap::with_new(command.verified_file()?, |process| {
+fn spawn(command: &ChildCommand, file: &Path) -> std::io::Result<Group> {
+    let mut wrapped = CommandWrap::with_new(file, |process| {
         process
             .args(&command.arguments)
             .env_clear()

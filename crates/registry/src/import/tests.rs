@@ -39,6 +39,19 @@ fn an_answer_of_a_registry_holds_the_document_and_its_status() {
 }
 
 #[test]
+fn a_document_with_two_readings_is_refused() {
+    let own = document();
+    let other = own.replace("com.example", "com.another");
+    let members = own.strip_prefix('{').unwrap();
+    let with = |server: &str| format!(r#"{{"server":{server},{members}"#);
+    for text in [with(&other), with("{}"), with("null"), with("[]")] {
+        assert_eq!(parsed(&text), Err(DocumentRefusal::Form), "{text}");
+    }
+    assert_eq!(parsed(r#"{"server":null}"#), Err(DocumentRefusal::Form));
+    parsed(&format!(r#"{{"server":{other}}}"#)).unwrap();
+}
+
+#[test]
 fn what_is_no_document_is_refused() {
     use DocumentRefusal as R;
     let with = |from: &str, to: &str| document().replacen(from, to, 1);
@@ -59,6 +72,7 @@ fn what_is_no_document_is_refused() {
         (with(HASH, "fe33"), R::Hash),
         (with(HASH, &HASH.to_uppercase()), R::Hash),
         (with("w.mcpb", "\u{455}.mcpb"), R::PackageIdentifier),
+        (with("w.mcpb", &"w".repeat(512)), R::PackageIdentifier),
     ] {
         assert_eq!(parsed(&text).unwrap_err(), expected, "{text}");
     }
@@ -103,8 +117,13 @@ fn a_name_like_that_of_an_approved_server_is_a_finding() {
     check(named("weather"), true);
     check(named("wether"), true);
     check(named("crm"), false);
-    // From the same source it is another version, and no imitation.
-    check(ApprovedNames { source: Some("com.example/weather"), ..named("weather-one") }, false);
+    // From the same source it is another version, and no imitation: if it is from there.
+    let copied = ApprovedNames { source: Some("com.example/weather"), ..named("weather-one") };
+    check(copied, false);
+    let approved = [copied];
+    let unproven = ImportFacts { namespace_proven: false, ..facts(&document, &approved) };
+    let expected = [ImportFinding::LooksLikeApproved, ImportFinding::NamespaceUnproven];
+    assert_eq!(document.findings(&unproven), expected);
     check(ApprovedNames { source: Some("com.exarnple/weather"), ..named("other") }, true);
     check(
         ApprovedNames { package: Some("https://weather.example/w.mcpb"), ..named("other") },

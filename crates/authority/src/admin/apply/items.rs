@@ -42,6 +42,7 @@ struct ToolItem {
 impl Walk<'_> {
     pub(super) async fn owner(&mut self, item: &RawValue) -> Result<Vec<Step>, Refusal> {
         let new: OwnerNew = read(item)?;
+        self.may_see(Operation::OwnerList, &[Operation::OwnerCreate])?;
         let mut owners = self.context.snapshot.owners();
         if let Some(owner) = owners.find(|owner| owner.name.as_str() == new.name) {
             let is_same = new.email.is_none() || new.email == owner.email;
@@ -60,6 +61,7 @@ impl Walk<'_> {
 
     pub(super) async fn agent(&mut self, item: &RawValue) -> Result<Vec<Step>, Refusal> {
         let new: AgentNew = read(item)?;
+        self.may_see(Operation::AgentShow, &[Operation::AgentList, Operation::AgentRegister])?;
         let Some(agent) = self.context.snapshot.agent_named(&new.name).cloned() else {
             return self.new_agent(new).await;
         };
@@ -71,7 +73,9 @@ impl Walk<'_> {
         if new.expires_s.is_some() && new.expires_s != agent.expires_s {
             return Err(Refusal::Fixed("expires_s"));
         }
-        self.named.insert(agent.id.clone());
+        if !self.named.insert(agent.id.clone()) {
+            return Err(Refusal::Twice);
+        }
         let mut steps = Vec::new();
         steps.extend(self.agent_owner(&agent, &new).await?);
         steps.extend(self.agent_authentication(&agent, new).await?);
@@ -138,12 +142,18 @@ impl Walk<'_> {
 
     pub(super) async fn server(&mut self, item: &RawValue) -> Result<Vec<Step>, Refusal> {
         let ServerItem { name, owner, upstream } = read(item)?;
+        let others =
+            [Operation::ServerList, Operation::ServerRegister, Operation::ServerRegisterCommand];
+        self.may_see(Operation::ServerShow, &others)?;
         if let Some(server) = self.context.snapshot.server_named(&name) {
             not_retired(server.state)?;
             if server.owner.as_ref() != Some(&self.context.owner(&owner)?.id) {
                 return Err(Refusal::Fixed("owner"));
             }
-            let is_same = upstream.is_none_or(|new| UpstreamSpec::from(new) == server.upstream);
+            let is_same = match upstream.map(UpstreamSpec::from) {
+                None => true,
+                Some(new) => self.is_upstream(&server.upstream, &new)?,
+            };
             return if is_same { Ok(Vec::new()) } else { Err(Refusal::Fixed("upstream")) };
         }
         let upstream = upstream.ok_or(Refusal::Missing(Missing::Server))?;
@@ -162,13 +172,29 @@ impl Walk<'_> {
         Ok(vec![Step { operation, subject, detail }])
     }
 
+    /// Whether a server is reached as the file has it. Its secrets are shown to nobody, so only who
+    /// may register it learns whether they are these.
+    fn is_upstream(&self, there: &UpstreamSpec, wanted: &UpstreamSpec) -> Result<bool, Refusal> {
+        if servers::may_hold_secrets(there) || servers::may_hold_secrets(wanted) {
+            self.may(match wanted {
+                UpstreamSpec::Stdio { .. } => Operation::ServerRegisterCommand,
+                UpstreamSpec::Builtin | UpstreamSpec::Http { .. } => Operation::ServerRegister,
+            })?;
+        }
+        Ok(there == wanted)
+    }
+
     pub(super) async fn tool(&mut self, item: &RawValue) -> Result<Vec<Step>, Refusal> {
         let item: ToolItem = read(item)?;
+        self.may_see(Operation::ToolList, &[Operation::ToolApprove, Operation::ToolClassify])?;
         let server = self.context.server(&item.server)?.clone();
         if server.is_builtin() {
             return Err(Refusal::Builtin);
         }
         let tool = server.tools.get(&item.name).ok_or(Refusal::Missing(Missing::Tool))?;
+        if !self.tools.insert((server.id.clone(), tool.name.clone())) {
+            return Err(Refusal::Twice);
+        }
         let Some((operation, confirmed)) = difference(tool, item)? else { return Ok(Vec::new()) };
         self.may(operation)?;
         let tool = self.batch.approve_tool(&server.id, &tool.name, &confirmed).await?;
@@ -188,7 +214,9 @@ impl Walk<'_> {
     }
 
     pub(super) async fn grant(&mut self, item: &RawValue) -> Result<Vec<Step>, Refusal> {
-        let wanted = grants::read(&self.context, read::<GrantNew>(item)?)?;
+        let new: GrantNew = read(item)?;
+        self.may_see(Operation::GrantList, &[Operation::GrantShow, Operation::GrantCreate])?;
+        let wanted = grants::read(&self.context, new)?;
         // Also one that ended: the same file must not give anew what was given for a time.
         let is_there = |grant: &&Grant| grant.revoked_s.is_none() && is_same(grant, &wanted);
         if let Some(grant) = self.grants.iter().find(is_there) {
@@ -208,6 +236,7 @@ impl Walk<'_> {
 
     pub(super) async fn policy(&mut self, item: &RawValue) -> Result<Vec<Step>, Refusal> {
         let PolicyNew { text, reason } = read(item)?;
+        self.may_see(Operation::PolicyShow, &[Operation::PolicyApply])?;
         if text == self.context.snapshot.policy.text {
             return Ok(Vec::new());
         }

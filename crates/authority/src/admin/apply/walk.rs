@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use attorn_audit::{Entry, Kind};
-use attorn_registry::{AgentId, Grant, GrantId, Snapshot, SnapshotDelta};
+use attorn_registry::{AgentId, Grant, GrantId, ServerId, Snapshot, SnapshotDelta};
 use attorn_store::{Act, Batch};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use super::super::context::Context;
 use super::super::grants;
 use super::super::operation::Operation;
 use super::super::refusal::{Fault, Refusal};
-use super::{PlannedChange, Wanted};
+use super::{ITEMS_MAX, PlannedChange, Wanted};
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub(super) struct Walk<'a> {
     pub(super) kept: HashSet<GrantId>,
     /// The agents that the file names.
     pub(super) named: HashSet<AgentId>,
+    /// The tools that the file names.
+    pub(super) tools: HashSet<(ServerId, String)>,
     pub(super) facts: Vec<Entry>,
     pub(super) changes: Vec<PlannedChange>,
     pub(super) unchanged: usize,
@@ -65,6 +67,7 @@ impl<'a> Walk<'a> {
             grants,
             kept: HashSet::new(),
             named: HashSet::new(),
+            tools: HashSet::new(),
             facts: Vec::new(),
             changes: Vec::new(),
             unchanged: 0,
@@ -83,14 +86,31 @@ impl<'a> Walk<'a> {
         ] {
             for (index, item) in list.iter().enumerate() {
                 self.item(section, format!("{name}[{index}]"), item).await?;
+                self.verify_turn()?;
             }
         }
         if let Some(policy) = &wanted.policy {
             self.item(Section::Policy, "policy".to_owned(), policy).await?;
         }
+        self.verify_bound(0)?;
         // What a faulty item wanted to keep is not known.
         if wanted.prune && self.faults.is_empty() {
             self.prune().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether nobody waits who takes rights away.
+    fn verify_turn(&self) -> Result<(), Refusal> {
+        if self.context.shared.is_urgent() { Err(Refusal::GaveWay) } else { Ok(()) }
+    }
+
+    /// Whether the changes and `more` are few enough for one transaction.
+    fn verify_bound(&self, more: usize) -> Result<(), Refusal> {
+        if self.changes.len().saturating_add(more) > ITEMS_MAX {
+            return Err(Refusal::Item(format!(
+                "a file makes at most {ITEMS_MAX} changes, what it prunes included"
+            )));
         }
         Ok(())
     }
@@ -137,7 +157,9 @@ impl<'a> Walk<'a> {
             .filter(is_brokered)
             .cloned()
             .collect();
+        self.verify_bound(extra.len())?;
         for grant in extra {
+            self.verify_turn()?;
             match self.revoke(&grant).await {
                 Ok(step) => self.note("prune".to_owned(), step),
                 Err(failure) if failure.is_failure() => return Err(failure),
@@ -176,6 +198,13 @@ impl<'a> Walk<'a> {
         operator
             .may(shared, &self.before, operation, self.context.now_s())
             .map_err(|reason| Refusal::NotAllowed(operation, reason))
+    }
+
+    /// Whether the operator may see what an item is compared with, by any of these operations. What
+    /// the answer is tells what is there.
+    pub(super) fn may_see(&self, look: Operation, others: &[Operation]) -> Result<(), Refusal> {
+        let is_allowed = others.iter().any(|other| self.may(*other).is_ok());
+        if is_allowed { Ok(()) } else { self.may(look) }
     }
 
     /// Lets the items to come see what this one did.
