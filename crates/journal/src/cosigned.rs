@@ -117,3 +117,44 @@ fn signatures(note: &str) -> usize {
 const COSIGNED_WITHIN: Duration = Duration::from_secs(3);
 /// And so long for the others, once one has answered.
 const ALL_WITHIN: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use attorn_audit::checkpoint::Checkpoint;
+    use attorn_audit::tree::empty_root;
+
+    use super::*;
+
+    /// With the log's own signature and so many of witnesses.
+    fn signed(size: u64, witnesses: usize) -> Option<SignedCheckpoint> {
+        let checkpoint = Checkpoint { origin: "log".to_owned(), size, root: empty_root() };
+        let note = format!("log\n\n{}", "\u{2014} key signature\n".repeat(witnesses + 1));
+        Some(SignedCheckpoint { checkpoint, note: note.into() })
+    }
+
+    #[tokio::test]
+    async fn an_export_has_the_note_with_most_cosignatures() {
+        // What comes first and what comes next, of three witnesses; the note that is taken.
+        for (first, next, taken) in [
+            (signed(5, 1), signed(5, 3), (5, 4)),
+            (signed(5, 2), signed(6, 1), (5, 3)),
+            (signed(5, 1), signed(6, 2), (6, 3)),
+        ] {
+            let cosigned = Cosigned::default();
+            cosigned.expected.store(3, Ordering::SeqCst);
+            cosigned.latest.send_replace(first);
+            let coming = async {
+                tokio::task::yield_now().await;
+                cosigned.latest.send_replace(next);
+            };
+            let (found, ()) = tokio::join!(cosigned.covering(5), coming);
+            let found = found.unwrap();
+            assert_eq!((found.checkpoint.size, signatures(&found.note)), taken);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_witnesses_nobody_waits() {
+        assert!(Cosigned::default().covering(5).await.is_none());
+    }
+}
