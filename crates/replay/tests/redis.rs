@@ -242,7 +242,7 @@ async fn who_is_over_the_budget_costs_no_questions() {
 async fn a_user_without_time_has_used_proofs_and_no_rates() {
     let server = RedisServer::start(&[]).unwrap();
     let user = ["ACL", "SETUSER", "attorn", "on", ">secret-of-a-test", "~attorn:*", "+info"];
-    let may = ["+get", "+set", "+eval", "+client|setinfo", "+select", "+ping"];
+    let may = ["+get", "+set", "+eval"];
     ask(&server, &[user.as_slice(), may.as_slice()].concat()).await;
     let start = || {
         let password = "secret-of-a-test".to_owned().into();
