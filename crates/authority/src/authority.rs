@@ -26,6 +26,7 @@ use crate::config::{Config, ConfigRefusal};
 use crate::ended::Uses;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
+use crate::leases::LeaseSeal;
 use crate::limits::Throttle;
 use crate::noise::Noise;
 use crate::places::Places;
@@ -113,8 +114,10 @@ impl Authority {
         let issuer = IssuerUrl::parse(&parts.config.issuer)?;
         let admin_resource = ResourceIndicator::parse(&parts.config.admin_resource())?;
         let nonces = NonceKey::new(&parts.random.bytes()).map_err(|_| StartError::NonceKey)?;
+        let keys = KeyRing::open(parts.keys_folder.clone())?;
         let shared = Arc::new(Shared {
-            keys: KeyRing::open(parts.keys_folder.clone())?,
+            leases: LeaseSeal::new(keys.lease_key(&parts.random)?),
+            keys,
             replays: ReplaySet::new(REPLAYS_MAX, parts.clock.now_s()),
             header_cache: HeaderCache::new(HEADERS_MAX),
             policies: ArcSwap::from_pointee(no_policies()?),

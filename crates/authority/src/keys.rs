@@ -1,8 +1,9 @@
 //! The issuer's signing keys: private parts in files, public parts and states in the registry.
 //!
 //! Implemented: one file per key, readable by its owner alone; the active key signs, active and
-//! retired keys verify, the pre-published one is shown before it signs. Not implemented: PKCS#11,
-//! keys in a vault, encrypted files.
+//! retired keys verify, the pre-published one is shown before it signs. Beside them the key of the
+//! leases of gateways, which no registry names. Not implemented: PKCS#11, keys in a vault, encrypted
+//! files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -89,6 +90,23 @@ impl KeyRing {
         Ok(IssuerKey { jwk: key.public().to_jwk(Some(&kid)), kid, state })
     }
 
+    /// The key that seals the leases of gateways; made if it is missing.
+    pub(crate) fn lease_key(&self, random: &Random) -> Result<SigningKey, KeyError> {
+        let path = self.path(LEASES);
+        if !path.exists() {
+            let key = SigningKey::from_seed(Algorithm::EdDsa, &random.bytes());
+            let pem =
+                key.map_err(|_| KeyError::Make)?.to_pkcs8_pem().map_err(|_| KeyError::Make)?;
+            let new = path.with_extension("new");
+            drop(fs::remove_file(&new));
+            // Crash before it has its name: another one is made.
+            write_private(&new, pem.as_bytes())
+                .and_then(|()| fs::rename(&new, &path))
+                .map_err(|source| KeyError::Io { path: path.clone(), source })?;
+        }
+        read_private(&path, LEASES)
+    }
+
     /// Takes the keys of a registry into use.
     pub(crate) fn load(&self, keys: &[IssuerKey]) -> Result<(), KeyError> {
         if self.in_use.load().as_ref().is_some_and(|now| now.source == keys) {
@@ -125,18 +143,9 @@ impl KeyRing {
     }
 
     fn read(&self, kid: &str) -> Result<SigningKey, KeyError> {
-        let path = self.path(kid);
-        let io = |source| KeyError::Io { path: path.clone(), source };
-        let mut file = File::open(&path).map_err(io)?;
-        // Of the open file, not of whatever has the name by then.
-        if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
-            return Err(KeyError::Exposed { path });
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(io)?;
-        let wrong = || KeyError::File { kid: kid.to_owned() };
-        let key = SigningKey::from_pkcs8_pem(&text).map_err(|_| wrong())?;
-        if key.public().thumbprint().to_string() == kid { Ok(key) } else { Err(wrong()) }
+        let key = read_private(&self.path(kid), kid)?;
+        let is_named = key.public().thumbprint().to_string() == kid;
+        if is_named { Ok(key) } else { Err(KeyError::File { kid: kid.to_owned() }) }
     }
 
     /// A `kid` of ours is a thumbprint: base64url, so no separator can occur in it.
@@ -145,6 +154,18 @@ impl KeyRing {
             kid.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
         self.folder.join(format!("{safe}.pem"))
     }
+}
+
+fn read_private(path: &Path, kid: &str) -> Result<SigningKey, KeyError> {
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(io)?;
+    // Of the open file, not of whatever has the name by then.
+    if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
+        return Err(KeyError::Exposed { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(io)?;
+    SigningKey::from_pkcs8_pem(&text).map_err(|_| KeyError::File { kid: kid.to_owned() })
 }
 
 /// Pre-published keys do not verify: nothing may be signed with them yet.
@@ -179,6 +200,9 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         None => Ok(()),
     }
 }
+
+/// Stands for a name of a key. No thumbprint is that short.
+const LEASES: &str = "leases";
 
 #[cfg(test)]
 mod tests {
@@ -236,6 +260,18 @@ mod tests {
         assert!(!path.exists(), "nothing takes its place");
         write_private(&path, &right).unwrap();
         load().unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_key_of_leases_outlives_its_process() {
+        let folder = std::env::temp_dir().join(format!("attorn-seal-{}", std::process::id()));
+        let key = |byte: u8| {
+            let ring = KeyRing::open(folder.clone()).unwrap();
+            let key = ring.lease_key(&Random::new(move |bytes| bytes.fill(byte))).unwrap();
+            key.public().thumbprint().to_string()
+        };
+        assert_eq!(key(1), key(2));
         fs::remove_dir_all(&folder).unwrap();
     }
 

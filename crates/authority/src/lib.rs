@@ -25,6 +25,7 @@ mod http;
 mod indexer;
 mod introspect;
 mod keys;
+mod leases;
 mod limits;
 mod news;
 mod noise;

@@ -26,6 +26,7 @@ use crate::client::ClientKeys;
 use crate::ended::Uses;
 use crate::followers::Followers;
 use crate::keys::{KeyError, KeyRing};
+use crate::leases::LeaseSeal;
 use crate::limits::Throttle;
 use crate::news::next_snapshot;
 use crate::noise::Noise;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) keys: KeyRing,
+    pub(crate) leases: LeaseSeal,
     pub(crate) nonces: NonceKey,
     /// The policies in force, compiled.
     pub(crate) policies: ArcSwap<PolicySet>,

@@ -182,20 +182,29 @@ impl Throttle {
         if !shared.memory.is_there() {
             return self.admit_here(agent, &key, parts());
         }
-        // Here as well: no gateway alone gives more than all may, whatever the memory says.
-        self.admit_here(agent, &key, 1)?;
         let key_text = key.key().to_string();
+        // Who is over one share takes nothing from the other.
         for (rate, text, limit) in [
             (&shared.agents, agent.as_str(), Limit::Agent),
             (&shared.keys, key_text.as_str(), Limit::Key),
         ] {
-            match rate.take(&shared.memory, text).await {
-                SharedTake::Taken => {}
-                SharedTake::TooSoon(wait) => return Err(Limited { limit, wait }),
-                SharedTake::Unavailable => return self.admit_here(agent, &key, parts()),
+            if let Some(wait) = rate.known_refusal(text).await {
+                return Err(Limited { limit, wait });
             }
         }
-        Ok(())
+        let taken = tokio::join!(
+            shared.agents.take(&shared.memory, agent.as_str()),
+            shared.keys.take(&shared.memory, &key_text),
+        );
+        for (take, limit) in [(taken.0, Limit::Agent), (taken.1, Limit::Key)] {
+            if let SharedTake::TooSoon(wait) = take {
+                return Err(Limited { limit, wait });
+            }
+        }
+        // Here as well, once: no gateway alone gives more than all may, whatever the memory says;
+        // and no more than its part where the memory said nothing.
+        let is_silent = [taken.0, taken.1].contains(&SharedTake::Unavailable);
+        self.admit_here(agent, &key, if is_silent { parts() } else { 1 })
     }
 
     /// By what this gateway has given alone, as one of so many.

@@ -70,6 +70,8 @@ pub(crate) struct Memory {
     /// with old data has no key.
     key_name: String,
     key_text: String,
+    /// Whether its user may do what rates need.
+    has_rates: bool,
 }
 
 impl Memory {
@@ -97,7 +99,37 @@ impl Memory {
         let bytes = from_base64url(&key_text).ok().and_then(|bytes| bytes.try_into().ok());
         let nonce_key = bytes.and_then(|bytes: [u8; 32]| NonceKey::new(&bytes).ok());
         let nonce_key = nonce_key.ok_or(MemoryError::Foreign)?;
-        Ok(Self { connection, nonce_key, key_name, key_text })
+        let memory = Self { connection, nonce_key, key_name, key_text, has_rates: true };
+        memory.probe().await
+    }
+
+    /// Runs each script once, so that a user who may not is found now and not at each call. Without
+    /// rates the memory is still one of used proofs.
+    async fn probe(mut self) -> Result<Self, MemoryError> {
+        let mut connection = self.connection.clone();
+        let _another_memory: i64 = redis::cmd("EVAL")
+            .arg(BURN)
+            .arg(2)
+            .arg(&self.key_name)
+            .arg("attorn:used:probe")
+            .arg("")
+            .arg(1)
+            .query_async(&mut connection)
+            .await?;
+        match self.lease("attorn:rate:probe", Rate::new(1, 1), 1).await {
+            Ok(_) => {}
+            Err(error) if is_refusal(&error) => {
+                tracing::warn!(%error, "the shared memory does not count rates; see its user");
+                self.has_rates = false;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self)
+    }
+
+    /// Whether rates can be asked for.
+    pub(crate) const fn has_rates(&self) -> bool {
+        self.has_rates
     }
 
     /// Whether it answers, and is still the one it was.
@@ -148,6 +180,11 @@ impl Memory {
             _ => SharedAnswer::Unavailable,
         })
     }
+}
+
+/// Whether the server answered and refuses, such as a user without a command.
+pub(crate) fn is_refusal(error: &RedisError) -> bool {
+    error.code().is_some()
 }
 
 /// The run of a server that forgets nothing early.

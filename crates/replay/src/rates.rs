@@ -4,7 +4,8 @@
 //! from it, by the server's clock. A slice is a fiftieth of the rate, or of the burst where that is
 //! less, and ends after a second: so an agent that calls often costs some fifty questions a second,
 //! and all gateways together never give more than the budget and the slices they hold, which is two
-//! per cent for each gateway. Unspent slices are lost: then they give less.
+//! per cent for each gateway. Unspent slices are lost: then they give less. Once the budget is used
+//! up nobody asks until there is more.
 //!
 //! Not remembered: what was taken, once the memory is gone. The next one begins with a full budget.
 
@@ -41,6 +42,8 @@ pub enum SharedTake {
 struct Slice {
     left: u32,
     ends: Instant,
+    /// Over budget: until then the memory is not asked again.
+    refused_until: Instant,
 }
 
 impl SharedRate {
@@ -55,21 +58,36 @@ impl SharedRate {
     pub async fn take(&self, shared: &SharedReplays, key: &str) -> SharedTake {
         let Some(slice) = self.slice(key) else { return SharedTake::TooSoon(LIFE) };
         let mut slice = slice.lock().await;
-        if slice.left > 0 && slice.ends > Instant::now() {
+        let now = Instant::now();
+        if slice.left > 0 && slice.ends > now {
             slice.left -= 1;
             return SharedTake::Taken;
+        }
+        if let Some(wait) = slice.refused_for(now) {
+            return SharedTake::TooSoon(wait);
         }
         let Some(current) = shared.current() else { return SharedTake::Unavailable };
         let asked = Instant::now();
         let name = format!("attorn:rate:{}:{key}", self.name);
         match current.lease(&name, self.rate, self.slice_len()).await {
             None => SharedTake::Unavailable,
-            Some((0, wait)) => SharedTake::TooSoon(wait),
+            Some((0, wait)) => {
+                // Not for longer: a memory that comes back has a full budget.
+                slice.refused_until = asked + wait.min(LIFE);
+                SharedTake::TooSoon(wait)
+            }
             Some((given, _)) => {
-                *slice = Slice { left: given - 1, ends: asked + LIFE };
+                *slice = Slice { left: given - 1, ends: asked + LIFE, refused_until: asked };
                 SharedTake::Taken
             }
         }
+    }
+
+    /// How long the budget of `key` is known to be used up. Takes nothing and asks nobody.
+    pub async fn known_refusal(&self, key: &str) -> Option<Duration> {
+        let slice = self.slices.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()?;
+        let slice = slice.lock().await;
+        slice.refused_for(Instant::now())
     }
 
     fn slice_len(&self) -> u32 {
@@ -84,15 +102,28 @@ impl SharedRate {
         }
         if slices.len() >= ENTRIES_MAX {
             let now = Instant::now();
-            // A slice that ended is the same as none.
-            slices.retain(|_, slice| slice.try_lock().map_or(true, |slice| slice.ends > now));
+            // A slice that ended is the same as none, and so is a refusal.
+            slices.retain(|_, slice| slice.try_lock().map_or(true, |slice| slice.is_in_use(now)));
         }
         if slices.len() >= ENTRIES_MAX {
             return None;
         }
-        let slice = Arc::new(tokio::sync::Mutex::new(Slice { left: 0, ends: Instant::now() }));
+        let now = Instant::now();
+        let slice = Slice { left: 0, ends: now, refused_until: now };
+        let slice = Arc::new(tokio::sync::Mutex::new(slice));
         slices.insert(key.to_owned(), Arc::clone(&slice));
         Some(slice)
+    }
+}
+
+impl Slice {
+    fn refused_for(&self, now: Instant) -> Option<Duration> {
+        let wait = self.refused_until.saturating_duration_since(now);
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    fn is_in_use(&self, now: Instant) -> bool {
+        self.ends > now || self.refused_until > now
     }
 }
 

@@ -10,7 +10,7 @@ use attorn_oauth::possession::{SharedAnswer, SharedUse};
 use tokio::sync::Notify;
 
 use crate::address::Address;
-use crate::memory::{Memory, MemoryError};
+use crate::memory::{Memory, MemoryError, is_refusal};
 
 const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -86,13 +86,21 @@ impl Current {
 
 impl Current {
     /// Takes up to `want` from a shared budget: how many it gives, or how long until it gives one.
-    /// `None` when the memory does not answer, which ends its use as for [`Current::burn`].
+    /// `None` when it cannot say. Silence ends its use as for [`Current::burn`]; an answer that
+    /// refuses does not, since used proofs do not need what rates need.
     pub(crate) async fn lease(&self, name: &str, rate: Rate, want: u32) -> Option<(u32, Duration)> {
-        let leased = self.memory.lease(name, rate, want).await.ok();
-        if leased.is_none() {
-            self.shared.lose(&self.memory);
+        if !self.memory.has_rates() {
+            return None;
         }
-        leased
+        match self.memory.lease(name, rate, want).await {
+            Ok(leased) => Some(leased),
+            Err(error) => {
+                if !is_refusal(&error) {
+                    self.shared.lose(&self.memory);
+                }
+                None
+            }
+        }
     }
 }
 

@@ -210,6 +210,63 @@ async fn three_gateways_give_one_budget_together() {
     assert!(taken >= 900, "{taken}");
 }
 
+/// How often scripts ran.
+async fn scripts(server: &RedisServer) -> u64 {
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut asked = redis::cmd("INFO");
+    asked.arg("commandstats");
+    let stats: String = asked.query_async(&mut connection).await.unwrap();
+    let calls = stats.split("cmdstat_eval:calls=").nth(1).unwrap();
+    calls.split(',').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn who_is_over_the_budget_costs_no_questions() {
+    let server = RedisServer::start(&[]).unwrap();
+    let (shared, _shutdown) = start(&server);
+    there(&shared).await.unwrap();
+    let budget = SharedRate::new("test", Rate::new(1, 1));
+    assert_eq!(budget.known_refusal("one").await, None);
+    assert_eq!(budget.take(&shared, "one").await, SharedTake::Taken);
+    let before = scripts(&server).await;
+    for _ in 0..1_000 {
+        budget.take(&shared, "one").await;
+    }
+    // A second has one budget and one refusal, and the thousand last no hundred seconds.
+    let asked = scripts(&server).await - before;
+    assert!(asked < 200, "{asked}");
+}
+
+#[tokio::test]
+async fn a_user_without_time_has_used_proofs_and_no_rates() {
+    let server = RedisServer::start(&[]).unwrap();
+    let user = ["ACL", "SETUSER", "attorn", "on", ">secret-of-a-test", "~attorn:*", "+info"];
+    let may = ["+get", "+set", "+eval"];
+    ask(&server, &[user.as_slice(), may.as_slice()].concat()).await;
+    let start = || {
+        let password = "secret-of-a-test".to_owned().into();
+        let url = server.url().replace("redis://", "redis://attorn@");
+        let address = Address::parse(&url, Some(&password)).unwrap();
+        SharedReplays::start(address, random(), Shutdown::new())
+    };
+    let (shared, budget) = (start(), SharedRate::new("test", Rate::new(1, 1)));
+    let current = there(&shared).await.unwrap();
+    assert_eq!(budget.take(&shared, "one").await, SharedTake::Unavailable);
+    assert!(shared.is_there(), "used proofs are shared all the same");
+    assert_eq!(current.burn(&used(1)).await, SharedAnswer::First);
+    assert_eq!(current.burn(&used(1)).await, SharedAnswer::Used);
+    // With it, both.
+    ask(&server, &["ACL", "SETUSER", "attorn", "+time"]).await;
+    let shared = start();
+    there(&shared).await.unwrap();
+    assert_eq!(budget.take(&shared, "one").await, SharedTake::Taken);
+    // Taken back while it is in use: the rate is unknown, and used proofs are shared all the same.
+    ask(&server, &["ACL", "SETUSER", "attorn", "-time"]).await;
+    assert_eq!(budget.take(&shared, "two").await, SharedTake::Unavailable);
+    assert!(shared.is_there());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_have_budgets_of_their_own_and_nobody_gives_without_the_server() {
     let server = RedisServer::start(&[]).unwrap();

@@ -21,7 +21,7 @@ pub struct Store {
     pub(crate) pool: SqlitePool,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "registry", include_str!("../migrations/registry/0001_registry.sql")),
     (2, "server_keys", include_str!("../migrations/registry/0002_server_keys.sql")),
     (10, "arguments", include_str!("../migrations/registry/0010_arguments.sql")),
@@ -33,6 +33,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (30, "stops", include_str!("../migrations/registry/0030_stops.sql")),
     (31, "agents_without_end", include_str!("../migrations/registry/0031_agents_without_end.sql")),
     (40, "gateway_leases", include_str!("../migrations/registry/0040_gateway_leases.sql")),
+    (41, "lease_times", include_str!("../migrations/registry/0041_lease_times.sql")),
     (50, "imports", include_str!("../migrations/registry/0050_imports.sql")),
 ];
 

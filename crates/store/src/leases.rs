@@ -51,7 +51,7 @@ impl Store {
 
     async fn lease(&self, gateway: &AgentId) -> Result<Option<LeaseRecord>, Failure> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT held, issued, only_key, log_size, log_root FROM gateway_leases
+            "SELECT held, issued, latest_ms, only_key, log_size, log_root FROM gateway_leases
              WHERE agent = $1",
         )
         .bind(gateway.as_str())
@@ -68,23 +68,27 @@ impl Store {
         after: &LeaseRecord,
     ) -> Result<bool, Failure> {
         let statement = if before.is_none() {
-            "INSERT INTO gateway_leases (agent, held, issued, only_key, log_size, log_root)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (agent) DO NOTHING"
+            "INSERT INTO gateway_leases (agent, held, issued, only_key, log_size, log_root, latest_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (agent) DO NOTHING"
         } else {
             "UPDATE gateway_leases
-             SET held = $2, issued = $3, only_key = $4, log_size = $5, log_root = $6
-             WHERE agent = $1 AND held IS NOT DISTINCT FROM $7
-               AND issued IS NOT DISTINCT FROM $8 AND only_key IS NOT DISTINCT FROM $9"
+             SET held = $2, issued = $3, only_key = $4, log_size = $5, log_root = $6, latest_ms = $7
+             WHERE agent = $1 AND held IS NOT DISTINCT FROM $8
+               AND issued IS NOT DISTINCT FROM $9 AND only_key IS NOT DISTINCT FROM $10"
         };
         let mut query = sqlx::query(statement)
             .bind(gateway.as_str())
-            .bind(text(after.held))
-            .bind(text(after.issued))
+            .bind(after.held.as_ref().map(text))
+            .bind(texts(&after.issued))
             .bind(after.only_key.clone())
             .bind(COLUMNS.number(after.log.size)?)
-            .bind(after.log.root.clone());
+            .bind(after.log.root.clone())
+            .bind(COLUMNS.number(after.latest_ms)?);
         if let Some(before) = before {
-            query = query.bind(text(before.held)).bind(text(before.issued)).bind(before.only_key);
+            query = query
+                .bind(before.held.as_ref().map(text))
+                .bind(texts(&before.issued))
+                .bind(before.only_key);
         }
         Ok(query.execute(&self.pool).await?.rows_affected() == 1)
     }
@@ -108,13 +112,19 @@ pub(crate) async fn expect_key(
     Ok(())
 }
 
-fn text(digest: Option<LeaseDigest>) -> Option<String> {
-    digest.map(|digest| attorn_jose::base64url(&digest))
+fn text(digest: &LeaseDigest) -> String {
+    attorn_jose::base64url(digest)
+}
+
+fn texts(digests: &[LeaseDigest]) -> Option<String> {
+    let texts: Vec<_> = digests.iter().map(text).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
 }
 
 row! {
     held: Option<String>,
     issued: Option<String>,
+    latest_ms: i64,
     only_key: Option<String>,
     log_size: i64,
     log_root: String,
@@ -122,10 +132,17 @@ row! {
 
 impl Row {
     fn read(self) -> Result<LeaseRecord, Failure> {
-        let digest = |text: Option<String>| text.map(|text| COLUMNS.digest(&text)).transpose();
-        let log = LogHead { size: COLUMNS.count(self.log_size)?, root: self.log_root };
-        let (held, issued) = (digest(self.held)?, digest(self.issued)?);
-        Ok(LeaseRecord { held, issued, only_key: self.only_key, log })
+        let issued = self.issued.unwrap_or_default();
+        Ok(LeaseRecord {
+            held: self.held.map(|held| COLUMNS.digest(&held)).transpose()?,
+            issued: issued
+                .split_ascii_whitespace()
+                .map(|issued| COLUMNS.digest(issued))
+                .collect::<Result<_, _>>()?,
+            latest_ms: COLUMNS.count(self.latest_ms)?,
+            only_key: self.only_key,
+            log: LogHead { size: COLUMNS.count(self.log_size)?, root: self.log_root },
+        })
     }
 }
 
@@ -138,9 +155,11 @@ mod tests {
     fn asked(lease: Option<u8>, fresh: u8, is_due: bool) -> PresentedLease {
         PresentedLease {
             lease: lease.map(|byte| [byte; 32]),
+            sealed_ms: None,
             key: key(1).to_string(),
             log: LogHead { size: 5, root: "r".to_owned() },
             fresh: [fresh; 32],
+            fresh_ms: u64::from(fresh),
             is_due,
         }
     }
@@ -159,9 +178,13 @@ mod tests {
         assert_eq!(present(Some(1), 3, true).await, Err(LeaseRefusal::Copied));
         world.store.forget_lease(&world.agent).await.unwrap();
         assert_eq!(present(Some(1), 3, true).await, Ok(true));
-        // A registry from a backup knows none of the leases that are out.
+        // Ending every token lets no copy back in.
         world.store.raise_epoch(&act(5), InForce::default()).await.unwrap();
-        assert_eq!(present(Some(9), 4, true).await, Ok(true));
+        assert_eq!(present(Some(9), 4, true).await, Err(LeaseRefusal::Copied));
+        // Given after a backup was made, which came back.
+        let later = PresentedLease { sealed_ms: Some(8), ..asked(Some(8), 9, true) };
+        assert_eq!(world.store.present_lease(&world.agent, &later).await.unwrap(), Ok(true));
+        assert_eq!(present(Some(9), 10, false).await, Ok(false));
     }
 
     #[tokio::test]

@@ -57,7 +57,6 @@ impl Store {
 
     /// Ends every token issued so far. The epoch never goes back, and neither version nor epoch
     /// stays at or below what was in force before, as another gateway or an earlier run knows it.
-    /// The leases of gateways are forgotten: a registry from a backup does not know the newest.
     ///
     /// # Errors
     /// The database fails.
@@ -74,7 +73,6 @@ impl Store {
         .bind(COLUMNS.number(before.epoch)?)
         .fetch_one(change.connection())
         .await?;
-        sqlx::query("DELETE FROM gateway_leases").execute(change.connection()).await?;
         let record = COLUMNS.count(epoch)?;
         change.finish(ChangeKind::EpochRaised, &epoch.to_string(), record).await
     }

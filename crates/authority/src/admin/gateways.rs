@@ -114,6 +114,8 @@ pub(crate) async fn follow(context: Context, asked: Asked) -> Result<News, Refus
         return Err(Refusal::Form);
     }
     let gateway = &context.operator.id;
+    // First: what a refused process claims to have in force is not the gateway's word.
+    let (is_due, lease) = lease(&context, &asked).await?;
     if after > shared.published.load().version {
         shared.followers.note_asked(gateway, after, context.now_ms);
         // A registry from a backup: what was taken back since must not come back.
@@ -125,7 +127,6 @@ pub(crate) async fn follow(context: Context, asked: Asked) -> Result<News, Refus
         );
         return Err(Refusal::RegistryOlder);
     }
-    let (is_due, lease) = lease(&context, &asked).await?;
     if shared.followers.note_asked(gateway, after, context.now_ms) {
         let _noted = shared.note(&context.fact(Kind::AdminRead)).await?;
     }
@@ -156,12 +157,16 @@ pub(crate) async fn follow(context: Context, asked: Asked) -> Result<News, Refus
 async fn lease(context: &Context, asked: &Asked) -> Result<(bool, Option<String>), Refusal> {
     let (shared, gateway) = (&context.shared, &context.operator.id);
     let is_due = shared.followers.is_lease_due(gateway, &asked.run, context.now_ms);
-    let fresh = attorn_jose::base64url(&shared.random.bytes::<32>());
+    let fresh = shared.leases.mint(gateway, context.now_ms, &shared.random.bytes());
+    let fresh = fresh.map_err(|_| Refusal::StoreUnavailable)?;
+    let held = asked.lease.as_deref();
     let presented = PresentedLease {
-        lease: asked.lease.as_ref().map(|lease| sha256(lease.as_bytes())),
+        lease: held.map(|lease| sha256(lease.as_bytes())),
+        sealed_ms: held.and_then(|lease| shared.leases.given_ms(gateway, lease)),
         key: context.operator.key().to_string(),
         log: LogHead { size: asked.log_size, root: asked.log_root.clone() },
         fresh: sha256(fresh.as_bytes()),
+        fresh_ms: context.now_ms,
         is_due,
     };
     match shared.store.present_lease(gateway, &presented).await? {

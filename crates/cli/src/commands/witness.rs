@@ -182,38 +182,35 @@ impl Witness {
         let checkpoint = request.open(&self.logs)?;
         let text = request.text().ok_or(WitnessRefusal::Malformed)?;
         // C2SP tlog-witness: judging and keeping are one step, and kept is before signed.
-        let judged = self.state.advance(&checkpoint, |known| request.verify(&checkpoint, known));
+        let judge = |known| request.verify(&checkpoint, known);
+        let judged = self.state.advance(&checkpoint, request.note, judge);
         match judged.map_err(Unsigned::NotKept)? {
             Ok(()) => Ok(self.cosigner.cosign(text, now_s)),
             Err(refusal) => {
-                self.tell(&checkpoint.origin, request.note, refusal);
+                tell(&checkpoint.origin, refusal);
                 Err(refusal.into())
             }
         }
     }
+}
 
-    /// Two signed trees of one size are proof against the log. A proof that does not hold is none:
-    /// whoever has a checkpoint can send one.
-    fn tell(&self, origin: &str, note: &str, refusal: WitnessRefusal) {
-        match refusal {
-            WitnessRefusal::Forked { size } => {
-                tracing::error!(
-                    origin,
-                    size,
-                    "a log shows two trees of one size; the second is kept"
-                );
-                if let Err(error) = self.state.keep_fork(origin, note) {
-                    tracing::error!(%error, "the second tree cannot be kept");
-                }
-            }
-            WitnessRefusal::NotConsistent => {
-                tracing::error!(origin, "a checkpoint does not extend the one cosigned before");
-            }
-            WitnessRefusal::Conflict { .. }
-            | WitnessRefusal::Malformed
-            | WitnessRefusal::OriginUnknown
-            | WitnessRefusal::Unsigned => {}
+/// Two signed trees of one size are proof against the log. A proof that does not hold is none:
+/// whoever has a checkpoint can send one.
+fn tell(origin: &str, refusal: WitnessRefusal) {
+    match refusal {
+        WitnessRefusal::Forked { size } => {
+            tracing::error!(origin, size, "a log shows two trees of one size; both notes are kept");
         }
+        WitnessRefusal::NotConsistent => {
+            tracing::error!(
+                origin,
+                "a checkpoint does not extend the one cosigned before; both notes are kept"
+            );
+        }
+        WitnessRefusal::Conflict { .. }
+        | WitnessRefusal::Malformed
+        | WitnessRefusal::OriginUnknown
+        | WitnessRefusal::Unsigned => {}
     }
 }
 

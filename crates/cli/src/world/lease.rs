@@ -31,7 +31,8 @@ impl LeaseFile {
         self.held.as_deref()
     }
 
-    /// Keeps a new lease, surviving a loss of power. On an error the old one stays.
+    /// Keeps a new lease, surviving a loss of power. On an error before it has its name the old one
+    /// stays.
     pub(super) fn keep(&mut self, lease: String) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut file =
@@ -41,10 +42,11 @@ impl LeaseFile {
         // Crash before the end of this function: the old one may stay, and still counts, because
         // the new one was never presented.
         std::fs::rename(&new, &self.path)?;
+        // What a restart would present, whatever comes of the next step.
+        self.held = Some(lease);
         if let Some(folder) = self.path.parent() {
             File::open(folder)?.sync_all()?;
         }
-        self.held = Some(lease);
         Ok(())
     }
 }

@@ -2,8 +2,9 @@
 //! tlog-witness.
 //!
 //! Off the path of calls: the newest checkpoint now and then, and at once when an export waits. A
-//! witness that does not answer holds up nothing; one that has seen another history does not either,
-//! but it shows in readiness, in metrics, in the log of the process, and as an entry.
+//! witness that does not answer holds up nothing and nobody; one that says it has seen another
+//! history does not either, for it proves nothing by that. It shows in metrics, in the log of the
+//! process, and as an entry.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,7 +37,7 @@ struct Witness {
     is_silent: bool,
 }
 
-/// What metrics and readiness tell.
+/// What metrics tell.
 #[derive(Debug, Default)]
 struct Seen {
     cosigned: AtomicU64,
@@ -45,6 +46,9 @@ struct Seen {
 
 /// Why a checkpoint is not cosigned.
 enum NotCosigned {
+    /// The witness cosigned more entries than this checkpoint has, but not more than there are: it
+    /// is asked about a newer one.
+    Ahead,
     /// The witness has seen a tree of that size which this log does not extend.
     Forked(u64),
     /// It did not answer, or not as a witness does.
@@ -64,10 +68,6 @@ pub(super) fn start(
         return Ok(());
     }
     for witness in &witnesses {
-        let seen = Arc::clone(&witness.seen);
-        telemetry
-            .health
-            .add(move || seen.is_forked.load(Ordering::SeqCst).then_some("journal.forked"));
         let (seen, name) = (Arc::clone(&witness.seen), witness.key.name().to_owned());
         telemetry.add_source(move |out| {
             let (cosigned, forked) = (&seen.cosigned, &seen.is_forked);
@@ -77,7 +77,7 @@ pub(super) fn start(
             out.sample(&families::JOURNAL_FORKED, &labels, forked);
         });
     }
-    journal.expect_cosignatures();
+    journal.expect_cosignatures(witnesses.len());
     let every = Duration::from_secs(config.witness_every_s);
     serving.spawn(run(journal.clone(), witnesses, every, shutdown.clone()));
     Ok(())
@@ -85,44 +85,69 @@ pub(super) fn start(
 
 async fn run(journal: Journal, mut witnesses: Vec<Witness>, every: Duration, shutdown: Shutdown) {
     loop {
-        tokio::select! {
+        let is_ahead = tokio::select! {
             () = shutdown.started() => return,
-            () = ask_all(&journal, &mut witnesses) => {}
-        }
+            is_ahead = ask_all(&journal, &mut witnesses) => is_ahead,
+        };
+        // A checkpoint that covers what the witness named comes soon.
+        let pause = if is_ahead { every.min(AGAIN_AFTER) } else { every };
         tokio::select! {
             () = shutdown.started() => return,
             () = journal.cosignature_wanted() => {}
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// One round: the newest checkpoint to all, and what comes back into the journal's folder.
-async fn ask_all(journal: &Journal, witnesses: &mut [Witness]) {
+/// One round: the newest checkpoint to all at once, and what comes back into the journal's folder
+/// as it comes. Says whether one of them was ahead of that checkpoint.
+async fn ask_all(journal: &Journal, witnesses: &mut Vec<Witness>) -> bool {
     let signed = journal.checkpoint();
     let before = journal.cosigned().map(|before| before.checkpoint.size);
     let is_told = witnesses.iter().all(|witness| witness.known == signed.checkpoint.size);
     if is_told && before == Some(signed.checkpoint.size) {
-        return;
+        return false;
     }
-    let mut lines = String::new();
-    for witness in witnesses {
-        match witness.cosign(journal, &signed).await {
+    let mut asking = JoinSet::new();
+    for mut witness in witnesses.drain(..) {
+        let (journal, signed) = (journal.clone(), signed.clone());
+        asking.spawn(async move {
+            let answer = witness.cosign(&journal, &signed).await;
+            (witness, answer)
+        });
+    }
+    let (mut is_ahead, mut lines) = (false, String::new());
+    // Dropped at the shutdown, with all that is under way.
+    while let Some(asked) = asking.join_next().await {
+        let Ok((mut witness, answer)) = asked else { continue };
+        match answer {
             Ok(line) => {
                 lines.push_str(&line);
                 witness.answered(signed.checkpoint.size);
+                publish(journal, &signed, &lines).await;
             }
+            Err(NotCosigned::Ahead) => is_ahead = true,
             Err(NotCosigned::Forked(size)) => witness.forked(journal, &signed, size),
             Err(NotCosigned::Silent(why)) => witness.silent(&why),
         }
+        witnesses.push(witness);
     }
-    if lines.is_empty() {
-        return;
-    }
+    is_ahead
+}
+
+async fn publish(journal: &Journal, signed: &SignedCheckpoint, lines: &str) {
     let note = format!("{}{lines}", signed.note).into();
-    let cosigned = SignedCheckpoint { note, ..signed };
+    let cosigned = SignedCheckpoint { note, ..signed.clone() };
     if let Err(error) = journal.publish_cosigned(cosigned).await {
         tracing::warn!(%error, "a cosigned checkpoint cannot be written to the journal's folder");
+    }
+}
+
+impl NotCosigned {
+    /// The witness cosigned a tree of `size`, which is more than the checkpoint it was asked about.
+    /// If it is also more than there is, entries were lost, or somebody else writes this log.
+    fn beyond(size: u64, journal: &Journal) -> Self {
+        if size > journal.size() { Self::Forked(size) } else { Self::Ahead }
     }
 }
 
@@ -162,8 +187,7 @@ impl Witness {
             let (old_size, size) = (self.known, signed.checkpoint.size);
             let proof = journal.prove_extension(old_size, signed).await;
             let proof = proof.map_err(|e| NotCosigned::Silent(causes(&e)))?;
-            // It cosigned more than there is: entries were lost, or somebody else writes this log.
-            let proof = proof.ok_or(NotCosigned::Forked(old_size))?;
+            let proof = proof.ok_or_else(|| NotCosigned::beyond(old_size, journal))?;
             let request = AddCheckpoint { old_size, proof, note: &signed.note };
             let (status, answer) = self.post(request.to_body()).await?;
             match status {
@@ -241,5 +265,6 @@ impl Witness {
     }
 }
 
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

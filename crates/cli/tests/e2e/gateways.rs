@@ -215,6 +215,75 @@ fn a_fresh_copy_goes_on_alone_until_the_gateway_is_reset() {
 }
 
 #[test]
+fn a_gateway_that_serves_is_fenced_at_once() {
+    let world = Enrolled::new("fenced");
+    world.register_crm();
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    // A copy of the running gateway: both hold the newest lease, and the copy presents its next
+    // one first.
+    let (copy, copy_address) = world.copy("fenced-copy");
+    let copy_serving = Serving::start(&copy);
+    world.until_refused();
+    // By silence alone it would refuse no sooner than eight seconds after its last question was
+    // refused: it was heard when it asked before, which is two seconds ago at most.
+    until(503, 4, || status(&world.address, &world.host, "crm"));
+    world.until(401, &copy_address);
+    copy_serving.stop();
+    serving.stop();
+}
+
+/// What stands in the registry's files, in the folder of the installation.
+fn put_registry(folder: &Folder, from: &str, to: &str) {
+    for ending in ["", "-wal", "-shm"] {
+        let (from, to) = (format!("{from}{ending}"), format!("{to}{ending}"));
+        drop(fs::remove_file(folder.path().join(&to)));
+        if folder.path().join(&from).exists() {
+            fs::copy(folder.path().join(&from), folder.path().join(&to)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_recent_backup_of_the_registry_locks_no_gateway_out() {
+    let mut world = Enrolled::new("recent");
+    world.register_crm();
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    world.authority = stopped_and_started(world.authority, &world.folder, |folder| {
+        put_registry(folder, "state/registry.db", "backup.db");
+    });
+    // A lease of later than the backup: another start. No change of the registry.
+    serving.stop();
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    let version = |world: &Enrolled| {
+        let status = world.folder.attorn(&["-o", "json", "status"]).expect(0).json();
+        status["registry_version"].as_u64().unwrap()
+    };
+    let before = version(&world);
+    world.authority = stopped_and_started(world.authority, &world.folder, |folder| {
+        put_registry(folder, "backup.db", "state/registry.db");
+    });
+    assert_eq!(version(&world), before, "nothing tells that it is a backup");
+    serving.stop();
+    let serving = Serving::start(&world.gateway);
+    world.until(401, &world.address);
+    assert_eq!(world.refused(), 0);
+    serving.stop();
+}
+
+fn stopped_and_started(
+    authority: Serving,
+    folder: &Folder,
+    between: impl FnOnce(&Folder),
+) -> Serving {
+    authority.stop();
+    between(folder);
+    Serving::start(folder)
+}
+
+#[test]
 fn a_new_key_makes_the_gateway_another_one() {
     let world = Enrolled::new("rekeyed");
     world.register_crm();

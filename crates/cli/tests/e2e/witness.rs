@@ -134,8 +134,9 @@ fn of_two_histories_shown_to_two_auditors_one_is_cosigned() {
             std::thread::sleep(Duration::from_millis(20));
         };
         assert_eq!(found[0]["detail"]["witness"], "witness.example/w1", "{found}");
+        // A witness could say so of any log, so its word alone stops nothing.
         let ready = get(&metrics, "/readyz");
-        assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("journal.forked"), "{ready}");
+        assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
         let numbers = get(&metrics, "/metrics");
         assert!(numbers.contains("attorn_journal_forked{witness=\"witness.example/w1\"} 1"));
     });

@@ -1,4 +1,6 @@
-//! What a witness cosigned last: a file for each log, named by the SHA-256 of its origin.
+//! What a witness cosigned last: a file for each log, named by the SHA-256 of its origin, with the
+//! note that the log signed. Beside it, where a log contradicted it, both notes: what the log signed
+//! first and what it signed then, which is proof without the word of this witness.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -44,11 +46,12 @@ impl State {
         Ok(Self { folder: folder.to_owned(), known: Mutex::default(), _lock: lock })
     }
 
-    /// Judges a checkpoint against what was cosigned last, and keeps it if it is good. One at a
-    /// time; on the disk when this returns.
+    /// Judges a checkpoint against what was cosigned last, and keeps its note if it is good. The
+    /// first of each kind that is not is kept as well. One at a time; on the disk when this returns.
     pub(super) fn advance(
         &self,
         to: &Checkpoint,
+        note: &str,
         judge: impl FnOnce(Option<(u64, Hash)>) -> Result<(), WitnessRefusal>,
     ) -> io::Result<Result<(), WitnessRefusal>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,22 +60,39 @@ impl State {
             None => self.read(&to.origin)?,
         };
         if let Err(refusal) = judge(before) {
+            if let Err(error) = self.keep_refused(&to.origin, note, refusal) {
+                tracing::error!(%error, "a checkpoint that is not cosigned cannot be kept");
+            }
             return Ok(Err(refusal));
         }
         let after = (to.size, to.root);
         if before != Some(after) {
-            let text = format!("{}\n{}\n{}\n", to.size, to.root, to.origin);
-            self.write(&self.path(&to.origin, "tree"), &text)?;
+            let text = format!("{}\n{}\n{}\n\n{note}", to.size, to.root, to.origin);
+            self.write(&to.origin, "tree", &text)?;
         }
         // Crash here: kept and not signed. The log asks again from this size.
         known.insert(to.origin.clone(), Some(after));
         Ok(Ok(()))
     }
 
-    /// Keeps a checkpoint that contradicts what was cosigned; the first one.
-    pub(super) fn keep_fork(&self, origin: &str, note: &str) -> io::Result<()> {
-        let path = self.path(origin, "fork");
-        if path.exists() { Ok(()) } else { self.write(&path, note) }
+    /// Keeps the note that was cosigned last and one that does not go with it; the first one.
+    /// Another tree of one size is proof. A proof that does not hold may be anybody's, so it has a
+    /// file of its own and does not take the place of that.
+    fn keep_refused(&self, origin: &str, note: &str, refusal: WitnessRefusal) -> io::Result<()> {
+        let ending = match refusal {
+            WitnessRefusal::Forked { .. } => "fork",
+            WitnessRefusal::NotConsistent => "refused",
+            WitnessRefusal::Conflict { .. }
+            | WitnessRefusal::Malformed
+            | WitnessRefusal::OriginUnknown
+            | WitnessRefusal::Unsigned => return Ok(()),
+        };
+        if self.path(origin, ending).exists() {
+            return Ok(());
+        }
+        let before = fs::read_to_string(self.path(origin, "tree"))?;
+        let before = before.split_once("\n\n").map_or("", |(_, before)| before);
+        self.write(origin, ending, &format!("{before}\n{note}"))
     }
 
     fn read(&self, origin: &str) -> io::Result<Option<(u64, Hash)>> {
@@ -89,13 +109,13 @@ impl State {
         size.zip(root).filter(|_| lines.next() == Some(origin)).map(Some).ok_or_else(broken)
     }
 
-    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
-        let new = path.with_extension("new");
+    fn write(&self, origin: &str, ending: &str, text: &str) -> io::Result<()> {
+        let new = self.path(origin, &format!("{ending}.new"));
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&new, path)?;
+        fs::rename(&new, self.path(origin, ending))?;
         File::open(&self.folder)?.sync_all()
     }
 
@@ -124,7 +144,7 @@ mod tests {
         let first = checkpoint(7, b"a");
         assert_eq!(
             state
-                .advance(&first, |known| {
+                .advance(&first, "seven\n\nsigned\n", |known| {
                     assert!(known.is_none());
                     Ok(())
                 })
@@ -133,20 +153,31 @@ mod tests {
         );
         drop(state);
         let state = State::open(&folder).unwrap();
-        let refuse = |known| {
-            assert_eq!(known, Some((7, first.root)));
-            Err(WitnessRefusal::NotConsistent)
-        };
-        let refused = Err(WitnessRefusal::NotConsistent);
-        assert_eq!(state.advance(&checkpoint(9, b"b"), refuse).unwrap(), refused);
-        assert_eq!(state.advance(&checkpoint(8, b"b"), refuse).unwrap(), refused);
-        state.keep_fork("log.example", "the first").unwrap();
-        state.keep_fork("log.example", "the second").unwrap();
-        assert_eq!(fs::read_to_string(state.path("log.example", "fork")).unwrap(), "the first");
+        // Of what is refused the first of each kind is kept, with what was cosigned before.
+        let forked = WitnessRefusal::Forked { size: 7 };
+        for (size, note, refusal) in [
+            (9, "nine\n", WitnessRefusal::NotConsistent),
+            (8, "eight\n", WitnessRefusal::NotConsistent),
+            (7, "another seven\n", forked),
+            (7, "a third seven\n", forked),
+            (6, "six\n", WitnessRefusal::Conflict { size: 7 }),
+        ] {
+            let refused = state.advance(&checkpoint(size, b"b"), note, |known| {
+                assert_eq!(known, Some((7, first.root)));
+                Err(refusal)
+            });
+            assert_eq!(refused.unwrap(), Err(refusal));
+        }
+        let kept = |ending| fs::read_to_string(state.path("log.example", ending)).unwrap();
+        assert_eq!(kept("refused"), "seven\n\nsigned\n\nnine\n");
+        assert_eq!(kept("fork"), "seven\n\nsigned\n\nanother seven\n");
         fs::write(state.path("log.example", "tree"), "8\n").unwrap();
         drop(state);
         let state = State::open(&folder).unwrap();
-        assert!(state.advance(&checkpoint(9, b"b"), |_| Ok(())).is_err(), "a broken file");
+        assert!(
+            state.advance(&checkpoint(9, b"b"), "nine\n", |_| Ok(())).is_err(),
+            "a broken file"
+        );
         drop(state);
         fs::remove_dir_all(folder).unwrap();
     }
