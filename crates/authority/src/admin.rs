@@ -33,6 +33,7 @@ mod policies;
 mod precondition;
 mod reason;
 mod refusal;
+mod resources;
 mod route;
 mod routes;
 mod servers;

@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use attorn_jose::{Jkt, PublicKey};
+use attorn_oauth::access_token::ClientId;
 use attorn_oauth::client_assertion::{self, AuthenticatedClient, Expected};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::jwt_svid::{self, SvidRefusal};
 use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
 use attorn_oauth::token_request::PresentedClient;
-use attorn_registry::{Agent, AgentId, Authentication, Binding, LockTarget, ReasonCode, Snapshot};
+use attorn_registry::{
+    Agent, AgentId, Authentication, Binding, LockTarget, ReasonCode, ResourceId, ServerId, Snapshot,
+};
 
 use crate::refused::Refused;
 use crate::shared::Shared;
@@ -36,7 +39,8 @@ pub(crate) fn authenticate(
 ) -> Result<AuthenticatedClient, Refused> {
     match presented {
         PresentedClient::Assertion { assertion, client_id } => {
-            by_assertion(shared, snapshot, (assertion, client_id.as_deref()), now_s)
+            let usable = |id: &AgentId| usable_keys(shared, snapshot, id, now_s);
+            by_assertion(shared, (assertion, client_id.as_deref()), usable, now_s)
         }
         PresentedClient::Certificate { client_id } => {
             let agent = named(snapshot, client_id, CertificateRefusal::Unregistered, now_s)?;
@@ -56,16 +60,61 @@ pub(crate) fn authenticate(
     }
 }
 
-fn by_assertion(
+/// Authenticates an agent, or a server or API that says it is one by the `client_id` parameter; for
+/// the endpoints that are asked about tokens. Gives its identifier.
+pub(crate) fn authenticate_any(
     shared: &Shared,
     snapshot: &Snapshot,
-    (assertion, client_id): (&str, Option<&str>),
+    presented: &PresentedClient,
+    proven: Proven<'_>,
     now_s: u64,
-) -> Result<AuthenticatedClient, Refused> {
+) -> Result<String, Refused> {
+    if let PresentedClient::Assertion { assertion, client_id: Some(client_id) } = presented {
+        let presented = (assertion.as_str(), Some(client_id.as_str()));
+        if ServerId::parse(client_id).is_ok() {
+            let usable = |id: &ServerId| keys_of_server(shared, snapshot, id, now_s);
+            let _proven = by_assertion(shared, presented, usable, now_s)?;
+            return Ok(client_id.clone());
+        }
+        if ResourceId::parse(client_id).is_ok() {
+            let usable = |id: &ResourceId| key_of_resource(shared, snapshot, id, now_s);
+            let _proven = by_assertion(shared, presented, usable, now_s)?;
+            return Ok(client_id.clone());
+        }
+    }
+    let agent = authenticate(shared, snapshot, presented, proven, now_s)?;
+    Ok(agent.client_id().to_string())
+}
+
+/// Authenticates an MCP server by a key that stands for it. It has no other way.
+pub(crate) fn authenticate_server(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    presented: &PresentedClient,
+    now_s: u64,
+) -> Result<AuthenticatedClient<ServerId>, Refused> {
+    match presented {
+        PresentedClient::Assertion { assertion, client_id } => {
+            let usable = |id: &ServerId| keys_of_server(shared, snapshot, id, now_s);
+            by_assertion(shared, (assertion, client_id.as_deref()), usable, now_s)
+        }
+        PresentedClient::Certificate { client_id } | PresentedClient::JwtSvid { client_id, .. } => {
+            let error = TokenError::ClientAuthenticationMissing;
+            Err(Refused::of(error, Some(client_id)))
+        }
+    }
+}
+
+fn by_assertion<C: ClientId>(
+    shared: &Shared,
+    (assertion, client_id): (&str, Option<&str>),
+    usable_keys: impl FnOnce(&C) -> Result<Vec<PublicKey>, ReasonCode>,
+    now_s: u64,
+) -> Result<AuthenticatedClient<C>, Refused> {
     let expected = Expected { issuer: &shared.config.issuer, client_id };
     let mut named = None;
-    let keys_of = |id: &AgentId| {
-        let keys = usable_keys(shared, snapshot, id, now_s);
+    let keys_of = |id: &C| {
+        let keys = usable_keys(id);
         named = Some((id.to_string(), keys.as_ref().err().copied()));
         keys.unwrap_or_default()
     };
@@ -75,7 +124,9 @@ fn by_assertion(
         let error = TokenError::ClientAuthentication(refusal);
         let (client_id, standing) = named.unzip();
         // A name that nobody registered was only claimed: that is no verdict on an agent.
-        let verdict = standing.flatten().filter(|reason| *reason != ReasonCode::AgentUnknown);
+        let unknown =
+            [ReasonCode::AgentUnknown, ReasonCode::ResourceUnknown, ReasonCode::ServerUnknown];
+        let verdict = standing.flatten().filter(|reason| !unknown.contains(reason));
         Refused { reason: verdict.unwrap_or_else(|| error.reason()), client_id, error }
     })
 }
@@ -161,6 +212,47 @@ fn usable_keys(
         .filter_map(|key| shared.client_keys.parsed(key.jkt, &key.jwk))
         .collect();
     if keys.is_empty() { Err(ReasonCode::ClientAuthentication) } else { Ok(keys) }
+}
+
+/// The keys that stand for a server now, or why none does. The built-in one is no client.
+fn keys_of_server(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    id: &ServerId,
+    now_s: u64,
+) -> Result<Vec<PublicKey>, ReasonCode> {
+    let server = snapshot.server(id).filter(|server| !server.is_builtin());
+    let server = server.ok_or(ReasonCode::ServerUnknown)?;
+    snapshot.verify_server(server)?;
+    let is_open = |target: &LockTarget| snapshot.active_lock(target, now_s).is_none();
+    let owner = server.owner.clone().map(|owner| LockTarget::Owner { owner });
+    let own = LockTarget::Server { server: id.clone() };
+    if !owner.iter().chain([&own]).all(is_open) {
+        return Err(ReasonCode::LockActive);
+    }
+    let keys: Vec<_> = server
+        .accepted_keys()
+        .filter(|key| is_open(&LockTarget::Key { jkt: key.jkt }))
+        .filter_map(|key| shared.client_keys.parsed(key.jkt, &key.jwk))
+        .collect();
+    if keys.is_empty() { Err(ReasonCode::ClientAuthentication) } else { Ok(keys) }
+}
+
+/// The key that an API asks with now, or why it has none.
+fn key_of_resource(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    id: &ResourceId,
+    now_s: u64,
+) -> Result<Vec<PublicKey>, ReasonCode> {
+    let resource = snapshot.resource(id).ok_or(ReasonCode::ResourceUnknown)?;
+    snapshot.verify_resource(resource, now_s)?;
+    let key = resource.key.as_ref().ok_or(ReasonCode::ClientAuthentication)?;
+    if snapshot.active_lock(&LockTarget::Key { jkt: key.jkt }, now_s).is_some() {
+        return Err(ReasonCode::LockActive);
+    }
+    let parsed = shared.client_keys.parsed(key.jkt, &key.jwk);
+    parsed.map(|key| vec![key]).ok_or(ReasonCode::ClientAuthentication)
 }
 
 /// Parsed client keys by thumbprint. A thumbprint names one key for ever, so nothing goes stale.

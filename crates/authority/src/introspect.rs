@@ -1,7 +1,9 @@
-//! `/introspect`: RFC 7662, for clients about their own tokens.
+//! `/introspect`: RFC 7662, for clients about their own tokens, and for MCP servers and APIs about
+//! those that they are called with.
 //!
-//! Implemented: authentication as at the token endpoint, all claims of a token that still stands. Not
-//! implemented: introspection by resource servers, RFC 9701 (JWT answers).
+//! Implemented: authentication as at the token endpoint, all claims of a token that still stands, the
+//! chain of actors among them (RFC 8693 section 4.1). Servers and APIs say who they are by `client_id`.
+//! Not implemented: RFC 9701 (JWT answers).
 
 use attorn_audit::{Entry, Kind};
 use attorn_net::Body;
@@ -11,6 +13,7 @@ use attorn_oauth::form::Form;
 use attorn_oauth::token_request::PresentedClient;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::client::{self, Proven};
@@ -18,7 +21,7 @@ use crate::http::json_answer;
 use crate::proof::{authorization, certificate};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::Shared;
-use crate::standing::{verify_any_audience, verify_standing};
+use crate::standing::{KnownToken, verify_any_audience};
 
 /// Answers one introspection request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
@@ -41,29 +44,35 @@ async fn introspect(
     let presented = PresentedClient::of(&form, authorization(head))?;
     let certificate = certificate(head);
     let proven = Proven { certificate: certificate.as_ref(), proof_key: None };
-    let client = client::authenticate(shared, &snapshot, &presented, proven, now_s)?;
+    let client = client::authenticate_any(shared, &snapshot, &presented, proven, now_s)?;
     // RFC 7662 section 2.1: `token` is required.
-    let token = form
-        .value("token")
-        .ok_or_else(|| Refused::of(TokenError::FormMalformed, Some(client.client_id().as_str())))?;
-    let own = verify_any_audience(shared, token, now_s)
+    let token =
+        form.value("token").ok_or_else(|| Refused::of(TokenError::FormMalformed, Some(&client)))?;
+    let own = verify_any_audience(shared, &snapshot, token, now_s)
         .ok()
-        .filter(|token| token.claims().client_id == *client.client_id())
-        .filter(|token| verify_standing(shared, &snapshot, token.claims(), now_s).is_ok());
+        .filter(|token| token.is_of(&client) || token.is_for(shared, &snapshot, &client))
+        .filter(|token| token.verify_standing(shared, &snapshot, now_s).is_ok());
     let entry = Entry {
-        client_id: Some(client.client_id().to_string()),
-        token_jti: own.as_ref().map(|token| token.claims().jti.clone()),
+        client_id: Some(client),
+        token_jti: own.as_ref().map(|token| token.jti().to_owned()),
         ..about
     };
     let _noted = shared.note(&entry).await?;
     // RFC 7662 section 2.2: no reason, and the same for foreign, unknown and dead tokens.
-    let mut told = own.as_ref().map(|token| members(token.claims())).unwrap_or_default();
+    let mut told = own.as_ref().map(members).unwrap_or_default();
     told.insert("active".to_owned(), json!(own.is_some()));
     Ok(told.into())
 }
 
 /// RFC 7662 section 2.2, with `cnf` as RFC 9449 section 6.2 and RFC 8705 section 3.2 ask.
-pub(crate) fn members(claims: &AccessTokenClaims) -> Map<String, Value> {
+pub(crate) fn members(token: &KnownToken) -> Map<String, Value> {
+    match token {
+        KnownToken::Agent(token) => members_of(token.claims()),
+        KnownToken::Downstream(token) => members_of(token.claims()),
+    }
+}
+
+fn members_of<C: Serialize>(claims: &AccessTokenClaims<C>) -> Map<String, Value> {
     let members = [
         ("aud", json!(claims.aud)),
         ("client_id", json!(claims.client_id)),
@@ -80,5 +89,11 @@ pub(crate) fn members(claims: &AccessTokenClaims) -> Map<String, Value> {
     // RFC 9396 section 9.2.
     let details = claims.authorization_details.as_ref();
     let details = details.map(|details| ("authorization_details", json!(details)));
-    members.into_iter().chain(details).map(|(name, value)| (name.to_owned(), value)).collect()
+    let act = claims.act.as_ref().map(|act| ("act", json!(act)));
+    members
+        .into_iter()
+        .chain(details)
+        .chain(act)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }

@@ -4,12 +4,12 @@
 //! of one administrative request.
 //!
 //! Implemented: metadata (RFC 8414 and the OpenID discovery path), keys, `/token` with
-//! `client_credentials`, clients known by
+//! `client_credentials` and token exchange (RFC 8693), clients known by
 //! assertions, certificates (RFC 8705) and SVIDs, `/revoke` (RFC 7009), `/introspect` (RFC 7662), enrolment of keys with
 //! one-time codes, rotation of the signing keys, the admin API with one scope per operation, the
 //! search index over the journal.
 //!
-//! Not implemented: people, `/authorize`, PAR, token exchange, dynamic registration, several
+//! Not implemented: people, `/authorize`, PAR, dynamic registration, several
 //! authorities on one registry.
 
 mod admin;
@@ -20,6 +20,7 @@ mod code;
 mod config;
 mod ended;
 mod enroll;
+mod exchange;
 mod followers;
 mod http;
 mod indexer;

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use attorn_net::{Buckets, NoiseGate, Noisy, Peer, Rate, TooSoon};
-use attorn_registry::AgentId;
 use attorn_telemetry::Limit;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
@@ -50,7 +49,7 @@ impl Limited {
 /// Who has used up what.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    clients: Buckets<AgentId>,
+    clients: Buckets<String>,
     noise: NoiseGate,
 }
 
@@ -76,8 +75,8 @@ impl Throttle {
     }
 
     /// Takes one token request from the share of an authenticated client.
-    pub(crate) fn admit(&self, client: &AgentId) -> Result<(), Limited> {
-        let taken = self.clients.take(client);
+    pub(crate) fn admit(&self, client: &str) -> Result<(), Limited> {
+        let taken = self.clients.take(&client.to_owned());
         taken.map_err(|TooSoon(wait)| Limited { limit: Limit::TokenClient, wait })
     }
 }

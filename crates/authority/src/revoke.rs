@@ -32,39 +32,34 @@ async fn revoke(shared: &Shared, head: &Parts, body: &[u8], about: Entry) -> Res
     let presented = PresentedClient::of(&form, authorization(head))?;
     let certificate = certificate(head);
     let proven = Proven { certificate: certificate.as_ref(), proof_key: None };
-    let client = client::authenticate(shared, &snapshot, &presented, proven, now_s)?;
+    let client = client::authenticate_any(shared, &snapshot, &presented, proven, now_s)?;
     // RFC 7009 section 2.1: `token` is required.
-    let token = form
-        .value("token")
-        .ok_or_else(|| Refused::of(TokenError::FormMalformed, Some(client.client_id().as_str())))?;
+    let token =
+        form.value("token").ok_or_else(|| Refused::of(TokenError::FormMalformed, Some(&client)))?;
     // RFC 7009 section 2.2: a token that is not valid needs no revocation, and that is a success.
-    let Ok(token) = verify_any_audience(shared, token, now_s) else { return Ok(()) };
-    let claims = token.claims();
+    let Ok(token) = verify_any_audience(shared, &snapshot, token, now_s) else { return Ok(()) };
     // A foreign token is answered alike, so that nobody learns whether it lives. Its client leaked
     // it, and this one tried to end it: both are for the journal.
-    if claims.client_id != *client.client_id() {
-        let mut entry = Entry {
-            client_id: Some(client.client_id().to_string()),
-            token_jti: Some(claims.jti.clone()),
-            ..about
-        };
-        entry.detail.insert("token_client".to_owned(), claims.client_id.to_string());
+    if !token.is_of(&client) {
+        let token_jti = Some(token.jti().to_owned());
+        let mut entry = Entry { client_id: Some(client), token_jti, ..about };
+        entry.detail.insert("token_client".to_owned(), token.client_id());
         shared.note_aside(entry, ReasonCode::TokenForeign);
         return Ok(());
     }
     // It is over already. Repeating it must not use up what the journal keeps free for emergencies.
-    if snapshot.is_revoked(&claims.jti) {
+    if snapshot.is_revoked(token.jti()) {
         return Ok(());
     }
     let entry = Entry {
-        by: Some(claims.client_id.to_string()),
-        client_id: Some(claims.client_id.to_string()),
+        by: Some(client.clone()),
+        client_id: Some(client.clone()),
         decision: Some(Decision::Permit),
-        token_jti: Some(claims.jti.clone()),
+        token_jti: Some(token.jti().to_owned()),
         ..about
     };
     // Takes a right away, so it is recorded even when the journal refuses all else.
     let _recorded = shared.record_emergency(&entry).await?;
-    let act = Act { by: claims.client_id.as_str(), now_s };
-    shared.revoke_token(&act, &claims.jti, claims.exp).await.map_err(|_| Unserved::Unavailable)
+    let act = Act { by: &client, now_s };
+    shared.revoke_token(&act, token.jti(), token.exp()).await.map_err(|_| Unserved::Unavailable)
 }

@@ -3,7 +3,7 @@
 use attorn_jose::Compact;
 use attorn_json::Limits;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
-use attorn_registry::{LockedSubject, ReasonCode, Snapshot};
+use attorn_registry::{DownstreamUse, LockedSubject, ReasonCode, ResourceId, ServerId, Snapshot};
 use serde::Deserialize;
 
 use crate::shared::Shared;
@@ -13,38 +13,137 @@ struct ClaimedAudience {
     aud: String,
 }
 
+/// A token of ours, of either kind.
+#[derive(Debug)]
+pub(crate) enum KnownToken {
+    /// An agent's, for an MCP server or the admin API.
+    Agent(VerifiedToken),
+    /// A server's, for an API.
+    Downstream(VerifiedToken<ServerId>),
+}
+
 /// Verifies a token for whichever of our resources it names.
 ///
 /// For the endpoints that are asked *about* a token; whoever is asked to *accept* one knows its own
 /// audience and verifies against that.
 pub(crate) fn verify_any_audience(
     shared: &Shared,
+    snapshot: &Snapshot,
     token: &str,
     now_s: u64,
-) -> Result<VerifiedToken, TokenRefusal> {
+) -> Result<KnownToken, TokenRefusal> {
     let jws = Compact::parse(token, &Limits::JWT).map_err(|_| TokenRefusal::Malformed)?;
     let document = attorn_json::parse(jws.unauthenticated_payload(), &Limits::JWT)
         .map_err(|_| TokenRefusal::Claims)?;
     let claimed: ClaimedAudience = document.to().map_err(|_| TokenRefusal::Claims)?;
-    if shared.config.server_of(&claimed.aud).is_none() {
-        return Err(TokenRefusal::Audience);
-    }
     let keys = shared.keys.in_use().map_err(|_| TokenRefusal::KeyUnknown)?;
     let expected =
         Expected { issuer: &shared.config.issuer, audience: &claimed.aud, keys: &keys.verifying };
-    let token = access_token::verify(token, &expected, now_s)?;
-    verify_not_ended(shared, &token)?;
-    Ok(token)
+    if shared.config.server_of(&claimed.aud).is_some() {
+        let token = access_token::verify(token, &expected, now_s)?;
+        verify_not_ended(shared, &token)?;
+        return Ok(KnownToken::Agent(token));
+    }
+    if snapshot.resource_at(&claimed.aud).is_some() {
+        let token = access_token::verify(token, &expected, now_s)?;
+        verify_not_ended(shared, &token)?;
+        return Ok(KnownToken::Downstream(token));
+    }
+    Err(TokenRefusal::Audience)
 }
 
 /// RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
-pub(crate) fn verify_not_ended(shared: &Shared, token: &VerifiedToken) -> Result<(), TokenRefusal> {
-    let AccessTokenClaims { iat, exp, .. } = *token.claims();
-    if shared.clock.had_ended(iat, exp) { Err(TokenRefusal::Expired) } else { Ok(()) }
+pub(crate) fn verify_not_ended<C>(
+    shared: &Shared,
+    token: &VerifiedToken<C>,
+) -> Result<(), TokenRefusal> {
+    let AccessTokenClaims { iat, exp, .. } = token.claims();
+    if shared.clock.had_ended(*iat, *exp) { Err(TokenRefusal::Expired) } else { Ok(()) }
+}
+
+impl KnownToken {
+    /// Its name.
+    pub(crate) fn jti(&self) -> &str {
+        match self {
+            Self::Agent(token) => &token.claims().jti,
+            Self::Downstream(token) => &token.claims().jti,
+        }
+    }
+
+    /// Its end.
+    pub(crate) fn exp(&self) -> u64 {
+        match self {
+            Self::Agent(token) => token.claims().exp,
+            Self::Downstream(token) => token.claims().exp,
+        }
+    }
+
+    /// The client it was issued to.
+    pub(crate) fn client_id(&self) -> String {
+        match self {
+            Self::Agent(token) => token.claims().client_id.to_string(),
+            Self::Downstream(token) => token.claims().client_id.to_string(),
+        }
+    }
+
+    /// Whether it was issued to this client.
+    pub(crate) fn is_of(&self, client_id: &str) -> bool {
+        self.client_id() == client_id
+    }
+
+    /// Whether this client, an MCP server or an API, is who it is for.
+    pub(crate) fn is_for(&self, shared: &Shared, snapshot: &Snapshot, client_id: &str) -> bool {
+        let server = ServerId::parse(client_id).ok().and_then(|id| snapshot.server(&id));
+        let audience = server.map(|server| shared.config.resource_of(server.name.as_str()));
+        match self {
+            Self::Agent(token) => audience.is_some_and(|audience| audience == token.claims().aud),
+            Self::Downstream(token) => {
+                let resource = ResourceId::parse(client_id).ok();
+                let resource = resource.and_then(|id| snapshot.resource(&id));
+                resource.is_some_and(|resource| resource.url == token.claims().aud)
+            }
+        }
+    }
+
+    /// Whether the registry still stands by it.
+    pub(crate) fn verify_standing(
+        &self,
+        shared: &Shared,
+        snapshot: &Snapshot,
+        now_s: u64,
+    ) -> Result<(), ReasonCode> {
+        match self {
+            Self::Agent(token) => verify_standing(shared, snapshot, token.claims(), now_s),
+            Self::Downstream(token) => downstream_standing(snapshot, token.claims(), now_s),
+        }
+    }
+}
+
+fn downstream_standing(
+    snapshot: &Snapshot,
+    claims: &AccessTokenClaims<ServerId>,
+    now_s: u64,
+) -> Result<(), ReasonCode> {
+    let resource = snapshot.resource_at(&claims.aud).ok_or(ReasonCode::ResourceUnknown)?;
+    snapshot.verify_resource(resource, now_s)?;
+    let of = DownstreamUse {
+        server: &claims.client_id,
+        jti: &claims.jti,
+        key: claims.cnf.key(),
+        epoch: claims.epoch,
+        issued_s: claims.iat,
+        grant: claims.grt.as_ref(),
+        // A token of this kind that verified has one.
+        parent: claims.parent.as_ref().ok_or(ReasonCode::DelegationNotAllowed)?,
+    };
+    let held = snapshot.verify_lineage(&of, now_s)?;
+    // What its rules do not give any more, it does not unlock any more.
+    let left = resource.scopes_for(&claims.client_id, &held).intersect(&claims.scope);
+    if left.is_empty() { Err(ReasonCode::ScopeMissing) } else { Ok(()) }
 }
 
 /// Whether the registry still stands by a token.
-pub(crate) fn verify_standing(
+fn verify_standing(
     shared: &Shared,
     snapshot: &Snapshot,
     claims: &AccessTokenClaims,

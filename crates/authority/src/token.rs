@@ -2,7 +2,8 @@
 //!
 //! Implemented: RFC 6749 section 4.4 with RFC 7523 client assertions, JWT-SVIDs and RFC 8705
 //! certificates, tokens bound by RFC 9449 proofs with our nonces or to the certificate, RFC 8707
-//! resources, RFC 9068 tokens, RFC 9396 details. Not implemented: every other grant.
+//! resources, RFC 9068 tokens, RFC 9396 details; RFC 8693 in [`crate::exchange`]. Not implemented:
+//! every other grant.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use attorn_oauth::error::{ErrorCode, TokenError};
 use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
 use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::scope::narrow;
-use attorn_oauth::token_request::TokenRequest;
+use attorn_oauth::token_request::{ClientCredentials, TokenRequest};
 use attorn_registry::{
     Agent, AgentId, AuthorizationDetails, Binding, CallConstraint, Class, Grant, GrantId,
     LockTarget, LockedSubject, McpServer, ReasonCode, ScopeSet, ScopeTarget, Snapshot,
@@ -30,13 +31,20 @@ use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, certificate, verify_present_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
-use crate::{Config, places, traced};
+use crate::{Config, exchange, places, traced};
 
 /// Answers one token request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
     let started = (now_ms, Instant::now());
-    match redeem(shared, head, body, now_ms).await {
+    let redeemed = match TokenRequest::parse(body, authorization(head)) {
+        Ok(TokenRequest::ClientCredentials(asked)) => redeem(shared, head, &asked, now_ms).await,
+        Ok(TokenRequest::TokenExchange(asked)) => {
+            exchange::redeem(shared, head, &asked, now_ms).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    match redeemed {
         Ok(answer) => {
             shared.telemetry.calls.token_issued();
             traced::tell(shared, head, started, None);
@@ -55,19 +63,17 @@ pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Respon
 async fn redeem(
     shared: &Shared,
     head: &Parts,
-    body: &[u8],
+    asked: &ClientCredentials,
     now_ms: u64,
 ) -> Result<Response<Body>, Unserved> {
     let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
-    let request = TokenRequest::parse(body, authorization(head))?;
-    let TokenRequest::ClientCredentials(asked) = request;
     let certificate = certificate(head);
     // Before the client: a proof that only lacks our nonce must not cost the client its assertion.
     let proof = verify_present_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
     let proof_key = proof.as_ref().map(VerifiedProof::jkt);
     let proven = Proven { certificate: certificate.as_ref(), proof_key };
     let client = client::authenticate(shared, &snapshot, &asked.client, proven, now_s)?;
-    shared.throttle.admit(client.client_id())?;
+    shared.throttle.admit(client.client_id().as_str())?;
     places::verify(shared, &client, head, now_ms)?;
     let refused = |error| Refused::of(error, Some(client.client_id().as_str()));
     let agent = snapshot.agent(client.client_id());
@@ -188,6 +194,7 @@ impl Subject<'_> {
             iss: shared.config.issuer.clone(),
             jti: attorn_jose::base64url(&shared.random.bytes::<16>()),
             nbf: self.now_s,
+            parent: None,
             sub: client_id.to_string(),
             scope: self.scope,
         }
@@ -299,7 +306,7 @@ fn verify_unlocked(
 }
 
 /// A token that can do what cannot be undone lives shorter.
-fn lifetime_s(config: &Config, scope: &ScopeSet) -> u64 {
+pub(crate) fn lifetime_s(config: &Config, scope: &ScopeSet) -> u64 {
     let irreversible = scope.iter().any(|scope| scope.class == Class::Irreversible);
     if irreversible { config.irreversible_token_lifetime_s } else { config.token_lifetime_s }
 }

@@ -241,7 +241,10 @@ fn answered_no(operation: Operation, status: StatusCode, body: &[u8]) -> Failure
 /// The command that lists what could have been meant.
 fn listing_of(operation: &str) -> String {
     match operation.split_once('.') {
-        Some((noun @ ("agent" | "gateway" | "grant" | "lock" | "owner" | "server"), _)) => {
+        Some((
+            noun @ ("agent" | "gateway" | "grant" | "lock" | "owner" | "resource" | "server"),
+            _,
+        )) => {
             format!("attorn {noun} list")
         }
         Some(("tool", _)) => "attorn server list".to_owned(),

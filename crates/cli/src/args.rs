@@ -64,13 +64,16 @@ pub(crate) enum Command {
     /// MCP servers: register, list, suspend
     #[command(subcommand)]
     Server(c::server::ServerCommand),
+    /// APIs behind MCP servers: register, operations, suspend
+    #[command(subcommand)]
+    Resource(c::resource::ResourceCommand),
     /// Tools: what changed, approve, classify
     #[command(subcommand)]
     Tools(c::tools::ToolsCommand),
     /// Which agent may use which tools of which server
     #[command(subcommand)]
     Grant(c::grant::GrantCommand),
-    /// Stop an agent, server, tool, token, key, grant or owner at once
+    /// Stop an agent, server, API, tool, token, key, grant or owner at once
     #[command(subcommand)]
     Lock(c::lock::LockCommand),
     /// Make the registry as a file has it: all of it, or nothing

@@ -4,6 +4,10 @@
 //! bound by `cnf` to a key (RFC 9449 section 6.1) or a certificate (RFC 8705 section 3.1), `act` of
 //! RFC 8693 section 4.1 as history, `authorization_details` of the type `mcp_tool_call` (RFC 9396
 //! section 9.1).
+//!
+//! Two kinds of clients get tokens: agents for MCP servers, and MCP servers for the APIs behind them.
+//! A token of one kind is none of the other: its `client_id` has another form, and only the second
+//! kind has a `parent`.
 //! Not implemented: opaque tokens, bearer tokens, other types of `authorization_details`. A token
 //! that carries what is not implemented and would restrict it is refused, since ignoring a
 //! restriction widens the token.
@@ -14,26 +18,49 @@ use std::sync::Arc;
 use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha256};
 use attorn_json::Limits;
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::{AgentId, AuthorizationDetails, GrantId, ReasonCode, ScopeSet};
+use attorn_registry::{
+    AgentId, Ancestor, AuthorizationDetails, GrantId, ReasonCode, ResourceId, ScopeSet, ServerId,
+};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use crate::actor::{Actor, actor};
 use crate::claim::{CLOCK_AHEAD_S, Text, is_identifier, object, present};
 use crate::confirmation::{Confirmation, WireConfirmation};
 
 /// The longest time between `iat` and `exp`, in seconds.
 pub const LIFETIME_MAX_S: u64 = attorn_registry::TOKEN_LIFETIME_MAX_S;
-/// The deepest chain of actors.
-pub const ACTOR_DEPTH_MAX: usize = 4;
 /// RFC 9068 section 2.1. Compared verbatim: we issue this spelling only.
 const TYPE: &str = "at+jwt";
 
+/// An identifier that can be a `client_id`.
+pub trait ClientId: Clone + std::fmt::Debug + std::fmt::Display + std::str::FromStr {}
+
+impl ClientId for AgentId {}
+impl ClientId for ServerId {}
+/// APIs ask about tokens; they get none.
+impl ClientId for ResourceId {}
+
+/// A client that gets tokens.
+pub trait TokenClient: ClientId {
+    /// Whether its tokens were exchanged for another one, which they then name.
+    const HAS_PARENT: bool;
+}
+
+impl TokenClient for AgentId {
+    const HAS_PARENT: bool = false;
+}
+
+impl TokenClient for ServerId {
+    const HAS_PARENT: bool = true;
+}
+
 /// The claims of a token: RFC 9068 section 2.2, RFC 7800 `cnf`, RFC 8693 `act`, and our own
-/// `grt` and `epoch`.
+/// `grt`, `epoch` and `parent`.
 ///
 /// Fields stand in the order of RFC 8785, so that serializing them gives the canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AccessTokenClaims {
+pub struct AccessTokenClaims<C = AgentId> {
     /// Who acts for the subject. Nested actors are history and grant nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
@@ -43,7 +70,7 @@ pub struct AccessTokenClaims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization_details: Option<AuthorizationDetails>,
     /// The client the token was issued to.
-    pub client_id: AgentId,
+    pub client_id: C,
     /// What the token is bound to.
     pub cnf: Confirmation,
     /// The revocation epoch at issue. A newer epoch ends all older tokens.
@@ -61,23 +88,16 @@ pub struct AccessTokenClaims {
     pub jti: String,
     /// Start, in seconds since 1970.
     pub nbf: u64,
+    /// The token it was exchanged for: whoever ends that one ends this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Ancestor>,
     /// What the token unlocks at its audience. May be empty.
     pub scope: ScopeSet,
     /// Whom the token is about.
     pub sub: String,
 }
 
-/// One actor of a chain: RFC 8693 section 4.1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Actor {
-    /// Who acted before this one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub act: Option<Box<Self>>,
-    /// The identity of the actor.
-    pub sub: String,
-}
-
-impl AccessTokenClaims {
+impl<C: Serialize> AccessTokenClaims<C> {
     /// The canonical claims, ready to be signed. Use [`issue`] unless a signer outside the process
     /// holds the key.
     #[must_use]
@@ -91,7 +111,11 @@ impl AccessTokenClaims {
 ///
 /// # Errors
 /// [`SignError`] if the library fails.
-pub fn issue(claims: &AccessTokenClaims, kid: &str, key: &SigningKey) -> Result<String, SignError> {
+pub fn issue<C: Serialize>(
+    claims: &AccessTokenClaims<C>,
+    kid: &str,
+    key: &SigningKey,
+) -> Result<String, SignError> {
     let header = NewHeader { typ: TYPE, kid: Some(kid), jwk: false };
     attorn_jose::sign(&header, &claims.to_sign(), key)
 }
@@ -144,11 +168,11 @@ pub struct Expected<'a> {
 ///
 /// It says nothing yet about who presents it: see [`crate::possession::bind`].
 #[derive(Clone, Debug)]
-pub struct VerifiedToken(Arc<Inner>);
+pub struct VerifiedToken<C = AgentId>(Arc<Inner<C>>);
 
 #[derive(Debug)]
-struct Inner {
-    claims: AccessTokenClaims,
+struct Inner<C> {
+    claims: AccessTokenClaims<C>,
     digest: [u8; 32],
 }
 
@@ -185,6 +209,9 @@ pub enum TokenRefusal {
     /// Longer valid than any token of ours.
     #[error("the token is valid for too long")]
     Lifetime,
+    /// It names who may act with it (RFC 8693 section 4.4), which is not enforced here.
+    #[error("the token carries `may_act`, which cannot be enforced")]
+    MayAct,
     /// Not a compact JWS we could have issued.
     #[error("the token is malformed")]
     Malformed,
@@ -210,6 +237,7 @@ impl TokenRefusal {
             Self::Signature | Self::KeyUnknown | Self::KeyInHeader => ReasonCode::TokenSignature,
             Self::Unbound => ReasonCode::TokenBearerNotAllowed,
             Self::ActorChain => ReasonCode::DelegationDepth,
+            Self::MayAct => ReasonCode::DelegationNotAllowed,
             Self::AuthorizationDetails
             | Self::Claims
             | Self::Lifetime
@@ -245,6 +273,10 @@ struct Wire<'a> {
     act: Option<&'a serde_json::value::RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     authorization_details: Option<&'a serde_json::value::RawValue>,
+    #[serde(default, deserialize_with = "present")]
+    may_act: Option<IgnoredAny>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    parent: Option<&'a serde_json::value::RawValue>,
 }
 
 /// RFC 7519 section 4.1.3 allows a string or an array; only the string can be one audience.
@@ -255,23 +287,15 @@ enum AudienceClaim<'a> {
     Other(IgnoredAny),
 }
 
-#[derive(Deserialize)]
-struct WireActor<'a> {
-    #[serde(borrow)]
-    sub: Text<'a>,
-    #[serde(borrow, default, deserialize_with = "object")]
-    act: Option<Box<Self>>,
-}
-
 /// Verifies a token: RFC 9068 section 4, RFC 7519 section 7.2, RFC 8725.
 ///
 /// # Errors
 /// [`TokenRefusal`], the first that applies.
-pub fn verify(
+pub fn verify<C: TokenClient>(
     token: &str,
     expected: &Expected<'_>,
     now_s: u64,
-) -> Result<VerifiedToken, TokenRefusal> {
+) -> Result<VerifiedToken<C>, TokenRefusal> {
     let jws = Compact::parse(token, &Limits::JWT).map_err(|_| TokenRefusal::Malformed)?;
     let header = jws.header();
     // RFC 9068 section 4: the type keeps every other kind of JWT out.
@@ -309,7 +333,15 @@ pub fn verify(
     Ok(token)
 }
 
-fn claims_of(wire: &Wire<'_>) -> Result<AccessTokenClaims, TokenRefusal> {
+fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, TokenRefusal> {
+    // RFC 8693 section 4.4: it restricts who may act, and what is not enforced is not ignored.
+    if wire.may_act.is_some() {
+        return Err(TokenRefusal::MayAct);
+    }
+    let parent = wire.parent.map(|raw| parent(raw.get())).transpose()?;
+    if parent.is_some() != C::HAS_PARENT {
+        return Err(TokenRefusal::Claims);
+    }
     // RFC 9396 section 9.1: the details restrict the token. What is of another type or form cannot
     // be enforced, so such a token is none.
     let details = wire.authorization_details.map(|raw| AuthorizationDetails::parse_made(raw.get()));
@@ -327,7 +359,7 @@ fn claims_of(wire: &Wire<'_>) -> Result<AccessTokenClaims, TokenRefusal> {
         act: wire.act.map(|raw| actor(raw.get())).transpose()?,
         aud: wire.aud_text().ok_or(TokenRefusal::Audience)?.to_owned(),
         authorization_details,
-        client_id: AgentId::parse(&wire.client_id.0).map_err(|_| TokenRefusal::Claims)?,
+        client_id: wire.client_id.0.parse().map_err(|_| TokenRefusal::Claims)?,
         cnf: cnf.read().ok_or(TokenRefusal::Claims)?,
         epoch: wire.epoch,
         exp: wire.exp,
@@ -336,6 +368,7 @@ fn claims_of(wire: &Wire<'_>) -> Result<AccessTokenClaims, TokenRefusal> {
         iss: wire.iss.0.clone().into_owned(),
         jti: wire.jti.0.clone().into_owned(),
         nbf: wire.nbf,
+        parent,
         scope: ScopeSet::parse(scope).map_err(|_| TokenRefusal::Claims)?,
         sub: wire.sub.0.clone().into_owned(),
     })
@@ -350,27 +383,19 @@ impl Wire<'_> {
     }
 }
 
-/// RFC 8693 section 4.1: objects all the way down, each with a `sub`, and a bounded number of them.
-fn actor(text: &str) -> Result<Actor, TokenRefusal> {
+/// An object with exactly our members.
+fn parent(text: &str) -> Result<Ancestor, TokenRefusal> {
     if !text.starts_with('{') {
-        return Err(TokenRefusal::ActorChain);
+        return Err(TokenRefusal::Claims);
     }
-    let wire: WireActor<'_> = serde_json::from_str(text).map_err(|_| TokenRefusal::ActorChain)?;
-    actor_of(&wire, ACTOR_DEPTH_MAX)
+    let parent: Ancestor = serde_json::from_str(text).map_err(|_| TokenRefusal::Claims)?;
+    if is_identifier(&parent.jti) { Ok(parent) } else { Err(TokenRefusal::Claims) }
 }
 
-fn actor_of(wire: &WireActor<'_>, depth_left: usize) -> Result<Actor, TokenRefusal> {
-    if depth_left == 0 || !is_identifier(&wire.sub.0) {
-        return Err(TokenRefusal::ActorChain);
-    }
-    let act = wire.act.as_ref().map(|inner| actor_of(inner, depth_left - 1)).transpose()?;
-    Ok(Actor { act: act.map(Box::new), sub: wire.sub.0.clone().into_owned() })
-}
-
-impl VerifiedToken {
+impl<C> VerifiedToken<C> {
     /// The claims.
     #[must_use]
-    pub fn claims(&self) -> &AccessTokenClaims {
+    pub fn claims(&self) -> &AccessTokenClaims<C> {
         &self.0.claims
     }
 

@@ -9,6 +9,7 @@ use attorn_planted::{Bug, is_planted};
 use attorn_registry::AgentId;
 use serde::{Deserialize, Serialize};
 
+use crate::access_token::ClientId;
 use crate::claim::{CLOCK_AHEAD_S, PROOF_LIMITS, Text, is_identifier, present};
 use crate::replay::{ReplayRefusal, ReplaySet};
 
@@ -40,8 +41,8 @@ pub struct Expected<'a> {
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct AuthenticatedClient {
-    client_id: AgentId,
+pub struct AuthenticatedClient<C = AgentId> {
+    client_id: C,
     key: Jkt,
     assertion_jti: Option<String>,
 }
@@ -119,13 +120,13 @@ struct ClaimedIssuer<'a> {
 ///
 /// # Errors
 /// [`AssertionRefusal`], the first that applies. Nothing is burned then.
-pub fn authenticate(
+pub fn authenticate<C: ClientId>(
     assertion: &str,
     expected: &Expected<'_>,
-    keys_of: impl FnOnce(&AgentId) -> Vec<PublicKey>,
+    keys_of: impl FnOnce(&C) -> Vec<PublicKey>,
     replays: &ReplaySet,
     now_s: u64,
-) -> Result<AuthenticatedClient, AssertionRefusal> {
+) -> Result<AuthenticatedClient<C>, AssertionRefusal> {
     let jws = Compact::parse(assertion, &PROOF_LIMITS).map_err(|_| AssertionRefusal::Malformed)?;
     // RFC 8725 section 3.11. `JWT` and no type are what clients sent before there was one; a proof
     // or a token of ours has another.
@@ -133,7 +134,8 @@ pub fn authenticate(
         Some(TYPE | "JWT") | None => {}
         Some(_) => return Err(AssertionRefusal::Type),
     }
-    let client_id = claimed_client(&jws)?;
+    let client_id: C = claimed_client(&jws)?;
+    let name = client_id.to_string();
     let keys = keys_of(&client_id);
     if keys.is_empty() {
         return Err(AssertionRefusal::ClientUnknown);
@@ -143,7 +145,7 @@ pub fn authenticate(
     let verified = jws.verify(key).map_err(|_| AssertionRefusal::Signature)?;
     let document = verified.claims(&PROOF_LIMITS).map_err(|_| AssertionRefusal::Claims)?;
     let wire: Wire<'_> = document.to().map_err(|_| AssertionRefusal::Claims)?;
-    check_parties(&wire, &client_id, expected)?;
+    check_parties(&wire, &name, expected)?;
     let expires_s = check_times(&wire, now_s)?;
     // An assertion may come with any proof key, so a nonce does not show that it is new. One from
     // before our start may have been used then. No margin: a client that starts with us would wait.
@@ -151,8 +153,7 @@ pub fn authenticate(
     let issued_s = wire.iat.unwrap_or_else(|| wire.exp.saturating_sub(ASSERTION_LIFETIME_MAX_S));
     replays.refuse_older_than_start(issued_s, 0).map_err(AssertionRefusal::Replay)?;
     // RFC 7523 section 3, item 7, and our own rule: an assertion is used once. Burned last.
-    let replay_key =
-        sha256(&[client_id.as_str().as_bytes(), b"\n", wire.jti.0.as_bytes()].concat());
+    let replay_key = sha256(&[name.as_bytes(), b"\n", wire.jti.0.as_bytes()].concat());
     if !is_planted(Bug::AssertionReused) {
         replays.insert(replay_key, expires_s, now_s).map_err(AssertionRefusal::Replay)?;
     }
@@ -163,11 +164,11 @@ pub fn authenticate(
 
 /// Whom the assertion claims to be from. Nothing but the choice of keys rests on it; it is read
 /// again from the verified claims.
-fn claimed_client(jws: &Compact<'_>) -> Result<AgentId, AssertionRefusal> {
+fn claimed_client<C: ClientId>(jws: &Compact<'_>) -> Result<C, AssertionRefusal> {
     let document = attorn_json::parse(jws.unauthenticated_payload(), &PROOF_LIMITS)
         .map_err(|_| AssertionRefusal::Claims)?;
     let claimed: ClaimedIssuer<'_> = document.to().map_err(|_| AssertionRefusal::Claims)?;
-    AgentId::parse(&claimed.iss.0).map_err(|_| AssertionRefusal::ClientUnknown)
+    claimed.iss.0.parse().map_err(|_| AssertionRefusal::ClientUnknown)
 }
 
 /// The key named by `kid` where that is a thumbprint, else the only one of the algorithm.
@@ -186,12 +187,12 @@ fn signing_key_among<'k>(keys: &'k [PublicKey], jws: &Compact<'_>) -> Option<&'k
 
 fn check_parties(
     wire: &Wire<'_>,
-    client_id: &AgentId,
+    client_id: &str,
     expected: &Expected<'_>,
 ) -> Result<(), AssertionRefusal> {
     // RFC 7523 section 3, items 1 and 2; RFC 7521 section 4.2 on the parameter.
-    let parameter_agrees = expected.client_id.is_none_or(|given| given == client_id.as_str());
-    if !wire.iss.is(client_id.as_str()) || !wire.sub.is(client_id.as_str()) || !parameter_agrees {
+    let parameter_agrees = expected.client_id.is_none_or(|given| given == client_id);
+    if !wire.iss.is(client_id) || !wire.sub.is(client_id) || !parameter_agrees {
         return Err(AssertionRefusal::ClientMismatch);
     }
     // RFC 7523 section 3, item 3; draft-ietf-oauth-rfc7523bis-03: the issuer alone, never the URL
@@ -226,10 +227,12 @@ impl AuthenticatedClient {
     pub(crate) const fn vouched_for(client_id: AgentId, key: Jkt) -> Self {
         Self { client_id, key, assertion_jti: None }
     }
+}
 
+impl<C> AuthenticatedClient<C> {
     /// The client.
     #[must_use]
-    pub const fn client_id(&self) -> &AgentId {
+    pub const fn client_id(&self) -> &C {
         &self.client_id
     }
 
@@ -249,9 +252,9 @@ impl AuthenticatedClient {
 
 /// What a client puts into an assertion.
 #[derive(Clone, Copy, Debug)]
-pub struct NewAssertion<'a> {
+pub struct NewAssertion<'a, C = AgentId> {
     /// The client itself.
-    pub client_id: &'a AgentId,
+    pub client_id: &'a C,
     /// The issuer of the metadata.
     pub issuer: &'a str,
     /// The time, in seconds since 1970.
@@ -274,8 +277,12 @@ struct NewClaims<'a> {
 ///
 /// # Errors
 /// [`SignError`] if the library fails.
-pub fn new_assertion(key: &SigningKey, assertion: &NewAssertion<'_>) -> Result<String, SignError> {
+pub fn new_assertion<C: ClientId>(
+    key: &SigningKey,
+    assertion: &NewAssertion<'_, C>,
+) -> Result<String, SignError> {
     let NewAssertion { client_id, issuer, now_s, jti } = *assertion;
+    let client_id = client_id.to_string();
     let client_id = client_id.as_str();
     let exp = now_s.saturating_add(ASSERTION_LIFETIME_MAX_S);
     let claims = NewClaims { aud: issuer, exp, iat: now_s, iss: client_id, jti, sub: client_id };

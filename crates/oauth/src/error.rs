@@ -6,6 +6,8 @@
 
 use attorn_registry::ReasonCode;
 
+use crate::access_token::TokenRefusal;
+use crate::actor::ChainRefusal;
 use crate::client_assertion::AssertionRefusal;
 use crate::dpop::DpopRefusal;
 use crate::jwt_svid::SvidRefusal;
@@ -23,6 +25,8 @@ pub enum ErrorCode {
     InvalidClient,
     /// RFC 9449 section 5: the proof is not acceptable.
     InvalidDpopProof,
+    /// RFC 6749 section 5.2: the grant does not hold; here, the subject token.
+    InvalidGrant,
     /// RFC 6749 section 5.2: the request is malformed.
     InvalidRequest,
     /// RFC 6749 section 5.2: the scope is malformed or not granted.
@@ -48,6 +52,7 @@ impl ErrorCode {
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidClient => "invalid_client",
             Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::InvalidGrant => "invalid_grant",
             Self::InvalidRequest => "invalid_request",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
@@ -62,6 +67,15 @@ impl ErrorCode {
 /// Why the token endpoint refuses. Every fact about the peer's fault, and one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
+    /// The chain of actors cannot grow by the client.
+    #[error("the chain of actors cannot grow")]
+    ActorChain(ChainRefusal),
+    /// `actor_token` without its type, or the type without a token.
+    #[error("the actor token and its type come together")]
+    ActorTokenPair,
+    /// An actor token: the actor is who authenticated.
+    #[error("an actor token does not count here")]
+    ActorTokenRefused,
     /// `client_assertion_type` is missing or not one that is served.
     #[error("the type of the client assertion is missing or unknown")]
     AssertionType,
@@ -107,6 +121,12 @@ pub enum TokenError {
     /// The proof cannot be burned.
     #[error("{0}")]
     PossessionReplay(ReplayRefusal),
+    /// A token type that is not issued was asked for.
+    #[error("the requested token type is not issued")]
+    RequestedTokenType,
+    /// The API is not open to tokens. It looks as one that is unknown.
+    #[error("the resource is closed: {0}")]
+    ResourceClosed(ReasonCode),
     /// `resource` is not an acceptable URL.
     #[error("the resource is malformed")]
     ResourceMalformed,
@@ -125,6 +145,21 @@ pub enum TokenError {
     /// Nothing of what was asked is granted.
     #[error("nothing of the scope is granted")]
     ScopeNotGranted,
+    /// The subject token does not verify for the client.
+    #[error("the subject token: {0}")]
+    SubjectToken(TokenRefusal),
+    /// The evidence that the subject token was used by its own key is missing or does not hold.
+    #[error("the evidence of the subject token does not hold")]
+    SubjectTokenEvidence(Option<DpopRefusal>),
+    /// No subject token.
+    #[error("the subject token is missing")]
+    SubjectTokenMissing,
+    /// The registry does not stand by the subject token any more.
+    #[error("the subject token does not stand any more: {0}")]
+    SubjectTokenStanding(ReasonCode),
+    /// `subject_token_type` is missing or not one that is served.
+    #[error("the type of the subject token is missing or not served")]
+    SubjectTokenType,
 }
 
 impl TokenError {
@@ -138,10 +173,21 @@ impl TokenError {
             | Self::GrantTypeMissing
             // RFC 9440 section 2.2: what a listed proxy sent is no certificate.
             | Self::CertificateHeader
+            // RFC 8693 section 2.2.2.
+            | Self::ActorChain(_)
+            | Self::ActorTokenPair
+            | Self::RequestedTokenType
+            | Self::SubjectTokenMissing
+            | Self::SubjectTokenType
             // RFC 8705 section 3: the client asks for what its connection cannot be bound to.
             | Self::CertificateMissing
             | Self::ParameterRepeated
             | Self::ClientAuthenticationRepeated => ErrorCode::InvalidRequest,
+            // RFC 6749 section 5.2: the grant, which here is the subject token, does not hold.
+            Self::ActorTokenRefused
+            | Self::SubjectToken(_)
+            | Self::SubjectTokenEvidence(_)
+            | Self::SubjectTokenStanding(_) => ErrorCode::InvalidGrant,
             // RFC 9396 section 5.
             Self::AuthorizationDetails => ErrorCode::InvalidAuthorizationDetails,
             // Ours alone: a full set says nothing about the client (RFC 9449 section 11.1).
@@ -168,7 +214,8 @@ impl TokenError {
                 ErrorCode::InvalidDpopProof
             }
             // RFC 8707 section 2.
-            Self::ResourceMalformed
+            Self::ResourceClosed(_)
+            | Self::ResourceMalformed
             | Self::ResourceMissing
             | Self::ResourceRepeated
             | Self::ResourceUnknown => ErrorCode::InvalidTarget,
@@ -188,6 +235,7 @@ impl TokenError {
             // RFC 6749 section 5.2; RFC 9449 sections 5 and 8 at a token endpoint.
             ErrorCode::InvalidAuthorizationDetails
             | ErrorCode::InvalidDpopProof
+            | ErrorCode::InvalidGrant
             | ErrorCode::InvalidRequest
             | ErrorCode::InvalidScope
             | ErrorCode::InvalidTarget
@@ -213,11 +261,22 @@ impl TokenError {
             | Self::ClientCertificate(_)
             | Self::ClientSvid(_)
             | Self::ClientAuthenticationRepeated => ReasonCode::ClientAuthentication,
-            Self::AssertionType
+            Self::ActorTokenPair
+            | Self::AssertionType
             | Self::FormMalformed
             | Self::GrantTypeMissing
             | Self::GrantTypeUnsupported
-            | Self::ParameterRepeated => ReasonCode::RequestMalformed,
+            | Self::ParameterRepeated
+            | Self::RequestedTokenType
+            | Self::SubjectTokenMissing
+            | Self::SubjectTokenType => ReasonCode::RequestMalformed,
+            Self::ActorChain(ChainRefusal::Depth) => ReasonCode::DelegationDepth,
+            Self::ActorChain(ChainRefusal::Repeated) | Self::ActorTokenRefused => {
+                ReasonCode::DelegationNotAllowed
+            }
+            Self::SubjectToken(refusal) => refusal.reason(),
+            Self::SubjectTokenEvidence(_) => ReasonCode::DelegationEvidence,
+            Self::ResourceClosed(reason) | Self::SubjectTokenStanding(reason) => *reason,
             Self::Possession(refusal) => refusal.reason(),
             Self::PossessionReplay(refusal) => refusal.reason(),
             Self::ResourceMalformed
@@ -235,6 +294,18 @@ impl TokenError {
     #[must_use]
     pub const fn description(&self) -> &'static str {
         match self {
+            Self::ActorChain(_) => "the chain of actors cannot grow by this client",
+            Self::ActorTokenPair => "actor_token and actor_token_type come together",
+            Self::ActorTokenRefused => "the actor is the authenticated client; send no actor_token",
+            Self::RequestedTokenType => "only access tokens are issued",
+            Self::SubjectTokenMissing => "subject_token is missing",
+            Self::SubjectTokenType => "subject_token_type must be that of access tokens",
+            Self::SubjectToken(_) | Self::SubjectTokenStanding(_) => {
+                "the subject token is not acceptable"
+            }
+            Self::SubjectTokenEvidence(_) => {
+                "subject_token_proof must be the DPoP proof that the subject token came with"
+            }
             Self::AssertionType => "client_assertion_type must be jwt-bearer or jwt-spiffe",
             Self::AuthorizationDetails => {
                 "authorization_details must be of the type mcp_tool_call, within bounds, and about \
@@ -270,7 +341,7 @@ impl TokenError {
             Self::ResourceMalformed => "the resource must be an absolute https URL",
             Self::ResourceMissing => "the resource is missing",
             Self::ResourceRepeated => "a token is for one resource",
-            Self::ResourceUnknown => "the resource is unknown",
+            Self::ResourceClosed(_) | Self::ResourceUnknown => "the resource is unknown",
             Self::ScopeMalformed => "the scope is malformed",
             Self::ScopeNotGranted => "nothing of the scope is granted",
         }

@@ -13,6 +13,7 @@
 //! the checker (RFC 8725 section 3.12).
 
 pub mod access_token;
+pub mod actor;
 pub mod challenge;
 mod claim;
 pub mod client_assertion;

@@ -8,6 +8,7 @@ use attorn_json::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
+use crate::token_request::TOKEN_EXCHANGE;
 
 /// A document of an authorization server or resource: 64 KiB, depth 8.
 const LIMITS: Limits = Limits { bytes_max: 64 << 10, depth_max: 8 };
@@ -155,7 +156,7 @@ impl AuthorizationServerMetadata {
             authorization_details_types_supported: vec![attorn_registry::DETAILS_TYPE.to_owned()],
             authorization_endpoint: Some(below("authorize")),
             dpop_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
-            grant_types_supported: vec!["client_credentials".to_owned()],
+            grant_types_supported: vec!["client_credentials".to_owned(), TOKEN_EXCHANGE.to_owned()],
             introspection_endpoint: Some(below("introspect")),
             issuer: issuer.to_string(),
             jwks_uri: Some(below("jwks")),
@@ -270,7 +271,10 @@ mod tests {
         assert_eq!(server["token_endpoint_auth_methods_supported"][0], "private_key_jwt");
         assert_eq!(server["response_types_supported"].as_array().map(Vec::len), Some(0));
         assert_eq!(server["token_endpoint"], "https://auth.example/token");
-        assert_eq!(server["grant_types_supported"], serde_json::json!(["client_credentials"]));
+        assert_eq!(
+            server["grant_types_supported"],
+            serde_json::json!(["client_credentials", TOKEN_EXCHANGE])
+        );
         let algorithms = &server["dpop_signing_alg_values_supported"];
         assert_eq!(*algorithms, serde_json::json!(["EdDSA", "ES256", "PS256", "Ed25519"]));
         let document = ProtectedResourceMetadata::of(&resource(), &issuer(), Vec::new());

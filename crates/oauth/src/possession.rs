@@ -9,7 +9,7 @@
 
 use attorn_jose::Jkt;
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::ReasonCode;
+use attorn_registry::{AgentId, ReasonCode};
 
 use crate::access_token::{AccessTokenClaims, VerifiedToken};
 use crate::claim::CLOCK_AHEAD_S;
@@ -28,16 +28,16 @@ use crate::replay::{ReplayRefusal, ReplaySet};
 /// ```
 #[derive(Debug)]
 #[must_use]
-pub struct BoundToken {
-    token: VerifiedToken,
+pub struct BoundToken<C = AgentId> {
+    token: VerifiedToken<C>,
     proof_jti: Option<String>,
 }
 
 /// A token with a proof that was burned at this node. [`Self::settle`] makes it count.
 #[derive(Debug)]
 #[must_use]
-pub struct BurnedHere {
-    token: BoundToken,
+pub struct BurnedHere<C = AgentId> {
+    token: BoundToken<C>,
     shared: Option<SharedUse>,
 }
 
@@ -113,12 +113,12 @@ impl PossessionRefusal {
 ///
 /// # Errors
 /// [`PossessionRefusal`]. Nothing is burned unless the result is `Ok`.
-pub fn bind(
-    token: VerifiedToken,
+pub fn bind<C>(
+    token: VerifiedToken<C>,
     proof: VerifiedProof,
     replays: &ReplaySet,
     now_s: u64,
-) -> Result<BoundToken, PossessionRefusal> {
+) -> Result<BoundToken<C>, PossessionRefusal> {
     bind_here(token, proof, replays, now_s)?.settle(None)
 }
 
@@ -126,12 +126,12 @@ pub fn bind(
 ///
 /// # Errors
 /// [`PossessionRefusal`]. Nothing is burned unless the result is `Ok`.
-pub fn bind_here(
-    token: VerifiedToken,
+pub fn bind_here<C>(
+    token: VerifiedToken<C>,
     proof: VerifiedProof,
     replays: &ReplaySet,
     now_s: u64,
-) -> Result<BurnedHere, PossessionRefusal> {
+) -> Result<BurnedHere<C>, PossessionRefusal> {
     // RFC 9449 section 4.3, check 12. The proof says itself what it was checked against, so that
     // mixing up two requests cannot pass.
     let by_another = Some(&proof.jkt()) != token.jkt() && !is_planted(Bug::ProofKeyNotCompared);
@@ -142,7 +142,7 @@ pub fn bind_here(
     Ok(BurnedHere { token: BoundToken { token, proof_jti: Some(proof_jti) }, shared })
 }
 
-impl BurnedHere {
+impl<C> BurnedHere<C> {
     /// What to ask the shared memory; nothing when this node's own suffices.
     #[must_use]
     pub const fn shared_use(&self) -> Option<&SharedUse> {
@@ -154,7 +154,7 @@ impl BurnedHere {
     ///
     /// # Errors
     /// [`PossessionRefusal::Replay`] when the proof was used at another node, or that is not known.
-    pub fn settle(self, answer: Option<SharedAnswer>) -> Result<BoundToken, PossessionRefusal> {
+    pub fn settle(self, answer: Option<SharedAnswer>) -> Result<BoundToken<C>, PossessionRefusal> {
         match (self.shared, answer) {
             (None, _) | (Some(_), Some(SharedAnswer::First)) => Ok(self.token),
             (Some(_), Some(SharedAnswer::Used)) => Err(ReplayRefusal::Replayed.into()),
@@ -201,16 +201,18 @@ impl BoundToken {
     pub(crate) fn by_certificate(token: VerifiedToken) -> Self {
         Self { token, proof_jti: None }
     }
+}
 
+impl<C> BoundToken<C> {
     /// The claims of the token.
     #[must_use]
-    pub fn claims(&self) -> &AccessTokenClaims {
+    pub fn claims(&self) -> &AccessTokenClaims<C> {
         self.token.claims()
     }
 
     /// The token itself.
     #[must_use]
-    pub fn token(&self) -> &VerifiedToken {
+    pub fn token(&self) -> &VerifiedToken<C> {
         &self.token
     }
 

@@ -1,8 +1,9 @@
 //! A request to the token endpoint becomes one typed request per grant: RFC 6749 section 4.
 //!
 //! Implemented: `client_credentials` (RFC 6749 section 4.4) with `private_key_jwt`, a JWT-SVID or
-//! a client certificate, `scope`, one `resource` and `authorization_details` (RFC 9396).
-//! Not implemented: every other grant. What is not checked here: whether the client,
+//! a client certificate, `scope`, one `resource` and `authorization_details` (RFC 9396); token
+//! exchange (RFC 8693 section 2.1) of access tokens, with the proof that the subject token came with.
+//! Not implemented: every other grant, `audience`, actor tokens, other token types. What is not checked here: whether the client,
 //! the resource and the scope exist; only their form is.
 
 use attorn_registry::{AuthorizationDetails, ScopeSet};
@@ -13,11 +14,38 @@ use crate::form::Form;
 use crate::jwt_svid;
 use crate::resource::ResourceIndicator;
 
+/// RFC 8693 section 2.1.
+pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// RFC 8693 section 3.
+pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
 /// A token request whose form is right.
 #[derive(Debug)]
 pub enum TokenRequest {
     /// RFC 6749 section 4.4.
     ClientCredentials(ClientCredentials),
+    /// RFC 8693 section 2.1.
+    TokenExchange(TokenExchange),
+}
+
+/// The parameters of RFC 8693 section 2.1 that are served, and the evidence of our profile.
+pub struct TokenExchange {
+    /// How the client wants to prove who it is.
+    pub client: PresentedClient,
+    /// The token that the client was called with.
+    pub subject_token: String,
+    /// The DPoP proof that came with it.
+    pub subject_token_proof: Option<String>,
+    /// What the new token is for.
+    pub resource: ResourceIndicator,
+    /// What it asks for; `None` asks for all it may have.
+    pub scope: Option<ScopeSet>,
+}
+
+impl std::fmt::Debug for TokenExchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenExchange([redacted])")
+    }
 }
 
 /// The parameters of RFC 6749 section 4.4.2.
@@ -71,20 +99,67 @@ impl TokenRequest {
         let form = Form::parse(body)?;
         // RFC 6749 section 4: the grant decides which parameters there are.
         match form.value("grant_type") {
-            Some("client_credentials") => {}
-            Some(_) => return Err(TokenError::GrantTypeUnsupported),
-            None => return Err(TokenError::GrantTypeMissing),
+            Some("client_credentials") => {
+                ClientCredentials::of(&form, authorization).map(Self::ClientCredentials)
+            }
+            Some(TOKEN_EXCHANGE) => {
+                TokenExchange::of(&form, authorization).map(Self::TokenExchange)
+            }
+            Some(_) => Err(TokenError::GrantTypeUnsupported),
+            None => Err(TokenError::GrantTypeMissing),
         }
-        let client = PresentedClient::of(&form, authorization)?;
-        let scope = form.value("scope").map(ScopeSet::parse).transpose();
-        Ok(Self::ClientCredentials(ClientCredentials {
-            client,
-            // RFC 6749 section 3.3.
-            scope: scope.map_err(|_| TokenError::ScopeMalformed)?,
-            details: details(&form)?,
-            resource: one_resource(&form)?,
-        }))
     }
+}
+
+impl ClientCredentials {
+    fn of(form: &Form, authorization: Option<&str>) -> Result<Self, TokenError> {
+        Ok(Self {
+            client: PresentedClient::of(form, authorization)?,
+            scope: scope(form)?,
+            details: details(form)?,
+            resource: one_resource(form)?,
+        })
+    }
+}
+
+impl TokenExchange {
+    fn of(form: &Form, authorization: Option<&str>) -> Result<Self, TokenError> {
+        // RFC 8693 section 2.1: required. Nothing else stands in for it, so a request without it is
+        // no other grant.
+        let subject_token = form.value("subject_token").ok_or(TokenError::SubjectTokenMissing)?;
+        // RFC 8693 section 3: what is served, under one name. A token of another kind that comes
+        // under it does not verify.
+        if form.value("subject_token_type") != Some(ACCESS_TOKEN) {
+            return Err(TokenError::SubjectTokenType);
+        }
+        if !matches!(form.value("requested_token_type"), None | Some(ACCESS_TOKEN)) {
+            return Err(TokenError::RequestedTokenType);
+        }
+        match (form.value("actor_token"), form.value("actor_token_type")) {
+            (None, None) => {}
+            // The actor is who authenticated, and nobody brings another one.
+            (Some(_), Some(_)) => return Err(TokenError::ActorTokenRefused),
+            // RFC 8693 section 2.1: the type is required with the token, and must not be without.
+            (Some(_), None) | (None, Some(_)) => return Err(TokenError::ActorTokenPair),
+        }
+        // RFC 8693 section 2.1: a logical name. Ours are resource identifiers.
+        if form.values("audience").next().is_some() {
+            return Err(TokenError::ResourceUnknown);
+        }
+        Ok(Self {
+            client: PresentedClient::of(form, authorization)?,
+            subject_token: subject_token.to_owned(),
+            subject_token_proof: form.value("subject_token_proof").map(str::to_owned),
+            resource: one_resource(form)?.ok_or(TokenError::ResourceMissing)?,
+            scope: scope(form)?,
+        })
+    }
+}
+
+/// RFC 6749 section 3.3.
+fn scope(form: &Form) -> Result<Option<ScopeSet>, TokenError> {
+    let scope = form.value("scope").map(ScopeSet::parse).transpose();
+    scope.map_err(|_| TokenError::ScopeMalformed)
 }
 
 /// RFC 9396 section 5: unknown types, unknown fields and missing ones are refused.

@@ -37,6 +37,7 @@ fn issuer_keys() -> IssuerKeys {
 
 fn token_for(holder: &SigningKey) -> String {
     let claims = AccessTokenClaims {
+        parent: None,
         act: None,
         aud: RESOURCE.to_owned(),
         authorization_details: None,
@@ -105,7 +106,7 @@ fn from_code_to_call() {
     let client = client_assertion::authenticate(
         &assertion,
         &expected,
-        |_| vec![holder.public().clone()],
+        |_: &AgentId| vec![holder.public().clone()],
         &replays,
         NOW_S,
     );

@@ -119,6 +119,8 @@ fn lock<'a>(request: &Request<'a>, _facts: &mut Facts<'a>) -> Result<(), Stop> {
             | LockTarget::Grant { .. }
             | LockTarget::Key { .. }
             | LockTarget::Owner { .. }
+            // Resources are behind servers; `lock_on` does not look at them.
+            | LockTarget::Resource { .. }
             | LockTarget::Server { .. }
             | LockTarget::Token { .. } => Err(Denial::told(ReasonCode::LockActive).into()),
         },

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, RevokedToken, Snapshot,
+    Agent, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, Resource, RevokedToken, Snapshot,
 };
 
 /// The records that changed after one version, as they are at another.
@@ -28,6 +28,9 @@ pub struct SnapshotDelta {
     pub agents: Vec<Agent>,
     /// MCP servers that are new or changed, each with all its tools.
     pub servers: Vec<McpServer>,
+    /// APIs that are new or changed, each with all its operations and rules.
+    #[serde(default)]
+    pub resources: Vec<Resource>,
     /// Grants that are new or were revoked.
     pub grants: Vec<Grant>,
     /// Locks that are new or were lifted.
@@ -76,6 +79,7 @@ impl Snapshot {
         delta.owners.into_iter().for_each(|owner| next.put_owner(owner));
         delta.agents.into_iter().for_each(|agent| next.put_agent(agent));
         delta.servers.into_iter().for_each(|server| next.put_server(server));
+        delta.resources.into_iter().for_each(|resource| next.put_resource(resource));
         delta.grants.into_iter().for_each(|grant| next.put_grant(grant, now_s));
         delta.locks.into_iter().for_each(|lock| next.put_lock(lock, now_s));
         delta.revoked.into_iter().for_each(|token| next.put_revoked(token, now_s));

@@ -42,7 +42,7 @@ fn parse_id(text: &str, prefix: &'static str) -> Result<String, IdError> {
     if well_formed { Ok(text.to_owned()) } else { Err(IdError::Form) }
 }
 
-// A macro, because six hand-written copies would have to stay equal.
+// A macro, because seven hand-written copies would have to stay equal.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -121,9 +121,14 @@ id!(
     "lck_"
 );
 id!(
-    /// The person or team that answers for an agent or an MCP server.
+    /// The person or team that answers for an agent, an MCP server or an API.
     OwnerId,
     "own_"
+);
+id!(
+    /// A registered API behind MCP servers.
+    ResourceId,
+    "res_"
 );
 id!(
     /// A registered MCP server.

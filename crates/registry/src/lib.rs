@@ -5,10 +5,10 @@
 //!
 //! What is implemented: identifiers and names, the life cycle table, owners, agents, their
 //! overlapping keys and their way of authentication, MCP servers, tools as definitions, classes by
-//! argument, scopes and grants, locks, the documents of public registries, the snapshot and
-//! its publication, and the stable reason codes.
+//! argument, scopes and grants, APIs with their operations and downstream rules, locks, the documents
+//! of public registries, the snapshot and its publication, and the stable reason codes.
 //!
-//! What is *not*: people, approvals, downstream resources, and change requests.
+//! What is *not*: people, approvals, and change requests.
 
 mod agent;
 mod arguments_schema;
@@ -17,6 +17,7 @@ mod call_constraint;
 mod class_rule;
 mod condition;
 mod delta;
+mod downstream;
 mod effects;
 mod grant;
 mod hex;
@@ -27,9 +28,11 @@ mod life_cycle;
 mod lock;
 mod name;
 mod owner;
+mod path_template;
 mod pointer;
 mod published;
 mod reason;
+mod resource;
 mod schema_keyword;
 mod scope;
 mod scope_set;
@@ -55,9 +58,10 @@ pub use call_constraint::{
 pub use class_rule::{ClassRule, ClassRuleRefusal, verify_class_rules};
 pub use condition::{ArgumentTest, Condition, Number, NumberError, Scalar};
 pub use delta::{DeltaRefusal, SnapshotDelta};
+pub use downstream::{Ancestor, DownstreamUse};
 pub use effects::Effects;
 pub use grant::{Grant, GrantRefusal};
-pub use id::{AgentId, DecisionId, GrantId, IdError, LockId, OwnerId, ServerId};
+pub use id::{AgentId, DecisionId, GrantId, IdError, LockId, OwnerId, ResourceId, ServerId};
 pub use import::{
     ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, ServerDocument,
 };
@@ -68,12 +72,17 @@ pub use lock::{
 };
 pub use name::{Name, NameError};
 pub use owner::Owner;
+pub use path_template::{PathTemplate, is_plain_path};
 pub use pointer::{ArgumentPointer, PointerError};
 pub use published::Published;
 pub use reason::{ReasonCode, UnknownReason};
+pub use resource::{
+    Downstream, HttpMethod, Matched, OperationId, Resource, ResourceKey, ResourceOperation,
+    ResourceRefusal,
+};
 pub use scope::{Class, ClassError, Scope, ScopeError, ScopePattern, ScopeTarget};
 pub use scope_set::ScopeSet;
-pub use server::{McpServer, ServerKey, ServerRefusal, UpstreamSpec};
+pub use server::{KeyHolder, McpServer, ServerKey, ServerRefusal, UpstreamSpec};
 pub use snapshot::{LockedSubject, PolicySource, RevokedToken, Snapshot, SnapshotParts};
 pub use spiffe::{SpiffeId, SpiffeIdError, is_trust_domain};
 pub use tool::{Approved, Tool, ToolState};

@@ -91,6 +91,12 @@ reason_codes! {
     ServerRetired = "server.retired", "the MCP server is retired";
     ServerOwnerless = "server.ownerless", "the MCP server has no active owner";
 
+    ResourceUnknown = "resource.unknown", "no such API is registered";
+    ResourcePending = "resource.pending", "the API is registered but not active";
+    ResourceSuspended = "resource.suspended", "the API is suspended";
+    ResourceRetired = "resource.retired", "the API is retired";
+    ResourceOwnerless = "resource.ownerless", "the API has no active owner";
+
     LockActive = "lock.active", "a lock is in force on the caller, the target or the credential";
 
     FrameSize = "frame.size", "the message is larger than the limit";

@@ -23,7 +23,7 @@ pub struct McpServer {
     pub state: LifeCycle,
     /// How to reach it.
     pub upstream: UpstreamSpec,
-    /// The keys the gateway before it made for it, past ones included.
+    /// The keys that stand for it, past ones included.
     pub keys: Vec<ServerKey>,
     /// Its tools by exact name, approved or not.
     pub tools: HashMap<String, Tool>,
@@ -35,8 +35,8 @@ pub struct McpServer {
     pub stop_ended_s: Option<u64>,
 }
 
-/// The public part of a server's key. The gateway that fronts the server makes the key and holds
-/// its private part; the server knows nothing of it.
+/// The public part of a key that stands for a server: one that the gateway before it made and holds,
+/// or one that the server holds itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerKey {
@@ -44,8 +44,34 @@ pub struct ServerKey {
     pub jkt: Jkt,
     /// The public JWK as canonical JSON.
     pub jwk: String,
-    /// Where the key stands. At most one is active.
+    /// Where the key stands. Of each holder at most one is active.
     pub state: KeyState,
+    /// Who has the private part.
+    pub holder: KeyHolder,
+}
+
+/// Who has the private part of a server's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyHolder {
+    /// The gateway that fronts the server; the server knows nothing of it.
+    Gateway,
+    /// The server itself.
+    Server,
+}
+
+impl KeyHolder {
+    /// Every holder.
+    pub const ALL: [Self; 2] = [Self::Gateway, Self::Server];
+
+    /// The holder in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Server => "server",
+        }
+    }
 }
 
 /// How an MCP server is reached. Every text is taken literally: nothing in it is expanded.
@@ -217,10 +243,15 @@ impl McpServer {
         matches!(self.upstream, UpstreamSpec::Builtin)
     }
 
-    /// The key that stands for the server now, once its gateway made one.
+    /// The key that its gateway holds for it now, once it made one.
     #[must_use]
     pub fn active_key(&self) -> Option<&ServerKey> {
-        self.keys.iter().find(|key| key.state == KeyState::Active)
+        self.accepted_keys().find(|key| key.holder == KeyHolder::Gateway)
+    }
+
+    /// The keys that stand for the server now.
+    pub fn accepted_keys(&self) -> impl Iterator<Item = &ServerKey> {
+        self.keys.iter().filter(|key| key.state == KeyState::Active)
     }
 
     /// The tool of this exact name, if it may be called.

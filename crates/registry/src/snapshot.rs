@@ -12,7 +12,7 @@ use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing};
 use crate::{
     Agent, AgentId, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer, Owner,
-    OwnerId, ReasonCode, Scope, ScopeSet, ServerId, Tool,
+    OwnerId, ReasonCode, Resource, ResourceId, Scope, ScopeSet, ServerId, Tool,
 };
 
 mod stops;
@@ -55,6 +55,9 @@ pub struct SnapshotParts {
     pub agents: Vec<Agent>,
     /// What is acted on.
     pub servers: Vec<McpServer>,
+    /// The APIs behind the servers. A registry from before there were any has none.
+    #[serde(default)]
+    pub resources: Vec<Resource>,
     /// Who may do what.
     pub grants: Vec<Grant>,
     /// What is stopped.
@@ -86,6 +89,9 @@ pub struct Snapshot {
     agent_names: Shards<String, AgentId>,
     servers: Shards<ServerId, McpServer>,
     server_names: Shards<String, ServerId>,
+    resources: Shards<ResourceId, Resource>,
+    resource_names: Shards<String, ResourceId>,
+    resource_urls: Shards<String, ResourceId>,
     // Invariant: nested, so that a lookup needs no owned pair of identifiers.
     grants: Shards<AgentId, HashMap<ServerId, Vec<Grant>>>,
     locks: Shards<LockTarget, Vec<Lock>>,
@@ -107,6 +113,9 @@ impl Snapshot {
             locks.entry(lock.target.clone()).or_default().push(lock);
         }
         let name_of_agent = |agent: &Agent| (agent.name.as_str().to_owned(), agent.id.clone());
+        let by = |resources: &[Resource], text: fn(&Resource) -> &str| {
+            resources.iter().map(|one| (text(one).to_owned(), one.id.clone())).collect()
+        };
         let name_of_server =
             |server: &McpServer| (server.name.as_str().to_owned(), server.id.clone());
         Self {
@@ -117,6 +126,9 @@ impl Snapshot {
             issuer_keys: parts.issuer_keys,
             agent_names: parts.agents.iter().map(name_of_agent).collect(),
             server_names: parts.servers.iter().map(name_of_server).collect(),
+            resource_names: by(&parts.resources, |one| one.name.as_str()),
+            resource_urls: by(&parts.resources, |one| &one.url),
+            resources: parts.resources.into_iter().map(|one| (one.id.clone(), one)).collect(),
             owners: parts.owners.into_iter().map(|owner| (owner.id.clone(), owner)).collect(),
             agents: parts.agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect(),
             servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
@@ -144,6 +156,13 @@ impl Snapshot {
         }
         self.server_names.insert(server.name.as_str().to_owned(), server.id.clone());
         self.servers.insert(server.id.clone(), server);
+    }
+
+    /// Names and URLs of resources do not change.
+    pub(crate) fn put_resource(&mut self, resource: Resource) {
+        self.resource_names.insert(resource.name.as_str().to_owned(), resource.id.clone());
+        self.resource_urls.insert(resource.url.clone(), resource.id.clone());
+        self.resources.insert(resource.id.clone(), resource);
     }
 
     /// What does not count any more is not kept, as in a snapshot that is read whole.
@@ -204,6 +223,29 @@ impl Snapshot {
     #[must_use]
     pub fn server_named(&self, name: &str) -> Option<&McpServer> {
         self.servers.get(self.server_names.get(name)?)
+    }
+
+    /// An API by identifier.
+    #[must_use]
+    pub fn resource(&self, id: &ResourceId) -> Option<&Resource> {
+        self.resources.get(id)
+    }
+
+    /// An API by exact name.
+    #[must_use]
+    pub fn resource_named(&self, name: &str) -> Option<&Resource> {
+        self.resources.get(self.resource_names.get(name)?)
+    }
+
+    /// An API by its resource identifier, compared byte by byte.
+    #[must_use]
+    pub fn resource_at(&self, url: &str) -> Option<&Resource> {
+        self.resources.get(self.resource_urls.get(url)?)
+    }
+
+    /// Every API, in no order.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.values()
     }
 
     /// Every owner, in no order.
@@ -359,6 +401,7 @@ impl From<&Snapshot> for SnapshotParts {
             owners: snapshot.owners.values().cloned().collect(),
             agents: snapshot.agents.values().cloned().collect(),
             servers: snapshot.servers.values().cloned().collect(),
+            resources: snapshot.resources.values().cloned().collect(),
             grants: snapshot.all_grants().cloned().collect(),
             locks: snapshot.locks().cloned().collect(),
             revoked: revoked.collect(),

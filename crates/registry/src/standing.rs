@@ -24,6 +24,13 @@ pub(crate) const SERVER: Codes = Codes {
     suspended: ReasonCode::ServerSuspended,
 };
 
+pub(crate) const RESOURCE: Codes = Codes {
+    ownerless: ReasonCode::ResourceOwnerless,
+    pending: ReasonCode::ResourcePending,
+    retired: ReasonCode::ResourceRetired,
+    suspended: ReasonCode::ResourceSuspended,
+};
+
 /// Refuses what is not active, and then what nobody active answers for.
 pub(crate) fn verify_standing(
     state: LifeCycle,

@@ -85,6 +85,16 @@ pub enum ChangeKind {
     OwnerState,
     /// Other policies are in force.
     PolicyApplied,
+    /// Which servers may get tokens for an API.
+    ResourceDownstreams,
+    /// The key of an API.
+    ResourceKey,
+    /// The operations of an API.
+    ResourceOperations,
+    /// A new API.
+    ResourceRegistered,
+    /// The state of an API.
+    ResourceState,
     /// The keys of an MCP server.
     ServerKeys,
     /// The owner of an MCP server.
@@ -103,7 +113,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
@@ -123,6 +133,11 @@ impl ChangeKind {
         Self::OwnerCreated,
         Self::OwnerState,
         Self::PolicyApplied,
+        Self::ResourceDownstreams,
+        Self::ResourceKey,
+        Self::ResourceOperations,
+        Self::ResourceRegistered,
+        Self::ResourceState,
         Self::ServerKeys,
         Self::ServerOwner,
         Self::ServerRegistered,
@@ -155,6 +170,11 @@ impl ChangeKind {
             Self::OwnerCreated => "owner.created",
             Self::OwnerState => "owner.state",
             Self::PolicyApplied => "policy.applied",
+            Self::ResourceDownstreams => "resource.downstreams",
+            Self::ResourceKey => "resource.key",
+            Self::ResourceOperations => "resource.operations",
+            Self::ResourceRegistered => "resource.registered",
+            Self::ResourceState => "resource.state",
             Self::ServerKeys => "server.keys",
             Self::ServerOwner => "server.owner",
             Self::ServerRegistered => "server.registered",

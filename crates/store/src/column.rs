@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use attorn_registry::{Class, KeyState, LifeCycle};
+use attorn_registry::{Class, KeyHolder, KeyState, LifeCycle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -61,6 +61,11 @@ impl Columns {
     pub(crate) fn key_state(self, text: &str) -> Result<KeyState, Failure> {
         let state = KeyState::ALL.into_iter().find(|state| state.as_str() == text);
         state.ok_or(Failure::Record { table: self.0 })
+    }
+
+    pub(crate) fn key_holder(self, text: &str) -> Result<KeyHolder, Failure> {
+        let holder = KeyHolder::ALL.into_iter().find(|holder| holder.as_str() == text);
+        holder.ok_or(Failure::Record { table: self.0 })
     }
 
     pub(crate) fn state(self, text: &str) -> Result<LifeCycle, Failure> {

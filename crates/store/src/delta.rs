@@ -15,6 +15,7 @@ use crate::issuer_keys::all_issuer_keys;
 use crate::locks::lock_by_id;
 use crate::owners::owner_by_id;
 use crate::policies::policy_in_force;
+use crate::resources::resource_by_id;
 use crate::revocations::revoked_token;
 use crate::servers::server_by_id;
 
@@ -108,6 +109,13 @@ async fn add(
             delta.owners.push(owner_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
         ChangeKind::PolicyApplied => delta.policy = Some(policy_in_force(connection).await?),
+        ChangeKind::ResourceDownstreams
+        | ChangeKind::ResourceKey
+        | ChangeKind::ResourceOperations
+        | ChangeKind::ResourceRegistered
+        | ChangeKind::ResourceState => {
+            delta.resources.push(resource_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
         ChangeKind::ServerKeys
         | ChangeKind::ServerOwner
         | ChangeKind::ServerRegistered
@@ -195,6 +203,11 @@ mod tests {
         store.lift_lock(&act(2), &lock.id).await.unwrap();
         store.revoke_grant(&act(2), &world.new_grant().id).await.unwrap();
         store.revoke_token(&act(2), "t1", 100).await.unwrap();
+        step().await;
+        let resource = world.new_resource();
+        store.register_resource(&act(2), &resource).await.unwrap();
+        step().await;
+        store.set_resource_state(&act(2), &resource.id, LifeCycle::Suspended).await.unwrap();
         step().await;
         store.raise_epoch(&act(2), InForce::default()).await.unwrap();
         store.apply_policy(&act(2), "permit (principal, action, resource);", "x").await.unwrap();

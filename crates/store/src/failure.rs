@@ -1,7 +1,7 @@
 //! What the store refuses, and how it fails. The two are never mixed.
 
 use attorn_registry::{
-    ClassRuleRefusal, GrantRefusal, LockRefusal, ServerRefusal, TransitionRefused,
+    ClassRuleRefusal, GrantRefusal, LockRefusal, ResourceRefusal, ServerRefusal, TransitionRefused,
 };
 
 /// Why a change was not made.
@@ -24,6 +24,9 @@ pub enum Refusal {
     /// The rules that give a class break a rule of their own.
     #[error("{0}")]
     ClassRules(ClassRuleRefusal),
+    /// The server has no such rule at this resource.
+    #[error("no such downstream rule")]
+    DownstreamUnknown,
     /// The enrolment code is unknown, used or expired; which one is not told.
     #[error("the enrolment code is not valid")]
     CodeInvalid,
@@ -66,6 +69,9 @@ pub enum Refusal {
     /// The name is in use, or was: names are not given twice.
     #[error("the name is taken")]
     NameTaken,
+    /// The resource has no operation of this name.
+    #[error("no such operation")]
+    OperationUnknown,
     /// The owner is not active, so nothing can be put under them.
     #[error("the owner is not active")]
     OwnerInactive,
@@ -75,6 +81,12 @@ pub enum Refusal {
     /// No policy of this version.
     #[error("no such version of the policies")]
     PolicyUnknown,
+    /// An operation or rule breaks a rule of its own.
+    #[error("{0}")]
+    Resource(ResourceRefusal),
+    /// No resource of this identifier.
+    #[error("no such resource")]
+    ResourceUnknown,
     /// The server breaks a rule of its own.
     #[error("{0}")]
     Server(ServerRefusal),

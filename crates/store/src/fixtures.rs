@@ -1,11 +1,11 @@
 //! A small registry for the tests of this crate.
 
 use attorn_registry::{
-    AgentId, AgentKind, Authentication, Binding, Grant, GrantId, Jkt, Name, OwnerId, ScopePattern,
-    ServerId, UpstreamSpec,
+    AgentId, AgentKind, Authentication, Binding, Grant, GrantId, Jkt, Name, OwnerId, ResourceId,
+    ScopePattern, ServerId, UpstreamSpec,
 };
 
-use crate::{Act, NewAgent, NewOwner, NewServer, Store};
+use crate::{Act, NewAgent, NewOwner, NewResource, NewServer, Store};
 
 /// An owner, a pending agent and a server.
 pub(crate) struct World {
@@ -80,6 +80,15 @@ impl World {
             name: name("crm"),
             owner: self.owner.id.clone(),
             upstream: UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp".into() },
+        }
+    }
+
+    pub(crate) fn new_resource(&self) -> NewResource {
+        NewResource {
+            id: ResourceId::from_random(&id(5)),
+            name: name("billing"),
+            url: "https://api.example/billing".into(),
+            owner: self.owner.id.clone(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::issuer_keys::all_issuer_keys;
 use crate::locks::mattering_locks;
 use crate::owners::all_owners;
 use crate::policies::policy_in_force;
+use crate::resources::all_resources;
 use crate::revocations::revoked_tokens;
 use crate::servers::all_servers;
 
@@ -37,6 +38,7 @@ impl Store {
             owners: all_owners(&mut transaction).await?,
             agents: all_agents(&mut transaction).await?,
             servers: all_servers(&mut transaction).await?,
+            resources: all_resources(&mut transaction).await?,
             grants: counting_grants(&mut transaction, now_s).await?,
             locks: mattering_locks(&mut transaction, now_s).await?,
             revoked: revoked_tokens(&mut transaction, now_s).await?,

@@ -57,7 +57,7 @@ fn signed(header: &str, claims: &str, key: &SigningKey) -> Result<String, String
 
 fn check_token(text: &str, keys: &IssuerKeys, signer: &SigningKey) -> Result<Seen, String> {
     let expected = Expected { issuer: ISSUER, audience: AUDIENCE, keys };
-    let token = match verify(text, &expected, NOW_S) {
+    let token = match verify::<attorn_registry::AgentId>(text, &expected, NOW_S) {
         Ok(token) => token,
         Err(refusal) => return Ok(Seen::refused(&refusal)),
     };
@@ -86,7 +86,10 @@ fn check_token(text: &str, keys: &IssuerKeys, signer: &SigningKey) -> Result<See
         ("audience", Expected { audience: "https://gateway.example/erp/mcp", ..expected }, NOW_S),
         ("time", expected, number("exp")),
     ] {
-        ensure(verify(text, &other, now_s).is_err(), &format!("accepted for another {what}"))?;
+        ensure(
+            verify::<attorn_registry::AgentId>(text, &other, now_s).is_err(),
+            &format!("accepted for another {what}"),
+        )?;
     }
     let bytes = text.split('.').nth(1).and_then(decoded).unwrap_or_default();
     let spelled = respelled_bytes(&bytes, &mut Random::of(&bytes));

@@ -269,6 +269,7 @@ impl Authority {
             iss: ISSUER.to_owned(),
             jti: jti(number),
             nbf: now_s,
+            parent: None,
             scope,
             sub: id.to_string(),
         };

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::context::Context;
 use super::refusal::Refusal;
 use crate::introspect::members;
-use crate::standing::{verify_any_audience, verify_standing};
+use crate::standing::verify_any_audience;
 
 /// Who the caller is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -79,16 +79,16 @@ pub(crate) async fn whoami(context: Context) -> Result<Whoami, Refusal> {
 
 pub(crate) async fn inspect(context: Context, asked: TokenText) -> Result<TokenView, Refusal> {
     let (shared, now_s) = (&context.shared, context.now_s());
-    let token = match verify_any_audience(shared, asked.token.trim(), now_s) {
+    let token = match verify_any_audience(shared, &context.snapshot, asked.token.trim(), now_s) {
         Ok(token) => token,
         Err(refusal) => {
             let reason = Some(refusal.reason().as_str());
             return Ok(TokenView { active: false, reason, claims: serde_json::Map::new() });
         }
     };
-    let standing = verify_standing(shared, &context.snapshot, token.claims(), now_s);
+    let standing = token.verify_standing(shared, &context.snapshot, now_s);
     let reason = standing.err().map(attorn_registry::ReasonCode::as_str);
-    Ok(TokenView { active: reason.is_none(), reason, claims: members(token.claims()) })
+    Ok(TokenView { active: reason.is_none(), reason, claims: members(&token) })
 }
 
 pub(crate) async fn status(context: Context) -> Result<Status, Refusal> {

@@ -12,6 +12,7 @@ use super::list::List;
 use super::operation::Operation;
 use super::reason::Reason;
 use super::refusal::{Missing, Refusal};
+use super::resources;
 
 /// A lock.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,6 +66,11 @@ pub(crate) enum Target {
         /// The owner.
         owner: String,
     },
+    /// Everything at an API.
+    Resource {
+        /// The API.
+        resource: String,
+    },
     /// Everything at a server.
     Server {
         /// The server.
@@ -99,7 +105,10 @@ pub(crate) async fn create(context: Context, new: LockNew) -> Result<Effect<Lock
         LockTarget::Grant { grant } => verify_remains(&context, Taken::Grant(grant))?,
         LockTarget::Key { jkt } => verify_remains(&context, Taken::Key(*jkt))?,
         LockTarget::Owner { owner } => verify_remains(&context, Taken::Owner(owner))?,
-        LockTarget::Server { .. } | LockTarget::Token { .. } | LockTarget::Tool { .. } => {}
+        LockTarget::Resource { .. }
+        | LockTarget::Server { .. }
+        | LockTarget::Token { .. }
+        | LockTarget::Tool { .. } => {}
     }
     let lock = Lock {
         id: LockId::from_random(&context.shared.random.bytes()),
@@ -131,6 +140,9 @@ fn about(context: &Context, kind: Kind, lock: &Lock, reason: &str) -> Entry {
         LockTarget::Grant { grant } => fact.grant = Some(grant.to_string()),
         LockTarget::Key { jkt } => fact.proof_key = Some(jkt.to_string()),
         LockTarget::Owner { owner } => fact.owner = Some(owner.to_string()),
+        LockTarget::Resource { resource } => {
+            fact.downstream_resource = Some(resource.to_string());
+        }
         LockTarget::Server { server } => fact.server = Some(server.to_string()),
         LockTarget::Token { jti } => fact.token_jti = Some(jti.clone()),
         LockTarget::Tool { server, tool } => {
@@ -153,6 +165,9 @@ impl Target {
             },
             Self::Key { jkt } => LockTarget::Key { jkt: jkt.parse().map_err(|_| Refusal::Form)? },
             Self::Owner { owner } => LockTarget::Owner { owner: context.owner(&owner)?.id.clone() },
+            Self::Resource { resource } => {
+                LockTarget::Resource { resource: resources::named(context, &resource)?.id.clone() }
+            }
             Self::Server { server } => {
                 let server = context.server(&server)?;
                 if server.is_builtin() {
@@ -189,6 +204,11 @@ impl Target {
             LockTarget::Owner { owner: id } => Self::Owner {
                 owner: snapshot
                     .owner(id)
+                    .map_or_else(|| id.to_string(), |one| one.name.to_string()),
+            },
+            LockTarget::Resource { resource: id } => Self::Resource {
+                resource: snapshot
+                    .resource(id)
                     .map_or_else(|| id.to_string(), |one| one.name.to_string()),
             },
             LockTarget::Server { server } => Self::Server { server: server_name(server) },

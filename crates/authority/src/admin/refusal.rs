@@ -3,7 +3,7 @@
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
 use attorn_registry::{
-    DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ScopeError,
+    DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ResourceRefusal, ScopeError,
 };
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};
@@ -28,6 +28,7 @@ pub(crate) enum Missing {
     Lock,
     Owner,
     PolicyVersion,
+    Resource,
     Server,
     Tool,
 }
@@ -64,6 +65,8 @@ pub(crate) enum Refusal {
     Item(String),
     /// The journal cannot take or give an entry.
     JournalUnavailable,
+    /// The key is no public JWK that is accepted.
+    Key,
     /// What is named does not exist.
     Missing(Missing),
     /// The name does not have the form of names.
@@ -90,6 +93,10 @@ pub(crate) enum Refusal {
     Removed,
     /// A gateway has a later registry in force than this one.
     RegistryOlder,
+    /// An operation or rule of an API does not have its form.
+    Resource(ResourceRefusal),
+    /// The URL of an API is not canonical, or one of our own.
+    ResourceUrl,
     /// Who gave a grant, or shares their owner, cannot be its second owner.
     SameOwner,
     /// A scope pattern cannot be read.
@@ -114,6 +121,7 @@ impl Refusal {
         match self {
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Details(_) => StatusCode::BAD_REQUEST,
+            Self::Key | Self::Resource(_) | Self::ResourceUrl => StatusCode::BAD_REQUEST,
             Self::Form | Self::Name(_) | Self::Policy(_) | Self::ReasonMissing | Self::Scope(_) => {
                 StatusCode::BAD_REQUEST
             }
@@ -170,6 +178,7 @@ impl Refusal {
             Self::Details(_) | Self::Builtin | Self::Form | Self::Name(_) => {
                 ReasonCode::RequestMalformed
             }
+            Self::Key | Self::Resource(_) | Self::ResourceUrl => ReasonCode::RequestMalformed,
             Self::ReasonMissing | Self::Scope(_) | Self::Store(_) => ReasonCode::RequestMalformed,
         }
     }
@@ -207,6 +216,7 @@ impl Refusal {
             }
             Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
             Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
+            Self::Key => "the key is no public JWK of an accepted algorithm".to_owned(),
             Self::LastOperator => "enrol a second operator with the same rights first".to_owned(),
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),
@@ -218,6 +228,11 @@ impl Refusal {
             Self::ReasonMissing => "a reason is required".to_owned(),
             Self::Removed => ReasonCode::EntryRemoved.meaning().to_owned(),
             Self::RegistryOlder => "this registry is older than the one in force".to_owned(),
+            Self::Resource(refusal) => refusal.to_string(),
+            Self::ResourceUrl => {
+                "the URL is the canonical spelling of an absolute https URL that is not ours"
+                    .to_owned()
+            }
             Self::SameOwner => "a second owner is somebody else than who gave the grant".to_owned(),
             Self::Scope(refusal) => refusal.to_string(),
             Self::Store(refusal) => refusal.to_string(),
@@ -289,6 +304,12 @@ impl From<ScopeError> for Refusal {
     }
 }
 
+impl From<ResourceRefusal> for Refusal {
+    fn from(error: ResourceRefusal) -> Self {
+        Self::Resource(error)
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
@@ -357,6 +378,7 @@ impl Missing {
     const fn reason(self) -> ReasonCode {
         match self {
             Self::Agent => ReasonCode::AgentUnknown,
+            Self::Resource => ReasonCode::ResourceUnknown,
             Self::Server => ReasonCode::ServerUnknown,
             Self::Tool => ReasonCode::ToolUnknown,
             Self::Decision | Self::DecisionOrRemoved => ReasonCode::RequestMalformed,
@@ -377,6 +399,7 @@ impl Missing {
             Self::Lock => "no such lock",
             Self::Owner => "no such owner",
             Self::PolicyVersion => "no such version of the policies",
+            Self::Resource => "no such resource",
             Self::Server => "no such server",
             Self::Tool => "no such tool",
         }

@@ -4,10 +4,11 @@ use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
     about, access, agents, apply, audit, explain, gateways, grants, imports, issuer_keys, locks,
-    owners, policies, servers, tools,
+    owners, policies, resources, servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
+#[expect(clippy::too_many_lines, reason = "a table, with one line for each operation")]
 pub(crate) fn route(operation: Operation) -> Route {
     match operation {
         Operation::OwnerList => Route::read(owners::list),
@@ -33,6 +34,20 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::ServerSuspend => Route::change(servers::suspend),
         Operation::ServerResume => Route::change(servers::resume),
         Operation::ServerRetire => Route::change(servers::retire),
+        Operation::ServerKey => Route::change(servers::key),
+        Operation::ServerDownstreams => Route::read(resources::downstreams),
+        Operation::ServerDownstreamAllow => Route::change(resources::allow),
+        Operation::ServerDownstreamRemove => Route::change(resources::deny),
+        Operation::ResourceList => Route::read(resources::list),
+        Operation::ResourceShow => Route::read(resources::show),
+        Operation::ResourceMatch => Route::query(InputPlace::Query, resources::matched),
+        Operation::ResourceRegister => Route::change(resources::register),
+        Operation::ResourceSuspend => Route::change(resources::suspend),
+        Operation::ResourceResume => Route::change(resources::resume),
+        Operation::ResourceRetire => Route::change(resources::retire),
+        Operation::ResourceKey => Route::change(resources::key),
+        Operation::ResourceOperationAdd => Route::change(resources::add_operation),
+        Operation::ResourceOperationRemove => Route::change(resources::remove_operation),
         Operation::ToolList => Route::read(tools::list),
         Operation::ToolDiff => Route::read(tools::diff),
         Operation::ToolDefinitions => Route::read(tools::definitions),

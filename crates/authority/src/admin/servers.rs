@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use attorn_audit::{Entry, Kind};
-use attorn_registry::{LifeCycle, McpServer, Name, ServerId, ServerKey, UpstreamSpec};
+use attorn_jose::PublicKey;
+use attorn_registry::{KeyHolder, LifeCycle, McpServer, Name, ServerId, ServerKey, UpstreamSpec};
 use attorn_store::NewServer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -23,7 +24,7 @@ pub(crate) struct ServerView {
     /// The resource identifier its tokens are for.
     resource: String,
     upstream: Upstream,
-    /// The public keys its gateway holds for it, past ones included.
+    /// The public keys that stand for it, past ones included.
     keys: Vec<ServerKeyView>,
     tools: usize,
     created_s: u64,
@@ -36,6 +37,8 @@ pub(crate) struct ServerKeyView {
     jkt: String,
     /// `active` or `retired`.
     state: &'static str,
+    /// Who has the private part: `gateway` or `server`.
+    holder: &'static str,
     /// The public JWK.
     #[schema(value_type = Object)]
     jwk: serde_json::Value,
@@ -50,6 +53,14 @@ pub(crate) struct ServerNew {
     /// Name or identifier of who answers for it.
     pub(crate) owner: String,
     pub(crate) upstream: Upstream,
+}
+
+/// A public key that a server or an API holds itself.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeyNew {
+    /// The public JWK as text.
+    pub(super) jwk: String,
 }
 
 /// How a server is reached. Every text is taken literally.
@@ -140,6 +151,21 @@ pub(crate) fn registered(context: &Context, server: &McpServer) -> Entry {
         fact.detail.insert("program_sha256".to_owned(), sha256.clone());
     }
     fact
+}
+
+/// Records a public key whose private part the server holds. That it does is proven by each use.
+pub(crate) async fn key(context: Context, new: KeyNew) -> Result<Effect<ServerView>, Refusal> {
+    let server = context.server(context.segment("server"))?;
+    if server.is_builtin() {
+        return Err(Refusal::Builtin);
+    }
+    let key = PublicKey::parse_jwk(&new.jwk).map_err(|_| Refusal::Key)?;
+    let (jkt, jwk) = (key.thumbprint(), key.to_jwk(None));
+    let (store, act) = (&context.shared.store, context.act());
+    let changed = store.add_server_key(&act, &server.id, (jkt, &jwk), KeyHolder::Server).await?;
+    let mut fact = about(&context, Kind::KeyAdded, &changed.record);
+    fact.server_key = Some(jkt.to_string());
+    Ok(Effect::new(ServerView::of(&context, &changed.record), fact))
 }
 
 pub(crate) async fn suspend(
@@ -239,6 +265,7 @@ impl ServerKeyView {
         Self {
             jkt: key.jkt.to_string(),
             state: key.state.as_str(),
+            holder: key.holder.as_str(),
             // The registry holds what a key of ours wrote.
             jwk: serde_json::from_str(&key.jwk).unwrap_or_default(),
         }

@@ -13,6 +13,7 @@ mod details;
 mod ends;
 mod enrolment;
 mod escalation;
+mod exchange;
 mod faults;
 mod imports;
 mod keys;

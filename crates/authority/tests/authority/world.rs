@@ -14,7 +14,7 @@ use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::enrolment::{NewEnrolment, new_enrolment};
 use attorn_oauth::metadata::ClientMethods;
-use attorn_registry::{AgentId, Published, Snapshot, SnapshotParts};
+use attorn_registry::{AgentId, KeyState, Published, Snapshot, SnapshotParts};
 use attorn_store::Store;
 use attorn_store::index::AuditIndex;
 use attorn_telemetry::Telemetry;
@@ -194,6 +194,15 @@ impl World {
 
     pub(crate) fn go_back_s(&self, seconds: u64) {
         self.now_ms.fetch_sub(seconds * 1000, Ordering::SeqCst);
+    }
+
+    /// The key that the authority signs with now.
+    pub(crate) fn signing_key(&self) -> (String, SigningKey) {
+        let snapshot = self.published.load();
+        let is_active = |key: &&attorn_registry::IssuerKey| key.state == KeyState::Active;
+        let kid = snapshot.issuer_keys.iter().find(is_active).unwrap().kid.clone();
+        let pem = std::fs::read_to_string(self.keys_folder().join(format!("{kid}.pem"))).unwrap();
+        (kid, SigningKey::from_pkcs8_pem(&pem).unwrap())
     }
 
     pub(crate) fn keys_folder(&self) -> PathBuf {

@@ -36,7 +36,7 @@ pub(crate) enum LockCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// `agent/NAME`, `server/NAME`, `tool/SERVER/TOOL`, `token/JTI`, `grant/ID`, `key/THUMBPRINT` or `owner/NAME`
+    /// `agent/NAME`, `server/NAME`, `resource/NAME`, `tool/SERVER/TOOL`, `token/JTI`, `grant/ID`, `key/THUMBPRINT` or `owner/NAME`
     target: LockedThing,
     /// Why; recorded
     #[arg(long)]
@@ -55,6 +55,7 @@ enum LockedThing {
     Grant(String),
     Key(String),
     Owner(String),
+    Resource(String),
     Server(String),
     Token(String),
     Tool(ToolRef),
@@ -75,6 +76,7 @@ impl FromStr for LockedThing {
             "grant" => Ok(Self::Grant(owned)),
             "key" => Ok(Self::Key(owned)),
             "owner" => Ok(Self::Owner(owned)),
+            "resource" => Ok(Self::Resource(owned)),
             "server" => Ok(Self::Server(owned)),
             "token" => Ok(Self::Token(owned)),
             "tool" => name.parse().map(Self::Tool),
@@ -91,6 +93,7 @@ impl LockedThing {
             Self::Grant(id) => json!({ "kind": "grant", "grant": id }),
             Self::Key(jkt) => json!({ "kind": "key", "jkt": jkt }),
             Self::Owner(name) => json!({ "kind": "owner", "owner": name }),
+            Self::Resource(name) => json!({ "kind": "resource", "resource": name }),
             Self::Server(name) => json!({ "kind": "server", "server": name }),
             Self::Token(jti) => json!({ "kind": "token", "jti": jti }),
             Self::Tool(at) => json!({ "kind": "tool", "server": at.server, "tool": at.tool }),
@@ -168,7 +171,7 @@ async fn list(admin: &Admin) -> Result<Exit, Failure> {
 
 /// The target as `lock create` takes it.
 fn as_typed(target: &Value) -> String {
-    let parts = ["kind", "agent", "grant", "jkt", "owner", "server", "jti", "tool"];
+    let parts = ["kind", "agent", "grant", "jkt", "owner", "resource", "server", "jti", "tool"];
     let given = parts.iter().filter_map(|part| text(target, part));
     given.collect::<Vec<_>>().join("/")
 }

@@ -17,6 +17,7 @@ pub(crate) mod lock;
 pub(crate) mod owner;
 pub(crate) mod policy;
 pub(crate) mod release;
+pub(crate) mod resource;
 pub(crate) mod sample;
 pub(crate) mod serve;
 pub(crate) mod server;
@@ -84,6 +85,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Agent(command) => Box::pin(agent::run(context, command)).await,
         Command::Gateway(command) => Box::pin(gateway::run(context, command)).await,
         Command::Server(command) => Box::pin(server::run(context, command)).await,
+        Command::Resource(command) => Box::pin(resource::run(context, command)).await,
         Command::Tools(command) => Box::pin(tools::run(context, command)).await,
         Command::Grant(command) => Box::pin(grant::run(context, command)).await,
         Command::Lock(command) => Box::pin(lock::run(context, command)).await,

@@ -35,6 +35,19 @@ pub(crate) enum ServerCommand {
     /// The tools of a server, their classes and states
     #[command(after_help = "Example:\n  attorn server tools crm")]
     Tools { server: String },
+    /// Give a server a public key of its own, with which it exchanges tokens
+    #[command(after_help = "Example:\n  attorn server key crm --jwk-file crm.jwk")]
+    Key {
+        server: String,
+        /// The public JWK; a file with a private one is refused
+        #[arg(long, value_name = "FILE")]
+        jwk_file: PathBuf,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Which right of its callers a server may exchange for which right at an API
+    #[command(subcommand)]
+    Downstream(DownstreamCommand),
     /// Stop a server until it is resumed
     #[command(after_help = "Example:\n  attorn server suspend crm --reason \"under attack\"")]
     Suspend {
@@ -63,6 +76,41 @@ pub(crate) enum ServerCommand {
         change: Change,
     },
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DownstreamCommand {
+    /// Let a server get tokens for an API
+    #[command(after_help = DOWNSTREAM_EXAMPLES)]
+    Allow(RuleArgs),
+    /// Take a rule back; tokens that rest on it end at once
+    #[command(
+        after_help = "Example:\n  attorn server downstream remove crm billing --from read:get_invoice --to read:invoice.get"
+    )]
+    Remove(RuleArgs),
+    /// The rules of a server
+    #[command(after_help = "Example:\n  attorn server downstream list crm")]
+    List { server: String },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RuleArgs {
+    server: String,
+    /// The API
+    resource: String,
+    /// A scope of the server such as `read:get_invoice`, or `read:*`
+    #[arg(long, value_name = "SCOPE")]
+    from: String,
+    /// A scope of the API such as `read:invoice.get`, or `read:*`
+    #[arg(long, value_name = "SCOPE")]
+    to: String,
+    #[command(flatten)]
+    change: Change,
+}
+
+const DOWNSTREAM_EXAMPLES: &str = "\
+Examples:
+  attorn server downstream allow crm billing --from read:get_invoice --to read:invoice.get
+  attorn server downstream allow crm billing --from write:* --to write:*";
 
 #[derive(Debug, Args)]
 pub(crate) struct RegisterArgs {
@@ -116,6 +164,11 @@ pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exi
         }
         ServerCommand::Show { server } => admin.show(Operation::ServerShow, &[&server]).await,
         ServerCommand::Tools { server } => super::tools::list(&admin, &server).await,
+        ServerCommand::Key { server, jwk_file, change } => {
+            let body = json!({ "jwk": jwk(&jwk_file)? });
+            admin.change(Operation::ServerKey, &[&server], body, change).await
+        }
+        ServerCommand::Downstream(command) => downstream(&admin, command).await,
         ServerCommand::Suspend { server, reason, change } => {
             let body = json!({ "reason": reason });
             admin.change(Operation::ServerSuspend, &[&server], body, change).await
@@ -136,6 +189,27 @@ pub(crate) fn registration_of(upstream: &Value) -> Operation {
         Some("stdio") => Operation::ServerRegisterCommand,
         Some(_) | None => Operation::ServerRegister,
     }
+}
+
+async fn downstream(admin: &Admin, command: DownstreamCommand) -> Result<Exit, Failure> {
+    let (operation, args) = match command {
+        DownstreamCommand::Allow(args) => (Operation::ServerDownstreamAllow, args),
+        DownstreamCommand::Remove(args) => (Operation::ServerDownstreamRemove, args),
+        DownstreamCommand::List { server } => {
+            let columns = ["server", "resource", "from", "to"];
+            return admin.list(Operation::ServerDownstreams, &[&server], &[], &columns).await;
+        }
+    };
+    let RuleArgs { server, resource, from, to, change } = args;
+    let body = json!({ "resource": resource, "from": from, "to": to });
+    admin.change(operation, &[&server], body, change).await
+}
+
+/// The text of a file with a public JWK; the authority judges it.
+pub(crate) fn jwk(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|e| Failure::usage(format!("`{}`: {e}", file.display())))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Where the gateway finds the server, in the registry's form.

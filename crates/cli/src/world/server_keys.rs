@@ -13,7 +13,7 @@ use attorn_authority::Authority;
 use attorn_jose::{Algorithm, Jkt, SigningKey};
 use attorn_journal::{Durability, Journal};
 use attorn_net::Shutdown;
-use attorn_registry::{LifeCycle, McpServer, Published, ServerId, Snapshot};
+use attorn_registry::{KeyHolder, LifeCycle, McpServer, Published, ServerId, Snapshot};
 use attorn_store::{Act, Store};
 use zeroize::Zeroizing;
 
@@ -105,7 +105,10 @@ impl ServerKeys {
             // Dies before this line: the file is there, and the next start tells of it.
             self.record(Kind::KeyAdded, server, jkt).await?;
             let jwk = key.public().to_jwk(None);
-            let added = self.store.add_server_key(&act(), &server.id, (jkt, &jwk)).await;
+            let added = self
+                .store
+                .add_server_key(&act(), &server.id, (jkt, &jwk), KeyHolder::Gateway)
+                .await;
             added.map_err(|e| Failure::broken(causes(&e)))?;
         }
         self.held.insert(server.id.clone(), jkt);
@@ -117,7 +120,7 @@ impl ServerKeys {
         let active = server.active_key();
         if let Some(key) = active {
             self.record(Kind::KeyRetired, server, key.jkt).await?;
-            let retired = self.store.retire_server_key(&act(), &server.id).await;
+            let retired = self.store.retire_server_keys(&act(), &server.id).await;
             retired.map_err(|e| Failure::broken(causes(&e)))?;
         }
         // After the registry knows. A crash before this line is made good at the next start.

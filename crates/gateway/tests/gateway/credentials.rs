@@ -1,6 +1,7 @@
 //! Tokens and proofs: missing, stolen, replayed, revoked.
 
-use attorn_registry::{KeyState, LifeCycle};
+use attorn_oauth::access_token::{self, AccessTokenClaims};
+use attorn_registry::{Ancestor, KeyState, LifeCycle, ServerId};
 use http::StatusCode;
 use serde_json::json;
 
@@ -152,6 +153,46 @@ async fn a_token_is_for_one_server() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{audience}");
         assert!(answer.header("www-authenticate").contains("invalid_token"), "{audience}");
     }
+}
+
+/// What a server got for its API is no token of an agent here, even if it said so.
+#[tokio::test]
+async fn a_token_for_an_api_is_none_for_a_server() {
+    let world = World::new("downstream");
+    let own = world.claims("read:get");
+    let exchanged = |aud: &str| {
+        let claims = AccessTokenClaims {
+            act: None,
+            aud: aud.to_owned(),
+            authorization_details: None,
+            client_id: ServerId::from_random(&[4; 16]),
+            cnf: own.cnf,
+            epoch: own.epoch,
+            exp: own.exp,
+            grt: None,
+            iat: own.iat,
+            iss: own.iss.clone(),
+            jti: "exchanged".to_owned(),
+            nbf: own.nbf,
+            parent: Some(Ancestor {
+                client_id: own.client_id.clone(),
+                jti: own.jti.clone(),
+                key: own.cnf.key(),
+            }),
+            scope: own.scope.clone(),
+            sub: own.sub.clone(),
+        };
+        access_token::issue(&claims, "key-1", &world.issuer_key).unwrap()
+    };
+    for audience in ["https://api.example/billing", URL] {
+        let mut ask = call("get", &json!({}));
+        let token = exchanged(audience);
+        ask.headers.extend(world.credentials("POST", &token, &world.agent_key, None));
+        let answer = world.send(ask).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{audience}");
+        assert!(answer.header("www-authenticate").contains("invalid_token"), "{audience}");
+    }
+    assert_eq!(world.calls().len(), 0);
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub(crate) telemetry: Telemetry,
     /// Where requests seem to come from.
     pub(crate) peer: Mutex<Option<Peer>>,
-    issuer_key: SigningKey,
+    pub(crate) issuer_key: SigningKey,
     pub(crate) agent_key: SigningKey,
     serial: AtomicU64,
     folder: PathBuf,
@@ -234,6 +234,7 @@ impl World {
     pub(crate) fn claims(&self, scope: &str) -> AccessTokenClaims {
         let now_s = self.now_s.load(Ordering::SeqCst);
         AccessTokenClaims {
+            parent: None,
             act: None,
             aud: URL.into(),
             authorization_details: None,

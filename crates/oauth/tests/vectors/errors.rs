@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use attorn_oauth::access_token::TokenRefusal;
+use attorn_oauth::actor::ChainRefusal;
 use attorn_oauth::client_assertion::AssertionRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::jwt_svid::SvidRefusal;
 use attorn_oauth::mtls::CertificateRefusal;
 use attorn_oauth::replay::ReplayRefusal;
+use attorn_registry::ReasonCode;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -75,14 +78,34 @@ const SVIDS: [SvidRefusal; 9] = [
     SvidRefusal::Type,
 ];
 
+const SUBJECTS: [TokenRefusal; 15] = [
+    TokenRefusal::ActorChain,
+    TokenRefusal::Audience,
+    TokenRefusal::AuthorizationDetails,
+    TokenRefusal::Claims,
+    TokenRefusal::Expired,
+    TokenRefusal::Future,
+    TokenRefusal::Issuer,
+    TokenRefusal::KeyInHeader,
+    TokenRefusal::KeyUnknown,
+    TokenRefusal::Lifetime,
+    TokenRefusal::Malformed,
+    TokenRefusal::MayAct,
+    TokenRefusal::Signature,
+    TokenRefusal::Type,
+    TokenRefusal::Unbound,
+];
+
 /// Every error, each variant listed after the one before it. Exhaustive on purpose: a new variant
 /// does not compile until it stands here, and then fails until the file has its row.
 fn all() -> Vec<TokenError> {
     let mut all = Vec::new();
-    let mut next = Some(TokenError::AssertionType);
+    let mut next = Some(TokenError::ActorTokenPair);
     while let Some(error) = next {
         all.push(error);
         next = match error {
+            TokenError::ActorTokenPair => Some(TokenError::ActorTokenRefused),
+            TokenError::ActorTokenRefused => Some(TokenError::AssertionType),
             TokenError::AssertionType => Some(TokenError::AuthorizationDetails),
             TokenError::AuthorizationDetails => Some(TokenError::CertificateHeader),
             TokenError::CertificateHeader => Some(TokenError::CertificateMissing),
@@ -94,14 +117,22 @@ fn all() -> Vec<TokenError> {
             TokenError::FormMalformed => Some(TokenError::GrantTypeMissing),
             TokenError::GrantTypeMissing => Some(TokenError::GrantTypeUnsupported),
             TokenError::GrantTypeUnsupported => Some(TokenError::ParameterRepeated),
-            TokenError::ParameterRepeated => Some(TokenError::ResourceMalformed),
+            TokenError::ParameterRepeated => Some(TokenError::RequestedTokenType),
+            TokenError::RequestedTokenType => Some(TokenError::ResourceMalformed),
             TokenError::ResourceMalformed => Some(TokenError::ResourceMissing),
             TokenError::ResourceMissing => Some(TokenError::ResourceRepeated),
             TokenError::ResourceRepeated => Some(TokenError::ResourceUnknown),
             TokenError::ResourceUnknown => Some(TokenError::ScopeMalformed),
             TokenError::ScopeMalformed => Some(TokenError::ScopeNotGranted),
+            TokenError::ScopeNotGranted => Some(TokenError::SubjectTokenMissing),
+            TokenError::SubjectTokenMissing => Some(TokenError::SubjectTokenType),
             // These hold a refusal of their own; see below.
-            TokenError::ScopeNotGranted
+            TokenError::SubjectTokenType
+            | TokenError::ActorChain(_)
+            | TokenError::ResourceClosed(_)
+            | TokenError::SubjectToken(_)
+            | TokenError::SubjectTokenEvidence(_)
+            | TokenError::SubjectTokenStanding(_)
             | TokenError::ClientAuthentication(_)
             | TokenError::ClientCertificate(_)
             | TokenError::ClientSvid(_)
@@ -115,6 +146,12 @@ fn all() -> Vec<TokenError> {
     all.extend(assertions().map(TokenError::ClientAuthentication));
     all.extend(CERTIFICATES.map(TokenError::ClientCertificate));
     all.extend(SVIDS.map(TokenError::ClientSvid));
+    all.extend([ChainRefusal::Depth, ChainRefusal::Repeated].map(TokenError::ActorChain));
+    all.extend(SUBJECTS.map(TokenError::SubjectToken));
+    all.extend([None, Some(DpopRefusal::Missing)].map(TokenError::SubjectTokenEvidence));
+    // Every reason of the registry passes through unchanged; these stand for all.
+    all.push(TokenError::ResourceClosed(ReasonCode::ResourceSuspended));
+    all.push(TokenError::SubjectTokenStanding(ReasonCode::LockActive));
     all
 }
 

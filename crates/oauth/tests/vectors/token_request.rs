@@ -12,7 +12,9 @@ struct Input {
     authorization: Option<String>,
 }
 
-const REFUSALS: [TokenError; 11] = [
+const REFUSALS: [TokenError; 18] = [
+    TokenError::ActorTokenPair,
+    TokenError::ActorTokenRefused,
     TokenError::AssertionType,
     TokenError::AuthorizationDetails,
     TokenError::ClientAuthenticationMissing,
@@ -21,9 +23,14 @@ const REFUSALS: [TokenError; 11] = [
     TokenError::GrantTypeMissing,
     TokenError::GrantTypeUnsupported,
     TokenError::ParameterRepeated,
+    TokenError::RequestedTokenType,
     TokenError::ResourceMalformed,
+    TokenError::ResourceMissing,
     TokenError::ResourceRepeated,
+    TokenError::ResourceUnknown,
     TokenError::ScopeMalformed,
+    TokenError::SubjectTokenMissing,
+    TokenError::SubjectTokenType,
 ];
 
 #[test]
@@ -45,7 +52,10 @@ fn what_is_parsed_is_what_was_sent() {
                 client-assertion-type%3Ajwt-bearer&client_assertion=a.b.c&scope=read%3Aa&\
                 resource=https%3A%2F%2Fgateway.example%2Fbilling%2Fmcp&client_id=x%2By+z";
     let TokenRequest::ClientCredentials(request) =
-        TokenRequest::parse(form.as_bytes(), None).unwrap();
+        TokenRequest::parse(form.as_bytes(), None).unwrap()
+    else {
+        panic!("another grant")
+    };
     let PresentedClient::Assertion { assertion, client_id } = &request.client else {
         panic!("{:?}", request.client)
     };

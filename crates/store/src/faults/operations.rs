@@ -3,13 +3,15 @@
 use std::pin::Pin;
 
 use attorn_registry::{
-    AgentId, AgentKind, Authentication, Binding, Class, Grant, GrantId, IssuerKey, KeyState,
-    LifeCycle, Lock, LockId, LockTarget, OwnerId, ServerId, TransitionRefused, UpstreamSpec,
+    AgentId, AgentKind, Authentication, Binding, Class, Downstream, Grant, GrantId, HttpMethod,
+    IssuerKey, KeyHolder, KeyState, LifeCycle, Lock, LockId, LockTarget, OperationId, OwnerId,
+    PathTemplate, ResourceId, ResourceKey, ResourceOperation, ResourceRefusal, ScopePattern,
+    ServerId, TransitionRefused, UpstreamSpec,
 };
 
 use crate::failure::{Refusal, StoreError};
 use crate::fixtures::{World, act, id, key, name};
-use crate::{Confirmed, InForce, NewAgent, NewOwner, NewServer, SeenTool};
+use crate::{Confirmed, InForce, NewAgent, NewOwner, NewResource, NewServer, SeenTool};
 
 type Run = for<'a> fn(&'a World) -> Running<'a>;
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Option<u64>, StoreError>> + 'a>>;
@@ -47,7 +49,12 @@ pub(super) async fn prepare(world: &World) {
     store.rotate_agent_key(&act(1), &world.agent, (key(1), "{}"), 0).await.unwrap();
     store.create_enrolment(&act(1), &world.agent, [1; 32]).await.unwrap();
     store.record_seen_tools(&act(1), &world.server, &[seen("get")]).await.unwrap();
-    store.add_server_key(&act(1), &world.server, (key(10), "{}")).await.unwrap();
+    let made = (key(10), "{}");
+    store.add_server_key(&act(1), &world.server, made, KeyHolder::Gateway).await.unwrap();
+    let resource = world.new_resource();
+    store.register_resource(&act(1), &resource).await.unwrap();
+    store.add_operation(&act(1), &resource.id, operation("get")).await.unwrap();
+    store.allow_downstream(&act(1), &resource.id, rule(world, Class::Read)).await.unwrap();
     store.create_grant(&act(1), &world.new_grant()).await.unwrap();
     store.create_grant(&act(1), &waiting(world)).await.unwrap();
     store.create_lock(&act(1), &lock(world, 9)).await.unwrap();
@@ -138,9 +145,24 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation!(set_server_owner, Again::Same, |w, store|
         version!(store.set_server_owner(&act(2), &w.server, &owner(21, "carla").id))),
     operation!(add_server_key, Again::Refused(Refusal::KeyTaken), |w, store|
-        version!(store.add_server_key(&act(2), &w.server, (key(11), "{}")))),
-    operation!(retire_server_key, Again::Same, |w, store|
-        version!(store.retire_server_key(&act(2), &w.server))),
+        version!(store.add_server_key(&act(2), &w.server, (key(11), "{}"), KeyHolder::Gateway))),
+    operation!(retire_server_keys, Again::Same, |w, store|
+        version!(store.retire_server_keys(&act(2), &w.server))),
+    operation!(register_resource, Again::Refused(Refusal::NameTaken), |w, store|
+        version!(store.register_resource(&act(2), &other_resource(w)))),
+    operation!(set_resource_state, Again::Refused(SUSPENDED_TWICE), |w, store|
+        version!(store.set_resource_state(&act(2), &w.new_resource().id, LifeCycle::Suspended))),
+    operation!(set_resource_key, Again::Same, |w, store| {
+        let made = ResourceKey { jkt: key(12), jwk: "{}".into() };
+        version!(store.set_resource_key(&act(2), &w.new_resource().id, made)) }),
+    operation!(add_operation, Again::Refused(Refusal::Resource(ResourceRefusal::OperationTaken)), |w, store|
+        version!(store.add_operation(&act(2), &w.new_resource().id, operation("put")))),
+    operation!(remove_operation, Again::Refused(Refusal::OperationUnknown), |w, store|
+        version!(store.remove_operation(&act(2), &w.new_resource().id, "get"))),
+    operation!(allow_downstream, Again::Same, |w, store|
+        version!(store.allow_downstream(&act(2), &w.new_resource().id, rule(w, Class::Write)))),
+    operation!(deny_downstream, Again::Refused(Refusal::DownstreamUnknown), |w, store|
+        version!(store.deny_downstream(&act(2), &w.new_resource().id, &rule(w, Class::Read)))),
     operation!(record_seen_tools, Again::Nothing, |w, store| {
         let tools = [seen("get"), seen("put")];
         let changed = store.record_seen_tools(&act(2), &w.server, &tools).await?;
@@ -170,6 +192,29 @@ fn server(world: &World) -> NewServer {
         owner: world.owner.id.clone(),
         upstream: UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp".into() },
     }
+}
+
+fn other_resource(world: &World) -> NewResource {
+    NewResource {
+        id: ResourceId::from_random(&id(24)),
+        name: name("paying"),
+        url: "https://api.example/paying".into(),
+        owner: world.owner.id.clone(),
+    }
+}
+
+fn operation(text: &str) -> ResourceOperation {
+    ResourceOperation {
+        id: OperationId::parse(text).unwrap(),
+        class: Class::Read,
+        method: HttpMethod::Get,
+        path: PathTemplate::parse(&format!("/{text}")).unwrap(),
+    }
+}
+
+fn rule(world: &World, class: Class) -> Downstream {
+    let pattern = ScopePattern::All(class);
+    Downstream { server: world.server.clone(), from: pattern.clone(), to: pattern }
 }
 
 fn seen(text: &str) -> SeenTool {

@@ -1,0 +1,255 @@
+//! Token exchange at `/token`: an MCP server gets a token of its own for the API behind it.
+//!
+//! Implemented: RFC 8693 for access tokens of ours that were issued for the server which asks. The
+//! new token keeps the subject, wraps the chain of actors, is bound to the server's own key, ends no
+//! later than its parent and names it. The proof that the subject token came with is verified again:
+//! who only saw a token cannot exchange it.
+//! Not implemented: tokens of other issuers, actor tokens, exchange by APIs, subject tokens bound to
+//! certificates, a policy for the hop.
+
+use attorn_audit::{Decision, Entry, Kind};
+use attorn_net::Body;
+use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, VerifiedToken};
+use attorn_oauth::actor::Actor;
+use attorn_oauth::client_assertion::AuthenticatedClient;
+use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
+use attorn_oauth::error::TokenError;
+use attorn_oauth::possession::ProvenKey;
+use attorn_oauth::scope::narrow;
+use attorn_oauth::token_request::{ACCESS_TOKEN, TokenExchange};
+use attorn_registry::{
+    Ancestor, DownstreamUse, McpServer, ReasonCode, Resource, ScopeSet, ServerId, Snapshot,
+};
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use crate::client;
+use crate::http::{DPOP_NONCE, json_answer, set};
+use crate::proof::{ALGORITHMS, verify_proof};
+use crate::refused::{Refused, Unserved};
+use crate::shared::{Recorded, Shared};
+use crate::standing::verify_not_ended;
+use crate::token::lifetime_s;
+
+/// The steps of one exchange. Nothing is burned before everything that can be verified was, but the
+/// client's assertion, which is its authentication.
+pub(crate) async fn redeem(
+    shared: &Shared,
+    head: &Parts,
+    asked: &TokenExchange,
+    now_ms: u64,
+) -> Result<Response<Body>, Unserved> {
+    let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
+    // RFC 9449 section 5: the new token is bound to the key of this proof.
+    let proof = verify_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
+    let client = client::authenticate_server(shared, &snapshot, &asked.client, now_s)?;
+    let name = client.client_id().to_string();
+    shared.throttle.admit(&name)?;
+    let refused = |error| Refused::of(error, Some(&name));
+    let server = snapshot.server(client.client_id());
+    let server = server.ok_or_else(|| refused(TokenError::ClientAuthenticationMissing))?;
+    let subject = subject_token(shared, server, &asked.subject_token, now_s).map_err(refused)?;
+    verify_evidence(shared, server, &subject, asked, now_s).map_err(refused)?;
+    let resource = target(&snapshot, server, asked, now_s).map_err(refused)?;
+    let jti = attorn_jose::base64url(&shared.random.bytes::<16>());
+    let exchange = Exchange { server, subject: &subject, resource, key: proof.jkt(), jti, now_s };
+    let scope = exchange.scope(&snapshot, asked.scope.as_ref()).map_err(refused)?;
+    let claims = exchange.claims(shared, scope).map_err(refused)?;
+    // RFC 9449 section 11.1: burned last.
+    let proven = proof.burn(&shared.replays, now_s).map_err(|error| refused(error.into()))?;
+    let keys = shared.keys.in_use()?;
+    let token =
+        access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
+    let about = shared.entry_from(head, Kind::TokenExchanged, now_ms);
+    let entry = exchange.entry(about, &claims, &client, &proven);
+    // If the process dies after this line, a token is on record that nobody holds.
+    let recorded = shared.record(&entry).await?;
+    Ok(answer(shared, &token, &claims, &recorded))
+}
+
+/// RFC 8693 section 2.1: a token of ours, alive, and meant for whoever exchanges it.
+fn subject_token(
+    shared: &Shared,
+    server: &McpServer,
+    token: &str,
+    now_s: u64,
+) -> Result<VerifiedToken, TokenError> {
+    let unusable = TokenError::SubjectTokenStanding(ReasonCode::AuthorityStale);
+    let keys = shared.keys.in_use().map_err(|_| unusable)?;
+    let audience = shared.config.resource_of(server.name.as_str());
+    let expected =
+        Expected { issuer: &shared.config.issuer, audience: &audience, keys: &keys.verifying };
+    let token = access_token::verify(token, &expected, now_s).map_err(TokenError::SubjectToken)?;
+    verify_not_ended(shared, &token).map_err(TokenError::SubjectToken)?;
+    Ok(token)
+}
+
+/// RFC 9449 section 4.3 once more, on the proof that the subject token came with: its key used it at
+/// this server, within the last minute. Not checked: its nonce, which the gateway minted, and that
+/// it is new, which the gateway has burned. One call may need several tokens.
+fn verify_evidence(
+    shared: &Shared,
+    server: &McpServer,
+    subject: &VerifiedToken,
+    asked: &TokenExchange,
+    now_s: u64,
+) -> Result<(), TokenError> {
+    // A certificate leaves nothing behind that could be verified here.
+    let jkt = subject.jkt().ok_or(TokenError::SubjectTokenEvidence(None))?;
+    let missing = TokenError::SubjectTokenEvidence(Some(DpopRefusal::Missing));
+    let proof = asked.subject_token_proof.as_deref().ok_or(missing)?;
+    let expected = ProofExpectation {
+        algorithms: &ALGORITHMS,
+        // MCP 2026-07-28, Streamable HTTP: every message is a POST to the one endpoint.
+        htm: "POST",
+        // From the configuration: where this server is reached.
+        htu: &shared.config.resource_of(server.name.as_str()),
+        access_token: Some((subject.digest(), jkt)),
+        nonce: NoncePolicy::Off,
+        header_cache: None,
+    };
+    match dpop::verify(proof, &expected, now_s) {
+        Ok(_verified) => Ok(()),
+        Err(refusal) => Err(TokenError::SubjectTokenEvidence(Some(refusal))),
+    }
+}
+
+/// RFC 8707 section 2: the one API. Unknown, closed and not for this server look alike.
+fn target<'s>(
+    snapshot: &'s Snapshot,
+    server: &McpServer,
+    asked: &TokenExchange,
+    now_s: u64,
+) -> Result<&'s Resource, TokenError> {
+    let resource = snapshot.resource_at(asked.resource.as_str());
+    let resource = resource.filter(|resource| resource.is_downstream_of(&server.id));
+    let resource = resource.ok_or(TokenError::ResourceUnknown)?;
+    snapshot.verify_resource(resource, now_s).map_err(TokenError::ResourceClosed)?;
+    Ok(resource)
+}
+
+/// Everything the new token is made from.
+struct Exchange<'a> {
+    server: &'a McpServer,
+    subject: &'a VerifiedToken,
+    resource: &'a Resource,
+    key: attorn_jose::Jkt,
+    jti: String,
+    now_s: u64,
+}
+
+impl Exchange<'_> {
+    fn parent(&self) -> Ancestor {
+        let claims = self.subject.claims();
+        Ancestor {
+            client_id: claims.client_id.clone(),
+            jti: claims.jti.clone(),
+            key: claims.cnf.key(),
+        }
+    }
+
+    /// What was asked, of what the resource's rules give for what the subject token holds and the
+    /// agent still has.
+    fn scope(&self, snapshot: &Snapshot, asked: Option<&ScopeSet>) -> Result<ScopeSet, TokenError> {
+        let claims = self.subject.claims();
+        let of = DownstreamUse {
+            server: &self.server.id,
+            jti: &self.jti,
+            key: self.key,
+            epoch: claims.epoch,
+            issued_s: claims.iat,
+            grant: claims.grt.as_ref(),
+            parent: &self.parent(),
+        };
+        let held = snapshot.verify_lineage(&of, self.now_s);
+        let held = held.map_err(TokenError::SubjectTokenStanding)?;
+        let held = held.intersect(&claims.scope);
+        narrow(asked, &self.resource.scopes_for(&self.server.id, &held))
+    }
+
+    /// RFC 8693 section 4.1 and RFC 9068 section 2.2. `sub` stays; whoever asks becomes the current
+    /// actor.
+    fn claims(
+        &self,
+        shared: &Shared,
+        scope: ScopeSet,
+    ) -> Result<AccessTokenClaims<ServerId>, TokenError> {
+        let parent = self.subject.claims();
+        let caller = self.server.id.as_str();
+        let act = Actor::wrap(parent.act.as_ref(), &parent.sub, caller);
+        // Not before its parent, which may be dated a second ahead, after a stop that has ended.
+        let iat = self.now_s.max(parent.iat).max(shared.clock.tokens_from_s());
+        let end_s = iat.saturating_add(lifetime_s(&shared.config, &scope));
+        Ok(AccessTokenClaims {
+            act: Some(act.map_err(TokenError::ActorChain)?),
+            aud: self.resource.url.clone(),
+            // They are about tools of the server, and say nothing at the API.
+            authorization_details: None,
+            client_id: self.server.id.clone(),
+            cnf: Confirmation::Jkt(self.key),
+            // Of the parent: a token does not outlive an emergency rotation by being exchanged.
+            epoch: parent.epoch,
+            exp: end_s.min(parent.exp),
+            grt: parent.grt.clone(),
+            iat,
+            iss: shared.config.issuer.clone(),
+            jti: self.jti.clone(),
+            nbf: self.now_s,
+            parent: Some(self.parent()),
+            scope,
+            sub: parent.sub.clone(),
+        })
+    }
+
+    fn entry(
+        &self,
+        mut about: Entry,
+        claims: &AccessTokenClaims<ServerId>,
+        client: &AuthenticatedClient<ServerId>,
+        proven: &ProvenKey,
+    ) -> Entry {
+        let parent = self.subject.claims();
+        about.detail.insert("parent_scope".to_owned(), parent.scope.to_string());
+        Entry {
+            actor_chain: claims.act.as_ref().map(Actor::chain),
+            agent: Some(parent.client_id.to_string()),
+            agent_key: Some(parent.cnf.key().to_string()),
+            audience: Some(claims.aud.clone()),
+            client_id: Some(claims.client_id.to_string()),
+            decision: Some(Decision::Permit),
+            downstream_resource: Some(self.resource.id.to_string()),
+            exchanged_jti: Some(claims.jti.clone()),
+            grant: claims.grt.as_ref().map(ToString::to_string),
+            proof_jti: Some(proven.proof_jti().to_owned()),
+            proof_key: Some(proven.jkt().to_string()),
+            scope: Some(claims.scope.to_string()),
+            server: Some(self.server.id.to_string()),
+            server_key: Some(client.key().to_string()),
+            subject: Some(claims.sub.clone()),
+            token_jti: Some(parent.jti.clone()),
+            ..about
+        }
+    }
+}
+
+/// RFC 8693 section 2.2.1. Needs the proof that the token is on record. No refresh token: it would
+/// outlive what it rests on.
+fn answer(
+    shared: &Shared,
+    token: &str,
+    claims: &AccessTokenClaims<ServerId>,
+    _recorded: &Recorded,
+) -> Response<Body> {
+    let body = serde_json::json!({
+        "access_token": token,
+        "issued_token_type": ACCESS_TOKEN,
+        "token_type": claims.cnf.token_type(),
+        "expires_in": claims.exp.saturating_sub(claims.iat),
+        "scope": claims.scope.to_string(),
+    });
+    let mut answer = json_answer(StatusCode::OK, body.to_string());
+    // RFC 9449 section 8.2: the nonce of the next request.
+    set(&mut answer, DPOP_NONCE, &shared.new_nonce());
+    answer
+}

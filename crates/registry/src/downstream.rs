@@ -1,0 +1,257 @@
+//! What a token for an API rests on: the token it was exchanged for, and everything that one rests
+//! on. Whoever ends any of it ends the descendant too.
+//!
+//! The exchange and every enforcement point ask the same functions, so that a token that would not
+//! be issued any more is not accepted any more either.
+
+use serde::{Deserialize, Serialize};
+
+use attorn_jose::Jkt;
+
+use crate::standing::{RESOURCE, verify_standing};
+use crate::{
+    AgentId, Grant, GrantId, LockTarget, LockedSubject, ReasonCode, Resource, ScopeSet,
+    ScopeTarget, ServerId, Snapshot,
+};
+
+/// The token that another one was exchanged for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ancestor {
+    /// The agent it was issued to.
+    pub client_id: AgentId,
+    /// Its name.
+    pub jti: String,
+    /// What it was bound to.
+    pub key: Jkt,
+}
+
+/// A token for an API, as far as the registry judges it.
+#[derive(Clone, Copy, Debug)]
+pub struct DownstreamUse<'a> {
+    /// The server that it was issued to.
+    pub server: &'a ServerId,
+    /// Its name.
+    pub jti: &'a str,
+    /// What it is bound to.
+    pub key: Jkt,
+    /// The epoch of its parent.
+    pub epoch: u64,
+    /// When it was issued; at the exchange, when its parent was.
+    pub issued_s: u64,
+    /// The grant of its parent, where that had one.
+    pub grant: Option<&'a GrantId>,
+    /// Its parent.
+    pub parent: &'a Ancestor,
+}
+
+impl Snapshot {
+    /// Refuses an API that is not active, that nobody answers for, or that is locked.
+    ///
+    /// # Errors
+    /// The reason, `resource.…` or `lock.active`.
+    pub fn verify_resource(&self, resource: &Resource, now_s: u64) -> Result<(), ReasonCode> {
+        let owner = resource.owner.as_ref().and_then(|id| self.owner(id));
+        verify_standing(resource.state, owner, &RESOURCE)?;
+        let owner = resource.owner.clone().map(|owner| LockTarget::Owner { owner });
+        let own = LockTarget::Resource { resource: resource.id.clone() };
+        let is_locked = |target: &LockTarget| self.active_lock(target, now_s).is_some();
+        if owner.iter().chain([&own]).any(is_locked) { Err(ReasonCode::LockActive) } else { Ok(()) }
+    }
+
+    /// Whether everything that a token for an API rests on still stands. Gives what the agent holds
+    /// at the server now.
+    ///
+    /// # Errors
+    /// The first reason that applies.
+    pub fn verify_lineage(
+        &self,
+        of: &DownstreamUse<'_>,
+        now_s: u64,
+    ) -> Result<ScopeSet, ReasonCode> {
+        let DownstreamUse { server, jti, key, epoch, issued_s, grant, parent } = *of;
+        if epoch < self.epoch || self.is_revoked(jti) || self.is_revoked(&parent.jti) {
+            return Err(ReasonCode::TokenRevoked);
+        }
+        let agent = self.acting_agent(&parent.client_id, now_s)?;
+        let record = self.server(server).ok_or(ReasonCode::ServerUnknown)?;
+        self.verify_server(record)?;
+        let subjects = [(jti, key), (parent.jti.as_str(), parent.key)].map(|(jti, key)| {
+            let (token_jti, key) = (Some(jti), Some(key));
+            LockedSubject { agent: &agent.id, server, tool: None, token_jti, key }
+        });
+        if subjects.iter().any(|subject| self.lock_on(subject, now_s).is_some()) {
+            return Err(ReasonCode::LockActive);
+        }
+        if subjects.iter().any(|subject| issued_s < self.tokens_from_s(subject, now_s)) {
+            return Err(ReasonCode::TokenStopped);
+        }
+        let counting = self.counting_grants(&agent.id, server, now_s);
+        let mut counting = counting.filter(|one| grant.is_none_or(|grant| one.id == *grant));
+        let first = counting.next().ok_or(ReasonCode::ScopeMissing)?;
+        // A lock on a grant that has ended: what the token held from before does not count again.
+        let from_s = |one: &Grant| self.use_from_s(None, &one.id, now_s);
+        if counting.map(from_s).chain([from_s(first)]).any(|from_s| issued_s < from_s) {
+            return Err(ReasonCode::TokenStopped);
+        }
+        Ok(self.held_at(&agent.id, server, (issued_s, now_s)))
+    }
+
+    /// What an agent holds at a server, without the tools that are locked or were since.
+    fn held_at(
+        &self,
+        agent: &AgentId,
+        server: &ServerId,
+        (issued_s, now_s): (u64, u64),
+    ) -> ScopeSet {
+        let is_open = |target: &ScopeTarget| match target {
+            ScopeTarget::Tool(tool) => {
+                let tool = Some(tool.as_str());
+                let subject = LockedSubject { agent, server, tool, token_jti: None, key: None };
+                let is_locked = self.lock_on(&subject, now_s).is_some();
+                !is_locked && issued_s >= self.tokens_from_s(&subject, now_s)
+            }
+            ScopeTarget::Prompts | ScopeTarget::Resources => true,
+        };
+        let held = self.effective_scopes(agent, server, now_s);
+        held.iter().filter(|scope| is_open(&scope.tool)).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::{agent, grant, jkt, lock, name, owner, server, tool};
+    use crate::{
+        Agent, Class, Grant, LifeCycle, McpServer, ResourceId, RevokedToken, SnapshotParts,
+    };
+
+    fn crm() -> McpServer {
+        server("crm", vec![tool("get", Some(Class::Read)), tool("put", Some(Class::Write))])
+    }
+
+    fn parts() -> SnapshotParts {
+        SnapshotParts {
+            epoch: 3,
+            owners: vec![owner()],
+            agents: vec![agent()],
+            servers: vec![crm()],
+            resources: vec![billing()],
+            grants: vec![grant("read:*")],
+            ..SnapshotParts::default()
+        }
+    }
+
+    fn billing() -> Resource {
+        Resource {
+            id: ResourceId::from_random(&[9; 16]),
+            name: name("billing"),
+            url: "https://api.example/billing".into(),
+            owner: Some(owner().id),
+            state: LifeCycle::Active,
+            key: None,
+            operations: Vec::new(),
+            downstreams: Vec::new(),
+            created_s: 0,
+        }
+    }
+
+    fn parent() -> Ancestor {
+        Ancestor { client_id: agent().id, jti: "parent".into(), key: jkt(1) }
+    }
+
+    fn check(parts: SnapshotParts, expected: Result<&str, ReasonCode>) {
+        let grant = grant("read:*").id;
+        let server = crm().id;
+        let of = DownstreamUse {
+            server: &server,
+            jti: "child",
+            key: jkt(2),
+            epoch: 3,
+            issued_s: 40,
+            grant: Some(&grant),
+            parent: &parent(),
+        };
+        let held = Snapshot::new(parts).verify_lineage(&of, 50);
+        assert_eq!(held.map(|held| held.to_string()), expected.map(str::to_owned));
+    }
+
+    #[test]
+    fn what_the_agent_holds_now_is_told() {
+        check(parts(), Ok("read:@prompts read:@resources read:get"));
+    }
+
+    #[test]
+    fn whoever_ends_the_parent_ends_the_child() {
+        let revoked = |jti: &str| vec![RevokedToken { jti: jti.into(), expires_s: 100 }];
+        let ended = Err(ReasonCode::TokenRevoked);
+        check(SnapshotParts { revoked: revoked("parent"), ..parts() }, ended);
+        check(SnapshotParts { revoked: revoked("child"), ..parts() }, ended);
+        check(
+            SnapshotParts { revoked: revoked("other"), ..parts() },
+            Ok("read:@prompts read:@resources read:get"),
+        );
+        check(SnapshotParts { epoch: 4, ..parts() }, ended);
+        let suspended = Agent { state: LifeCycle::Suspended, ..agent() };
+        check(
+            SnapshotParts { agents: vec![suspended], ..parts() },
+            Err(ReasonCode::AgentSuspended),
+        );
+        let stopped = McpServer { state: LifeCycle::Suspended, ..crm() };
+        check(
+            SnapshotParts { servers: vec![stopped], ..parts() },
+            Err(ReasonCode::ServerSuspended),
+        );
+        let taken = Grant { revoked_s: Some(1), ..grant("read:*") };
+        check(SnapshotParts { grants: vec![taken], ..parts() }, Err(ReasonCode::ScopeMissing));
+    }
+
+    #[test]
+    fn a_lock_on_anything_it_rests_on_stops_it() {
+        for target in [
+            LockTarget::Agent { agent: agent().id },
+            LockTarget::Server { server: crm().id },
+            LockTarget::Owner { owner: owner().id },
+            LockTarget::Token { jti: "parent".into() },
+            LockTarget::Token { jti: "child".into() },
+            LockTarget::Key { jkt: jkt(1) },
+            LockTarget::Key { jkt: jkt(2) },
+        ] {
+            let locks = |end_s| vec![lock(target.clone(), end_s)];
+            check(SnapshotParts { locks: locks(100), ..parts() }, Err(ReasonCode::LockActive));
+            // It has ended, and the token is from before its end.
+            check(SnapshotParts { locks: locks(50), ..parts() }, Err(ReasonCode::TokenStopped));
+            check(
+                SnapshotParts { locks: locks(39), ..parts() },
+                Ok("read:@prompts read:@resources read:get"),
+            );
+        }
+        let tool = LockTarget::Tool { server: crm().id, tool: "get".into() };
+        check(
+            SnapshotParts { locks: vec![lock(tool, 100)], ..parts() },
+            Ok("read:@prompts read:@resources"),
+        );
+    }
+
+    #[test]
+    fn an_api_stands_with_its_owner_and_without_a_lock() {
+        let check = |resource: Resource, locks, expected| {
+            let snapshot = Snapshot::new(SnapshotParts { locks, ..parts() });
+            assert_eq!(snapshot.verify_resource(&resource, 50), expected);
+        };
+        check(billing(), Vec::new(), Ok(()));
+        let suspended = Resource { state: LifeCycle::Suspended, ..billing() };
+        check(suspended, Vec::new(), Err(ReasonCode::ResourceSuspended));
+        check(
+            Resource { owner: None, ..billing() },
+            Vec::new(),
+            Err(ReasonCode::ResourceOwnerless),
+        );
+        for target in [
+            LockTarget::Resource { resource: billing().id },
+            LockTarget::Owner { owner: owner().id },
+        ] {
+            check(billing(), vec![lock(target, 100)], Err(ReasonCode::LockActive));
+        }
+    }
+}
