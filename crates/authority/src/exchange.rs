@@ -19,7 +19,8 @@ use attorn_oauth::possession::ProvenKey;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::token_request::{ACCESS_TOKEN, TokenExchange};
 use attorn_registry::{
-    Ancestor, DownstreamUse, McpServer, ReasonCode, Resource, ScopeSet, ServerId, Snapshot,
+    Ancestor, DownstreamUse, McpServer, ReasonCode, Resource, Scope, ScopeSet, ScopeTarget,
+    ServerId, Snapshot,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -47,6 +48,11 @@ pub(crate) async fn redeem(
     let name = client.client_id().to_string();
     shared.throttle.admit(&name)?;
     let refused = |error| Refused::of(error, Some(&name));
+    // Bound to the server's own key and to no other: else a server could hand its rights to anybody,
+    // and a lock on its key would not end them.
+    if proof.jkt() != client.key() {
+        return Err(refused(TokenError::Possession(DpopRefusal::KeyMismatch)).into());
+    }
     let server = snapshot.server(client.client_id());
     let server = server.ok_or_else(|| refused(TokenError::ClientAuthenticationMissing))?;
     let subject = subject_token(shared, server, &asked.subject_token, now_s).map_err(refused)?;
@@ -87,7 +93,7 @@ fn subject_token(
 
 /// RFC 9449 section 4.3 once more, on the proof that the subject token came with: its key used it at
 /// this server, within the last minute. Not checked: its nonce, which the gateway minted, and that
-/// it is new, which the gateway has burned. One call may need several tokens.
+/// it is new: a gateway in front of the server has burned it, and one call may need several tokens.
 fn verify_evidence(
     shared: &Shared,
     server: &McpServer,
@@ -165,6 +171,16 @@ impl Exchange<'_> {
         let held = snapshot.verify_lineage(&of, self.now_s);
         let held = held.map_err(TokenError::SubjectTokenStanding)?;
         let held = held.intersect(&claims.scope);
+        // A right that the token limits by arguments ends at the server, which alone sees them.
+        let details = claims.authorization_details.as_ref();
+        let limited: Vec<&str> = details
+            .map(|details| details.as_slice().iter().map(|one| one.tool.as_str()).collect())
+            .unwrap_or_default();
+        let is_free = |scope: &&Scope| match &scope.tool {
+            ScopeTarget::Tool(tool) => !limited.contains(&tool.as_str()),
+            ScopeTarget::Prompts | ScopeTarget::Resources => true,
+        };
+        let held: ScopeSet = held.iter().filter(is_free).cloned().collect();
         narrow(asked, &self.resource.scopes_for(&self.server.id, &held))
     }
 

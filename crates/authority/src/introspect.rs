@@ -51,15 +51,22 @@ async fn introspect(
     let own = verify_any_audience(shared, &snapshot, token, now_s)
         .ok()
         .filter(|token| token.is_of(&client) || token.is_for(shared, &snapshot, &client))
-        .filter(|token| token.verify_standing(shared, &snapshot, now_s).is_ok());
+        .and_then(|token| {
+            let left = token.verify_standing(shared, &snapshot, now_s).ok()?;
+            Some((token, left))
+        });
     let entry = Entry {
         client_id: Some(client),
-        token_jti: own.as_ref().map(|token| token.jti().to_owned()),
+        token_jti: own.as_ref().map(|(token, _)| token.jti().to_owned()),
         ..about
     };
     let _noted = shared.note(&entry).await?;
     // RFC 7662 section 2.2: no reason, and the same for foreign, unknown and dead tokens.
-    let mut told = own.as_ref().map(members).unwrap_or_default();
+    let mut told = own.as_ref().map(|(token, _)| members(token)).unwrap_or_default();
+    if let Some((_, left)) = &own {
+        // What it unlocks now: a right that was taken away is not told as one.
+        told.insert("scope".to_owned(), json!(left));
+    }
     told.insert("active".to_owned(), json!(own.is_some()));
     Ok(told.into())
 }

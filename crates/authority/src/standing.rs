@@ -3,7 +3,9 @@
 use attorn_jose::Compact;
 use attorn_json::Limits;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
-use attorn_registry::{DownstreamUse, LockedSubject, ReasonCode, ResourceId, ServerId, Snapshot};
+use attorn_registry::{
+    DownstreamUse, LockedSubject, ReasonCode, ResourceId, ScopeSet, ServerId, Snapshot,
+};
 use serde::Deserialize;
 
 use crate::shared::Shared;
@@ -105,13 +107,13 @@ impl KnownToken {
         }
     }
 
-    /// Whether the registry still stands by it.
+    /// Whether the registry still stands by it. Gives what it still unlocks.
     pub(crate) fn verify_standing(
         &self,
         shared: &Shared,
         snapshot: &Snapshot,
         now_s: u64,
-    ) -> Result<(), ReasonCode> {
+    ) -> Result<ScopeSet, ReasonCode> {
         match self {
             Self::Agent(token) => verify_standing(shared, snapshot, token.claims(), now_s),
             Self::Downstream(token) => downstream_standing(snapshot, token.claims(), now_s),
@@ -123,7 +125,7 @@ fn downstream_standing(
     snapshot: &Snapshot,
     claims: &AccessTokenClaims<ServerId>,
     now_s: u64,
-) -> Result<(), ReasonCode> {
+) -> Result<ScopeSet, ReasonCode> {
     let resource = snapshot.resource_at(&claims.aud).ok_or(ReasonCode::ResourceUnknown)?;
     snapshot.verify_resource(resource, now_s)?;
     let of = DownstreamUse {
@@ -139,16 +141,16 @@ fn downstream_standing(
     let held = snapshot.verify_lineage(&of, now_s)?;
     // What its rules do not give any more, it does not unlock any more.
     let left = resource.scopes_for(&claims.client_id, &held).intersect(&claims.scope);
-    if left.is_empty() { Err(ReasonCode::ScopeMissing) } else { Ok(()) }
+    if left.is_empty() { Err(ReasonCode::ScopeMissing) } else { Ok(left) }
 }
 
-/// Whether the registry still stands by a token.
+/// Whether the registry still stands by a token, and by what of its scope.
 fn verify_standing(
     shared: &Shared,
     snapshot: &Snapshot,
     claims: &AccessTokenClaims,
     now_s: u64,
-) -> Result<(), ReasonCode> {
+) -> Result<ScopeSet, ReasonCode> {
     if claims.epoch < snapshot.epoch || snapshot.is_revoked(&claims.jti) {
         return Err(ReasonCode::TokenRevoked);
     }
@@ -169,5 +171,9 @@ fn verify_standing(
     if claims.iat < snapshot.tokens_from_s(&subject, now_s) {
         return Err(ReasonCode::TokenStopped);
     }
-    Ok(())
+    let open = snapshot.open_scopes(&agent.id, &server.id, (claims.iat, now_s));
+    let left = open.intersect(&claims.scope);
+    // A token may unlock nothing from the start.
+    let has_ended = left.is_empty() && !claims.scope.is_empty();
+    if has_ended { Err(ReasonCode::ScopeMissing) } else { Ok(left) }
 }

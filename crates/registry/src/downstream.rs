@@ -10,7 +10,7 @@ use attorn_jose::Jkt;
 
 use crate::standing::{RESOURCE, verify_standing};
 use crate::{
-    AgentId, Grant, GrantId, LockTarget, LockedSubject, ReasonCode, Resource, ScopeSet,
+    AgentId, Grant, GrantId, LockTarget, LockedSubject, ReasonCode, Resource, Scope, ScopeSet,
     ScopeTarget, ServerId, Snapshot,
 };
 
@@ -60,7 +60,7 @@ impl Snapshot {
     }
 
     /// Whether everything that a token for an API rests on still stands. Gives what the agent holds
-    /// at the server now.
+    /// at the server now and may hand on.
     ///
     /// # Errors
     /// The first reason that applies.
@@ -94,11 +94,25 @@ impl Snapshot {
         if counting.map(from_s).chain([from_s(first)]).any(|from_s| issued_s < from_s) {
             return Err(ReasonCode::TokenStopped);
         }
-        Ok(self.held_at(&agent.id, server, (issued_s, now_s)))
+        let open = self.open_scopes(&agent.id, server, (issued_s, now_s));
+        Ok(open
+            .iter()
+            .filter(|scope| self.is_free(&agent.id, server, scope, now_s))
+            .cloned()
+            .collect())
+    }
+
+    /// Whether a grant gives it without limits on arguments and numbers. An API does not see the
+    /// arguments of the tool, so a right that is limited by them ends at the server.
+    fn is_free(&self, agent: &AgentId, server: &ServerId, scope: &Scope, now_s: u64) -> bool {
+        let ScopeTarget::Tool(tool) = &scope.tool else { return true };
+        self.counting_grants(agent, server, now_s)
+            .any(|grant| grant.covers(scope) && grant.constraints_on(tool).next().is_none())
     }
 
     /// What an agent holds at a server, without the tools that are locked or were since.
-    fn held_at(
+    #[must_use]
+    pub fn open_scopes(
         &self,
         agent: &AgentId,
         server: &ServerId,

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use attorn_jose::Jkt;
 
 use crate::path_template::PathTemplate;
-use crate::{Class, LifeCycle, Name, OwnerId, ResourceId, Scope, ScopePattern, ScopeSet, ServerId};
+use crate::{
+    Class, LifeCycle, Name, OwnerId, ResourceId, Scope, ScopePattern, ScopeSet, ScopeTarget,
+    ServerId,
+};
 
 /// A registered API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,23 @@ pub struct Downstream {
     pub to: ScopePattern,
 }
 
+impl Downstream {
+    /// Whether it would make more of a right than it is: reading would open what cannot be undone.
+    #[must_use]
+    pub fn widens(&self) -> bool {
+        self.to.class() > self.from.class()
+    }
+
+    /// Whether what a token holds is what the rule is about. Resources and prompts have to be named:
+    /// a rule for a whole class is about tools.
+    #[must_use]
+    pub fn takes(&self, held: &Scope) -> bool {
+        let is_tool = matches!(held.tool, ScopeTarget::Tool(_));
+        let is_named = matches!(self.from, ScopePattern::Exact(_));
+        self.from.matches(held) && (is_tool || is_named)
+    }
+}
+
 /// The name of an operation: 1 to 64 of `A-Za-z0-9_.-`, so that its scope needs no encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -114,6 +134,9 @@ pub enum ResourceRefusal {
          parts and escapes"
     )]
     Path,
+    /// A rule gives a right of a higher class than it takes.
+    #[error("a rule gives no right of a higher class than the one it takes")]
+    Widened,
     /// More operations or rules than a record holds.
     #[error("a resource has at most {RECORDS_MAX} operations and as many downstream rules")]
     TooMany,
@@ -141,7 +164,8 @@ impl Resource {
         let rules: Vec<&Downstream> = self
             .downstreams
             .iter()
-            .filter(|rule| rule.server == *server && held.iter().any(|one| rule.from.matches(one)))
+            .filter(|rule| rule.server == *server && !rule.widens())
+            .filter(|rule| held.iter().any(|one| rule.takes(one)))
             .collect();
         let scopes = self.operations.iter().map(ResourceOperation::scope);
         scopes.filter(|scope| rules.iter().any(|rule| rule.to.matches(scope))).collect()

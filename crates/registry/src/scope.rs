@@ -177,6 +177,15 @@ impl ScopePattern {
         }
     }
 
+    /// The class of everything it covers.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::All(class) => *class,
+            Self::Exact(scope) => scope.class,
+        }
+    }
+
     /// Whether the pattern covers a scope.
     #[must_use]
     pub fn matches(&self, scope: &Scope) -> bool {

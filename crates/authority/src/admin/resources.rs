@@ -5,7 +5,7 @@ use attorn_jose::PublicKey;
 use attorn_oauth::resource::ResourceIndicator;
 use attorn_registry::{
     Class, Downstream, HttpMethod, LifeCycle, Name, OperationId, PathTemplate, Resource,
-    ResourceId, ResourceKey, ResourceOperation, ScopePattern, is_plain_path,
+    ResourceId, ResourceKey, ResourceOperation, ResourceRefusal, ScopePattern, is_plain_path,
 };
 use attorn_store::NewResource;
 use serde::{Deserialize, Serialize};
@@ -255,6 +255,9 @@ pub(crate) async fn allow(
     asked: DownstreamRule,
 ) -> Result<Effect<ResourceView>, Refusal> {
     let (id, rule) = rule(&context, &asked)?;
+    if rule.widens() {
+        return Err(ResourceRefusal::Widened.into());
+    }
     let told = (rule.server.to_string(), format!("{} -> {}", rule.from, rule.to));
     let store = &context.shared.store;
     let record = store.allow_downstream(&context.act(), &id, rule).await?.record;

@@ -93,9 +93,12 @@ impl Chain {
     }
 
     async fn send(&self, form: &Form) -> Answer {
-        let prover = self.prover();
+        self.send_proven(form, &self.prover()).await
+    }
+
+    async fn send_proven(&self, form: &Form, prover: &Client) -> Answer {
         let nonce = self.world.nonce(&self.agent).await;
-        let proof = self.world.proof(&prover, Some(&nonce));
+        let proof = self.world.proof(prover, Some(&nonce));
         let form: Vec<_> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.world.public(form_request("/token", &form, Some(&proof))).await
     }
@@ -566,6 +569,78 @@ async fn only_the_server_s_own_key_exchanges() {
     let answer = chain.world.public(form_request("/token", &sent, Some(&proof))).await;
     assert_eq!(answer.refusal(), (401, "invalid_client"));
     assert_eq!(chain.world.newest("token.refused").await["reason"], "server.suspended");
+}
+
+#[tokio::test]
+async fn the_new_token_is_bound_to_the_server_s_key_and_to_no_other() {
+    let chain = Chain::new().await;
+    let token = chain.agent_token().await;
+    for key in [new_key(), chain.agent.key.clone()] {
+        let prover = Client { id: chain.agent.id.clone(), key };
+        let answer = chain.send_proven(&chain.form(&token), &prover).await;
+        assert_eq!(answer.refusal(), (400, "invalid_dpop_proof"));
+        let entry = chain.world.newest("token.refused").await;
+        assert_eq!(entry["reason"], "possession.key_mismatch");
+    }
+    assert_eq!(chain.exchange(&token).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_right_that_is_limited_by_arguments_ends_at_the_server() {
+    let chain = Chain::with(&["irreversible:drop"]).await;
+    let free = json!({"agent": "billing-agent", "server": "crm", "patterns": ["read:get"]});
+    let mut once = free.clone();
+    let arguments = json!({"type": "object"});
+    once["constraints"] =
+        json!([{"type": "mcp_tool_call", "tool": "get", "arguments": arguments, "max_calls": 1}]);
+    chain.world.done(&chain.operator, Operation::GrantCreate, &[], once).await;
+    let limited = chain.agent_token().await;
+    assert!(claims(&limited)["authorization_details"].is_array());
+    let refused = chain.refused(&chain.form(&limited)).await;
+    assert_eq!(told(&refused), (400, "invalid_scope", "exchange.scope"));
+    // A grant without limits frees the tool; what the token itself limits stays limited.
+    chain.world.done(&chain.operator, Operation::GrantCreate, &[], free).await;
+    let free = chain.agent_token().await;
+    assert_eq!(chain.exchange(&free).await.body["scope"], "read:invoice.get");
+    let refused = chain.refused(&chain.form(&limited)).await;
+    assert_eq!(told(&refused), (400, "invalid_scope", "exchange.scope"));
+}
+
+#[tokio::test]
+async fn a_rule_gives_no_higher_class_than_it_takes() {
+    let chain = Chain::new().await;
+    let run = async |to: &str| {
+        let rule = json!({ "resource": "billing", "from": "read:get", "to": to });
+        let allow = Operation::ServerDownstreamAllow;
+        chain.world.run(&chain.operator, allow, &["crm"], rule).await
+    };
+    for to in ["write:invoice.pay", "write:*", "irreversible:*"] {
+        assert_eq!(run(to).await.status, StatusCode::BAD_REQUEST, "{to}");
+    }
+    assert_eq!(run("read:*").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn introspection_names_only_the_rights_that_are_left() {
+    let chain = Chain::with(&["read:get", "irreversible:drop"]).await;
+    let rule =
+        json!({"resource": "billing", "from": "irreversible:drop", "to": "write:invoice.pay"});
+    let (allow, remove) = (Operation::ServerDownstreamAllow, Operation::ServerDownstreamRemove);
+    chain.world.done(&chain.operator, allow, &["crm"], rule.clone()).await;
+    let child = chain.exchange(&chain.agent_token().await).await.text("access_token").to_owned();
+    let ask = async || {
+        let assertion = chain.assertion(&chain.key);
+        let form = [
+            ("client_id", chain.server.as_str()),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion.as_str()),
+            ("token", child.as_str()),
+        ];
+        chain.world.post_form("/introspect", &form).await.body["scope"].clone()
+    };
+    assert_eq!(ask().await, "read:invoice.get write:invoice.pay");
+    chain.world.done(&chain.operator, remove, &["crm"], rule).await;
+    assert_eq!(ask().await, "read:invoice.get");
 }
 
 #[tokio::test]
