@@ -52,8 +52,9 @@ impl Clock {
 
     /// Milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
-        let now_ms = (self.0.now_ms)();
+        // First: what another thread sees while this one is held up must not look like a step back.
         let latest_ms = self.0.latest_ms.load(Ordering::Acquire);
+        let now_ms = (self.0.now_ms)();
         if now_ms >= latest_ms {
             // Written once a millisecond at most, whoever asks.
             if now_ms > latest_ms {

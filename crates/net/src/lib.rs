@@ -50,4 +50,4 @@ pub use shutdown::Shutdown;
 pub use tls::{
     ClientIdentity, Roots, Tls, TlsError, TlsMaterial, certificates_of_pem, life_end_s, read_pem,
 };
-pub use trust::{Anchors, TrustedProxy};
+pub use trust::{Anchors, TrustedProxy, are_authorities};

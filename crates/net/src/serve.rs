@@ -170,9 +170,12 @@ async fn speak_http<IO, S, B>(
     let service = service_fn(move |mut request: Request<Incoming>| {
         // hyper counts the fields of HTTP/1.1 only, and the bytes of both.
         let fits = request.headers().len() <= fields_max;
-        let peer = connected.peer(request.headers());
-        request.extensions_mut().insert(peer);
-        let answer = fits.then(|| service.call(request));
+        let answer = fits.then(|| {
+            // Judging a certificate out of a header takes time, so only for what will be answered.
+            let peer = connected.peer(request.headers());
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
         async move {
             match answer {
                 Some(answer) => answer.await.map(|answer| answer.map(Either::Left)),

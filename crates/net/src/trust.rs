@@ -127,6 +127,14 @@ impl fmt::Debug for Trust {
     }
 }
 
+/// Whether each of these, in DER, can be trusted as an authority. One that cannot makes the whole set
+/// unusable, and with it every other set of a listener.
+#[must_use]
+pub fn are_authorities(authorities: &[Vec<u8>]) -> bool {
+    let mut roots = RootCertStore::empty();
+    authorities.iter().all(|der| roots.add(CertificateDer::from(der.as_slice())).is_ok())
+}
+
 fn verifier(
     set: &Anchors,
     provider: &Arc<CryptoProvider>,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use attorn_registry::{Agent, AgentId, LifeCycle};
 
 use crate::Store;
-use crate::agents::agent_by_id;
+use crate::agents::{agent_by_id, write_stop_end};
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::Columns;
 use crate::failure::{Failure, StoreError};
@@ -30,7 +30,12 @@ impl Store {
             .bind(id.as_str())
             .execute(change.connection())
             .await?;
-        change.finish(ChangeKind::AgentExpiry, id.as_str(), Agent { expires_s, ..agent }).await
+        // Past its end it was stopped: tokens from before do not count again.
+        let ends = agent.has_ended(act.now_s).then_some(act.now_s);
+        let stop_ended_s = ends.or(agent.stop_ended_s);
+        write_stop_end(change.connection(), id, stop_ended_s).await?;
+        let record = Agent { expires_s, stop_ended_s, ..agent };
+        change.finish(ChangeKind::AgentExpiry, id.as_str(), record).await
     }
 
     /// Notes that agents were used. It is no change of the registry: nothing is decided by it.

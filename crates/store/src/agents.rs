@@ -233,7 +233,7 @@ pub(crate) async fn write_state(
     Ok(())
 }
 
-async fn write_stop_end(
+pub(crate) async fn write_stop_end(
     connection: &mut SqliteConnection,
     id: &AgentId,
     stop_ended_s: Option<u64>,

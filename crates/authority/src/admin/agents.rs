@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::authentication::{AuthenticationWire, BindingWire, note_authentication};
 use super::context::{Context, Effect};
 use super::delegation;
-use super::last_operator::{Taken, verify_remains};
+use super::last_operator::{Taken, verify_owner, verify_remains};
 use super::list::List;
 use super::reason::{Reason, ReasonWished};
 use super::refusal::Refusal;
@@ -230,6 +230,7 @@ pub(crate) async fn owner(
 ) -> Result<Effect<AgentView>, Refusal> {
     let agent = &context.agent(context.segment("agent"))?.id;
     let owner = &context.owner(&wanted.owner)?.id;
+    verify_owner(&context, agent, owner)?;
     let agent = context.shared.store.set_agent_owner(&context.act(), agent, owner).await?.record;
     let fact = about(&context, Kind::IdentityOwnerChanged, &agent);
     Ok(Effect::new(AgentView::of(&context, &agent), fact))

@@ -36,6 +36,19 @@ pub(crate) fn verify_remains(context: &Context, taken: Taken<'_>) -> Result<(), 
     if remains(Some(taken)) || !remains(None) { Ok(()) } else { Err(Refusal::LastOperator) }
 }
 
+/// Refuses to put the last operator under an owner who is locked.
+pub(crate) fn verify_owner(
+    context: &Context,
+    agent: &AgentId,
+    owner: &OwnerId,
+) -> Result<(), Refusal> {
+    let lock = LockTarget::Owner { owner: owner.clone() };
+    match context.snapshot.active_lock(&lock, context.now_s()) {
+        Some(_) => verify_remains(context, Taken::Agent(agent)),
+        None => Ok(()),
+    }
+}
+
 /// What it takes to let another operator in, or back in.
 const NEEDED: [Operation; 4] =
     [Operation::AgentRegister, Operation::AgentResume, Operation::GrantCreate, Operation::LockLift];

@@ -55,6 +55,13 @@ async fn the_last_operator_cannot_be_stopped() {
         assert_eq!((answer.status.as_u16(), answer.text("error")), (403, "operator.last"));
     }
     assert_eq!(world.newest("admin.refused").await["reason"], "operator.last");
+    // Nor by way of an owner who is locked.
+    world.done(&first, Operation::OwnerCreate, &[], json!({ "name": "locked-team" })).await;
+    let locked = json!({ "owner": "locked-team" });
+    let lock = json!({ "target": { "kind": "owner", "owner": "locked-team" }, "reason": "test" });
+    world.done(&first, Operation::LockCreate, &[], lock).await;
+    let answer = world.run(&first, Operation::AgentOwner, &["first-operator"], locked).await;
+    assert_eq!((answer.status.as_u16(), answer.text("error")), (403, "operator.last"));
     // Agents are stopped as ever.
     world.crm(&first).await;
     world.agent(&first, "one", &["read:get"]).await;

@@ -165,7 +165,12 @@ async fn fetch(endpoint: &Endpoint) -> Result<SpiffeBundle, String> {
         return Err(format!("its endpoint answered {}", answer.status()));
     }
     let body = answer.into_body().bytes(BUNDLE_BYTES_MAX).await.map_err(|e| causes(&e))?;
-    SpiffeBundle::parse(&body).map_err(|e| e.to_string())
+    let bundle = SpiffeBundle::parse(&body).map_err(|e| e.to_string())?;
+    // What another domain publishes must not stop the reloads of our own trust.
+    if !attorn_net::are_authorities(&bundle.x509_authorities) {
+        return Err("a certificate in it is none of an authority".to_owned());
+    }
+    Ok(bundle)
 }
 
 /// Trust Domain and Bundle section 4.1.2: as often as the bundle says, but not all the time, and often

@@ -8,6 +8,7 @@ use super::*;
 use crate::test_certificates::{Authority, identity, material};
 use crate::{
     Anchors, Body, Client, ClientConfig, ClientIdentity, Peer, Roots, SendError, Tls, TlsMaterial,
+    are_authorities,
 };
 
 /// A listener that asks for certificates and answers with what it knows of its peer.
@@ -147,4 +148,11 @@ async fn a_revoked_certificate_is_trusted_by_nobody() {
     let asking = Asking::new(vec![anchors]).await;
     assert_eq!(asking.seen(good).await, r#"["urn:a"] ["ca"]"#);
     assert_eq!(asking.seen(revoked).await, r#"["urn:b"] []"#);
+}
+
+#[test]
+fn what_is_no_authority_is_known_before_it_is_trusted() {
+    let good = Authority::new().anchors("ca").authorities;
+    assert!(are_authorities(&good));
+    assert!(!are_authorities(&[good, vec![vec![1, 2, 3]]].concat()));
 }

@@ -10,6 +10,7 @@ use super::super::agents::{self, AgentNew};
 use super::super::authentication::AuthenticationWire;
 use super::super::delegation;
 use super::super::grants::{self, GrantNew};
+use super::super::last_operator::verify_owner;
 use super::super::operation::Operation;
 use super::super::owners::{self, OwnerNew};
 use super::super::policies::{self, PolicyNew};
@@ -104,6 +105,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         self.may(Operation::AgentOwner)?;
+        verify_owner(&self.context, &agent.id, &owner.id)?;
         let changed = self.batch.set_agent_owner(&agent.id, &owner.id).await?;
         self.facts.push(agents::about(&self.context, Kind::IdentityOwnerChanged, &changed));
         self.advance(|delta| delta.agents.push(changed))?;
