@@ -33,7 +33,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("allocator", &["mi_malloc", "mi_free", "_mi_", "mi_theap", "mi_heap"]),
     ("copies of memory", &["memmove", "memcpy"]),
     ("network, in the kernel", &["tcp_sendmsg", "tcp_recvmsg", "net_rx_action"]),
-    ("sleeping and waking, in the kernel", &["futex", "epoll_wait", "schedule"]),
+    ("sleeping and waking, in the kernel", &["__x64_sys_futex", "do_epoll_wait", "__schedule"]),
     ("everything in the kernel", &["entry_SYSCALL_64", "asm_sysvec", "asm_exc_page_fault"]),
 ];
 
