@@ -84,6 +84,14 @@ impl Enrolled {
         let upstream =
             ["server", "register", "crm", "--owner", "ann", "--url", "http://127.0.0.1:9/mcp"];
         self.folder.attorn(&upstream).expect(0);
+        // The process of the authority has a gateway of its own, which makes the server's key a
+        // moment later. It is the last change of the registry that nobody asked for.
+        let mut tries = 0..500;
+        let show = ["-o", "json", "server", "show", "crm"];
+        while self.folder.attorn(&show).expect(0).json()["keys"].as_array().unwrap().is_empty() {
+            assert!(tries.next().is_some(), "the server never got a key");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A copy of the gateway's folder as it is now, with a port of its own.
