@@ -168,6 +168,9 @@ fn verify_standing(
         token_jti: Some(&claims.jti),
         key: Some(claims.cnf.key()),
     };
+    if claims.cnf.is_bearer() && !server.accepts_bearer(&claims.scope) {
+        return Err(ReasonCode::TokenBearerNotAllowed);
+    }
     if snapshot.lock_on(&subject, now_s).is_some() {
         return Err(ReasonCode::LockActive);
     }

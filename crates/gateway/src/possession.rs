@@ -1,5 +1,6 @@
 //! Proof of possession for every request: RFC 9449 with nonces of our own, or the certificate of
-//! the connection (RFC 8705 section 3). A token's own binding says which; there is no third.
+//! the connection (RFC 8705 section 3). A token's own binding says which. One that is bound to nothing
+//! is taken only where the server's owner said so.
 
 use attorn_jose::{Algorithm, CertificateThumbprint, HeaderCache};
 use attorn_net::{Peer, Random};
@@ -12,7 +13,7 @@ use attorn_oauth::mtls::{self, PresentedCertificate};
 use attorn_oauth::possession::{BoundToken, PossessionRefusal, bind_here};
 use attorn_oauth::replay::ReplaySet;
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::{ReasonCode, Snapshot};
+use attorn_registry::{McpServer, ReasonCode, Snapshot};
 use attorn_replay::{Current, SharedReplays};
 use http::{HeaderMap, HeaderName, request};
 
@@ -149,6 +150,18 @@ pub(crate) async fn by_certificate(
     let token = mtls::bind(token, presented.as_ref(), &agent.authentication, now_s)
         .map_err(CredentialRefusal::Possession)?;
     throttle.admit(&agent.id, confirmation).await.map_err(CredentialRefusal::Limited)?;
+    Ok(Proven { token, nonce: None })
+}
+
+/// Takes a token that is bound to no key, where the server does. Nothing is proven.
+pub(crate) async fn by_nothing(
+    token: VerifiedToken,
+    server: &McpServer,
+    (throttle, _now_s): (&Throttle, u64),
+) -> Result<Proven, CredentialRefusal> {
+    let (agent, confirmation) = (token.claims().client_id.clone(), *token.confirmation());
+    let token = BoundToken::accepted(token, server).map_err(CredentialRefusal::Possession)?;
+    throttle.admit(&agent, confirmation).await.map_err(CredentialRefusal::Limited)?;
     Ok(Proven { token, nonce: None })
 }
 

@@ -1,14 +1,16 @@
 //! Access tokens: what we issue and what we accept, side by side.
 //!
 //! Implemented: the JWT profile of RFC 9068, narrowed: one audience, at most 300 seconds, always
-//! bound by `cnf` to a key (RFC 9449 section 6.1) or a certificate (RFC 8705 section 3.1), `act` of
-//! RFC 8693 section 4.1 as history, `authorization_details` of the type `mcp_tool_call` (RFC 9396
+//! bound by `cnf` to a key (RFC 9449 section 6.1) or a certificate (RFC 8705 section 3.1), but for
+//! clients of people at servers that take bearer tokens (RFC 6750, at most 60 seconds), `act` of
+//! RFC 8693 section 4.1: the agent that acts
+//! for a person, before it history, `authorization_details` of the type `mcp_tool_call` (RFC 9396
 //! section 9.1).
 //!
 //! Two kinds of clients get tokens: agents for MCP servers, and MCP servers for the APIs behind them.
 //! A token of one kind is none of the other: its `client_id` has another form, and only the second
 //! kind has a `parent`.
-//! Not implemented: opaque tokens, bearer tokens, other types of `authorization_details`. A token
+//! Not implemented: opaque tokens, other types of `authorization_details`. A token
 //! that carries what is not implemented and would restrict it is refused, since ignoring a
 //! restriction widens the token.
 
@@ -29,6 +31,8 @@ use crate::claim::{CLOCK_AHEAD_S, Text, is_identifier, object, present};
 use crate::confirmation::{Confirmation, WireConfirmation};
 use crate::subject::Subject;
 
+/// The longest time between `iat` and `exp` of a token that is bound to no key, in seconds.
+pub const BEARER_LIFETIME_MAX_S: u64 = 60;
 /// The longest time between `iat` and `exp`, in seconds.
 pub const LIFETIME_MAX_S: u64 = attorn_registry::TOKEN_LIFETIME_MAX_S;
 /// RFC 9068 section 2.1. Compared verbatim: we issue this spelling only.
@@ -47,6 +51,9 @@ pub trait TokenClient: ClientId {
     /// Whether its tokens were exchanged for another one, which they then name.
     const HAS_PARENT: bool;
 
+    /// What a token of this client stands for that is bound to no key, if it may be bound to none.
+    fn unbound(subject: &Subject, client: &Self) -> Option<Confirmation>;
+
     /// The agent in the chain of a token, and the actors before it.
     fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>>;
 }
@@ -62,6 +69,11 @@ pub struct Acting<'a> {
 impl TokenClient for AgentId {
     const HAS_PARENT: bool = false;
 
+    // Only a client of people may have no key. Whether the token is taken is for its server to say.
+    fn unbound(subject: &Subject, client: &Self) -> Option<Confirmation> {
+        subject.person().map(|person| Confirmation::bearer(person, client))
+    }
+
     fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>> {
         Some(Acting { agent: &claims.client_id, chain: claims.act.as_ref() })
     }
@@ -69,6 +81,10 @@ impl TokenClient for AgentId {
 
 impl TokenClient for ServerId {
     const HAS_PARENT: bool = true;
+
+    fn unbound(_subject: &Subject, _client: &Self) -> Option<Confirmation> {
+        None
+    }
 
     // RFC 8693 section 4.1: the server is the current actor, and the agent the one before it.
     fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>> {
@@ -107,6 +123,7 @@ pub struct AccessTokenClaims<C = AgentId> {
     /// The client the token was issued to.
     pub client_id: C,
     /// What the token is bound to.
+    #[serde(skip_serializing_if = "Confirmation::is_bearer")]
     pub cnf: Confirmation,
     /// The revocation epoch at issue. A newer epoch ends all older tokens.
     pub epoch: u64,
@@ -386,11 +403,16 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
     let details = wire.authorization_details.map(|raw| AuthorizationDetails::parse_made(raw.get()));
     let authorization_details =
         details.transpose().map_err(|_| TokenRefusal::AuthorizationDetails)?;
-    // RFC 9449 section 6.1: without a key the token would be a bearer token. RFC 8705 section 3.1.
-    let cnf = wire.cnf.as_ref().ok_or(TokenRefusal::Unbound)?;
     if !is_identifier(&wire.sub.0) || !is_identifier(&wire.jti.0) {
         return Err(TokenRefusal::Claims);
     }
+    let sub = Subject::parse(&wire.sub.0).map_err(|_| TokenRefusal::Subject)?;
+    let client_id: C = wire.client_id.0.parse().map_err(|_| TokenRefusal::Claims)?;
+    let cnf = match &wire.cnf {
+        Some(cnf) => cnf.read().ok_or(TokenRefusal::Claims)?,
+        // RFC 9449 section 6.1: without a key it is a bearer token. RFC 8705 section 3.1.
+        None => C::unbound(&sub, &client_id).ok_or(TokenRefusal::Unbound)?,
+    };
     // An absent scope unlocks nothing; it never means "all".
     let scope = wire.scope.as_ref().map_or("", |scope| &*scope.0);
     let grant = wire.grt.as_ref().map(|grant| GrantId::parse(&grant.0)).transpose();
@@ -398,8 +420,8 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
         act: wire.act.map(|raw| actor(raw.get())).transpose()?,
         aud: wire.aud_text().ok_or(TokenRefusal::Audience)?.to_owned(),
         authorization_details,
-        client_id: wire.client_id.0.parse().map_err(|_| TokenRefusal::Claims)?,
-        cnf: cnf.read().ok_or(TokenRefusal::Claims)?,
+        client_id,
+        cnf,
         epoch: wire.epoch,
         exp: wire.exp,
         grt: grant.map_err(|_| TokenRefusal::Claims)?,
@@ -409,7 +431,7 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
         nbf: wire.nbf,
         parent,
         scope: ScopeSet::parse(scope).map_err(|_| TokenRefusal::Claims)?,
-        sub: Subject::parse(&wire.sub.0).map_err(|_| TokenRefusal::Subject)?,
+        sub,
     })
 }
 
@@ -456,7 +478,7 @@ impl<C> VerifiedToken<C> {
     pub fn jkt(&self) -> Option<&Jkt> {
         match &self.0.claims.cnf {
             Confirmation::Jkt(jkt) => Some(jkt),
-            Confirmation::Certificate(_) => None,
+            Confirmation::Bearer(_) | Confirmation::Certificate(_) => None,
         }
     }
 
@@ -475,7 +497,9 @@ impl<C> VerifiedToken<C> {
             return Err(TokenRefusal::Future);
         }
         // Our own rule: nobody keeps a token for longer than this, whoever signed it.
-        if exp.saturating_sub(iat) > LIFETIME_MAX_S {
+        let max_s =
+            if self.0.claims.cnf.is_bearer() { BEARER_LIFETIME_MAX_S } else { LIFETIME_MAX_S };
+        if exp.saturating_sub(iat) > max_s {
             return Err(TokenRefusal::Lifetime);
         }
         Ok(())

@@ -53,12 +53,14 @@ impl Snapshot {
     /// # Errors
     /// The reason, `resource.…` or `lock.active`.
     pub fn verify_resource(&self, resource: &Resource, now_s: u64) -> Result<(), ReasonCode> {
-        let owner = resource.owner.as_ref().and_then(|id| self.owner(id));
+        let owner = resource.owner.as_ref().and_then(|id| self.answering(id));
         verify_standing(resource.state, owner, &RESOURCE)?;
-        let owner = resource.owner.clone().map(|owner| LockTarget::Owner { owner });
+        let owners = self.owners_behind(resource.owner.as_ref());
+        let mut owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
         let own = LockTarget::Resource { resource: resource.id.clone() };
         let is_locked = |target: &LockTarget| self.active_lock(target, now_s).is_some();
-        if owner.iter().chain([&own]).any(is_locked) { Err(ReasonCode::LockActive) } else { Ok(()) }
+        let is_stopped = is_locked(&own) || owners.any(|owner| is_locked(&owner));
+        if is_stopped { Err(ReasonCode::LockActive) } else { Ok(()) }
     }
 
     /// Whether everything that a token for an API rests on still stands. Gives what the agent holds

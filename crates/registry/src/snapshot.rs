@@ -16,6 +16,7 @@ use crate::{
     ScopeSet, ServerId, Tool,
 };
 
+mod owners;
 mod people;
 mod stops;
 
@@ -314,7 +315,7 @@ impl Snapshot {
     /// The agent, if it may act, for itself or for others.
     pub(crate) fn standing_agent(&self, id: &AgentId, now_s: u64) -> Result<&Agent, ReasonCode> {
         let agent = self.agents.get(id).ok_or(ReasonCode::AgentUnknown)?;
-        let owner = agent.owner.as_ref().and_then(|id| self.owners.get(id));
+        let owner = agent.owner.as_ref().and_then(|id| self.answering(id));
         // Told before the suspension that its end leads to.
         let lives = matches!(agent.state, LifeCycle::Active | LifeCycle::Suspended);
         if lives && agent.has_ended(now_s) {
@@ -339,7 +340,7 @@ impl Snapshot {
         if server.is_builtin() {
             return Ok(());
         }
-        let owner = server.owner.as_ref().and_then(|id| self.owners.get(id));
+        let owner = server.owner.as_ref().and_then(|id| self.answering(id));
         verify_standing(server.state, owner, &SERVER)
     }
 

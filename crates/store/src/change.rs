@@ -91,6 +91,8 @@ pub enum ChangeKind {
     LockLifted,
     /// A new owner.
     OwnerCreated,
+    /// Who an owner is, and who answers after them.
+    OwnerSet,
     /// The state of an owner.
     OwnerState,
     /// A new person.
@@ -117,6 +119,8 @@ pub enum ChangeKind {
     ResourceRegistered,
     /// The state of an API.
     ResourceState,
+    /// For which classes a server takes tokens without a proof.
+    ServerBearer,
     /// The keys of an MCP server.
     ServerKeys,
     /// The owner of an MCP server.
@@ -135,7 +139,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
@@ -158,6 +162,7 @@ impl ChangeKind {
         Self::LockCreated,
         Self::LockLifted,
         Self::OwnerCreated,
+        Self::OwnerSet,
         Self::OwnerState,
         Self::PersonCreated,
         Self::PersonGrantCreated,
@@ -171,6 +176,7 @@ impl ChangeKind {
         Self::ResourceOperations,
         Self::ResourceRegistered,
         Self::ResourceState,
+        Self::ServerBearer,
         Self::ServerKeys,
         Self::ServerOwner,
         Self::ServerRegistered,
@@ -206,6 +212,7 @@ impl ChangeKind {
             Self::LockCreated => "lock.created",
             Self::LockLifted => "lock.lifted",
             Self::OwnerCreated => "owner.created",
+            Self::OwnerSet => "owner.set",
             Self::OwnerState => "owner.state",
             Self::PersonCreated => "person.created",
             Self::PersonGrantCreated => "person_grant.created",
@@ -219,6 +226,7 @@ impl ChangeKind {
             Self::ResourceOperations => "resource.operations",
             Self::ResourceRegistered => "resource.registered",
             Self::ResourceState => "resource.state",
+            Self::ServerBearer => "server.bearer",
             Self::ServerKeys => "server.keys",
             Self::ServerOwner => "server.owner",
             Self::ServerRegistered => "server.registered",

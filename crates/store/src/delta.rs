@@ -112,7 +112,7 @@ async fn add(
         ChangeKind::LockCreated | ChangeKind::LockLifted => {
             delta.locks.push(lock_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
-        ChangeKind::OwnerCreated | ChangeKind::OwnerState => {
+        ChangeKind::OwnerCreated | ChangeKind::OwnerSet | ChangeKind::OwnerState => {
             delta.owners.push(owner_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
         ChangeKind::InvitationRedeemed
@@ -133,7 +133,8 @@ async fn add(
         | ChangeKind::ResourceState => {
             delta.resources.push(resource_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
-        ChangeKind::ServerKeys
+        ChangeKind::ServerBearer
+        | ChangeKind::ServerKeys
         | ChangeKind::ServerOwner
         | ChangeKind::ServerRegistered
         | ChangeKind::ServerState

@@ -19,6 +19,7 @@ use crate::rotation::RotationError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     Agent,
+    Consent,
     Decision,
     /// The same in a journal that has not all its entries any more.
     DecisionOrRemoved,
@@ -76,6 +77,12 @@ pub(crate) enum Refusal {
     NotAllowed(Operation, ReasonCode),
     /// Only enrolment makes a registered agent an active one.
     NotEnrolled,
+    /// The person has not used their code yet.
+    NotSignedIn,
+    /// A redirect URI that no client may have.
+    RedirectUri,
+    /// No role of this name.
+    Role,
     /// Nobody would be left who can administer.
     LastOperator,
     /// Another plan of a file is being made.
@@ -127,6 +134,7 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Item(_) | Self::Twice => StatusCode::BAD_REQUEST,
+            Self::RedirectUri | Self::Role => StatusCode::BAD_REQUEST,
             Self::GaveWay | Self::PlanUnderWay => StatusCode::TOO_MANY_REQUESTS,
             Self::CommandElsewhere | Self::NotAllowed(..) => StatusCode::FORBIDDEN,
             Self::Faults(_) | Self::Fixed(_) => StatusCode::CONFLICT,
@@ -140,7 +148,7 @@ impl Refusal {
             // RFC 9110 section 15.5.11.
             Self::Removed => StatusCode::GONE,
             // The registry as it is does not allow it; another time it might.
-            Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
+            Self::Builtin | Self::NotEnrolled | Self::NotSignedIn | Self::Store(_) => StatusCode::CONFLICT,
             Self::AgentEnded | Self::Gateway(_) => StatusCode::CONFLICT,
             Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
@@ -168,6 +176,8 @@ impl Refusal {
             Self::HiddenText => ReasonCode::ToolHiddenText,
             Self::LastOperator => ReasonCode::OperatorLast,
             Self::NotEnrolled => ReasonCode::AgentPending,
+            Self::NotSignedIn => ReasonCode::PersonPending,
+            Self::RedirectUri | Self::Role => ReasonCode::RequestMalformed,
             Self::Policy(_) => ReasonCode::PolicyError,
             Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
             Self::RegistryOlder => ReasonCode::AuthorityStale,
@@ -222,6 +232,13 @@ impl Refusal {
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),
             Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),
+            Self::NotSignedIn => "the person has not used their code yet".to_owned(),
+            Self::RedirectUri => {
+                "a redirect URI is https, http on a loopback address, or of a scheme with a dot; \
+                 without user, fragment and wildcard"
+                    .to_owned()
+            }
+            Self::Role => attorn_registry::RoleError.to_string(),
             Self::PlanUnderWay => "another plan is being made; ask again".to_owned(),
             Self::Policy(errors) => errors.clone(),
             Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),
@@ -379,6 +396,7 @@ impl Missing {
     const fn reason(self) -> ReasonCode {
         match self {
             Self::Agent => ReasonCode::AgentUnknown,
+            Self::Consent => ReasonCode::ConsentMissing,
             Self::Person => ReasonCode::PersonUnknown,
             Self::Resource => ReasonCode::ResourceUnknown,
             Self::Server => ReasonCode::ServerUnknown,
@@ -393,6 +411,7 @@ impl Missing {
     const fn message(self) -> &'static str {
         match self {
             Self::Agent => "no such agent",
+            Self::Consent => "no such consent",
             Self::Decision => "no such decision",
             Self::DecisionOrRemoved => "no such decision, or its entries were removed by retention",
             Self::Entry => "no such journal entry",

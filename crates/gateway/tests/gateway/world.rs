@@ -417,6 +417,8 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             state: LifeCycle::Active,
             created_s: 0,
             stop_ended_s: None,
+            bound_to: None,
+            successor: None,
         }],
         agents: vec![billing(agent, owner.clone())],
         servers: vec![McpServer {
@@ -429,6 +431,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             tools: records.collect(),
             created_s: 0,
             stop_ended_s: None,
+            accept_bearer: std::collections::BTreeSet::new(),
         }],
         grants: vec![Grant {
             id: GrantId::from_random(&[5; 16]),
