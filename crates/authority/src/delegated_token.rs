@@ -12,8 +12,8 @@ use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::scope::narrow;
 use attorn_registry::{
-    AgentId, AgentKind, AuthorizationDetails, Holder as AgentHolder, LockedSubject, McpServer, PersonId,
-    ReasonCode, ScopeSet, Snapshot,
+    AgentId, AgentKind, AuthorizationDetails, Holder as AgentHolder, LockedSubject, McpServer,
+    PersonId, ReasonCode, ScopeSet, Snapshot,
 };
 use http::request::Parts;
 

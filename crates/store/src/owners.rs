@@ -242,7 +242,8 @@ mod tests {
         assert!(matches!(refused, Err(StoreError::Refused(Refusal::PersonUnknown))));
         let person = world.active_person().await;
         let to = PersonOrGroup::Person { person: person.clone() };
-        let set = store.set_owner(&act(5), ann, (Some(&to), Some(&id_of(70)))).await.unwrap().record;
+        let set =
+            store.set_owner(&act(5), ann, (Some(&to), Some(&id_of(70)))).await.unwrap().record;
         assert_eq!((set.bound_to.as_ref(), set.successor.as_ref()), (Some(&to), Some(&id_of(70))));
         assert_eq!(set.stop_ended_s, Some(5));
         assert!(store.owners().await.unwrap().contains(&set));

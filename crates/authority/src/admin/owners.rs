@@ -71,11 +71,7 @@ pub(crate) async fn set(
     let bound_to = person_or_group(&context, wanted.person.as_deref(), wanted.group.as_deref())?;
     let successor = wanted.successor.as_deref().map(|text| context.owner(text)).transpose()?;
     let successor = successor.map(|owner| owner.id.clone());
-    let next = Owner {
-        bound_to: bound_to.clone(),
-        successor: successor.clone(),
-        ..owner.clone()
-    };
+    let next = Owner { bound_to: bound_to.clone(), successor: successor.clone(), ..owner.clone() };
     verify_remains_after(&context, |delta| delta.owners.push(next))?;
     let store = &context.shared.store;
     let wanted = (bound_to.as_ref(), successor.as_ref());

@@ -148,7 +148,9 @@ impl Refusal {
             // RFC 9110 section 15.5.11.
             Self::Removed => StatusCode::GONE,
             // The registry as it is does not allow it; another time it might.
-            Self::Builtin | Self::NotEnrolled | Self::NotSignedIn | Self::Store(_) => StatusCode::CONFLICT,
+            Self::Builtin | Self::NotEnrolled | Self::NotSignedIn | Self::Store(_) => {
+                StatusCode::CONFLICT
+            }
             Self::AgentEnded | Self::Gateway(_) => StatusCode::CONFLICT,
             Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,

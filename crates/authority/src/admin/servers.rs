@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use attorn_audit::{Entry, Kind};
 use attorn_jose::PublicKey;
-use attorn_registry::{Class, KeyHolder, LifeCycle, McpServer, Name, ServerId, ServerKey, UpstreamSpec};
+use attorn_registry::{
+    Class, KeyHolder, LifeCycle, McpServer, Name, ServerId, ServerKey, UpstreamSpec,
+};
 use attorn_store::NewServer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -37,7 +37,10 @@ async fn a_person_is_invited_given_roles_stopped_and_retired() {
     let roles = json!({ "roles": ["auditor", "viewer"], "groups": ["sales"] });
     let set = run(Operation::PersonSet, roles).await;
     assert_eq!(set.body["roles"], json!(["viewer", "auditor"]));
-    assert_eq!((&set.body["groups"], &set.body["display_name"]), (&json!(["sales"]), &json!("Ann")));
+    assert_eq!(
+        (&set.body["groups"], &set.body["display_name"]),
+        (&json!(["sales"]), &json!("Ann"))
+    );
     let odd = run(Operation::PersonSet, json!({ "roles": ["root"] })).await;
     assert_eq!(odd.status, StatusCode::BAD_REQUEST);
     let silent = run(Operation::PersonRetire, json!({ "reason": " " })).await;
@@ -187,7 +190,8 @@ async fn tokens_without_a_proof_are_an_exception_with_a_reason() {
     let world = World::new().await;
     let operator = world.operator().await;
     world.crm(&operator).await;
-    let run = async |at: &str, body| world.run(&operator, Operation::ServerBearer, &[at], body).await;
+    let run =
+        async |at: &str, body| world.run(&operator, Operation::ServerBearer, &[at], body).await;
     let read = json!({ "classes": ["read"], "reason": "no proofs yet" });
     assert_eq!(run("crm", read.clone()).await.body["accept_bearer"], json!(["read"]));
     let status = world.done(&operator, Operation::Status, &[], Value::Null).await;

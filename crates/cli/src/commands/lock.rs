@@ -175,7 +175,8 @@ async fn list(admin: &Admin) -> Result<Exit, Failure> {
 
 /// The target as `lock create` takes it.
 fn as_typed(target: &Value) -> String {
-    let parts = ["kind", "agent", "grant", "jkt", "owner", "person", "resource", "server", "jti", "tool"];
+    let parts =
+        ["kind", "agent", "grant", "jkt", "owner", "person", "resource", "server", "jti", "tool"];
     let given = parts.iter().filter_map(|part| text(target, part));
     given.collect::<Vec<_>>().join("/")
 }

@@ -25,9 +25,9 @@ fn client_id() -> AgentId {
     AgentId::from_random(&[9; 16])
 }
 
-fn consent(agent: AgentId, scopes: &str) -> Consent {
+fn consent(seed: u8, agent: AgentId, scopes: &str) -> Consent {
     Consent {
-        id: ConsentId::from_random(&[agent.as_str().len() as u8 ^ agent.as_str().as_bytes()[5]; 16]),
+        id: ConsentId::from_random(&[seed; 16]),
         person: person_id(),
         agent,
         server: server_id(),
@@ -60,8 +60,8 @@ fn people(parts: &mut SnapshotParts) {
         expires_s: None,
         revoked_s: None,
     }];
-    parts.consents =
-        vec![consent(agent_id(), "read:get write:set"), consent(client_id(), "read:get write:set")];
+    let scopes = "read:get write:set";
+    parts.consents = vec![consent(1, agent_id(), scopes), consent(2, client_id(), scopes)];
     let client = Agent {
         id: client_id(),
         name: Name::parse("editor").unwrap(),
@@ -101,10 +101,7 @@ async fn get(world: &World, agent: &AgentId) -> Answer {
 
 fn reason(answer: &Answer) -> String {
     let json = answer.json();
-    let told = [
-        &json["result"]["_meta"]["dev.attorn/reason"],
-        &json["error"]["data"]["reason"],
-    ];
+    let told = [&json["result"]["_meta"]["dev.attorn/reason"], &json["error"]["data"]["reason"]];
     told.into_iter().filter_map(|text| text.as_str()).next().unwrap_or("none").to_owned()
 }
 
@@ -178,11 +175,7 @@ async fn whoever_takes_any_of_it_away_ends_it_at_once() {
         ("suspended", |parts| parts.persons[0].state = LifeCycle::Suspended, "person.suspended"),
         ("retired", |parts| parts.persons[0].state = LifeCycle::Retired, "person.retired"),
         ("gone", |parts| parts.persons.clear(), "person.unknown"),
-        (
-            "resumed",
-            |parts| parts.persons[0].stop_ended_s = Some(NOW_S + 1),
-            "token.stopped",
-        ),
+        ("resumed", |parts| parts.persons[0].stop_ended_s = Some(NOW_S + 1), "token.stopped"),
         (
             "locked",
             |parts| {
@@ -241,7 +234,6 @@ async fn a_token_without_a_proof_is_taken_only_where_it_is_said() {
     let ask = || call("get", &json!({}));
     let refused = |answer: Answer| {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.text);
-        answer
     };
     refused(with_scheme(&world, "Bearer", &reads, ask()).await);
     let entry = newest(&world, Kind::TokenRefused).await;
@@ -273,8 +265,7 @@ async fn a_token_without_a_proof_is_taken_only_where_it_is_said() {
         sub: Subject::Agent(agent_id()),
         ..unbound(&world, &agent_id(), "read:get")
     };
-    let answer = refused(with_scheme(&world, "Bearer", &world.issue(&own), ask()).await);
-    assert!(answer.text.contains("error") || answer.text.is_empty());
+    refused(with_scheme(&world, "Bearer", &world.issue(&own), ask()).await);
     assert!(world.calls().is_empty());
     open(&[]);
     refused(with_scheme(&world, "Bearer", &reads, ask()).await);
@@ -284,7 +275,7 @@ async fn a_token_without_a_proof_is_taken_only_where_it_is_said() {
 #[tokio::test]
 async fn a_server_that_takes_bearer_tokens_says_so() {
     let world = world("bearer-told");
-    let ask = || Ask { headers: modern("ping", json!({}), None).headers, ..modern("ping", json!({}), None) };
+    let ask = || modern("ping", json!({}), None);
     let schemes = |answer: &Answer| -> Vec<String> {
         let values = answer.headers.get_all("www-authenticate").iter();
         let text = values.map(|value| value.to_str().unwrap());

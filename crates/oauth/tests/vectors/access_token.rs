@@ -86,12 +86,10 @@ fn a_token_is_about_somebody_for_whom_its_client_acts() {
         }
         Changes::default().jwt(&header, &claims, "issuer", |_| None)
     };
-    let agent = |sub: &str, act| {
-        verify::<AgentId>(&token(AGENT, sub, act), &expected, NOW_S).map(drop)
-    };
-    let server = |sub: &str, act| {
-        verify::<ServerId>(&token(SERVER, sub, act), &expected, NOW_S).map(drop)
-    };
+    let agent =
+        |sub: &str, act| verify::<AgentId>(&token(AGENT, sub, act), &expected, NOW_S).map(drop);
+    let server =
+        |sub: &str, act| verify::<ServerId>(&token(SERVER, sub, act), &expected, NOW_S).map(drop);
     let (none, refused) = (|| json!(null), Err(TokenRefusal::Subject));
     assert_eq!(agent(AGENT, none()), Ok(()));
     assert_eq!(agent(OTHER, none()), refused);

@@ -52,11 +52,9 @@ impl Snapshot {
                 self.person(person).and_then(|person| person.stop_ended_s)
             }
             Some(PersonOrGroup::Group { group }) => {
-                let active =
-                    self.members(group).filter(|person| person.state == LifeCycle::Active);
-                let ends = active.map(|person| {
-                    person.stop_ended_s.filter(|end_s| is_recent(*end_s, now_s))
-                });
+                let active = self.members(group).filter(|person| person.state == LifeCycle::Active);
+                let ends = active
+                    .map(|person| person.stop_ended_s.filter(|end_s| is_recent(*end_s, now_s)));
                 ends.collect::<Option<Vec<_>>>().and_then(|ends| ends.into_iter().min())
             }
         };
@@ -139,9 +137,8 @@ mod tests {
             key: None,
         };
         let with = |owners: Vec<Owner>, persons: Vec<Person>, target: Option<OwnerId>| {
-            let locks = target.map(|owner| {
-                crate::fixtures::lock(LockTarget::Owner { owner }, NOW_S + 1)
-            });
+            let locks =
+                target.map(|owner| crate::fixtures::lock(LockTarget::Owner { owner }, NOW_S + 1));
             Snapshot::new(SnapshotParts {
                 owners,
                 persons,

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use attorn_registry::{
     AgentId, AgentKind, Authentication, Binding, Class, ClientSource, Consent, ConsentId,
     Downstream, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle, Lock,
-    LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId, PersonOrGroup, PublicClient,
-    ResourceId, ResourceKey, ResourceOperation, ResourceRefusal, ScopePattern, ServerId,
-    TransitionRefused, UpstreamSpec,
+    LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId, PersonOrGroup,
+    PublicClient, ResourceId, ResourceKey, ResourceOperation, ResourceRefusal, ScopePattern,
+    ServerId, TransitionRefused, UpstreamSpec,
 };
 
 use crate::failure::{Refusal, StoreError};
