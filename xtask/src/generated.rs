@@ -37,6 +37,8 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("downstream.paused", "tests of the gateway: a server that fails"),
     ("journal.unavailable", "tests of the gateway and of the authority"),
     ("entry.removed", "end-to-end tests of the command line: retention"),
+    ("payload.absent", "end-to-end tests of the command line: erasure"),
+    ("payload.erased", "end-to-end tests of the command line: erasure"),
     ("authority.stale", "end-to-end tests of the command line: a gateway that is cut off"),
     ("gateway.copied", "end-to-end tests of the command line: a copied gateway"),
     ("gateway.log_forked", "tests of the registry and of the authority"),

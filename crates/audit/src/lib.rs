@@ -14,7 +14,7 @@
 //! - an export bundle that needs nothing else to be verified: [`bundle`], [`verify`];
 //! - signed notes about entries that were removed: [`tombstone`].
 //!
-//! Not implemented: cosignatures with ML-DSA-44, and sealed payloads.
+//! Not implemented: cosignatures with ML-DSA-44. Payloads are not here: `attorn-payloads` seals them.
 
 pub mod bundle;
 pub mod checkpoint;

@@ -29,6 +29,7 @@ mod locks;
 mod openapi;
 mod operation;
 mod owners;
+mod payloads;
 mod policies;
 mod precondition;
 mod reason;

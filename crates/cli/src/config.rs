@@ -76,6 +76,10 @@ pub(crate) struct Journal {
     /// Entries older than so many days are removed, at least 1; without it none ever is. Their hashes
     /// stay. What is in the write-ahead segments is not removed yet: the latest `segment_mib`.
     pub(crate) keep_days: Option<u32>,
+    /// Age recipients, `age1…`, who may read arguments and results. Without any, the journal has
+    /// digests of them and nobody can read them; with some, every call of a tool writes files.
+    #[serde(default)]
+    pub(crate) auditors: Vec<String>,
     /// Seconds from one checkpoint that witnesses are asked to cosign to the next; at least 1. An
     /// export asks at once. Default 10.
     #[serde(default = "default_witness_every_s")]
@@ -88,7 +92,8 @@ pub(crate) struct Journal {
 impl Default for Journal {
     fn default() -> Self {
         let (segment_mib, witness_every_s) = (default_segment_mib(), default_witness_every_s());
-        Self { segment_mib, keep_days: None, witness_every_s, witnesses: Vec::new() }
+        let (auditors, witnesses) = (Vec::new(), Vec::new());
+        Self { segment_mib, keep_days: None, auditors, witness_every_s, witnesses }
     }
 }
 

@@ -10,6 +10,7 @@
 mod bundles;
 mod clock_steps;
 mod embedded;
+mod erasures;
 mod follow;
 mod lease;
 mod listeners;
@@ -105,6 +106,8 @@ impl World {
         };
         serving.spawn(clock_steps::mark(clock.clone(), node.journal.clone(), shutdown.clone()));
         witnesses::start(&config, &node.journal, (&mut serving, &shutdown), &telemetry)?;
+        let published = Arc::clone(&followed.published);
+        serving.spawn(erasures::follow(node.payloads.clone(), published, shutdown.clone()));
         observed::watch(&telemetry, &node.journal, &followed, connections);
         let (limits, stop) = (Limits::default(), || shutdown.clone());
         if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)
@@ -125,7 +128,8 @@ impl World {
         let shipping = shipping::start(&config, &node, (&telemetry, &mut serving), stop).await?;
         if let Some(keep_days) = config.journal.keep_days {
             let kept = move || shipping.iter().map(Shipping::next).min();
-            serving.spawn(retention::follow(node.journal.clone(), keep_days, kept, stop()));
+            let of = (node.journal.clone(), node.payloads.clone());
+            serving.spawn(retention::follow(of, keep_days, kept, stop()));
         }
         serving.spawn(tls.bundles.clone().follow(node.journal.clone(), stop()));
         serving.spawn(tls.follow(node.journal.clone(), stop()));
@@ -254,6 +258,7 @@ async fn start_authority(
         store: registry.store.clone(),
         index: registry.index.clone(),
         journal: node.journal.clone(),
+        payloads: node.payloads.clone(),
         published: Arc::new(Published::new(Snapshot::new(SnapshotParts::default()))),
         clock: clock.clone(),
         random: system_random(),
@@ -320,6 +325,7 @@ fn start_gateway(
         freshness: followed.freshness,
         journal: node.journal.clone(),
         payload_key: node.payload_key.clone(),
+        payloads: node.payloads.clone(),
         shared_replays,
         clock,
         random: system_random(),

@@ -10,6 +10,7 @@ use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::resource::IssuerUrl;
+use attorn_payloads::SealedPayloads;
 use attorn_registry::{Class, LifeCycle, Published};
 use attorn_replay::SharedReplays;
 use attorn_telemetry::{Exposition, Telemetry, families};
@@ -52,6 +53,8 @@ pub struct Parts {
     pub shared_replays: Option<SharedReplays>,
     /// The key under which arguments and results are recorded as digests.
     pub payload_key: PayloadKey,
+    /// Where arguments and results are sealed, if they are to be.
+    pub payloads: SealedPayloads,
     /// Wall time.
     pub clock: Clock,
     /// Randomness.
@@ -117,6 +120,7 @@ impl Gateway {
             published,
             journal,
             payload_key,
+            payloads,
             shared_replays,
             clock,
             random,
@@ -141,7 +145,7 @@ impl Gateway {
             resting: Resting::default(),
             servers: Servers::new(client, config.clone(), telemetry.calls.clone()),
             budgets: Budgets::new(journal.clone()),
-            recorder: Recorder::new(journal, clock.clone(), payload_key),
+            recorder: Recorder::new(journal, clock.clone(), (payload_key, payloads)),
             observer: parts.tool_observer,
             telemetry: telemetry.clone(),
             config,

@@ -37,6 +37,7 @@ mod refusal;
 mod relay;
 mod resting;
 mod route;
+mod sealing;
 mod servers;
 mod service;
 mod sessions;

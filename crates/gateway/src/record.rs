@@ -13,9 +13,12 @@ use attorn_audit::digest::PayloadKey;
 use attorn_audit::{Decision, Entry, Kind, Outcome};
 use attorn_journal::{Durability, Journal, JournalUnavailable};
 use attorn_net::Clock;
+use attorn_payloads::{Part, SealedPayloads};
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{Class, ReasonCode};
 use tokio::time::Instant;
+
+use crate::sealing::Payload;
 
 /// Writes the journal for the gateway. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ struct Inner {
     journal: Journal,
     clock: Clock,
     key: PayloadKey,
+    /// Where there are auditors to seal to.
+    payloads: Option<SealedPayloads>,
     noise: Mutex<HashMap<ReasonCode, Window>>,
 }
 
@@ -50,11 +55,13 @@ pub(crate) struct Ending {
     pub(crate) status: Option<u16>,
     /// Digest and size of what was relayed.
     pub(crate) result: Option<(String, u64)>,
+    /// What was relayed, where it is to be sealed.
+    pub(crate) payload: Option<Vec<u8>>,
 }
 
 impl Ending {
     pub(crate) fn new(outcome: Outcome) -> Self {
-        Self { outcome, reason: None, status: None, result: None }
+        Self { outcome, reason: None, status: None, result: None, payload: None }
     }
 
     /// Whether the upstream answered with a result, be it a tool's own error.
@@ -64,8 +71,18 @@ impl Ending {
 }
 
 impl Recorder {
-    pub(crate) fn new(journal: Journal, clock: Clock, key: PayloadKey) -> Self {
-        Self(Arc::new(Inner { journal, clock, key, noise: Mutex::new(HashMap::new()) }))
+    pub(crate) fn new(
+        journal: Journal,
+        clock: Clock,
+        (key, payloads): (PayloadKey, SealedPayloads),
+    ) -> Self {
+        let payloads = payloads.seals().then_some(payloads);
+        Self(Arc::new(Inner { journal, clock, key, payloads, noise: Mutex::new(HashMap::new()) }))
+    }
+
+    /// Where arguments and results are sealed, if they are to be.
+    pub(crate) fn payloads(&self) -> Option<&SealedPayloads> {
+        self.0.payloads.as_ref()
     }
 
     /// Digest of arguments or results; the key stays with the log.
@@ -135,6 +152,30 @@ impl Recorder {
         }
     }
 
+    /// Writes an outcome. Does not wait.
+    fn outcome(&self, entry: &Entry) {
+        if let Err(error) = self.0.journal.append_unawaited(entry.to_canonical()) {
+            let id = entry.decision_id.as_deref();
+            tracing::error!(decision_id = id, %error, "an outcome could not be recorded");
+        }
+    }
+
+    /// Seals a result and writes the outcome that names it. Blocks. The call was made: an outcome is
+    /// written also when its result cannot be sealed, and says so.
+    fn outcome_of(&self, mut entry: Entry, payload: Payload) {
+        let sealed = self.payloads().map(|payloads| payload.seal(payloads));
+        let seal = match sealed {
+            Some(Ok(seal)) => seal.to_string(),
+            Some(Err(error)) => {
+                tracing::error!(%error, "a result could not be sealed");
+                "failed".to_owned()
+            }
+            None => return self.outcome(&entry),
+        };
+        entry.detail.insert("result_sealed".to_owned(), seal);
+        self.outcome(&entry);
+    }
+
     /// Whether one more anonymous refusal of this kind is written out, and how many were not.
     fn admit(&self, reason: ReasonCode, now_s: u64) -> Option<u64> {
         let mut noise = self.0.noise.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,6 +214,8 @@ struct Open {
     recorder: Recorder,
     // Invariant: `Some` until the outcome was handed over.
     entry: Option<Box<Entry>>,
+    /// Whose result it is, where results are sealed.
+    subject: Option<String>,
     started: Instant,
 }
 
@@ -186,7 +229,8 @@ impl Open {
         entry.server.clone_from(&intent.server);
         entry.tool.clone_from(&intent.tool);
         entry.trace_id.clone_from(&intent.trace_id);
-        Self { recorder, entry: Some(Box::new(entry)), started: Instant::now() }
+        let subject = recorder.payloads().and(intent.subject.clone());
+        Self { recorder, entry: Some(Box::new(entry)), subject, started: Instant::now() }
     }
 
     fn disarm(&mut self) {
@@ -204,9 +248,20 @@ impl Open {
         }
         entry.duration_us = u64::try_from(self.started.elapsed().as_micros()).ok();
         entry.time_ms = self.recorder.0.clock.now_ms();
-        if let Err(error) = self.recorder.0.journal.append_unawaited(entry.to_canonical()) {
-            let id = entry.decision_id.as_deref();
-            tracing::error!(decision_id = id, %error, "an outcome could not be recorded");
+        let recorder = self.recorder.clone();
+        match (ending.payload, self.subject.take()) {
+            (Some(bytes), Some(subject)) => {
+                let payload = Payload {
+                    decision_id: entry.decision_id.clone().unwrap_or_default(),
+                    subject,
+                    part: Part::Result,
+                    bytes,
+                    now_s: entry.time_ms / 1000,
+                    durable: false,
+                };
+                drop(tokio::task::spawn_blocking(move || recorder.outcome_of(*entry, payload)));
+            }
+            (None, _) | (_, None) => recorder.outcome(&entry),
         }
     }
 }
@@ -244,7 +299,8 @@ mod tests {
         let (journal, _) = Journal::open(config, signer).unwrap();
         let mut size = journal.subscribe();
         let clock = Clock::new(|| 1_800_000_000_000);
-        let recorder = Recorder::new(journal.clone(), clock, PayloadKey::new(&[4; 32]));
+        let off = SealedPayloads::open(folder.join("sealed"), &[], || [0; 32]).unwrap();
+        let recorder = Recorder::new(journal.clone(), clock, (PayloadKey::new(&[4; 32]), off));
         let mut entry = Entry::new(Kind::CallDecided, 0);
         drop(recorder.intent((), &mut entry, Durability::Fsync).await);
         size.wait_for(|size| *size >= 2).await.unwrap();

@@ -71,6 +71,7 @@ where
 
     // 6. The intent is recorded before anything leaves.
     let durability = exchange.count_call(&permit).await?;
+    exchange.seal_arguments(call.arguments(), durability).await?;
     let recorded = exchange.record(permit, durability).await?;
 
     // 8. A new request, made from what was decided.

@@ -196,7 +196,7 @@ impl SealedPayloads {
         }
         let key = self.0.keys.known(of.subject)?.ok_or(UnsealError::Erased)?;
         // Not under this key, and whole: sealed under one that was erased.
-        within(&key, of, sealed).ok_or(UnsealError::Erased)
+        within(&key, of, &sealed).ok_or(UnsealError::Erased)
     }
 
     /// Forgets what was sealed for a subject until then; whether there was anything to forget. A key
@@ -236,7 +236,7 @@ impl SealedPayloads {
         let mut file = Vec::with_capacity(payload.len() + AGE_HEADER_BYTES);
         let mut writer = encryptor.wrap_output(&mut file)?;
         writer.write_all(payload)?;
-        drop(writer.finish()?);
+        let _file = writer.finish()?;
         Ok(file)
     }
 
@@ -253,7 +253,7 @@ fn around(key: &Key, of: Of<'_>, mut inner: Vec<u8>) -> Option<Vec<u8>> {
     Some([nonce.as_ref().as_slice(), &inner].concat())
 }
 
-fn within(key: &Key, of: Of<'_>, sealed: Vec<u8>) -> Option<Vec<u8>> {
+fn within(key: &Key, of: Of<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
     let key = RandomizedNonceKey::new(&AES_256_GCM, &**key).ok()?;
     let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
     let (nonce, mut rest) = (Nonce::assume_unique_for_key(*nonce), rest.to_vec());

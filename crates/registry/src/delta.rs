@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, Resource, RevokedToken, Snapshot,
+    Agent, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, Resource, RevokedToken,
+    Snapshot,
 };
 
 /// The records that changed after one version, as they are at another.
@@ -37,6 +38,9 @@ pub struct SnapshotDelta {
     pub locks: Vec<Lock>,
     /// Tokens revoked since.
     pub revoked: Vec<RevokedToken>,
+    /// Subjects whose payloads are forgotten since.
+    #[serde(default)]
+    pub erasures: Vec<Erasure>,
     /// The policies, if others are in force.
     pub policy: Option<PolicySource>,
     /// All keys of the issuer, if one changed.
@@ -83,6 +87,7 @@ impl Snapshot {
         delta.grants.into_iter().for_each(|grant| next.put_grant(grant, now_s));
         delta.locks.into_iter().for_each(|lock| next.put_lock(lock, now_s));
         delta.revoked.into_iter().for_each(|token| next.put_revoked(token, now_s));
+        delta.erasures.into_iter().for_each(|erasure| next.put_erasure(erasure));
         if let Some(policy) = delta.policy {
             next.policy = policy;
         }

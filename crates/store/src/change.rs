@@ -83,6 +83,8 @@ pub enum ChangeKind {
     OwnerCreated,
     /// The state of an owner.
     OwnerState,
+    /// Payloads of a subject are forgotten.
+    PayloadErased,
     /// Other policies are in force.
     PolicyApplied,
     /// Which servers may get tokens for an API.
@@ -113,7 +115,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
@@ -132,6 +134,7 @@ impl ChangeKind {
         Self::LockLifted,
         Self::OwnerCreated,
         Self::OwnerState,
+        Self::PayloadErased,
         Self::PolicyApplied,
         Self::ResourceDownstreams,
         Self::ResourceKey,
@@ -169,6 +172,7 @@ impl ChangeKind {
             Self::LockLifted => "lock.lifted",
             Self::OwnerCreated => "owner.created",
             Self::OwnerState => "owner.state",
+            Self::PayloadErased => "payload.erased",
             Self::PolicyApplied => "policy.applied",
             Self::ResourceDownstreams => "resource.downstreams",
             Self::ResourceKey => "resource.key",

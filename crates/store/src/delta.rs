@@ -9,6 +9,7 @@ use crate::Store;
 use crate::agents::agent_by_id;
 use crate::change::ChangeKind;
 use crate::column::Columns;
+use crate::erasures::erasure_of;
 use crate::failure::StoreError;
 use crate::grants::grant_by_id;
 use crate::issuer_keys::all_issuer_keys;
@@ -108,6 +109,9 @@ async fn add(
         ChangeKind::OwnerCreated | ChangeKind::OwnerState => {
             delta.owners.push(owner_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
+        ChangeKind::PayloadErased => {
+            delta.erasures.push(erasure_of(connection, subject).await?);
+        }
         ChangeKind::PolicyApplied => delta.policy = Some(policy_in_force(connection).await?),
         ChangeKind::ResourceDownstreams
         | ChangeKind::ResourceKey
@@ -152,6 +156,7 @@ mod tests {
         parts.grants.sort_by(|one, other| one.id.cmp(&other.id));
         parts.owners.sort_by(|one, other| one.id.cmp(&other.id));
         parts.revoked.sort_by(|one, other| one.jti.cmp(&other.jti));
+        parts.erasures.sort_by(|one, other| one.subject.cmp(&other.subject));
         parts
     }
 
@@ -209,6 +214,9 @@ mod tests {
         step().await;
         store.set_resource_state(&act(2), &resource.id, LifeCycle::Suspended).await.unwrap();
         step().await;
+        store.erase_payloads(&act(2), "agt_1").await.unwrap();
+        step().await;
+        store.erase_payloads(&act(3), "agt_1").await.unwrap();
         store.raise_epoch(&act(2), InForce::default()).await.unwrap();
         store.apply_policy(&act(2), "permit (principal, action, resource);", "x").await.unwrap();
         store.set_owner_state(&act(2), &world.owner.id, LifeCycle::Suspended).await.unwrap();

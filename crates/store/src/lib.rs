@@ -18,6 +18,7 @@ mod column;
 mod database;
 mod delta;
 mod enrolments;
+mod erasures;
 mod failure;
 mod grants;
 mod imports;

@@ -4,7 +4,7 @@ use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
     about, access, agents, apply, audit, explain, gateways, grants, imports, issuer_keys, locks,
-    owners, policies, resources, servers, tools,
+    owners, payloads, policies, resources, servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -72,6 +72,8 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::AuditProof => Route::read(audit::proof),
         Operation::AuditExport => Route::query(InputPlace::Body, audit::export),
         Operation::AuditCheckpoint => Route::read(audit::checkpoint),
+        Operation::AuditPayload => Route::change(payloads::open),
+        Operation::AuditErase => Route::change(payloads::erase),
         Operation::AuditTrace => Route::read(audit::trace),
         Operation::DecisionExplain => Route::read(explain::explain_decision),
         Operation::AccessCanI => Route::query(InputPlace::Body, access::can_i),

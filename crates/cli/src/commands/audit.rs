@@ -1,5 +1,6 @@
 //! `attorn audit`: search, export and verify the journal.
 
+mod payload;
 mod prune;
 mod search;
 mod tail;
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::admin::{Admin, Operation};
+use crate::args::Change;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::json::set;
@@ -73,6 +75,23 @@ pub(crate) enum AuditCommand {
         /// File to write
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
+    },
+    /// Read what a call was made with, or what it gave, with an auditor's key. That it was read is
+    /// recorded first
+    #[command(after_help = payload::EXAMPLES)]
+    Payload(payload::Payload),
+    /// Forget what was sealed for an agent, on every node and for good; the journal stays as it is
+    #[command(
+        after_help = "Example:\n  attorn audit erase billing-agent --reason \"erasure request 12\"\n\nEntries and their digests stay and verify as before. Calls from now on are sealed under a new key."
+    )]
+    Erase {
+        /// Name or identifier of an agent
+        subject: String,
+        /// Why, for the journal
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        change: Change,
     },
     /// Remove old entries from the journal on this machine, and leave a signed tombstone. `attorn serve`
     /// must not run; while it runs `journal.keep_days` of its configuration does the same
@@ -162,6 +181,11 @@ pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit
         AuditCommand::Trace { id } => trace::run(&admin, &id).await,
         AuditCommand::Show { index } => {
             admin.show(Operation::AuditShow, &[&index.to_string()]).await
+        }
+        AuditCommand::Payload(payload) => payload::run(&admin, &payload).await,
+        AuditCommand::Erase { subject, reason, change } => {
+            let body = serde_json::json!({ "subject": subject, "reason": reason });
+            admin.change(Operation::AuditErase, &[], body, change).await
         }
         AuditCommand::Proof { index } => {
             admin.show(Operation::AuditProof, &[&index.to_string()]).await

@@ -11,6 +11,7 @@ mod bundles;
 mod commands;
 mod definitions;
 mod dev;
+mod erasure;
 mod gateways;
 mod journey;
 mod mtls;
