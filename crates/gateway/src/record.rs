@@ -229,7 +229,7 @@ impl Open {
         entry.server.clone_from(&intent.server);
         entry.tool.clone_from(&intent.tool);
         entry.trace_id.clone_from(&intent.trace_id);
-        let subject = recorder.payloads().and(intent.subject.clone());
+        let subject = recorder.payloads().and_then(|_| intent.subject.clone());
         Self { recorder, entry: Some(Box::new(entry)), subject, started: Instant::now() }
     }
 
