@@ -39,6 +39,34 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "enforce",
+        &[
+            "jose",
+            "oauth",
+            "registry",
+            "audit",
+            "net",
+            "journal",
+            "telemetry",
+            "replay",
+            "planted",
+        ],
+    ),
+    (
+        "guard",
+        &[
+            "jose",
+            "oauth",
+            "registry",
+            "audit",
+            "net",
+            "journal",
+            "telemetry",
+            "replay",
+            "enforce",
+        ],
+    ),
+    (
         "gateway",
         &[
             "json",
@@ -52,6 +80,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "journal",
             "telemetry",
             "replay",
+            "enforce",
             "planted",
         ],
     ),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attorn_audit::digest::PayloadKey;
+use attorn_enforce::Freshness;
 use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
@@ -19,7 +20,6 @@ use crate::budget::Budgets;
 use crate::catalogue::ToolObserver;
 use crate::config::Config;
 use crate::cursor::CursorKey;
-use crate::freshness::Freshness;
 use crate::front::Names;
 use crate::held::HeldBytes;
 use crate::limits::Throttle;
