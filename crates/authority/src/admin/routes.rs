@@ -72,7 +72,7 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::AuditProof => Route::read(audit::proof),
         Operation::AuditExport => Route::query(InputPlace::Body, audit::export),
         Operation::AuditCheckpoint => Route::read(audit::checkpoint),
-        Operation::AuditTrace => Route::read(audit::trace),
+        Operation::AuditTrace => Route::query(InputPlace::Query, audit::trace),
         Operation::DecisionExplain => Route::read(explain::explain_decision),
         Operation::AccessCanI => Route::query(InputPlace::Body, access::can_i),
         Operation::KeyList => Route::read(issuer_keys::list),
