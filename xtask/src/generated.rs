@@ -101,6 +101,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("authority.limits", "crates/authority/src/limits.rs", "Limits"),
     ("gateway", "crates/gateway/src/config.rs", "Config"),
     ("gateway.limits", "crates/gateway/src/limits.rs", "Limits"),
+    ("[guard]", "crates/guard/src/config.rs", "Config"),
+    ("guard.limits", "crates/guard/src/limits.rs", "Limits"),
 ];
 
 fn configuration(root: &Path) -> String {

@@ -41,6 +41,25 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "enforce",
+        &[
+            "jose",
+            "oauth",
+            "registry",
+            "audit",
+            "net",
+            "journal",
+            "payloads",
+            "telemetry",
+            "replay",
+            "planted",
+        ],
+    ),
+    (
+        "guard",
+        &["jose", "oauth", "registry", "audit", "net", "journal", "telemetry", "replay", "enforce"],
+    ),
+    (
         "gateway",
         &[
             "json",
@@ -55,6 +74,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "payloads",
             "telemetry",
             "replay",
+            "enforce",
             "planted",
         ],
     ),

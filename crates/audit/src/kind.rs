@@ -83,7 +83,8 @@ pub enum Kind {
     PolicyRolledBack,
     /// A proof of possession failed.
     PossessionFailed,
-    /// A resource or prompt was read.
+    /// A resource or prompt was read, or an API was asked through a guard: permitted or denied, and
+    /// written before anything is forwarded.
     ResourceAccessed,
     /// A person reviewed rights.
     ReviewCompleted,

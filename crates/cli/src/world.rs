@@ -12,6 +12,7 @@ mod clock_steps;
 mod embedded;
 mod erasures;
 mod follow;
+mod guards;
 mod lease;
 mod listeners;
 pub(crate) mod node;
@@ -30,7 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_authority::Authority;
-use attorn_gateway::{Freshness, Gateway, SILENT_MAX, ToolObserver};
+use attorn_enforce::{Freshness, SILENT_MAX};
+use attorn_gateway::{Gateway, ToolObserver};
 use attorn_net::{Client, ClientConfig, Clock, Limits, Shutdown, serve};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
@@ -110,6 +112,11 @@ impl World {
         serving.spawn(erasures::follow(node.payloads.clone(), published, shutdown.clone()));
         observed::watch(&telemetry, &node.journal, &followed, connections);
         let (limits, stop) = (Limits::default(), || shutdown.clone());
+        let shared_replays = replays::start(&config, &shutdown)?;
+        let guarded = (&followed, shared_replays.clone(), &telemetry, &clock);
+        for guard in guards::start(&config, &issuer, &node, guarded, listeners.guards)? {
+            serving.spawn(guard.serve(stop()));
+        }
         if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)
         {
             serving.spawn(serve(public, own.authority.public_service(), limits, stop()));
@@ -118,7 +125,6 @@ impl World {
         if let (Some(gateway), Some(listener)) = (&config.gateway, listeners.gateway) {
             let published = Arc::clone(&followed.published);
             let asks = tls.methods().certificates;
-            let shared_replays = replays::start(&config, &shutdown)?;
             let gateway = (gateway, asks, shared_replays);
             let seen = (followed, &telemetry, clock);
             let gateway = start_gateway(gateway, &issuer, &node, seen, &shutdown)?;
@@ -188,6 +194,9 @@ impl World {
         }
         if self.config.gateway.is_some() {
             lines.push(format!("gateway    {}", self.gateway_url()));
+        }
+        for guard in &self.config.guard {
+            lines.push(format!("guard      {} on {}", guard.public_url.as_str(), guard.listen));
         }
         let keys = self.node.journal.keys().iter();
         lines.extend(keys.map(|key| format!("log key    {}", key.to_vkey())));
@@ -272,7 +281,7 @@ async fn start_authority(
     Ok((node, Own { registry, authority }))
 }
 
-/// A gateway alone. It starts without its authority, and refuses everything until it heard it.
+/// A gateway or guard alone. It starts without its authority, and refuses everything until it heard it.
 async fn start_following(
     config: &Config,
     clock: &Clock,
@@ -283,7 +292,8 @@ async fn start_following(
     let follow = config.follow.as_ref().ok_or_else(missing)?;
     let profile = follow::load_profile(&follow.profile)?;
     let issuer = profile.identity.issuer.clone();
-    let name = log_name(&issuer, "gateway", &profile.identity.name);
+    let role = if config.gateway.is_some() { "gateway" } else { "guard" };
+    let name = log_name(&issuer, role, &profile.identity.name);
     let node = Node::open(config, &name, clock).await?;
     let mark = Mark::open(config.state.join("registry.mark"));
     let mark = mark.map_err(|e| Failure::usage(causes(&e)))?;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attorn_audit::digest::PayloadKey;
+use attorn_enforce::Freshness;
 use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
@@ -20,7 +21,6 @@ use crate::budget::Budgets;
 use crate::catalogue::ToolObserver;
 use crate::config::Config;
 use crate::cursor::CursorKey;
-use crate::freshness::Freshness;
 use crate::front::Names;
 use crate::held::HeldBytes;
 use crate::limits::Throttle;
@@ -145,7 +145,7 @@ impl Gateway {
             resting: Resting::default(),
             servers: Servers::new(client, config.clone(), telemetry.calls.clone()),
             budgets: Budgets::new(journal.clone()),
-            recorder: Recorder::new(journal, clock.clone(), (payload_key, payloads)),
+            recorder: Recorder::sealing(journal, clock.clone(), (payload_key, payloads)),
             observer: parts.tool_observer,
             telemetry: telemetry.clone(),
             config,

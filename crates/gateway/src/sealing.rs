@@ -1,9 +1,9 @@
 //! Contents of calls, sealed to auditors before the entry that names them is written.
 
+use attorn_enforce::sealing::Payload;
 use attorn_journal::Durability;
 use attorn_json::Value;
-use attorn_payloads::{Of, Part, Seal, SealError, SealedPayloads};
-use attorn_registry::DecisionId;
+use attorn_payloads::Part;
 
 use crate::exchange::Exchange;
 use crate::refusal::Refusal;
@@ -39,25 +39,5 @@ impl Exchange {
             }
             Err(_cut_off) => Err(Refusal::JournalUnavailable),
         }
-    }
-}
-
-/// One payload on its way to the disk.
-#[derive(Debug)]
-pub(crate) struct Payload {
-    pub(crate) decision_id: String,
-    pub(crate) subject: String,
-    pub(crate) part: Part,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) now_s: u64,
-    pub(crate) durable: bool,
-}
-
-impl Payload {
-    /// Blocks.
-    pub(crate) fn seal(self, payloads: &SealedPayloads) -> Result<Seal, SealError> {
-        let decision = DecisionId::parse(&self.decision_id).map_err(|_| SealError::Encryption)?;
-        let of = Of { decision: &decision, part: self.part, subject: &self.subject };
-        payloads.seal(of, &self.bytes, self.now_s, self.durable)
     }
 }

@@ -19,7 +19,8 @@ use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha
 use attorn_json::Limits;
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    AgentId, Ancestor, AuthorizationDetails, GrantId, ReasonCode, ResourceId, ScopeSet, ServerId,
+    AgentId, Ancestor, AuthorizationDetails, DownstreamUse, GrantId, ReasonCode, ResourceId,
+    ScopeSet, ServerId,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,22 @@ impl<C: Serialize> AccessTokenClaims<C> {
     pub fn to_sign(&self) -> Vec<u8> {
         // Every field is a string, a number or a set of strings: serializing cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+impl AccessTokenClaims<ServerId> {
+    /// What the registry judges a token for an API by; nothing for one without a parent.
+    #[must_use]
+    pub fn downstream_use(&self) -> Option<DownstreamUse<'_>> {
+        Some(DownstreamUse {
+            server: &self.client_id,
+            jti: &self.jti,
+            key: self.cnf.key(),
+            epoch: self.epoch,
+            issued_s: self.iat,
+            grant: self.grt.as_ref(),
+            parent: self.parent.as_ref()?,
+        })
     }
 }
 

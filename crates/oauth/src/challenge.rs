@@ -18,8 +18,8 @@ const VALUE_BYTES_MAX: usize = 8 << 10;
 pub struct NewChallenge<'a> {
     /// Why the request was refused; none when it carried no token at all (RFC 6750 section 3.1).
     pub error: Option<ErrorCode>,
-    /// The URL of the metadata, from configuration.
-    pub resource_metadata: &'a str,
+    /// The URL of the metadata, from configuration; none where nobody serves it.
+    pub resource_metadata: Option<&'a str>,
     /// All scopes the operation needs, or the smallest useful set.
     pub scope: Option<&'a ScopeSet>,
     /// The algorithms for proofs, by name.
@@ -38,7 +38,9 @@ impl NewChallenge<'_> {
             parameter(&mut value, "scope", &scope.to_string());
         }
         parameter(&mut value, "algs", &self.algorithms.join(" "));
-        parameter(&mut value, "resource_metadata", self.resource_metadata);
+        if let Some(url) = self.resource_metadata {
+            parameter(&mut value, "resource_metadata", url);
+        }
         value
     }
 }

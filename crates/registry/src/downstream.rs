@@ -59,6 +59,24 @@ impl Snapshot {
         if owner.iter().chain([&own]).any(is_locked) { Err(ReasonCode::LockActive) } else { Ok(()) }
     }
 
+    /// What a token for an API still unlocks there: of its own scope, what the rules of the API give
+    /// now for what the agent holds now.
+    ///
+    /// # Errors
+    /// The first reason that applies; [`ReasonCode::ScopeMissing`] where nothing is left.
+    pub fn downstream_scopes(
+        &self,
+        resource: &Resource,
+        (of, scope): (&DownstreamUse<'_>, &ScopeSet),
+        now_s: u64,
+    ) -> Result<ScopeSet, ReasonCode> {
+        self.verify_resource(resource, now_s)?;
+        let held = self.verify_lineage(of, now_s)?;
+        // What its rules do not give any more, it does not unlock any more.
+        let left = resource.scopes_for(of.server, &held).intersect(scope);
+        if left.is_empty() { Err(ReasonCode::ScopeMissing) } else { Ok(left) }
+    }
+
     /// Whether everything that a token for an API rests on still stands. Gives what the agent holds
     /// at the server now and may hand on.
     ///

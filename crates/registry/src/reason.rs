@@ -97,6 +97,8 @@ reason_codes! {
     ResourceRetired = "resource.retired", "the API is retired";
     ResourceOwnerless = "resource.ownerless", "the API has no active owner";
 
+    OperationUnknown = "operation.unknown", "the API has no such operation, or the path can be read in two ways";
+
     LockActive = "lock.active", "a lock is in force on the caller, the target or the credential";
 
     FrameSize = "frame.size", "the message is larger than the limit";

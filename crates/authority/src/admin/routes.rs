@@ -74,7 +74,7 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::AuditCheckpoint => Route::read(audit::checkpoint),
         Operation::AuditPayload => Route::change(payloads::open),
         Operation::AuditErase => Route::change(payloads::erase),
-        Operation::AuditTrace => Route::read(audit::trace),
+        Operation::AuditTrace => Route::query(InputPlace::Query, audit::trace),
         Operation::DecisionExplain => Route::read(explain::explain_decision),
         Operation::AccessCanI => Route::query(InputPlace::Body, access::can_i),
         Operation::KeyList => Route::read(issuer_keys::list),

@@ -1,5 +1,7 @@
 //! `attorn audit`: search, export and verify the journal.
 
+mod chain;
+mod export;
 mod payload;
 mod prune;
 mod search;
@@ -7,7 +9,7 @@ mod tail;
 mod trace;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -17,7 +19,6 @@ use crate::args::Change;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::json::set;
-use crate::progress::Progress;
 
 pub(crate) use trace::tree;
 
@@ -31,23 +32,19 @@ pub(crate) enum AuditCommand {
     /// Follow new entries until interrupted
     #[command(after_help = "Example:\n  attorn audit tail --decision deny")]
     Tail(Filter),
-    /// Everything of one call or token, as a tree
-    #[command(after_help = "Example:\n  attorn audit trace dec_…")]
-    Trace {
-        /// A decision id or a trace id
-        id: String,
-    },
+    /// Everything of one call, token or request to an API, as a tree
+    Trace(trace::TraceArgs),
     /// One entry
     #[command(after_help = "Example:\n  attorn audit show 42")]
     Show {
         /// Index of the entry
         index: u64,
     },
-    /// Verify an export or a journal's folder, offline. Exit code 4 and the entry's index if it was
+    /// Verify an export, a folder of exports, or a journal's folder, offline. Exit code 4 and the entry's index if it was
     /// tampered with
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify {
-        /// An export, or the folder `journal` of a state folder
+        /// An export, a folder with exports, or the folder `journal` of a state folder
         file: PathBuf,
         /// A public key of the log known from elsewhere, `name+hash+base64`; may be repeated
         #[arg(long = "key", value_name = "KEY")]
@@ -66,16 +63,7 @@ pub(crate) enum AuditCommand {
         index: u64,
     },
     /// Write entries with their proofs to a file that needs nothing else to be verified
-    #[command(
-        after_help = "Example:\n  attorn audit export --agent billing-agent --to export.json && attorn audit verify export.json"
-    )]
-    Export {
-        #[command(flatten)]
-        filter: Filter,
-        /// File to write
-        #[arg(long, value_name = "FILE")]
-        to: PathBuf,
-    },
+    Export(export::ExportArgs),
     /// Read what a call was made with, or what it gave, with an auditor's key. That it was read is
     /// recorded first
     #[command(after_help = payload::EXAMPLES)]
@@ -173,12 +161,20 @@ pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit
     if let AuditCommand::Prune(prune) = &command {
         return prune::run(context, prune).await;
     }
+    if let AuditCommand::Trace(args) = &command {
+        return trace::run(context, args).await;
+    }
+    if let AuditCommand::Export(args) = &command {
+        return export::run(context, args).await;
+    }
     let admin = Admin::open(context).await?;
     match command {
-        AuditCommand::Verify { .. } | AuditCommand::Prune(_) => Ok(Exit::Usage),
+        AuditCommand::Verify { .. }
+        | AuditCommand::Prune(_)
+        | AuditCommand::Trace(_)
+        | AuditCommand::Export(_) => Ok(Exit::Usage),
         AuditCommand::Search(filter) => search::run(&admin, &filter).await,
         AuditCommand::Tail(filter) => tail::run(&admin, &filter).await,
-        AuditCommand::Trace { id } => trace::run(&admin, &id).await,
         AuditCommand::Show { index } => {
             admin.show(Operation::AuditShow, &[&index.to_string()]).await
         }
@@ -190,19 +186,6 @@ pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit
         AuditCommand::Proof { index } => {
             admin.show(Operation::AuditProof, &[&index.to_string()]).await
         }
-        AuditCommand::Export { filter, to } => export(&admin, &filter, &to).await,
         AuditCommand::Checkpoint => admin.show(Operation::AuditCheckpoint, &[]).await,
     }
-}
-
-async fn export(admin: &Admin, filter: &Filter, to: &Path) -> Result<Exit, Failure> {
-    let bundle = {
-        let _progress = Progress::start("exporting");
-        admin.post_bytes(Operation::AuditExport, &filter.body()).await?
-    };
-    std::fs::write(to, &bundle)
-        .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", to.display())))?;
-    admin.output.say(&format!("wrote {} bytes to {}", bundle.len(), to.display()));
-    admin.output.say(&format!("next: attorn audit verify {}", to.display()));
-    Ok(Exit::Yes)
 }

@@ -130,5 +130,5 @@ fn refused(context: &Context, file: &Path, broken: &Broken) -> Failure {
 }
 
 /// Far more than an export can have; less than a machine has memory.
-const EXPORT_BYTES_MAX: u64 = 1 << 30;
+pub(super) const EXPORT_BYTES_MAX: u64 = 1 << 30;
 const LARGE_BYTES: usize = 8 << 20;

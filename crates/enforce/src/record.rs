@@ -20,9 +20,9 @@ use tokio::time::Instant;
 
 use crate::sealing::Payload;
 
-/// Writes the journal for the gateway. Cheap to clone.
+/// Writes the journal for an enforcement point. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorder(Arc<Inner>);
+pub struct Recorder(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -39,7 +39,7 @@ struct Inner {
 /// Dropped without [`Recorded::end`] it records that the caller gave up.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Recorded<P> {
+pub struct Recorded<P> {
     // Invariant: made by `Recorder::intent` after its append succeeded. Held, not read: it is
     // used up by the request that it permits.
     _permit: P,
@@ -48,30 +48,49 @@ pub(crate) struct Recorded<P> {
 
 /// How a forwarded request ended.
 #[derive(Debug)]
-pub(crate) struct Ending {
-    pub(crate) outcome: Outcome,
-    pub(crate) reason: Option<ReasonCode>,
+pub struct Ending {
+    pub outcome: Outcome,
+    pub reason: Option<ReasonCode>,
     /// HTTP status of the upstream.
-    pub(crate) status: Option<u16>,
+    pub status: Option<u16>,
     /// Digest and size of what was relayed.
-    pub(crate) result: Option<(String, u64)>,
+    pub result: Option<(String, u64)>,
     /// What was relayed, where it is to be sealed.
-    pub(crate) payload: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+    /// What an API behind a guard told and was told.
+    pub access: Option<AccessEnd>,
+}
+
+/// What only the end of a request to an API knows.
+#[derive(Debug)]
+pub struct AccessEnd {
+    /// The name that the API gave the request, if it gave one.
+    pub request_id: Option<String>,
+    /// Bytes of the body that the API was sent.
+    pub request_bytes: u64,
+    /// Bytes of the body that it answered with.
+    pub response_bytes: u64,
 }
 
 impl Ending {
-    pub(crate) fn new(outcome: Outcome) -> Self {
-        Self { outcome, reason: None, status: None, result: None, payload: None }
+    pub fn new(outcome: Outcome) -> Self {
+        Self { outcome, reason: None, status: None, result: None, payload: None, access: None }
     }
 
     /// Whether the upstream answered with a result, be it a tool's own error.
-    pub(crate) fn is_result(&self) -> bool {
+    pub fn is_result(&self) -> bool {
         self.result.is_some()
     }
 }
 
 impl Recorder {
-    pub(crate) fn new(
+    pub fn new(journal: Journal, clock: Clock, key: PayloadKey) -> Self {
+        let noise = Mutex::new(HashMap::new());
+        Self(Arc::new(Inner { journal, clock, key, payloads: None, noise }))
+    }
+
+    /// The same, and what is called with and answered is sealed, where there are auditors.
+    pub fn sealing(
         journal: Journal,
         clock: Clock,
         (key, payloads): (PayloadKey, SealedPayloads),
@@ -81,17 +100,17 @@ impl Recorder {
     }
 
     /// Where arguments and results are sealed, if they are to be.
-    pub(crate) fn payloads(&self) -> Option<&SealedPayloads> {
+    pub fn payloads(&self) -> Option<&SealedPayloads> {
         self.0.payloads.as_ref()
     }
 
     /// Digest of arguments or results; the key stays with the log.
-    pub(crate) fn digest(&self, payload: &[u8]) -> String {
+    pub fn digest(&self, payload: &[u8]) -> String {
         self.0.key.digest(payload)
     }
 
     /// Records that `entry` is about to happen. On an error nothing may be forwarded.
-    pub(crate) async fn intent<P>(
+    pub async fn intent<P>(
         &self,
         permit: P,
         entry: &mut Entry,
@@ -120,7 +139,7 @@ impl Recorder {
     }
 
     /// Records a refusal. The refusal stands whether or not this succeeds.
-    pub(crate) async fn refusal(&self, mut entry: Entry, reason: ReasonCode) {
+    pub async fn refusal(&self, mut entry: Entry, reason: ReasonCode) {
         entry.decision = Some(Decision::Deny);
         entry.reason = Some(reason.as_str().to_owned());
         entry.time_ms = self.0.clock.now_ms();
@@ -139,7 +158,7 @@ impl Recorder {
     }
 
     /// Records something that was noticed and changes nothing. Does not wait.
-    pub(crate) fn event(&self, entry: &Entry) {
+    pub fn event(&self, entry: &Entry) {
         if let Err(error) = self.0.journal.append_unawaited(entry.to_canonical()) {
             tracing::error!(kind = %entry.kind, %error, "an event could not be recorded");
         }
@@ -194,13 +213,13 @@ impl Recorder {
 
 impl<P> Recorded<P> {
     /// Records how it ended. Does not wait: the answer is not held up by its own record.
-    pub(crate) fn end(mut self, ending: Ending) {
+    pub fn end(mut self, ending: Ending) {
         self.open.end(ending);
     }
 }
 
 /// How safe an intent must be before its effect (design: durability by class).
-pub(crate) fn durability(class: Class) -> Durability {
+pub fn durability(class: Class) -> Durability {
     match class {
         Class::Read => Durability::Written,
         Class::Write | Class::Irreversible if is_planted(Bug::FsyncSkipped) => Durability::Written,
@@ -224,6 +243,7 @@ impl Open {
         let mut entry = Entry::new(Kind::CallCompleted, intent.time_ms);
         entry.agent.clone_from(&intent.agent);
         entry.decision_id.clone_from(&intent.decision_id);
+        entry.downstream_resource.clone_from(&intent.downstream_resource);
         entry.method.clone_from(&intent.method);
         entry.role.clone_from(&intent.role);
         entry.server.clone_from(&intent.server);
@@ -245,6 +265,11 @@ impl Open {
         if let Some((digest, bytes)) = ending.result {
             entry.result_digest = Some(digest);
             entry.result_bytes = Some(bytes);
+        }
+        if let Some(end) = ending.access {
+            entry.arguments_bytes = Some(end.request_bytes);
+            entry.downstream_request_id = end.request_id;
+            entry.result_bytes = Some(end.response_bytes);
         }
         entry.duration_us = u64::try_from(self.started.elapsed().as_micros()).ok();
         entry.time_ms = self.recorder.0.clock.now_ms();
@@ -299,8 +324,7 @@ mod tests {
         let (journal, _) = Journal::open(config, signer).unwrap();
         let mut size = journal.subscribe();
         let clock = Clock::new(|| 1_800_000_000_000);
-        let off = SealedPayloads::open(folder.join("sealed"), &[], || [0; 32]).unwrap();
-        let recorder = Recorder::new(journal.clone(), clock, (PayloadKey::new(&[4; 32]), off));
+        let recorder = Recorder::new(journal.clone(), clock, PayloadKey::new(&[4; 32]));
         let mut entry = Entry::new(Kind::CallDecided, 0);
         drop(recorder.intent((), &mut entry, Durability::Fsync).await);
         size.wait_for(|size| *size >= 2).await.unwrap();
