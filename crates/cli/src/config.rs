@@ -25,6 +25,9 @@ pub(crate) struct Config {
     /// APIs that this process stands in front of.
     #[serde(default)]
     pub(crate) guard: Vec<attorn_guard::Config>,
+    /// How MCP servers that know nothing of Attorn reach their APIs.
+    #[serde(default)]
+    pub(crate) egress: Vec<attorn_egress::Config>,
     /// The authority that a gateway or guard without one follows.
     pub(crate) follow: Option<Follow>,
     /// The memory of used proofs that gateways and guards share. Without it each accepts only nonces of
@@ -299,6 +302,10 @@ impl Config {
                 *path = folder.join(&path);
             }
         }
+        for egress in &mut config.egress {
+            let file = egress.key.as_mut().and_then(|key| key.file.as_mut());
+            file.into_iter().for_each(|path| *path = folder.join(&path));
+        }
         if let Some(roots) = config.otlp.as_mut().and_then(|otlp| otlp.roots.as_mut()) {
             *roots = folder.join(&roots);
         }
@@ -312,6 +319,7 @@ impl Config {
             authority: None,
             gateway: None,
             guard: vec![guard],
+            egress: Vec::new(),
             follow: Some(Follow { profile }),
             shared_replays: None,
             journal: Journal::default(),
@@ -346,6 +354,11 @@ impl Config {
         let apis: BTreeSet<_> = guard.iter().map(|guard| guard.public_url.as_str()).collect();
         if apis.len() < guard.len() {
             return Err("two of `[[guard]]` have one `public_url`".to_owned());
+        }
+        if !self.egress.is_empty() && (authority.is_none() || gateway.is_none()) {
+            let what = "`[[egress]]` needs the keys of servers, which are where `[authority]` and \
+                        `[gateway]` share a process";
+            return Err(what.to_owned());
         }
         self.verify_proxies()?;
         let parts = [

@@ -9,6 +9,7 @@
 
 mod bundles;
 mod clock_steps;
+mod egress;
 mod embedded;
 mod erasures;
 mod follow;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_authority::Authority;
+use attorn_egress::Egress;
 use attorn_enforce::{Freshness, SILENT_MAX};
 use attorn_gateway::{Gateway, ToolObserver};
 use attorn_net::{Client, ClientConfig, Clock, Limits, Shutdown, serve};
@@ -125,7 +127,10 @@ impl World {
         if let (Some(gateway), Some(listener)) = (&config.gateway, listeners.gateway) {
             let published = Arc::clone(&followed.published);
             let asks = tls.methods().certificates;
-            let gateway = (gateway, asks, shared_replays);
+            let ways = (&telemetry, &clock);
+            let running = (&mut serving, &shutdown);
+            let egress = egress::start(&config, &issuer, (&node, &followed), ways, running).await?;
+            let gateway = (gateway, asks, shared_replays, egress);
             let seen = (followed, &telemetry, clock);
             let gateway = start_gateway(gateway, &issuer, &node, seen, &shutdown)?;
             serving.spawn(gateway.serve(listener, limits, stop()));
@@ -311,10 +316,11 @@ async fn start_following(
 }
 
 fn start_gateway(
-    (config, client_certificates, shared_replays): (
+    (config, client_certificates, shared_replays, egress): (
         &attorn_gateway::Config,
         bool,
         Option<SharedReplays>,
+        Option<Egress>,
     ),
     issuer: &str,
     node: &Node,
@@ -336,6 +342,7 @@ fn start_gateway(
         journal: node.journal.clone(),
         payload_key: node.payload_key.clone(),
         payloads: node.payloads.clone(),
+        egress,
         shared_replays,
         clock,
         random: system_random(),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attorn_audit::digest::PayloadKey;
+use attorn_egress::Egress;
 use attorn_enforce::Freshness;
 use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
@@ -53,6 +54,8 @@ pub struct Parts {
     pub shared_replays: Option<SharedReplays>,
     /// The key under which arguments and results are recorded as digests.
     pub payload_key: PayloadKey,
+    /// The way out of the servers, where any has one.
+    pub egress: Option<Egress>,
     /// Where arguments and results are sealed, if they are to be.
     pub payloads: SealedPayloads,
     /// Wall time.
@@ -92,6 +95,7 @@ pub(crate) struct Inner {
     pub(crate) resting: Resting,
     pub(crate) servers: Servers,
     pub(crate) recorder: Recorder,
+    pub(crate) egress: Option<Egress>,
     pub(crate) budgets: Budgets,
     pub(crate) observer: ToolObserver,
     // Tasks that need the whole gateway find it here.
@@ -121,6 +125,7 @@ impl Gateway {
             journal,
             payload_key,
             payloads,
+            egress,
             shared_replays,
             clock,
             random,
@@ -143,9 +148,14 @@ impl Gateway {
             cursors,
             sessions: Sessions::new(config.session_idle_s),
             resting: Resting::default(),
-            servers: Servers::new(client, config.clone(), telemetry.calls.clone()),
+            servers: Servers::new(
+                client,
+                config.clone(),
+                (telemetry.calls.clone(), egress.clone()),
+            ),
             budgets: Budgets::new(journal.clone()),
             recorder: Recorder::sealing(journal, clock.clone(), (payload_key, payloads)),
+            egress,
             observer: parts.tool_observer,
             telemetry: telemetry.clone(),
             config,

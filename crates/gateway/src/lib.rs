@@ -27,6 +27,7 @@ mod limits;
 mod media;
 mod methods;
 mod older;
+mod open_call;
 mod pending;
 mod possession;
 mod prm;

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use attorn_audit::Outcome;
+use attorn_egress::Held;
 use attorn_json::{Limits, Value};
 use attorn_mcp::emit::{self, Relabel};
 use attorn_mcp::list::{ListKind, ListPage, make_private};
@@ -50,6 +51,8 @@ pub(crate) struct Relay {
     pub(crate) place: Option<RestingPlace>,
     /// Held as long as the call is under way.
     pub(crate) passage: Option<Passage>,
+    /// As long as it is held, the server may ask its API for the call.
+    pub(crate) open: Option<Held>,
 }
 
 /// What becomes of one message.

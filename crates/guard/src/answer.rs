@@ -74,8 +74,7 @@ impl Admitted {
     {
         let (mut head, body) = response.into_parts();
         let Self { access, recorded, sent, target: _ } = self;
-        let name = access.guard().api.request_id_header.name().clone();
-        let request_id = request_id(&head.headers, &name);
+        let request_id = access.guard().api.request_id_header.of(&head.headers);
         headers::answered(&mut head.headers);
         // RFC 9449 section 8.2: a new nonce before the old one ends.
         insert(&mut head.headers, DPOP_NONCE, access.nonce.as_deref());
@@ -135,14 +134,6 @@ impl Ended {
     }
 }
 
-/// The name that the API gave the request: one, short, and visible ASCII, or it is none.
-fn request_id(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let value = attorn_enforce::host::single(headers, name)?;
-    let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&value.len())
-        && value.bytes().all(|byte| byte.is_ascii_graphic());
-    fits.then(|| value.to_owned())
-}
-
 fn challenge(refusal: &Refusal, challenge: Challenge) -> Option<String> {
     let needed: Option<&ScopeSet> = match refusal {
         Refusal::Decision(DecisionRefusal::ScopeMissing(needed)) => Some(needed),
@@ -176,5 +167,3 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
         headers.insert(name, value);
     }
 }
-
-const REQUEST_ID_BYTES_MAX: usize = 128;

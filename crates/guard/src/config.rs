@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use attorn_oauth::resource::ResourceIndicator;
-use http::{HeaderName, Uri};
+use http::{HeaderMap, HeaderName, Uri};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -135,12 +135,14 @@ impl ApiUrl {
     }
 
     /// Scheme, host and port.
-    pub(crate) fn origin(&self) -> &str {
+    #[must_use]
+    pub fn origin(&self) -> &str {
         &self.origin
     }
 
     /// The path; never empty.
-    pub(crate) fn path(&self) -> &str {
+    #[must_use]
+    pub fn path(&self) -> &str {
         &self.path
     }
 
@@ -268,8 +270,13 @@ impl From<BodyBytes> for u64 {
 pub struct RequestIdHeader(HeaderName);
 
 impl RequestIdHeader {
-    pub(crate) const fn name(&self) -> &HeaderName {
-        &self.0
+    /// The name that an API gave a request: one, short, and visible ASCII, or it is none.
+    #[must_use]
+    pub fn of(&self, answered: &HeaderMap) -> Option<String> {
+        let value = attorn_enforce::host::single(answered, &self.0)?;
+        let fits = (1..=REQUEST_ID_BYTES_MAX).contains(&value.len())
+            && value.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| value.to_owned())
     }
 }
 
@@ -291,6 +298,8 @@ impl From<RequestIdHeader> for String {
         header.0.as_str().to_owned()
     }
 }
+
+const REQUEST_ID_BYTES_MAX: usize = 128;
 
 const fn answer_s() -> u64 {
     60

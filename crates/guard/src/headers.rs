@@ -10,13 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::access::Caller;
 
-/// Keeps what an API may see of a request, and adds who asks. Nothing when a value cannot be
-/// written, which an identifier always can.
-pub(crate) fn forwarded(
-    sent: &HeaderMap,
-    caller: &Caller,
-    trace: &TraceContext,
-) -> Option<HeaderMap> {
+/// Keeps what may go on of a request: not what belongs to the connection, no credential, and nothing
+/// that an API could take for a word of ours.
+#[must_use]
+pub fn carried(sent: &HeaderMap) -> HeaderMap {
     let named = named_by_connection(sent);
     let mut headers = HeaderMap::with_capacity(sent.len() + IDENTITY);
     for (name, value) in sent {
@@ -25,6 +22,17 @@ pub(crate) fn forwarded(
             headers.append(name.clone(), value.clone());
         }
     }
+    headers
+}
+
+/// What an API may see of a request, and who asks. Nothing when a value cannot be written, which an
+/// identifier always can.
+pub(crate) fn forwarded(
+    sent: &HeaderMap,
+    caller: &Caller,
+    trace: &TraceContext,
+) -> Option<HeaderMap> {
+    let mut headers = carried(sent);
     let identity = [
         (SUBJECT, caller.subject.clone()),
         (ACTORS, serde_json::to_string(&caller.actors).ok()?),
@@ -47,7 +55,7 @@ pub(crate) fn forwarded(
 
 /// Keeps what may leave of an answer: not what belongs to the connection (RFC 9110 section 7.6.1), no
 /// cookie, which would not come back, and nothing that is ours to say.
-pub(crate) fn answered(headers: &mut HeaderMap) {
+pub fn answered(headers: &mut HeaderMap) {
     let named = named_by_connection(headers);
     let gone: Vec<HeaderName> = headers
         .keys()

@@ -18,12 +18,12 @@ mod body;
 mod config;
 mod credential;
 mod guard;
-mod headers;
+pub mod headers;
 mod layer;
 mod limits;
 mod refusal;
 mod service;
-mod target;
+pub mod target;
 mod upstream;
 mod view;
 

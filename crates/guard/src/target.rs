@@ -6,17 +6,19 @@ use crate::config::ApiUrl;
 
 /// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub struct Target {
     /// RFC 9449 section 4.2: what the proof must name, from the configured URL and the path.
-    pub(crate) htu: String,
+    pub htu: String,
     /// What comes after the API's URL, as sent; nothing where the request is for something else.
-    pub(crate) below: Option<String>,
+    pub below: Option<String>,
     /// As sent.
-    pub(crate) query: Option<String>,
+    pub query: Option<String>,
 }
 
 impl Target {
-    pub(crate) fn of(uri: &Uri, api: &ApiUrl) -> Self {
+    /// The target of a request to an API.
+    #[must_use]
+    pub fn of(uri: &Uri, api: &ApiUrl) -> Self {
         let path = uri.path();
         Self {
             htu: format!("{}{path}", api.origin()),
@@ -26,13 +28,15 @@ impl Target {
     }
 
     /// The path as operations are written: `/` is the resource itself.
-    pub(crate) fn operation_path(&self) -> Option<&str> {
+    #[must_use]
+    pub fn operation_path(&self) -> Option<&str> {
         let below = self.below.as_deref()?;
         Some(if below.is_empty() { "/" } else { below })
     }
 
     /// Path and query, for a digest.
-    pub(crate) fn text(&self) -> String {
+    #[must_use]
+    pub fn text(&self) -> String {
         let below = self.below.as_deref().unwrap_or_default();
         let query = self.query.as_ref().map_or(String::new(), |query| format!("?{query}"));
         format!("{below}{query}")

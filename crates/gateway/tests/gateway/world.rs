@@ -185,6 +185,7 @@ impl World {
                 published: Arc::clone(&published),
                 freshness: Arc::new(attorn_gateway::Freshness::own()),
                 journal: journal.clone(),
+                egress: None,
                 payloads: SealedPayloads::open(folder.join("sealed"), &[], || [0; 32]).unwrap(),
                 payload_key: PayloadKey::new(&[4; 32]),
                 shared_replays,
