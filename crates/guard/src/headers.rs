@@ -15,9 +15,11 @@ use crate::access::Caller;
 pub(crate) fn forwarded(
     sent: &HeaderMap,
     caller: &Caller,
-    trace: &TraceContext,
+    (trace, request_id): (&TraceContext, &HeaderName),
 ) -> Option<HeaderMap> {
-    let named = named_by_connection(sent);
+    let mut named = named_by_connection(sent);
+    // An API that repeats it would let the caller choose under which name the request is found.
+    named.push(plain(request_id));
     let mut headers = HeaderMap::with_capacity(sent.len() + IDENTITY);
     for (name, value) in sent {
         let plain = plain(name);
@@ -149,7 +151,8 @@ mod tests {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         let trace = TraceContext::continued(None, None, &[7; 24]);
-        let made = forwarded(&headers, &Caller::example(), &trace).unwrap();
+        let id = HeaderName::from_static("x-request-id");
+        let made = forwarded(&headers, &Caller::example(), (&trace, &id)).unwrap();
         let mut names: Vec<_> = made.keys().map(|name| name.as_str().to_owned()).collect();
         names.retain(|name| !name.starts_with(OWN) && name != "traceparent");
         names.sort();
@@ -171,7 +174,8 @@ mod tests {
         headers.append("attorn-subject", "eve".parse().unwrap());
         headers.append("attorn-subject", "mallory".parse().unwrap());
         let trace = TraceContext::continued(None, None, &[7; 24]);
-        let made = forwarded(&headers, &Caller::example(), &trace).unwrap();
+        let id = HeaderName::from_static("x-request-id");
+        let made = forwarded(&headers, &Caller::example(), (&trace, &id)).unwrap();
         let subjects: Vec<_> = made.get_all("attorn-subject").iter().collect();
         assert_eq!(subjects, ["ann"]);
         assert_eq!(made["attorn-actors"], r#"["srv","agt"]"#);
@@ -195,6 +199,7 @@ mod tests {
             ("te", "trailers"),
             ("upgrade", "h2c"),
             ("expect", "100-continue"),
+            ("x_request_id", "chosen"),
         ];
         assert!(kept(&gone).is_empty());
         let stays = [("accept", "a/b"), ("content-type", "a/b"), ("if-match", "x"), ("x-forward", "1")];

@@ -282,7 +282,7 @@ async fn hits_of_decision(context: &Context, decision: &str) -> Result<Vec<Hit>,
     if let Some(token_jti) = token {
         let issued = EntryFilter {
             token_jti: Some(token_jti),
-            kind: Some(attorn_audit::Kind::TokenIssued.as_str().to_owned()),
+            kind: Some(Kind::TokenIssued.as_str().to_owned()),
             ..EntryFilter::default()
         };
         hits.extend(find(context, issued).await?);

@@ -12,6 +12,7 @@ mod commands;
 mod definitions;
 mod dev;
 mod gateways;
+mod guard;
 mod journey;
 mod mtls;
 mod observed;
