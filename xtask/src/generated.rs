@@ -24,6 +24,7 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("resource.suspended", "tests of the authority: an exchange for a closed API"),
     ("resource.retired", "tests of the store: an API that has ended"),
     ("resource.ownerless", "tests of the registry"),
+    ("operation.unknown", "tests of the guard: what is no operation, and paths with two readings"),
     ("duty.conflict", "part 3: separation of duties"),
     ("approval.pending", "part 3: approvals"),
     ("approval.expired", "part 3: approvals"),

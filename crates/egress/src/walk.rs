@@ -267,7 +267,7 @@ impl Outbound {
         let body = Limited::new(body, most).collect();
         let body = tokio::time::timeout(BODY_COMES, body).await;
         let body = body.ok().and_then(Result::ok).ok_or(Refusal::Body)?.to_bytes();
-        let mut headers = carried(&head.headers);
+        let mut headers = carried(&head.headers, config.request_id_header.name());
         if let Some(trace) = &self.entry.trace_id {
             let span = TraceContext::new_span_id(self.egress.random.bytes());
             let parent = HeaderValue::from_str(&format!("00-{trace}-{span}-01"));

@@ -98,7 +98,8 @@ impl Access {
         let proven = self.enter(head, target).await?;
         // 4 and 5. The API, the operation, its scopes, and all that the token rests on.
         let permit = self.decide(head, target, proven.token.claims())?;
-        let headers = headers::forwarded(&head.headers, &permit.caller, &self.trace);
+        let told = (&self.trace, guard.api.request_id_header.name());
+        let headers = headers::forwarded(&head.headers, &permit.caller, told);
         Ok((permit, headers.ok_or(DecisionRefusal::Identity)?))
     }
 

@@ -270,6 +270,12 @@ impl From<BodyBytes> for u64 {
 pub struct RequestIdHeader(HeaderName);
 
 impl RequestIdHeader {
+    /// The name of the header.
+    #[must_use]
+    pub const fn name(&self) -> &HeaderName {
+        &self.0
+    }
+
     /// The name that an API gave a request: one, short, and visible ASCII, or it is none.
     #[must_use]
     pub fn of(&self, answered: &HeaderMap) -> Option<String> {

@@ -11,10 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::access::Caller;
 
 /// Keeps what may go on of a request: not what belongs to the connection, no credential, and nothing
-/// that an API could take for a word of ours.
+/// that an API could take for a word of ours. `request_id` is what the API names requests by: one that
+/// repeats it would let the caller choose under which name the request is found.
 #[must_use]
-pub fn carried(sent: &HeaderMap) -> HeaderMap {
-    let named = named_by_connection(sent);
+pub fn carried(sent: &HeaderMap, request_id: &HeaderName) -> HeaderMap {
+    let mut named = named_by_connection(sent);
+    named.push(plain(request_id));
     let mut headers = HeaderMap::with_capacity(sent.len() + IDENTITY);
     for (name, value) in sent {
         let plain = plain(name);
@@ -30,9 +32,9 @@ pub fn carried(sent: &HeaderMap) -> HeaderMap {
 pub(crate) fn forwarded(
     sent: &HeaderMap,
     caller: &Caller,
-    trace: &TraceContext,
+    (trace, request_id): (&TraceContext, &HeaderName),
 ) -> Option<HeaderMap> {
-    let mut headers = carried(sent);
+    let mut headers = carried(sent, request_id);
     let identity = [
         (SUBJECT, caller.subject.clone()),
         (ACTORS, serde_json::to_string(&caller.actors).ok()?),
@@ -157,7 +159,8 @@ mod tests {
             headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         }
         let trace = TraceContext::continued(None, None, &[7; 24]);
-        let made = forwarded(&headers, &Caller::example(), &trace).unwrap();
+        let id = HeaderName::from_static("x-request-id");
+        let made = forwarded(&headers, &Caller::example(), (&trace, &id)).unwrap();
         let mut names: Vec<_> = made.keys().map(|name| name.as_str().to_owned()).collect();
         names.retain(|name| !name.starts_with(OWN) && name != "traceparent");
         names.sort();
@@ -179,7 +182,8 @@ mod tests {
         headers.append("attorn-subject", "eve".parse().unwrap());
         headers.append("attorn-subject", "mallory".parse().unwrap());
         let trace = TraceContext::continued(None, None, &[7; 24]);
-        let made = forwarded(&headers, &Caller::example(), &trace).unwrap();
+        let id = HeaderName::from_static("x-request-id");
+        let made = forwarded(&headers, &Caller::example(), (&trace, &id)).unwrap();
         let subjects: Vec<_> = made.get_all("attorn-subject").iter().collect();
         assert_eq!(subjects, ["ann"]);
         assert_eq!(made["attorn-actors"], r#"["srv","agt"]"#);
@@ -203,6 +207,7 @@ mod tests {
             ("te", "trailers"),
             ("upgrade", "h2c"),
             ("expect", "100-continue"),
+            ("x_request_id", "chosen"),
         ];
         assert!(kept(&gone).is_empty());
         let stays =

@@ -94,6 +94,10 @@ impl Snapshot {
         let agent = self.acting_agent(&parent.client_id, now_s)?;
         let record = self.server(server).ok_or(ReasonCode::ServerUnknown)?;
         self.verify_server(record)?;
+        // A key that the server gave up ends what was bound to it.
+        if !record.accepted_keys().any(|own| own.jkt == key) {
+            return Err(ReasonCode::TokenRevoked);
+        }
         let subjects = [(jti, key), (parent.jti.as_str(), parent.key)].map(|(jti, key)| {
             let (token_jti, key) = (Some(jti), Some(key));
             LockedSubject { agent: &agent.id, server, tool: None, token_jti, key }
@@ -155,11 +159,17 @@ mod tests {
     use super::*;
     use crate::fixtures::{agent, grant, jkt, lock, name, owner, server, tool};
     use crate::{
-        Agent, Class, Grant, LifeCycle, McpServer, ResourceId, RevokedToken, SnapshotParts,
+        Agent, Class, Grant, KeyHolder, KeyState, LifeCycle, McpServer, ResourceId, RevokedToken,
+        ServerKey, SnapshotParts,
     };
 
     fn crm() -> McpServer {
-        server("crm", vec![tool("get", Some(Class::Read)), tool("put", Some(Class::Write))])
+        let tools = vec![tool("get", Some(Class::Read)), tool("put", Some(Class::Write))];
+        McpServer { keys: vec![own_key(KeyState::Active)], ..server("crm", tools) }
+    }
+
+    fn own_key(state: KeyState) -> ServerKey {
+        ServerKey { jkt: jkt(2), jwk: "{}".into(), state, holder: KeyHolder::Server }
     }
 
     fn parts() -> SnapshotParts {
@@ -234,6 +244,10 @@ mod tests {
             SnapshotParts { servers: vec![stopped], ..parts() },
             Err(ReasonCode::ServerSuspended),
         );
+        for keys in [Vec::new(), vec![own_key(KeyState::Retired)]] {
+            let another = McpServer { keys, ..crm() };
+            check(SnapshotParts { servers: vec![another], ..parts() }, ended);
+        }
         let taken = Grant { revoked_s: Some(1), ..grant("read:*") };
         check(SnapshotParts { grants: vec![taken], ..parts() }, Err(ReasonCode::ScopeMissing));
     }

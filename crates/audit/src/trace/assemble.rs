@@ -69,16 +69,17 @@ enum Part {
 }
 
 fn part(entry: &Entry) -> Part {
-    match entry.kind {
-        Kind::TokenIssued => Part::Issuance,
-        Kind::TokenExchanged => Part::Exchange,
-        Kind::CallDecided => Part::Call,
-        Kind::CallCompleted => Part::Outcome,
-        // Of a gateway it is a resource or a prompt, of a guard a request to an API.
-        Kind::ResourceAccessed if entry.exchanged_jti.is_some() => Part::Access,
-        Kind::ResourceAccessed => Part::Call,
-        _ => Part::Other,
-    }
+    // Of a gateway `resource.accessed` is a resource or a prompt, of a guard a request to an API.
+    let accessed = if entry.exchanged_jti.is_some() { Part::Access } else { Part::Call };
+    let parts = [
+        (Kind::TokenIssued, Part::Issuance),
+        (Kind::TokenExchanged, Part::Exchange),
+        (Kind::CallDecided, Part::Call),
+        (Kind::CallCompleted, Part::Outcome),
+        (Kind::ResourceAccessed, accessed),
+    ];
+    let found = parts.into_iter().find(|(kind, _)| *kind == entry.kind);
+    found.map_or(Part::Other, |(_, part)| part)
 }
 
 /// Puts entries under what caused them, as far as names tell; entries keep their order.

@@ -13,6 +13,7 @@ mod definitions;
 mod dev;
 mod erasure;
 mod gateways;
+mod guard;
 mod journey;
 mod mtls;
 mod observed;

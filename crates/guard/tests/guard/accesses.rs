@@ -14,7 +14,9 @@ async fn a_permitted_request_reaches_the_api_with_who_asks_and_leaves_two_entrie
     for version in BOTH {
         let world = World::new("permitted", version).await;
         let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
-        let asked = ask("GET", "/invoices/7?full=%2F&x=1").with("traceparent", &parent);
+        let asked = ask("GET", "/invoices/7?full=%2F&x=1")
+            .with("traceparent", &parent)
+            .with("x-request-id", "chosen");
         let answer = world.ask("read:invoice.get", asked).await;
         assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "an invoice"));
         assert_eq!(answer.header("etag"), "\"1\"");
@@ -33,7 +35,7 @@ async fn a_permitted_request_reaches_the_api_with_who_asks_and_leaves_two_entrie
         assert_eq!(seen.header("attorn-scope"), Some("read:invoice.get"));
         assert_eq!(seen.header("attorn-operation"), Some("invoice.get"));
         assert!(seen.header("traceparent").unwrap().starts_with(&format!("00-{TRACE}-")));
-        for gone in ["authorization", "dpop", "cookie"] {
+        for gone in ["authorization", "dpop", "cookie", "transfer-encoding", "x-request-id"] {
             assert_eq!(seen.header(gone), None);
         }
         let ended = |entries: &[attorn_audit::Entry]| {

@@ -13,6 +13,8 @@ fn get() -> Ask {
     ask("GET", "/invoices/7")
 }
 
+type Change = fn(&mut AccessTokenClaims<ServerId>);
+
 const READ: &str = "read:invoice.get";
 const HTU: &str = "https://api.example/billing/invoices/7";
 
@@ -59,7 +61,6 @@ async fn an_agent_s_token_is_none_at_an_api() {
 async fn a_token_is_for_one_api_of_one_issuer_and_for_a_time() {
     for version in BOTH {
         let world = World::new("tokens", version).await;
-        type Change = fn(&mut AccessTokenClaims<ServerId>);
         let changes: [(Change, &str); 5] = [
             (|claims| claims.aud = "https://api.example/billing2".into(), "token.audience"),
             (|claims| claims.aud = "https://api.example/billing/".into(), "token.audience"),

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::world::{World, agent_id, ask, server_id};
+use crate::world::{BOTH, World, agent_id, ask, server_id};
 
 /// Keeps who asked, and whether anything of a credential came through.
 #[derive(Clone, Default)]
@@ -70,4 +70,26 @@ async fn a_service_behind_the_layer_gets_what_is_permitted_and_who_asks() {
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert!(inside.0.lock().unwrap().is_empty());
     assert_eq!(world.newest().await.reason.as_deref(), Some("possession.replayed"));
+}
+
+#[tokio::test]
+async fn the_sample_with_its_guard_inside_answers_who_may_ask_and_names_the_decision() {
+    for version in BOTH {
+        let mut world = World::new("sample", version).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        world.address = listener.local_addr().unwrap();
+        tokio::spawn(attorn_sample_guarded_api::serve(listener, world.guard.layer()));
+        let answer = world.ask("read:invoice.get", ask("GET", "/invoices/7")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let shown: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(shown["subject"], agent_id().as_str());
+        assert_eq!(shown["actors"][0], server_id().as_str());
+        assert_eq!(shown["operation"], "invoice.get");
+        let ended =
+            |all: &[attorn_audit::Entry]| all.last().is_some_and(|one| one.outcome.is_some());
+        let outcome = world.entries(ended).await.pop().unwrap();
+        assert_eq!(outcome.downstream_request_id, outcome.decision_id);
+        let answer = world.ask("read:invoice.get", ask("GET", "/invoices/7/pay")).await;
+        assert_eq!(world.refused(&answer).await.1, "operation.unknown");
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use attorn_enforce::{Freshness, SILENT_MAX};
-use attorn_registry::{LifeCycle, LockTarget, RevokedToken, SnapshotParts};
+use attorn_registry::{KeyState, LifeCycle, LockTarget, RevokedToken, SnapshotParts};
 use http::StatusCode;
 use tokio::time::Instant;
 
@@ -68,6 +68,9 @@ async fn whoever_ends_the_parent_the_agent_the_server_or_the_api_ends_the_token(
         let change = |parts: &mut SnapshotParts| parts.revoked.push(revoked("parent"));
         check(&world, change, dead("token.revoked")).await;
         check(&world, |parts| parts.epoch += 1, dead("token.revoked")).await;
+        let retired = KeyState::Retired;
+        let change = |parts: &mut SnapshotParts| parts.servers[0].keys[0].state = retired;
+        check(&world, change, dead("token.revoked")).await;
         let suspended = LifeCycle::Suspended;
         let change = |parts: &mut SnapshotParts| parts.agents[0].state = suspended;
         check(&world, change, (403, "agent.suspended", "")).await;

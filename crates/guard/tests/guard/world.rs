@@ -21,9 +21,10 @@ use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{
     Agent, AgentId, AgentKey, AgentKind, Ancestor, Approved, Class, Downstream, Effects, Grant,
-    GrantId, HttpMethod, IssuerKey, KeyState, LifeCycle, Lock, LockId, LockTarget, McpServer, Name,
-    OperationId, Owner, OwnerId, PathTemplate, Published, Resource, ResourceId, ResourceOperation,
-    ScopePattern, ScopeSet, ServerId, Snapshot, SnapshotParts, Tool, UpstreamSpec,
+    GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle, Lock, LockId, LockTarget,
+    McpServer, Name, OperationId, Owner, OwnerId, PathTemplate, Published, Resource, ResourceId,
+    ResourceOperation, ScopePattern, ScopeSet, ServerId, ServerKey, Snapshot, SnapshotParts, Tool,
+    UpstreamSpec,
 };
 use attorn_telemetry::Telemetry;
 use bytes::Bytes;
@@ -123,7 +124,7 @@ impl World {
     ) -> Self {
         let api = Api::start().await;
         let [issuer_key, agent_key, server_key] = [1, 2, 3].map(key);
-        let parts = snapshot(&issuer_key, &agent_key);
+        let parts = snapshot(&issuer_key, &agent_key, &server_key);
         let published = Arc::new(Published::new(Snapshot::new(parts.clone())));
         let (process, version_text) = (std::process::id(), format!("{version:?}").replace('/', ""));
         let folder = format!("attorn-guard-test-{process}-{test}-{version_text}");
@@ -486,7 +487,7 @@ fn billing() -> Resource {
     }
 }
 
-fn snapshot(issuer: &SigningKey, agent_key: &SigningKey) -> SnapshotParts {
+fn snapshot(issuer: &SigningKey, agent_key: &SigningKey, server_key: &SigningKey) -> SnapshotParts {
     let tools = [tool("get", Class::Read), tool("set", Class::Write)];
     SnapshotParts {
         version: 1,
@@ -506,7 +507,12 @@ fn snapshot(issuer: &SigningKey, agent_key: &SigningKey) -> SnapshotParts {
             owner: Some(owner_id()),
             state: LifeCycle::Active,
             upstream: UpstreamSpec::Http { url: "http://127.0.0.1:9/mcp".into() },
-            keys: Vec::new(),
+            keys: vec![ServerKey {
+                jkt: server_key.public().thumbprint(),
+                jwk: server_key.public().to_jwk(None),
+                state: KeyState::Active,
+                holder: KeyHolder::Server,
+            }],
             tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
             created_s: 0,
             stop_ended_s: None,
