@@ -24,6 +24,7 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("resource.suspended", "tests of the authority: an exchange for a closed API"),
     ("resource.retired", "tests of the store: an API that has ended"),
     ("resource.ownerless", "tests of the registry"),
+    ("operation.unknown", "tests of the guard: what is no operation, and paths with two readings"),
     ("duty.conflict", "part 3: separation of duties"),
     ("approval.pending", "part 3: approvals"),
     ("approval.expired", "part 3: approvals"),
@@ -37,6 +38,8 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("downstream.paused", "tests of the gateway: a server that fails"),
     ("journal.unavailable", "tests of the gateway and of the authority"),
     ("entry.removed", "end-to-end tests of the command line: retention"),
+    ("payload.absent", "end-to-end tests of the command line: erasure"),
+    ("payload.erased", "end-to-end tests of the command line: erasure"),
     ("authority.stale", "end-to-end tests of the command line: a gateway that is cut off"),
     ("gateway.copied", "end-to-end tests of the command line: a copied gateway"),
     ("gateway.log_forked", "tests of the registry and of the authority"),
@@ -99,6 +102,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("authority.limits", "crates/authority/src/limits.rs", "Limits"),
     ("gateway", "crates/gateway/src/config.rs", "Config"),
     ("gateway.limits", "crates/gateway/src/limits.rs", "Limits"),
+    ("[guard]", "crates/guard/src/config.rs", "Config"),
+    ("guard.limits", "crates/guard/src/limits.rs", "Limits"),
 ];
 
 fn configuration(root: &Path) -> String {

@@ -71,6 +71,10 @@ pub enum Kind {
     LockCreated,
     /// An emergency stop was lifted.
     LockLifted,
+    /// What was sealed for a subject can be read by nobody any more.
+    PayloadErased,
+    /// Arguments or a result were given out for an auditor to read.
+    PayloadOpened,
     /// A policy set took effect.
     PolicyApplied,
     /// A policy set was refused; the old one stays.
@@ -79,7 +83,8 @@ pub enum Kind {
     PolicyRolledBack,
     /// A proof of possession failed.
     PossessionFailed,
-    /// A resource or prompt was read.
+    /// A resource or prompt was read, or an API was asked through a guard: permitted or denied, and
+    /// written before anything is forwarded.
     ResourceAccessed,
     /// A person reviewed rights.
     ReviewCompleted,
@@ -109,7 +114,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -142,6 +147,8 @@ impl Kind {
         Self::KeyRotated,
         Self::LockCreated,
         Self::LockLifted,
+        Self::PayloadErased,
+        Self::PayloadOpened,
         Self::PolicyApplied,
         Self::PolicyRefused,
         Self::PolicyRolledBack,
@@ -197,6 +204,8 @@ impl Kind {
             Self::KeyRotated => "key.rotated",
             Self::LockCreated => "lock.created",
             Self::LockLifted => "lock.lifted",
+            Self::PayloadErased => "payload.erased",
+            Self::PayloadOpened => "payload.opened",
             Self::PolicyApplied => "policy.applied",
             Self::PolicyRefused => "policy.refused",
             Self::PolicyRolledBack => "policy.rolled_back",

@@ -30,6 +30,7 @@ mod locks;
 mod openapi;
 mod operation;
 mod owners;
+mod payloads;
 mod person_grants;
 mod persons;
 mod policies;

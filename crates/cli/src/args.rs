@@ -70,6 +70,8 @@ pub(crate) enum Command {
     /// Gateways in processes of their own: register, list
     #[command(subcommand)]
     Gateway(c::gateway::GatewayCommand),
+    /// Put a guard in front of an HTTP API, now
+    Guard(c::guard::GuardArgs),
     /// MCP servers: register, list, suspend
     #[command(subcommand)]
     Server(c::server::ServerCommand),

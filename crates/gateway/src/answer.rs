@@ -127,7 +127,7 @@ impl Exchange {
         let url = self.gateway.config.public_url.metadata_url(&self.server_name);
         let challenge = NewChallenge {
             error,
-            resource_metadata: &url,
+            resource_metadata: Some(&url),
             scope: scope.as_ref(),
             algorithms: &ALGORITHMS,
         };

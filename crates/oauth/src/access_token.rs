@@ -21,7 +21,8 @@ use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha
 use attorn_json::Limits;
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    AgentId, Ancestor, AuthorizationDetails, GrantId, ReasonCode, ResourceId, ScopeSet, ServerId,
+    AgentId, Ancestor, AuthorizationDetails, DownstreamUse, GrantId, ReasonCode, ResourceId,
+    ScopeSet, ServerId,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ use crate::actor::{Actor, actor};
 use crate::claim::{CLOCK_AHEAD_S, Text, is_identifier, object, present};
 use crate::confirmation::{Confirmation, WireConfirmation};
 use crate::subject::Subject;
+use crate::token_client::verify_subject;
+pub use crate::token_client::{ClientId, TokenClient};
 
 /// The longest time between `iat` and `exp` of a token that is bound to no key, in seconds.
 pub const BEARER_LIFETIME_MAX_S: u64 = 60;
@@ -37,74 +40,6 @@ pub const BEARER_LIFETIME_MAX_S: u64 = 60;
 pub const LIFETIME_MAX_S: u64 = attorn_registry::TOKEN_LIFETIME_MAX_S;
 /// RFC 9068 section 2.1. Compared verbatim: we issue this spelling only.
 const TYPE: &str = "at+jwt";
-
-/// An identifier that can be a `client_id`.
-pub trait ClientId: Clone + std::fmt::Debug + std::fmt::Display + std::str::FromStr {}
-
-impl ClientId for AgentId {}
-impl ClientId for ServerId {}
-/// APIs ask about tokens; they get none.
-impl ClientId for ResourceId {}
-
-/// A client that gets tokens.
-pub trait TokenClient: ClientId {
-    /// Whether its tokens were exchanged for another one, which they then name.
-    const HAS_PARENT: bool;
-
-    /// What a token of this client stands for that is bound to no key, if it may be bound to none.
-    fn unbound(subject: &Subject, client: &Self) -> Option<Confirmation>;
-
-    /// The agent in the chain of a token, and the actors before it.
-    fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>>;
-}
-
-/// Who acts for the subject of a token.
-#[derive(Clone, Copy, Debug)]
-pub struct Acting<'a> {
-    agent: &'a AgentId,
-    /// The chain from the agent on, which stands in it only where it acts for somebody else.
-    chain: Option<&'a Actor>,
-}
-
-impl TokenClient for AgentId {
-    const HAS_PARENT: bool = false;
-
-    // Only a client of people may have no key. Whether the token is taken is for its server to say.
-    fn unbound(subject: &Subject, client: &Self) -> Option<Confirmation> {
-        subject.person().map(|person| Confirmation::bearer(person, client))
-    }
-
-    fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>> {
-        Some(Acting { agent: &claims.client_id, chain: claims.act.as_ref() })
-    }
-}
-
-impl TokenClient for ServerId {
-    const HAS_PARENT: bool = true;
-
-    fn unbound(_subject: &Subject, _client: &Self) -> Option<Confirmation> {
-        None
-    }
-
-    // RFC 8693 section 4.1: the server is the current actor, and the agent the one before it.
-    fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>> {
-        let current = claims.act.as_ref()?;
-        let agent = &claims.parent.as_ref()?.client_id;
-        let is_current = current.sub == claims.client_id.as_str();
-        is_current.then_some(Acting { agent, chain: current.act.as_deref() })
-    }
-}
-
-/// Refuses a token about somebody whom nobody in it acts for: its agent itself, or a person with the
-/// agent as the actor.
-fn verify_subject<C: TokenClient>(claims: &AccessTokenClaims<C>) -> Result<(), TokenRefusal> {
-    let Acting { agent, chain } = C::agent(claims).ok_or(TokenRefusal::Subject)?;
-    let holds = match &claims.sub {
-        Subject::Agent(subject) => subject == agent,
-        Subject::Person(_) => chain.is_some_and(|actor| actor.sub == agent.as_str()),
-    };
-    if holds { Ok(()) } else { Err(TokenRefusal::Subject) }
-}
 
 /// The claims of a token: RFC 9068 section 2.2, RFC 7800 `cnf`, RFC 8693 `act`, and our own
 /// `grt`, `epoch` and `parent`.
@@ -156,6 +91,23 @@ impl<C: Serialize> AccessTokenClaims<C> {
     pub fn to_sign(&self) -> Vec<u8> {
         // Every field is a string, a number or a set of strings: serializing cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+impl AccessTokenClaims<ServerId> {
+    /// What the registry judges a token for an API by; nothing for one without a parent.
+    #[must_use]
+    pub fn downstream_use(&self) -> Option<DownstreamUse<'_>> {
+        Some(DownstreamUse {
+            server: &self.client_id,
+            jti: &self.jti,
+            key: self.cnf.key(),
+            epoch: self.epoch,
+            issued_s: self.iat,
+            grant: self.grt.as_ref(),
+            person: self.sub.person(),
+            parent: self.parent.as_ref()?,
+        })
     }
 }
 

@@ -18,8 +18,8 @@ const VALUE_BYTES_MAX: usize = 8 << 10;
 pub struct NewChallenge<'a> {
     /// Why the request was refused; none when it carried no token at all (RFC 6750 section 3.1).
     pub error: Option<ErrorCode>,
-    /// The URL of the metadata, from configuration.
-    pub resource_metadata: &'a str,
+    /// The URL of the metadata, from configuration; none where nobody serves it.
+    pub resource_metadata: Option<&'a str>,
     /// All scopes the operation needs, or the smallest useful set.
     pub scope: Option<&'a ScopeSet>,
     /// The algorithms for proofs, by name.
@@ -32,15 +32,19 @@ impl NewChallenge<'_> {
     pub fn to_header(&self) -> String {
         let mut value = self.written("DPoP ");
         parameter(&mut value, "algs", &self.algorithms.join(" "));
-        parameter(&mut value, "resource_metadata", self.resource_metadata);
-        value
+        self.with_metadata(value)
     }
 
     /// The value of a second header, for clients without proofs: RFC 6750 section 3.
     #[must_use]
     pub fn to_bearer_header(&self) -> String {
-        let mut value = self.written("Bearer ");
-        parameter(&mut value, "resource_metadata", self.resource_metadata);
+        self.with_metadata(self.written("Bearer "))
+    }
+
+    fn with_metadata(&self, mut value: String) -> String {
+        if let Some(url) = self.resource_metadata {
+            parameter(&mut value, "resource_metadata", url);
+        }
         value
     }
 

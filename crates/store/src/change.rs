@@ -95,6 +95,8 @@ pub enum ChangeKind {
     OwnerSet,
     /// The state of an owner.
     OwnerState,
+    /// Payloads of a subject are forgotten.
+    PayloadErased,
     /// A new person.
     PersonCreated,
     /// A new grant to a person or a group.
@@ -139,7 +141,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
@@ -164,6 +166,7 @@ impl ChangeKind {
         Self::OwnerCreated,
         Self::OwnerSet,
         Self::OwnerState,
+        Self::PayloadErased,
         Self::PersonCreated,
         Self::PersonGrantCreated,
         Self::PersonGrantRevoked,
@@ -214,6 +217,7 @@ impl ChangeKind {
             Self::OwnerCreated => "owner.created",
             Self::OwnerSet => "owner.set",
             Self::OwnerState => "owner.state",
+            Self::PayloadErased => "payload.erased",
             Self::PersonCreated => "person.created",
             Self::PersonGrantCreated => "person_grant.created",
             Self::PersonGrantRevoked => "person_grant.revoked",

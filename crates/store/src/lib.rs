@@ -19,6 +19,7 @@ mod consents;
 mod database;
 mod delta;
 mod enrolments;
+mod erasures;
 mod failure;
 mod grants;
 mod imports;

@@ -149,7 +149,9 @@ operations! {
     AuditProof = "audit.proof", Get "/audit/entries/{index}/proof", Read, "The inclusion proof of one entry";
     AuditExport = "audit.export", Post "/audit/export", Read, "A bundle of entries anyone can verify offline";
     AuditCheckpoint = "audit.checkpoint", Get "/audit/checkpoint", Read, "The newest signed checkpoint";
-    AuditTrace = "audit.trace", Get "/audit/traces/{trace}", Read, "All entries of one trace";
+    AuditPayload = "audit.payload", Post "/audit/payloads", Write, "Give out the sealed arguments or result of a call, for an auditor to read";
+    AuditErase = "audit.erase", Post "/audit/erasures", Irreversible, "Forget what was sealed for an agent, for good";
+    AuditTrace = "audit.trace", Get "/audit/traces/{trace}", Read, "All entries of one chain: by decision, trace, token, agent, approval or the API's name";
     DecisionExplain = "decision.explain", Get "/decisions/{decision}", Read, "Why a call was decided as it was";
     AccessCanI = "access.can_i", Post "/access/can_i", Read, "Whether a call would pass now";
     KeyList = "key.list", Get "/keys", Read, "The signing keys and their states";

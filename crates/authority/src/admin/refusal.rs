@@ -2,6 +2,7 @@
 
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
+use attorn_payloads::UnsealError;
 use attorn_registry::{
     DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ResourceRefusal, ScopeError,
 };
@@ -85,6 +86,12 @@ pub(crate) enum Refusal {
     Role,
     /// Nobody would be left who can administer.
     LastOperator,
+    /// The payload was never sealed, or is gone.
+    PayloadAbsent,
+    /// The payload is not what the journal says.
+    PayloadChanged,
+    /// The payload was erased.
+    PayloadErased,
     /// Another plan of a file is being made.
     PlanUnderWay,
     /// The policies or their tests do not compile; the text says where.
@@ -146,7 +153,9 @@ impl Refusal {
             // RFC 6585 section 3.
             Self::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
             // RFC 9110 section 15.5.11.
-            Self::Removed => StatusCode::GONE,
+            Self::PayloadErased | Self::Removed => StatusCode::GONE,
+            Self::PayloadAbsent => StatusCode::NOT_FOUND,
+            Self::PayloadChanged => StatusCode::INTERNAL_SERVER_ERROR,
             // The registry as it is does not allow it; another time it might.
             Self::Builtin | Self::NotEnrolled | Self::NotSignedIn | Self::Store(_) => {
                 StatusCode::CONFLICT
@@ -183,6 +192,8 @@ impl Refusal {
             Self::Policy(_) => ReasonCode::PolicyError,
             Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
             Self::RegistryOlder => ReasonCode::AuthorityStale,
+            Self::PayloadAbsent | Self::PayloadChanged => ReasonCode::PayloadAbsent,
+            Self::PayloadErased => ReasonCode::PayloadErased,
             Self::Removed => ReasonCode::EntryRemoved,
             Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
             Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
@@ -246,6 +257,9 @@ impl Refusal {
             Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),
             Self::PreconditionMissing => "`If-Match` has to name what this replaces".to_owned(),
             Self::ReasonMissing => "a reason is required".to_owned(),
+            Self::PayloadAbsent => ReasonCode::PayloadAbsent.meaning().to_owned(),
+            Self::PayloadChanged => "the payload is not what the journal says it is".to_owned(),
+            Self::PayloadErased => ReasonCode::PayloadErased.meaning().to_owned(),
             Self::Removed => ReasonCode::EntryRemoved.meaning().to_owned(),
             Self::RegistryOlder => "this registry is older than the one in force".to_owned(),
             Self::Resource(refusal) => refusal.to_string(),
@@ -382,6 +396,23 @@ impl From<RotationError> for Refusal {
             RotationError::Store(error) => error.into(),
             RotationError::Keys(error) => {
                 tracing::error!(%error, "the signing keys cannot be changed");
+                Self::StoreUnavailable
+            }
+        }
+    }
+}
+
+impl From<UnsealError> for Refusal {
+    fn from(error: UnsealError) -> Self {
+        match error {
+            UnsealError::Absent => Self::PayloadAbsent,
+            UnsealError::Erased => Self::PayloadErased,
+            UnsealError::Changed => {
+                tracing::error!("a sealed payload is not what the journal says it is");
+                Self::PayloadChanged
+            }
+            UnsealError::Io(error) => {
+                tracing::error!(%error, "a sealed payload cannot be read");
                 Self::StoreUnavailable
             }
         }

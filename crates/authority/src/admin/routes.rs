@@ -4,7 +4,7 @@ use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
     about, access, agents, apply, audit, clients, explain, gateways, grants, imports, issuer_keys,
-    locks, owners, person_grants, persons, policies, resources, servers, tools,
+    locks, owners, payloads, person_grants, persons, policies, resources, servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -88,7 +88,9 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::AuditProof => Route::read(audit::proof),
         Operation::AuditExport => Route::query(InputPlace::Body, audit::export),
         Operation::AuditCheckpoint => Route::read(audit::checkpoint),
-        Operation::AuditTrace => Route::read(audit::trace),
+        Operation::AuditPayload => Route::change(payloads::open),
+        Operation::AuditErase => Route::change(payloads::erase),
+        Operation::AuditTrace => Route::query(InputPlace::Query, audit::trace),
         Operation::DecisionExplain => Route::read(explain::explain_decision),
         Operation::AccessCanI => Route::query(InputPlace::Body, access::can_i),
         Operation::KeyList => Route::read(issuer_keys::list),

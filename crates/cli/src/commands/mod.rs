@@ -13,6 +13,7 @@ pub(crate) mod enroll;
 pub(crate) mod explain;
 pub(crate) mod gateway;
 pub(crate) mod grant;
+pub(crate) mod guard;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod lock;
@@ -90,6 +91,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Client(command) => Box::pin(client::run(context, command)).await,
         Command::Agent(command) => Box::pin(agent::run(context, command)).await,
         Command::Gateway(command) => Box::pin(gateway::run(context, command)).await,
+        Command::Guard(args) => Box::pin(guard::run(context, args)).await,
         Command::Server(command) => Box::pin(server::run(context, command)).await,
         Command::Resource(command) => Box::pin(resource::run(context, command)).await,
         Command::Tools(command) => Box::pin(tools::run(context, command)).await,

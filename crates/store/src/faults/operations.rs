@@ -146,6 +146,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         version!(store.rollback_policy(&act(2), 1, "back"))),
     operation!(revoke_token, Again::Same, |_w, store|
         version!(store.revoke_token(&act(2), "t1", 100))),
+    operation!(erase_payloads, Again::Same, |_w, store|
+        version!(store.erase_payloads(&act(2), "agt_1"))),
     operation!(raise_epoch, Again::Harmless, |_w, store|
         version!(store.raise_epoch(&act(2), InForce::default()))),
     operation!(register_server, Again::Refused(Refusal::NameTaken), |w, store|
