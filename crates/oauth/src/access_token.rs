@@ -3,9 +3,8 @@
 //! Implemented: the JWT profile of RFC 9068, narrowed: one audience, at most 300 seconds, always
 //! bound by `cnf` to a key (RFC 9449 section 6.1) or a certificate (RFC 8705 section 3.1), but for
 //! clients of people at servers that take bearer tokens (RFC 6750, at most 60 seconds), `act` of
-//! RFC 8693 section 4.1: the agent that acts
-//! for a person, before it history, `authorization_details` of the type `mcp_tool_call` (RFC 9396
-//! section 9.1).
+//! RFC 8693 section 4.1: the agent that acts for a person, and before it history,
+//! `authorization_details` of the type `mcp_tool_call` (RFC 9396 section 9.1).
 //!
 //! Two kinds of clients get tokens: agents for MCP servers, and MCP servers for the APIs behind them.
 //! A token of one kind is none of the other: its `client_id` has another form, and only the second

@@ -32,7 +32,7 @@ pub(crate) struct OwnerView {
 /// Who an owner is, and who answers after them. All of it is said each time.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct OwnerWanted {
+pub(crate) struct OwnerAnswering {
     /// A person by name or identifier.
     person: Option<String>,
     /// A group by its name.
@@ -65,7 +65,7 @@ pub(crate) async fn create(context: Context, new: OwnerNew) -> Result<Effect<Own
 /// Says who an owner is. It may not leave the last operator without anybody who answers for it.
 pub(crate) async fn set(
     context: Context,
-    wanted: OwnerWanted,
+    wanted: OwnerAnswering,
 ) -> Result<Effect<OwnerView>, Refusal> {
     let owner = context.owner(context.segment("owner"))?;
     let bound_to = person_or_group(&context, wanted.person.as_deref(), wanted.group.as_deref())?;

@@ -449,6 +449,7 @@ fn agent(key: &SigningKey) -> Agent {
         created_s: 0,
         stop_ended_s: None,
         expires_s: None,
+        client: None,
     }
 }
 
@@ -499,6 +500,8 @@ fn snapshot(issuer: &SigningKey, agent_key: &SigningKey, server_key: &SigningKey
             state: LifeCycle::Active,
             created_s: 0,
             stop_ended_s: None,
+            bound_to: None,
+            successor: None,
         }],
         agents: vec![agent(agent_key)],
         servers: vec![McpServer {
@@ -516,6 +519,7 @@ fn snapshot(issuer: &SigningKey, agent_key: &SigningKey, server_key: &SigningKey
             tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
             created_s: 0,
             stop_ended_s: None,
+            accept_bearer: std::collections::BTreeSet::new(),
         }],
         resources: vec![billing()],
         grants: vec![Grant {
