@@ -155,6 +155,12 @@ impl Caller {
         &self.token.claims().client_id
     }
 
+    /// Whose right is used.
+    pub(crate) fn holder(&self) -> Holder<'_> {
+        let claims = self.token.claims();
+        Holder { agent: &claims.client_id, person: claims.sub.person() }
+    }
+
     pub(crate) fn principal(&self) -> Principal {
         let claims = self.token.claims();
         Principal {
@@ -212,8 +218,7 @@ impl Caller {
     ) -> Result<Standing, DecisionRefusal> {
         let claims = self.token.claims();
         let snapshot = &view.snapshot;
-        let holder = Holder { agent: &claims.client_id, person: claims.sub.person() };
-        let agent = snapshot.acting(holder, now_s).map_err(DecisionRefusal::Told)?;
+        let agent = snapshot.acting(self.holder(), now_s).map_err(DecisionRefusal::Told)?;
         snapshot.verify_server(server).map_err(DecisionRefusal::Told)?;
         let subject = attorn_registry::LockedSubject {
             agent: &claims.client_id,
