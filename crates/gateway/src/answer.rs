@@ -78,7 +78,10 @@ impl Exchange {
         };
         let headers = response.headers_mut();
         for value in self.challenges(refusal, row.challenge) {
-            headers.extend(HeaderValue::from_str(&value).ok().map(|it| (WWW_AUTHENTICATE, it)));
+            // RFC 9110 section 11.6.1: each in a field of its own.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.append(WWW_AUTHENTICATE, value);
+            }
         }
         if row.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
