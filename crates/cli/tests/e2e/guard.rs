@@ -23,8 +23,8 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 /// What came back.
 #[derive(Debug)]
-struct Reply {
-    status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     head: String,
     body: String,
 }
@@ -41,14 +41,14 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
-    fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
         body["reason"].as_str().unwrap_or_default().to_owned()
     }
 }
 
 /// One request over a connection of its own.
-fn send(address: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+pub(crate) fn send(address: &str, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     let mut stream = TcpStream::connect(address).unwrap();
     let mut text = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
     if !headers.iter().any(|(name, _)| *name == "host") {
@@ -85,18 +85,18 @@ fn jti() -> String {
     base64url(&bytes)
 }
 
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// The sample API in a process of its own.
-struct SampleApi {
+pub(crate) struct SampleApi {
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl SampleApi {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut command = Command::new(ATTORN);
         let mut child = command.arg("sample-api").stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -105,7 +105,7 @@ impl SampleApi {
         Self { address: address.to_owned(), child }
     }
 
-    fn calls(&self) -> Value {
+    pub(crate) fn calls(&self) -> Value {
         send(&self.address, "GET", "/calls", &[], "").json()
     }
 }

@@ -11,6 +11,7 @@ mod bundles;
 mod commands;
 mod definitions;
 mod dev;
+mod egress;
 mod erasure;
 mod gateways;
 mod guard;
