@@ -40,31 +40,11 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     (
         "enforce",
-        &[
-            "jose",
-            "oauth",
-            "registry",
-            "audit",
-            "net",
-            "journal",
-            "telemetry",
-            "replay",
-            "planted",
-        ],
+        &["jose", "oauth", "registry", "audit", "net", "journal", "telemetry", "replay", "planted"],
     ),
     (
         "guard",
-        &[
-            "jose",
-            "oauth",
-            "registry",
-            "audit",
-            "net",
-            "journal",
-            "telemetry",
-            "replay",
-            "enforce",
-        ],
+        &["jose", "oauth", "registry", "audit", "net", "journal", "telemetry", "replay", "enforce"],
     ),
     (
         "gateway",

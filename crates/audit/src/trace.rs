@@ -124,10 +124,8 @@ pub fn leads_to(entry: &Entry) -> Vec<Term> {
         (Key::Issued, &entry.token_jti),
         (Key::Trace, &entry.trace_id),
     ];
-    let mut terms: Vec<Term> = named
-        .into_iter()
-        .filter_map(|(key, value)| Some(Term::new(key, value.clone()?)))
-        .collect();
+    let mut terms: Vec<Term> =
+        named.into_iter().filter_map(|(key, value)| Some(Term::new(key, value.clone()?))).collect();
     // Of a server that names no trace when it exchanges, no call can be told from another.
     if entry.kind == Kind::CallDecided
         && let Some(token) = &entry.token_jti

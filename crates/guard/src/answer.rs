@@ -100,11 +100,8 @@ impl Admitted {
 
     /// Records that there is no answer.
     pub(crate) fn end(self, outcome: Outcome, reason: ReasonCode) {
-        let access = AccessEnd {
-            request_id: None,
-            request_bytes: self.sent.bytes(),
-            response_bytes: 0,
-        };
+        let access =
+            AccessEnd { request_id: None, request_bytes: self.sent.bytes(), response_bytes: 0 };
         let reason = Some(reason);
         self.recorded.end(Ending { reason, access: Some(access), ..Ending::new(outcome) });
     }

@@ -173,7 +173,11 @@ impl UpstreamUrl {
             && url.username().is_empty()
             && url.password().is_none();
         let is_http = matches!(url.scheme(), "http" | "https");
-        if is_canonical && is_plain && is_http { Ok(Self(text.to_owned())) } else { Err(UrlRefusal) }
+        if is_canonical && is_plain && is_http {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(UrlRefusal)
+        }
     }
 
     /// The text, without a final slash.
@@ -314,7 +318,10 @@ mod tests {
             url.to_string()
         };
         assert_eq!(at("http://127.0.0.1:9", "", None), "http://127.0.0.1:9/");
-        assert_eq!(at("http://127.0.0.1:9/", "/a%20b", Some("c=%2F")), "http://127.0.0.1:9/a%20b?c=%2F");
+        assert_eq!(
+            at("http://127.0.0.1:9/", "/a%20b", Some("c=%2F")),
+            "http://127.0.0.1:9/a%20b?c=%2F"
+        );
         assert_eq!(at("http://127.0.0.1:9/v1", "/a", None), "http://127.0.0.1:9/v1/a");
         for bad in ["ftp://a", "http://a/?b", "http://u@a/", "http://A", "http://a/../b", "a"] {
             assert_eq!(UpstreamUrl::parse(bad), Err(UrlRefusal), "{bad}");

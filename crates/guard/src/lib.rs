@@ -31,6 +31,6 @@ pub use crate::access::Caller;
 pub use crate::body::{AnswerBody, BodyRefusal, GuardedBody};
 pub use crate::config::{Api, ApiUrl, BodyBytes, Config, RequestIdHeader, UpstreamUrl, UrlRefusal};
 pub use crate::guard::{Guard, Parts, StartError};
-pub use crate::layer::{Guarded, GuardLayer};
+pub use crate::layer::{GuardLayer, Guarded};
 pub use crate::limits::Limits;
 pub use crate::service::GuardService;

@@ -64,7 +64,9 @@ mod tests {
         check(billing, "/billing", Some("/"));
         check(billing, "/billing/invoices/7?x=1", Some("/invoices/7"));
         check(billing, "/billing//invoices", Some("//invoices"));
-        for other in ["/billing/", "/billings/7", "/", "/Billing/x", "/x/../billing/a", "//billing/a"] {
+        for other in
+            ["/billing/", "/billings/7", "/", "/Billing/x", "/x/../billing/a", "//billing/a"]
+        {
             check(billing, other, None);
         }
         check("https://api.example/", "/", Some("/"));

@@ -34,12 +34,7 @@ pub(crate) struct Calls {
 
 impl Calls {
     /// Gives the number of the request.
-    pub(crate) fn remember(
-        &mut self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> u64 {
+    pub(crate) fn remember(&mut self, method: &Method, path: &str, headers: &HeaderMap) -> u64 {
         self.count = self.count.saturating_add(1);
         if self.kept.len() >= CALLS_MAX {
             self.kept.pop_front();

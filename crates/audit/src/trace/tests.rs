@@ -63,7 +63,8 @@ fn places(found: &[Located]) -> Vec<(&str, u64)> {
 
 #[test]
 fn every_name_in_a_chain_leads_to_all_of_it_and_to_no_other() {
-    let chain = [("gateway", 0), ("gateway", 2), ("guard", 0), ("guard", 1), ("node", 0), ("node", 1)];
+    let chain =
+        [("gateway", 0), ("gateway", 2), ("guard", 0), ("guard", 1), ("node", 0), ("node", 1)];
     for term in [
         Term::guess("dec_call"),
         Term::guess("dec_access"),
@@ -97,7 +98,9 @@ fn the_tree_is_issuance_decision_exchange_access_outcome() {
     let found = select(logs(), Term::guess(T));
     assert_eq!(
         shapes(found),
-        ["token.issued(call.decided(call.completed(),token.exchanged(resource.accessed(call.completed()))))"]
+        [
+            "token.issued(call.decided(call.completed(),token.exchanged(resource.accessed(call.completed()))))"
+        ]
     );
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use attorn_audit::note::NoteVerifier;
 use attorn_audit::trace::{Key, Term, leads_to};
 use attorn_audit::{Entry, Kind};
-use attorn_audit::note::NoteVerifier;
 use attorn_store::index::{Filter, HITS_MAX};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -247,9 +247,7 @@ fn filter_of(term: &Term) -> EntryFilter {
         Key::Decision => EntryFilter { decision_id: value, ..any },
         Key::DownstreamRequest => EntryFilter { downstream_request_id: value, ..any },
         Key::Exchanged => EntryFilter { exchanged_jti: value, ..any },
-        Key::Issued => {
-            EntryFilter { token_jti: value, kind: of_kind(Kind::TokenIssued), ..any }
-        }
+        Key::Issued => EntryFilter { token_jti: value, kind: of_kind(Kind::TokenIssued), ..any },
         Key::Token => EntryFilter { token_jti: value, ..any },
         Key::Trace => EntryFilter { trace_id: value, ..any },
         Key::UntracedExchange => {

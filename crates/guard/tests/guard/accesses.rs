@@ -5,9 +5,8 @@ use attorn_registry::ScopePattern;
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::world::{
-    Ask, BOTH, World, agent_id, ask, resource_id, server_id, told,
-};
+use crate::registry::{agent_id, resource_id, server_id};
+use crate::world::{Ask, BOTH, World, ask, told};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -16,7 +15,9 @@ async fn a_permitted_request_reaches_the_api_with_who_asks_and_leaves_two_entrie
     for version in BOTH {
         let world = World::new("permitted", version).await;
         let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
-        let asked = ask("GET", "/invoices/7?full=%2F&x=1").with("traceparent", &parent).with("x-request-id", "chosen");
+        let asked = ask("GET", "/invoices/7?full=%2F&x=1")
+            .with("traceparent", &parent)
+            .with("x-request-id", "chosen");
         let answer = world.ask("read:invoice.get", asked).await;
         assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, "an invoice"));
         assert_eq!(answer.header("etag"), "\"1\"");
@@ -24,7 +25,10 @@ async fn a_permitted_request_reaches_the_api_with_who_asks_and_leaves_two_entrie
             assert_eq!(answer.header(gone), "", "{gone}");
         }
         let seen = world.api.take_seen().pop().unwrap();
-        assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/v1/invoices/7?full=%2F&x=1"));
+        assert_eq!(
+            (seen.method.as_str(), seen.target.as_str()),
+            ("GET", "/v1/invoices/7?full=%2F&x=1")
+        );
         assert_eq!(seen.header("attorn-subject"), Some(agent_id().as_str()));
         assert_eq!(seen.header("attorn-agent"), Some(agent_id().as_str()));
         assert_eq!(seen.header("attorn-server"), Some(server_id().as_str()));

@@ -50,7 +50,9 @@ impl Api {
                 let kept = Arc::clone(&kept);
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(Arc::clone(&kept), request));
-                    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+                    drop(
+                        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await,
+                    );
                 });
             }
         });

@@ -7,7 +7,8 @@ use attorn_registry::{AgentId, ScopeSet, ServerId};
 use http::StatusCode;
 use std::sync::atomic::Ordering;
 
-use crate::world::{Ask, BILLING, BOTH, ISSUER, World, agent_id, ask, key, server_id, told};
+use crate::registry::{agent_id, server_id};
+use crate::world::{Ask, BILLING, BOTH, ISSUER, World, ask, key, told};
 
 fn get() -> Ask {
     ask("GET", "/invoices/7")
@@ -151,7 +152,8 @@ async fn a_proof_is_about_the_request_and_used_once() {
         // None of the refusals burned it.
         assert_eq!(world.send(asked.clone()).await.status, StatusCode::OK);
         drop(world.api.take_seen());
-        let ended = |all: &[attorn_audit::Entry]| all.last().is_some_and(|one| one.outcome.is_some());
+        let ended =
+            |all: &[attorn_audit::Entry]| all.last().is_some_and(|one| one.outcome.is_some());
         drop(world.entries(ended).await);
         let answer = world.send(asked).await;
         let refused = world.refused(&answer).await;

@@ -68,7 +68,8 @@ async fn a_body_without_a_length_is_cut() {
         config.body_bytes_max = BodyBytes::try_from(10).unwrap();
     });
     let world = world.await;
-    let asked = world.proven(ask("POST", "/invoices/7/pay"), &world.token("write:invoice.pay")).await;
+    let asked =
+        world.proven(ask("POST", "/invoices/7/pay"), &world.token("write:invoice.pay")).await;
     let headers: String =
         asked.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let mut stream = TcpStream::connect(world.address).await.unwrap();
@@ -89,7 +90,10 @@ async fn a_body_without_a_length_is_cut() {
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("frame.size"), "{answer}");
     assert!(world.api.take_seen().iter().all(|seen| seen.body.len() <= 10));
     let (how, reason, status) = outcome(&world).await;
-    assert_eq!((how, reason.as_deref(), status), (Some(Outcome::Cancelled), Some("frame.size"), None));
+    assert_eq!(
+        (how, reason.as_deref(), status),
+        (Some(Outcome::Cancelled), Some("frame.size"), None)
+    );
 }
 
 #[tokio::test]
@@ -105,7 +109,10 @@ async fn an_api_that_is_not_there_is_told_and_on_record() {
         let answer = world.ask(READ, ask("GET", "/invoices/7")).await;
         assert_eq!(told(&answer.told()), (502, "downstream.unreachable", ""));
         let (how, reason, _) = outcome(&world).await;
-        assert_eq!((how, reason.as_deref()), (Some(Outcome::UpstreamError), Some("downstream.unreachable")));
+        assert_eq!(
+            (how, reason.as_deref()),
+            (Some(Outcome::UpstreamError), Some("downstream.unreachable"))
+        );
     }
 }
 
@@ -132,7 +139,10 @@ async fn an_answer_that_breaks_off_is_no_whole_one() {
         let entry = world.entries(ended).await.pop().unwrap();
         assert_eq!(entry.outcome, Some(Outcome::UpstreamError));
         assert_eq!(entry.downstream_request_id.as_deref(), Some("r-1"));
-        assert_eq!((entry.downstream_status.as_deref(), entry.result_bytes), (Some("200"), Some(4)));
+        assert_eq!(
+            (entry.downstream_status.as_deref(), entry.result_bytes),
+            (Some("200"), Some(4))
+        );
     }
 }
 
@@ -164,7 +174,9 @@ async fn a_server_that_asks_too_often_is_told_when_to_come_again() {
         for ask in sent {
             assert_eq!(world.send(ask).await.status, StatusCode::OK);
         }
-        drop(world.entries(|all| all.iter().filter(|one| one.outcome.is_some()).count() == 2).await);
+        drop(
+            world.entries(|all| all.iter().filter(|one| one.outcome.is_some()).count() == 2).await,
+        );
         drop(world.api.take_seen());
         let answer = world.send(third.clone()).await;
         let refused = world.refused(&answer).await;

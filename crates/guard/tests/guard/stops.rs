@@ -7,9 +7,8 @@ use attorn_registry::{KeyState, LifeCycle, LockTarget, RevokedToken, SnapshotPar
 use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::world::{
-    BOTH, NOW_S, World, agent_id, ask, lock, owner_id, resource_id, server_id, told,
-};
+use crate::registry::{agent_id, lock, owner_id, resource_id, server_id};
+use crate::world::{BOTH, NOW_S, World, ask, told};
 
 const READ: &str = "read:invoice.get";
 
@@ -18,7 +17,11 @@ fn revoked(jti: &str) -> RevokedToken {
 }
 
 /// The same token before, while, and after.
-async fn check(world: &World, change: impl FnOnce(&mut SnapshotParts), expected: (u16, &str, &str)) {
+async fn check(
+    world: &World,
+    change: impl FnOnce(&mut SnapshotParts),
+    expected: (u16, &str, &str),
+) {
     let token = world.token(READ);
     let get = || ask("GET", "/invoices/7");
     assert_eq!(world.ask_with(&token, get()).await.status, StatusCode::OK);
