@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::guard::{SampleApi, free_port, send};
+use crate::delegation::{SampleApi, free_port, send};
 use crate::journey::{agent, installed_with};
 use crate::support::{Connected, Folder, Serving};
 

@@ -10,6 +10,7 @@ mod arguments;
 mod bundles;
 mod commands;
 mod definitions;
+mod delegation;
 mod dev;
 mod egress;
 mod erasure;
