@@ -15,6 +15,7 @@ use attorn_replay::SharedReplays;
 use attorn_telemetry::{Exposition, Telemetry, families};
 use tokio::task::JoinSet;
 
+use crate::approvals::ApprovalDesk;
 use crate::budget::Budgets;
 use crate::catalogue::ToolObserver;
 use crate::config::Config;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub client: Client,
     /// Hears of tools the registry does not know as they are.
     pub tool_observer: ToolObserver,
+    /// Where it asks about calls that need a person.
+    pub approvals: Arc<dyn ApprovalDesk>,
     /// Where it counts and tells.
     pub telemetry: Telemetry,
 }
@@ -91,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) recorder: Recorder,
     pub(crate) budgets: Budgets,
     pub(crate) observer: ToolObserver,
+    pub(crate) approvals: Arc<dyn ApprovalDesk>,
     // Tasks that need the whole gateway find it here.
     itself: std::sync::Weak<Self>,
 }
@@ -143,6 +147,7 @@ impl Gateway {
             budgets: Budgets::new(journal.clone()),
             recorder: Recorder::new(journal, clock.clone(), payload_key),
             observer: parts.tool_observer,
+            approvals: parts.approvals,
             telemetry: telemetry.clone(),
             config,
             issuer,

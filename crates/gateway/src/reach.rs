@@ -44,6 +44,7 @@ impl Exchange {
     pub(crate) fn pass(&mut self) -> Result<(), Refusal> {
         if let Some(behind) = &self.behind
             && !self.rests
+            && self.passage.is_none()
         {
             self.passage = Some(behind.door.enter().map_err(Refusal::Limited)?);
         }

@@ -180,6 +180,7 @@ impl Open {
     fn new(recorder: Recorder, intent: &Entry) -> Self {
         let mut entry = Entry::new(Kind::CallCompleted, intent.time_ms);
         entry.agent.clone_from(&intent.agent);
+        entry.approval.clone_from(&intent.approval);
         entry.decision_id.clone_from(&intent.decision_id);
         entry.method.clone_from(&intent.method);
         entry.role.clone_from(&intent.role);

@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::Store;
 use crate::agents::agent_by_id;
+use crate::approvals::approval_by_id;
 use crate::change::ChangeKind;
 use crate::column::Columns;
 use crate::failure::StoreError;
@@ -96,6 +97,12 @@ async fn add(
         | ChangeKind::EnrolmentRedeemed => {
             delta.agents.push(agent_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
+        ChangeKind::ApprovalDecided
+        | ChangeKind::ApprovalExpired
+        | ChangeKind::ApprovalRequested
+        | ChangeKind::ApprovalUsed => {
+            delta.approvals.push(approval_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
         ChangeKind::GrantConfirmed | ChangeKind::GrantCreated | ChangeKind::GrantRevoked => {
             delta.grants.push(grant_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
@@ -149,6 +156,7 @@ mod tests {
     fn parts(snapshot: &Snapshot) -> SnapshotParts {
         let mut parts = SnapshotParts::from(snapshot);
         parts.agents.sort_by(|one, other| one.id.cmp(&other.id));
+        parts.approvals.sort_by(|one, other| one.id.cmp(&other.id));
         parts.grants.sort_by(|one, other| one.id.cmp(&other.id));
         parts.owners.sort_by(|one, other| one.id.cmp(&other.id));
         parts.revoked.sort_by(|one, other| one.jti.cmp(&other.jti));
@@ -203,6 +211,24 @@ mod tests {
         store.lift_lock(&act(2), &lock.id).await.unwrap();
         store.revoke_grant(&act(2), &world.new_grant().id).await.unwrap();
         store.revoke_token(&act(2), "t1", 100).await.unwrap();
+        step().await;
+        for seed in [1, 2] {
+            store.request_approval(&act(10), &world.new_approval(seed)).await.unwrap();
+        }
+        step().await;
+        let asked = world.new_approval(1).approval;
+        let who = attorn_registry::Approver {
+            id: "bob",
+            kind: attorn_registry::AgentKind::Operator,
+            owner: None,
+        };
+        let given = asked.approve(&who, "fine", 11).unwrap();
+        let kind = crate::ChangeKind::ApprovalDecided;
+        store.replace_approval(&act(11), kind, (&asked, &given)).await.unwrap();
+        step().await;
+        let used = given.use_once(&given.call, "dec_1", 12).unwrap();
+        let kind = crate::ChangeKind::ApprovalUsed;
+        store.replace_approval(&act(12), kind, (&given, &used)).await.unwrap();
         step().await;
         let resource = world.new_resource();
         store.register_resource(&act(2), &resource).await.unwrap();
