@@ -38,9 +38,7 @@ pub fn request(request: &Request<'_>, outbound: &Outbound<'_>) -> Vec<u8> {
     message.string("method", request.method.as_str());
     let mut params = ObjectWriter::open(message.name("params"));
     for (param, value) in &request.params {
-        if outbound.only_approved
-            && matches!(param, Param::InputResponses | Param::RequestState)
-        {
+        if outbound.only_approved && matches!(param, Param::InputResponses | Param::RequestState) {
             continue;
         }
         match (param, outbound.cursor) {
@@ -97,8 +95,7 @@ fn write_meta(request: &Request<'_>, outbound: &Outbound<'_>, out: &mut String) 
 }
 
 /// What every modern request has to carry: MCP 2026-07-28, Base Protocol, `_meta`.
-const OF_PROTOCOL: [&str; 2] =
-    [crate::meta::PROTOCOL_VERSION, crate::meta::CLIENT_CAPABILITIES];
+const OF_PROTOCOL: [&str; 2] = [crate::meta::PROTOCOL_VERSION, crate::meta::CLIENT_CAPABILITIES];
 
 /// The mirror headers of a modern upstream request, made from the parsed body and the approved
 /// declarations. What the client sent as headers is never copied.

@@ -39,7 +39,9 @@ const ATTRIBUTES: [(&str, &str, Input); 8] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// An `@approval` that says nothing known, or stands on a `forbid`.
-    #[error("`@approval(\"{text}\")` is none of `one`, `two`, `one not-owner`, `two not-owner` on a permit")]
+    #[error(
+        "`@approval(\"{text}\")` is none of `one`, `two`, `one not-owner`, `two not-owner` on a permit"
+    )]
     ApprovalUnknown {
         /// What it says.
         text: String,

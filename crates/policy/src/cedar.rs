@@ -126,11 +126,7 @@ impl PolicySet {
         let Some((request, entities)) = self.request(slice, question, None) else {
             return Verdict::Error { rule: None };
         };
-        self.verdict(&self.vocabulary.authorizer.is_authorized(
-            &request,
-            &slice.listing,
-            &entities,
-        ))
+        self.verdict(&self.vocabulary.authorizer.is_authorized(&request, &slice.listing, &entities))
     }
 
     fn projection(

@@ -78,7 +78,10 @@ fn policies_reach_their_server_only() {
     );
     assert_eq!(answer(&policies, "crm", None), Verdict::Forbid { rule: "a".into() });
     assert_eq!(answer(&policies, "erp", None), Verdict::Forbid { rule: "b".into() });
-    assert_eq!(answer(&policies, "hr", None), Verdict::Permit { rule: "policy0".into(), terms: None });
+    assert_eq!(
+        answer(&policies, "hr", None),
+        Verdict::Permit { rule: "policy0".into(), terms: None }
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The decision on one call.
 
 use attorn_registry::{
-    AgentId, ApprovalCall, ApprovalId, AuthorizationDetails, Class, GrantId, Jkt, McpServer, ReasonCode, Scope, ScopeSet,
-    Snapshot, Tool,
+    AgentId, ApprovalCall, ApprovalId, AuthorizationDetails, Class, GrantId, Jkt, McpServer,
+    ReasonCode, Scope, ScopeSet, Snapshot, Tool,
 };
 
 use crate::compile::PolicySet;

@@ -331,7 +331,8 @@ fn an_approval_is_for_one_definition() {
 #[test]
 fn a_rule_may_ask_for_a_person() {
     let starter = PolicySet::starter_text();
-    let asks = "@approval(\"two not-owner\") permit (principal, action, resource == Tool::\"crm/pay\");";
+    let asks =
+        "@approval(\"two not-owner\") permit (principal, action, resource == Tool::\"crm/pay\");";
     let mut world = World::with_policy(&format!("{starter}{asks}"));
     let pay = Operation::Tool("pay");
     assert_eq!(denial(&world, GET), None);

@@ -5,14 +5,12 @@
 
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    Agent, ApprovalCall, ApprovalTerms, AuthorizationDetails, Class, Grant, GrantId, LockTarget, LockedSubject, ReasonCode,
-    Scope, ScopeSet, ToolState, approval_arguments,
+    Agent, ApprovalCall, ApprovalTerms, AuthorizationDetails, Class, Grant, GrantId, LockTarget,
+    LockedSubject, ReasonCode, Scope, ScopeSet, ToolState, approval_arguments,
 };
 
 use crate::cedar::{Question, Verdict};
-use crate::decide::{
-    Counted, Denial, GivenApproval, Operation, Request, Visibility, Waiting,
-};
+use crate::decide::{Counted, Denial, GivenApproval, Operation, Request, Visibility, Waiting};
 
 /// One step.
 pub(crate) struct Rule {

@@ -339,12 +339,7 @@ impl Approval {
         Ok(Self { state: ApprovalState::Denied { word }, ..self.clone() })
     }
 
-    fn word(
-        &self,
-        who: &Approver<'_>,
-        reason: &str,
-        now_s: u64,
-    ) -> Result<Word, ApprovalRefusal> {
+    fn word(&self, who: &Approver<'_>, reason: &str, now_s: u64) -> Result<Word, ApprovalRefusal> {
         if who.kind != AgentKind::Operator {
             return Err(ApprovalRefusal::NotAPerson);
         }

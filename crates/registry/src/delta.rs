@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Approval, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, Resource, RevokedToken, Snapshot,
+    Agent, Approval, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, Resource,
+    RevokedToken, Snapshot,
 };
 
 /// The records that changed after one version, as they are at another.

@@ -68,7 +68,9 @@ pub use delta::{DeltaRefusal, SnapshotDelta};
 pub use downstream::{Ancestor, DownstreamUse};
 pub use effects::Effects;
 pub use grant::{Grant, GrantRefusal};
-pub use id::{AgentId, ApprovalId, DecisionId, GrantId, IdError, LockId, OwnerId, ResourceId, ServerId};
+pub use id::{
+    AgentId, ApprovalId, DecisionId, GrantId, IdError, LockId, OwnerId, ResourceId, ServerId,
+};
 pub use import::{
     ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, ServerDocument,
 };

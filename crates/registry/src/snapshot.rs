@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing};
 use crate::{
-    Agent, AgentId, Approval, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer, Owner,
-    OwnerId, ReasonCode, Resource, ResourceId, Scope, ScopeSet, ServerId, Tool,
+    Agent, AgentId, Approval, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer,
+    Owner, OwnerId, ReasonCode, Resource, ResourceId, Scope, ScopeSet, ServerId, Tool,
 };
 
 mod approvals;

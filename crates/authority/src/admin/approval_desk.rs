@@ -10,9 +10,9 @@
 
 use attorn_audit::{Entry, Kind};
 use attorn_registry::{
-    APPROVAL_ARGUMENTS_BYTES_MAX, APPROVALS_OPEN_MAX, Agent, Approval, ApprovalAnswer, ApprovalCall,
-    ApprovalId, ApprovalRefusal, ApprovalRequest, ApprovalState, AskedCall, DecisionId,
-    LockedSubject, ReasonCode, approval_arguments,
+    APPROVAL_ARGUMENTS_BYTES_MAX, APPROVALS_OPEN_MAX, Agent, Approval, ApprovalAnswer,
+    ApprovalCall, ApprovalId, ApprovalRefusal, ApprovalRequest, ApprovalState, AskedCall,
+    DecisionId, LockedSubject, ReasonCode, approval_arguments,
 };
 use attorn_store::{Act, ChangeKind, Refusal as Unchanged, StoreError};
 
@@ -54,7 +54,8 @@ impl Asking<'_> {
         let of_call = open.iter().map(|one| &one.approval).filter(|one| one.call == asked.call);
         // A used one stands for a call that was made, and this is another one.
         let mut stands = of_call.filter(|one| !matches!(one.state, ApprovalState::Used { .. }));
-        if let Some(approval) = stands.rfind(|one| one.matters(self.now_s()) || one.is_open(self.now_s()))
+        if let Some(approval) =
+            stands.rfind(|one| one.matters(self.now_s()) || one.is_open(self.now_s()))
         {
             return Ok(standing(approval, self.now_s()));
         }
@@ -85,11 +86,7 @@ impl Asking<'_> {
         snapshot.agent(&call.agent).cloned().ok_or(Refusal::Missing(Missing::Agent))
     }
 
-    async fn named(
-        self,
-        id: &ApprovalId,
-        call: &ApprovalCall,
-    ) -> Result<ApprovalAnswer, Refusal> {
+    async fn named(self, id: &ApprovalId, call: &ApprovalCall) -> Result<ApprovalAnswer, Refusal> {
         let known = self.shared.store.approval(id).await?.map(|request| request.approval);
         // One answer for what is unknown and what is another's: identifiers are no oracle.
         let Some(approval) = known.filter(|approval| approval.call == *call) else {
@@ -176,8 +173,7 @@ impl Asking<'_> {
         snapshot.verify_server(server)?;
         let tool = Some(call.tool.as_str());
         let (agent, server_id) = (&call.agent, &call.server);
-        let subject =
-            LockedSubject { agent, server: server_id, tool, token_jti: None, key: None };
+        let subject = LockedSubject { agent, server: server_id, tool, token_jti: None, key: None };
         if snapshot.lock_on(&subject, now_s).is_some() {
             return Err(ReasonCode::LockActive);
         }

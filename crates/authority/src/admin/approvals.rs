@@ -224,19 +224,14 @@ pub(crate) async fn use_up(
 ) -> Result<Effect<ApprovalUsed>, Refusal> {
     gateway_only(&context)?;
     let id = approval_id(&context)?;
-    let call: ApprovalCall =
-        serde_json::from_str(asked.call.get()).map_err(|_| Refusal::Form)?;
+    let call: ApprovalCall = serde_json::from_str(asked.call.get()).map_err(|_| Refusal::Form)?;
     let used = asking(&context).use_up(&id, &call, &asked.decision).await?;
     let reason = used.err().map(attorn_registry::ReasonCode::as_str);
     Ok(Effect { output: ApprovalUsed { used: used.is_ok(), reason }, facts: Vec::new() })
 }
 
 fn asking(context: &Context) -> Asking<'_> {
-    Asking {
-        shared: &context.shared,
-        gateway: &context.operator.name,
-        now_ms: context.now_ms,
-    }
+    Asking { shared: &context.shared, gateway: &context.operator.name, now_ms: context.now_ms }
 }
 
 /// What gateways say is not said by a person, whatever their scope.
@@ -309,7 +304,11 @@ impl ApprovalView {
         let is_expired = approval.expire(context.now_s()).is_some();
         Self {
             id: approval.id.to_string(),
-            state: if is_expired { ApprovalState::Expired.as_str() } else { approval.state.as_str() },
+            state: if is_expired {
+                ApprovalState::Expired.as_str()
+            } else {
+                approval.state.as_str()
+            },
             agent: agent.unwrap_or_else(|| call.agent.to_string()),
             subject: context.name_of(&call.subject),
             server: server.unwrap_or_else(|| call.server.to_string()),

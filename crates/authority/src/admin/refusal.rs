@@ -3,7 +3,8 @@
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
 use attorn_registry::{
-    ApprovalRefusal, DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ResourceRefusal, ScopeError,
+    ApprovalRefusal, DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode,
+    ResourceRefusal, ScopeError,
 };
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};

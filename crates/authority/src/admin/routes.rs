@@ -3,8 +3,8 @@
 use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
-    about, access, agents, apply, approvals, audit, explain, gateways, grants, imports, issuer_keys, locks,
-    owners, policies, resources, servers, tools,
+    about, access, agents, apply, approvals, audit, explain, gateways, grants, imports,
+    issuer_keys, locks, owners, policies, resources, servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.

@@ -16,7 +16,9 @@ use crate::json::{member, text};
 #[derive(Debug, Subcommand)]
 pub(crate) enum RequestCommand {
     /// Calls that wait, or waited, for a person
-    #[command(after_help = "Examples:\n  attorn request list\n  attorn request list --state denied")]
+    #[command(
+        after_help = "Examples:\n  attorn request list\n  attorn request list --state denied"
+    )]
     List {
         /// Only those in this state
         #[arg(long, value_enum)]
@@ -88,7 +90,8 @@ pub(crate) async fn run(context: &Context, command: RequestCommand) -> Result<Ex
         RequestCommand::Approve { request, reason, change } => {
             let body = json!({ "reason": reason });
             let place = [request.as_str()];
-            let answer = admin.send_change(Operation::ApprovalApprove, &place, body, change).await?;
+            let answer =
+                admin.send_change(Operation::ApprovalApprove, &place, body, change).await?;
             let Some(answer) = answer else { return Ok(Exit::Yes) };
             admin.output.object(&plain(answer.clone()));
             if text(&answer, "state") == Some("pending") {
@@ -126,7 +129,9 @@ async fn show(admin: &Admin, request: &str) -> Result<Exit, Failure> {
         admin.output.text(&line);
     }
     if member(&answer, "tool_unchanged") != true {
-        admin.output.say("the tool changed since the call was made; the call cannot be made any more");
+        admin
+            .output
+            .say("the tool changed since the call was made; the call cannot be made any more");
     }
     if text(&answer, "state") == Some("pending") {
         admin.output.say(&format!("\nnext: attorn request approve {request} --reason …"));

@@ -96,9 +96,8 @@ async fn a_call_waits_is_approved_and_is_made_once() {
     assert!(world.calls().is_empty());
 
     let of_approval = |entry: &&Entry| entry.approval.as_deref() == Some(id.as_str());
-    let done = |all: &[Entry]| {
-        all.iter().filter(of_approval).any(|one| one.kind == Kind::CallCompleted)
-    };
+    let done =
+        |all: &[Entry]| all.iter().filter(of_approval).any(|one| one.kind == Kind::CallCompleted);
     let entries = world.entries(done).await;
     let count = |holds: fn(&Entry) -> bool| {
         entries.iter().filter(of_approval).filter(|entry| holds(entry)).count()
@@ -269,10 +268,10 @@ async fn a_client_that_can_is_sent_to_an_address() {
     let result = &answer.json()["result"];
     assert_eq!(result["resultType"], "input_required", "{}", answer.text);
     let request = &result["inputRequests"]["approval"];
-    assert_eq!((&request["method"], &request["params"]["mode"]), (
-        &json!("elicitation/create"),
-        &json!("url")
-    ));
+    assert_eq!(
+        (&request["method"], &request["params"]["mode"]),
+        (&json!("elicitation/create"), &json!("url"))
+    );
     let id = request["params"]["elicitationId"].as_str().unwrap();
     assert_eq!(request["params"]["url"], format!("http://127.0.0.1:8700/approvals/{id}"));
     assert_eq!(result["requestState"], state_of(&world));

@@ -85,8 +85,7 @@ impl Desk {
             expires_s: now_s + 1800,
             state: ApprovalState::Pending { first: None },
         };
-        let answer =
-            ApprovalAnswer { reason: ReasonCode::ApprovalRequired, ..stands(&new, now_s) };
+        let answer = ApprovalAnswer { reason: ReasonCode::ApprovalRequired, ..stands(&new, now_s) };
         approvals.push(new);
         answer
     }

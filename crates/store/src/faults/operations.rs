@@ -3,10 +3,10 @@
 use std::pin::Pin;
 
 use attorn_registry::{
-    AgentId, AgentKind, Approval, Approver, Authentication, Binding, Class, Downstream, Grant, GrantId, HttpMethod,
-    IssuerKey, KeyHolder, KeyState, LifeCycle, Lock, LockId, LockTarget, OperationId, OwnerId,
-    PathTemplate, ResourceId, ResourceKey, ResourceOperation, ResourceRefusal, ScopePattern,
-    ServerId, TransitionRefused, UpstreamSpec,
+    AgentId, AgentKind, Approval, Approver, Authentication, Binding, Class, Downstream, Grant,
+    GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle, Lock, LockId, LockTarget,
+    OperationId, OwnerId, PathTemplate, ResourceId, ResourceKey, ResourceOperation,
+    ResourceRefusal, ScopePattern, ServerId, TransitionRefused, UpstreamSpec,
 };
 
 use crate::failure::{Refusal, StoreError};
