@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use attorn_mcp::error::{UrlWanted, tool_refusal, url_wanted};
 use attorn_mcp::{ErrorData, Request};
+use attorn_planted::{Bug, is_planted};
 use attorn_policy::{GivenApproval, Permit, Waiting};
 use attorn_registry::{
     ApprovalAnswer, ApprovalId, AskedCall, Class, ReasonCode, approval_arguments,
@@ -211,6 +212,9 @@ impl Exchange {
         // A place at the server first: without one the approval would be lost.
         self.pass()?;
         self.entry.approval = Some(given.id.to_string());
+        if is_planted(Bug::ApprovalReused) {
+            return Ok(Cleared { _permit: permit, only_approved: true });
+        }
         let wait = Wait::of(&given, ReasonCode::ApprovalUsed);
         let using = self.gateway.approvals.use_up(given, self.decision_id().to_owned());
         // Late, it may be used all the same: then the call was made not even once.

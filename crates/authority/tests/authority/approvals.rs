@@ -94,7 +94,8 @@ impl Scene {
     async fn entries_of(&self, id: &ApprovalId) -> Vec<String> {
         let entries = self.world.entries().await;
         let of = entries.iter().filter(|entry| entry["approval"] == id.as_str());
-        of.map(|entry| entry["kind"].as_str().unwrap().to_owned()).collect()
+        let kinds = of.map(|entry| entry["kind"].as_str().unwrap().to_owned());
+        kinds.filter(|kind| kind.starts_with("approval.")).collect()
     }
 }
 
@@ -130,6 +131,12 @@ async fn an_approver_sees_the_exact_call_and_the_journal_what_was_said() {
     assert_eq!(scene.entries_of(&id).await, kinds);
     // No argument is in the journal, which keeps for ever what it was told.
     let entries = Value::from(scene.world.entries().await).to_string();
+    let looked = scene.world.newest("admin.read").await;
+    assert_eq!((&looked["tool"], &looked["approval"]), (&json!("approval.list"), &Value::Null));
+    let shows = scene.world.entries().await;
+    let of_show =
+        |entry: &&Value| entry["tool"] == "approval.show" && entry["approval"] == id.as_str();
+    assert_eq!(shows.iter().filter(of_show).count(), 1, "looking is on record");
     assert!(!entries.contains("202e") && !entries.contains('\u{202e}'));
     // The next call of the same kind needs an approval of its own.
     assert_eq!(scene.ask(&asked).await.reason, ReasonCode::ApprovalRequired);
