@@ -244,7 +244,8 @@ impl ApprovalRefusal {
     pub fn reason(self) -> ReasonCode {
         match self {
             Self::ArgumentsChanged => ReasonCode::ApprovalArgumentsChanged,
-            Self::Approved | Self::Used => ReasonCode::ApprovalUsed,
+            Self::Approved => ReasonCode::RequestPrecondition,
+            Self::Used => ReasonCode::ApprovalUsed,
             Self::Denied => ReasonCode::ApprovalDenied,
             Self::Excluded | Self::SamePerson => ReasonCode::ApprovalSelf,
             Self::Expired => ReasonCode::ApprovalExpired,
@@ -293,6 +294,7 @@ impl Approval {
         reason: &str,
         now_s: u64,
     ) -> Result<Self, ApprovalRefusal> {
+        self.verify_in_time(now_s)?;
         let first = match &self.state {
             ApprovalState::Pending { first } => first.clone(),
             ApprovalState::Approved { .. } => return Err(ApprovalRefusal::Approved),
@@ -300,7 +302,7 @@ impl Approval {
             ApprovalState::Used { .. } => return Err(ApprovalRefusal::Used),
             ApprovalState::Expired => return Err(ApprovalRefusal::Expired),
         };
-        let word = self.word(who, reason, now_s)?;
+        let word = word(who, reason, now_s)?;
         let named = |text: &str| self.excluded.iter().any(|one| one == text);
         if named(&word.by) || word.owner.as_ref().is_some_and(|owner| named(owner.as_str())) {
             return Err(ApprovalRefusal::Excluded);
@@ -329,25 +331,29 @@ impl Approval {
         reason: &str,
         now_s: u64,
     ) -> Result<Self, ApprovalRefusal> {
+        self.verify_in_time(now_s)?;
         match &self.state {
             ApprovalState::Pending { .. } | ApprovalState::Approved { .. } => {}
             ApprovalState::Denied { .. } => return Err(ApprovalRefusal::Denied),
             ApprovalState::Used { .. } => return Err(ApprovalRefusal::Used),
             ApprovalState::Expired => return Err(ApprovalRefusal::Expired),
         }
-        let word = self.word(who, reason, now_s)?;
+        let word = word(who, reason, now_s)?;
         Ok(Self { state: ApprovalState::Denied { word }, ..self.clone() })
     }
 
-    fn word(&self, who: &Approver<'_>, reason: &str, now_s: u64) -> Result<Word, ApprovalRefusal> {
-        if who.kind != AgentKind::Operator {
-            return Err(ApprovalRefusal::NotAPerson);
+    fn verify_in_time(&self, now_s: u64) -> Result<(), ApprovalRefusal> {
+        match self.standing(now_s) {
+            ApprovalRefusal::Expired => Err(ApprovalRefusal::Expired),
+            ApprovalRefusal::Approved
+            | ApprovalRefusal::ArgumentsChanged
+            | ApprovalRefusal::Denied
+            | ApprovalRefusal::Excluded
+            | ApprovalRefusal::NotAPerson
+            | ApprovalRefusal::Pending
+            | ApprovalRefusal::SamePerson
+            | ApprovalRefusal::Used => Ok(()),
         }
-        if self.is_over(now_s) {
-            return Err(ApprovalRefusal::Expired);
-        }
-        let (by, owner) = (who.id.to_owned(), who.owner.cloned());
-        Ok(Word { by, owner, at_s: now_s, reason: reason.to_owned() })
     }
 
     /// Used up by the one call it is for.
@@ -400,6 +406,15 @@ impl Approval {
             }
         }
     }
+}
+
+/// Only persons say something.
+fn word(who: &Approver<'_>, reason: &str, now_s: u64) -> Result<Word, ApprovalRefusal> {
+    if who.kind != AgentKind::Operator {
+        return Err(ApprovalRefusal::NotAPerson);
+    }
+    let (by, owner) = (who.id.to_owned(), who.owner.cloned());
+    Ok(Word { by, owner, at_s: now_s, reason: reason.to_owned() })
 }
 
 /// The arguments of a call as they are approved and sent (RFC 8785), and the digest of that text.
