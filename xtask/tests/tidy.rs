@@ -20,6 +20,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("audit", &["json"]),
     ("net", &[]),
     ("replay", &["jose", "oauth", "net"]),
+    ("payloads", &["registry", "jose"]),
     ("store", &["jose", "registry", "audit"]),
     ("journal", &["audit"]),
     ("telemetry", &["registry", "audit", "net", "journal"]),
