@@ -33,8 +33,12 @@ impl Keys {
         let key = Zeroizing::new((self.random)());
         let path = self.path(subject);
         let temporary = path.with_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(&now_s.to_be_bytes())?;
         file.write_all(&*key)?;
         file.sync_all()?;

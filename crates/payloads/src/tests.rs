@@ -93,7 +93,8 @@ fn what_was_changed_moved_or_is_missing_is_told_apart() {
     let world = World::new("moved");
     let (one, two) = (decision(1), decision(2));
     let (seal, second) = (world.sealed(of(&one), NOW_S), world.sealed(of(&two), NOW_S));
-    let (first, other) = (world.payloads.path(20_000, of(&one)), world.payloads.path(20_000, of(&two)));
+    let (first, other) =
+        (world.payloads.path(20_000, of(&one)), world.payloads.path(20_000, of(&two)));
     assert!(matches!(world.read(of(&two), seal), Err(UnsealError::Changed)));
     // Even with a seal that fits the bytes: they are bound to their decision.
     fs::copy(&first, &other).unwrap();

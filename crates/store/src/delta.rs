@@ -146,10 +146,11 @@ async fn add(
 #[cfg(test)]
 mod tests {
     use attorn_registry::{
-        Authentication, Binding, Grant, GrantId, LifeCycle, Lock, LockId, LockTarget, Snapshot,
-        SnapshotParts,
+        AgentKind, Approver, Authentication, Binding, Grant, GrantId, LifeCycle, Lock, LockId,
+        LockTarget, Snapshot, SnapshotParts,
     };
 
+    use crate::change::ChangeKind;
     use crate::fixtures::{World, act, id, key};
     use crate::{InForce, SeenTool};
 
@@ -212,24 +213,6 @@ mod tests {
         store.revoke_grant(&act(2), &world.new_grant().id).await.unwrap();
         store.revoke_token(&act(2), "t1", 100).await.unwrap();
         step().await;
-        for seed in [1, 2] {
-            store.request_approval(&act(10), &world.new_approval(seed)).await.unwrap();
-        }
-        step().await;
-        let asked = world.new_approval(1).approval;
-        let who = attorn_registry::Approver {
-            id: "bob",
-            kind: attorn_registry::AgentKind::Operator,
-            owner: None,
-        };
-        let given = asked.approve(&who, "fine", 11).unwrap();
-        let kind = crate::ChangeKind::ApprovalDecided;
-        store.replace_approval(&act(11), kind, (&asked, &given)).await.unwrap();
-        step().await;
-        let used = given.use_once(&given.call, "dec_1", 12).unwrap();
-        let kind = crate::ChangeKind::ApprovalUsed;
-        store.replace_approval(&act(12), kind, (&given, &used)).await.unwrap();
-        step().await;
         let resource = world.new_resource();
         store.register_resource(&act(2), &resource).await.unwrap();
         step().await;
@@ -242,6 +225,38 @@ mod tests {
         step().await;
         // Nothing new is a delta too.
         step().await;
+    }
+
+    #[tokio::test]
+    async fn approvals_come_and_go_with_deltas() {
+        let world = World::new().await;
+        let store = &world.store;
+        let mut snapshot = store.load_snapshot(10_000).await.unwrap();
+        let mut step = async |waiting: usize| {
+            let delta = store.load_delta(snapshot.version, 10_000).await.unwrap().unwrap();
+            snapshot = snapshot.apply(delta).unwrap();
+            let whole = store.load_snapshot(10_000).await.unwrap();
+            assert_eq!(parts(&snapshot), parts(&whole));
+            assert_eq!(snapshot.approvals().count(), waiting);
+        };
+        for seed in [1, 2] {
+            store.request_approval(&act(10), &world.new_approval(seed)).await.unwrap();
+        }
+        step(2).await;
+        let asked = world.new_approval(1).approval;
+        let who = Approver { id: "bob", kind: AgentKind::Operator, owner: None };
+        let given = asked.approve(&who, "fine", 11).unwrap();
+        let change = (&asked, &given);
+        store.replace_approval(&act(11), ChangeKind::ApprovalDecided, change).await.unwrap();
+        step(2).await;
+        let used = given.use_once(&given.call, "dec_1", 12).unwrap();
+        let change = (&given, &used);
+        store.replace_approval(&act(12), ChangeKind::ApprovalUsed, change).await.unwrap();
+        step(1).await;
+        let late = world.new_approval(2).approval;
+        let change = (&late, &late.expire(70).unwrap());
+        store.replace_approval(&act(70), ChangeKind::ApprovalExpired, change).await.unwrap();
+        step(0).await;
     }
 
     #[tokio::test]

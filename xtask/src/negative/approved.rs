@@ -37,6 +37,8 @@ enum Answer {
 /// # Errors
 /// When the call does not wait, or an approved one is not made.
 pub(super) fn prepare(world: &World, wanted: &Approved) -> Result<String, StepFailed> {
+    // What was used a moment ago at another gateway is known here, too.
+    world.settle()?;
     let asked = call(world, wanted)?;
     let id = asked.pointer("/result/_meta/dev.attorn~1approval").and_then(Value::as_str);
     let id = id.ok_or_else(|| StepFailed::Check(format!("nothing waits: {asked}")))?;
