@@ -118,10 +118,12 @@ async fn irreversible_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure
     scene.admin.send_change(Operation::ApprovalApprove, &[&id], reason, change).await?;
     let other = pay("inv-1002").await?;
     acts.check("another invoice needs an approval of its own", !other.is_success());
+    refused(acts, scene, &other, ("pay_invoice", Some("approval."))).await?;
     let paid = pay("inv-1001").await?;
     acts.check(&format!("approved, it is made: {}", paid.text()), paid.is_success());
     let again = pay("inv-1001").await?;
     acts.check("and only once", !again.is_success());
+    refused(acts, scene, &again, ("pay_invoice", Some("approval."))).await?;
     Ok(())
 }
 
