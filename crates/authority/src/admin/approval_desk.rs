@@ -51,12 +51,12 @@ impl Asking<'_> {
             return self.named(named, &asked.call).await;
         }
         let open = self.shared.store.approvals_of(&asked.call.agent, self.now_s()).await?;
-        let of_call = open.iter().map(|one| &one.approval).filter(|one| one.call == asked.call);
         // A used one stands for a call that was made, and this is another one.
-        let mut stands = of_call.filter(|one| !matches!(one.state, ApprovalState::Used { .. }));
-        if let Some(approval) =
-            stands.rfind(|one| one.matters(self.now_s()) || one.is_open(self.now_s()))
-        {
+        let stands = |one: &&Approval| {
+            let counts = one.matters(self.now_s()) || one.is_open(self.now_s());
+            one.call == asked.call && counts
+        };
+        if let Some(approval) = open.iter().map(|one| &one.approval).rfind(stands) {
             return Ok(standing(approval, self.now_s()));
         }
         let taken = open.iter().filter(|one| one.approval.is_open(self.now_s())).count();
@@ -98,7 +98,7 @@ impl Asking<'_> {
     async fn request(self, asked: AskedCall, agent: &Agent) -> Result<ApprovalAnswer, Refusal> {
         let (shared, now_s) = (self.shared, self.now_s());
         let mut excluded = vec![asked.call.agent.to_string()];
-        if asked.call.subject != excluded[0] {
+        if asked.call.subject != asked.call.agent.as_str() {
             excluded.push(asked.call.subject.clone());
         }
         if asked.call.terms.not_owner {
