@@ -16,6 +16,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/protect-a-server.md",
     "docs/connect-a-client.md",
     "docs/policies.md",
+    "docs/approvals.md",
     "docs/investigate.md",
 ];
 

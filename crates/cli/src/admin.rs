@@ -247,6 +247,7 @@ fn listing_of(operation: &str) -> String {
         )) => {
             format!("attorn {noun} list")
         }
+        Some(("approval", _)) => "attorn request list".to_owned(),
         Some(("tool", _)) => "attorn server list".to_owned(),
         Some((_, _)) | None => "attorn status".to_owned(),
     }

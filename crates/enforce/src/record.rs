@@ -242,6 +242,7 @@ impl Open {
     fn new(recorder: Recorder, intent: &Entry) -> Self {
         let mut entry = Entry::new(Kind::CallCompleted, intent.time_ms);
         entry.agent.clone_from(&intent.agent);
+        entry.approval.clone_from(&intent.approval);
         entry.decision_id.clone_from(&intent.decision_id);
         entry.downstream_resource.clone_from(&intent.downstream_resource);
         entry.method.clone_from(&intent.method);

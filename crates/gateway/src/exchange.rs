@@ -159,6 +159,7 @@ impl Caller {
             policies: view.policies.as_deref()?,
             server,
             agent: &claims.client_id,
+            subject: &claims.sub,
             token_scope: &claims.scope,
             token_jti: &claims.jti,
             token_key: Some(claims.cnf.key()),

@@ -166,6 +166,7 @@ impl World {
             policies: &policies,
             server: snapshot.server_named(self.server).unwrap(),
             agent: &AgentId::from_random(&[2; 16]),
+            subject: "billing",
             token_scope: &self.token_scope,
             token_jti: "t1",
             token_key: Some(KEY),

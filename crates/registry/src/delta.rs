@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, Resource, RevokedToken,
-    Snapshot,
+    Agent, Approval, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, Resource,
+    RevokedToken, Snapshot,
 };
 
 /// The records that changed after one version, as they are at another.
@@ -34,6 +34,9 @@ pub struct SnapshotDelta {
     pub resources: Vec<Resource>,
     /// Grants that are new or were revoked.
     pub grants: Vec<Grant>,
+    /// Approvals that are new or changed, also those that do not count any more.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// Locks that are new or were lifted.
     pub locks: Vec<Lock>,
     /// Tokens revoked since.
@@ -80,11 +83,16 @@ impl Snapshot {
         next.version = delta.version;
         next.made_ms = delta.made_ms;
         next.epoch = delta.epoch;
+        if delta.epoch > self.epoch {
+            // They ended with the tokens, and the delta says nothing of each.
+            next.end_approvals();
+        }
         delta.owners.into_iter().for_each(|owner| next.put_owner(owner));
         delta.agents.into_iter().for_each(|agent| next.put_agent(agent));
         delta.servers.into_iter().for_each(|server| next.put_server(server));
         delta.resources.into_iter().for_each(|resource| next.put_resource(resource));
         delta.grants.into_iter().for_each(|grant| next.put_grant(grant, now_s));
+        delta.approvals.into_iter().for_each(|one| next.put_approval(one, now_s));
         delta.locks.into_iter().for_each(|lock| next.put_lock(lock, now_s));
         delta.revoked.into_iter().for_each(|token| next.put_revoked(token, now_s));
         delta.erasures.into_iter().for_each(|erasure| next.put_erasure(erasure));

@@ -42,7 +42,7 @@ fn parse_id(text: &str, prefix: &'static str) -> Result<String, IdError> {
     if well_formed { Ok(text.to_owned()) } else { Err(IdError::Form) }
 }
 
-// A macro, because seven hand-written copies would have to stay equal.
+// A macro, because eight hand-written copies would have to stay equal.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -104,6 +104,11 @@ id!(
     /// An agent or an operator. It is also the OAuth `client_id`.
     AgentId,
     "agt_"
+);
+id!(
+    /// A call that waits, or waited, for a person.
+    ApprovalId,
+    "apr_"
 );
 id!(
     /// One decision, as told to a caller and found again in the log.

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing};
 use crate::{
-    Agent, AgentId, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer, Owner,
-    OwnerId, ReasonCode, Resource, ResourceId, Scope, ScopeSet, ServerId, Tool,
+    Agent, AgentId, Approval, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer,
+    Owner, OwnerId, ReasonCode, Resource, ResourceId, Scope, ScopeSet, ServerId, Tool,
 };
 
+mod approvals;
 mod stops;
 
 pub use stops::LockedSubject;
@@ -70,6 +71,9 @@ pub struct SnapshotParts {
     pub resources: Vec<Resource>,
     /// Who may do what.
     pub grants: Vec<Grant>,
+    /// Calls that wait for a person, or that one approved. A registry from before has none.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// What is stopped.
     pub locks: Vec<Lock>,
     /// Tokens revoked before their end.
@@ -107,6 +111,7 @@ pub struct Snapshot {
     resource_urls: Shards<String, ResourceId>,
     // Invariant: nested, so that a lookup needs no owned pair of identifiers.
     grants: Shards<AgentId, HashMap<ServerId, Vec<Grant>>>,
+    approvals: Shards<AgentId, Vec<Approval>>,
     locks: Shards<LockTarget, Vec<Lock>>,
     /// Ends by `jti`.
     revoked: Shards<String, u64>,
@@ -122,6 +127,10 @@ impl Snapshot {
         for grant in parts.grants {
             let at = grants.entry(grant.agent.clone()).or_default();
             at.entry(grant.server.clone()).or_default().push(grant);
+        }
+        let mut approvals: HashMap<AgentId, Vec<Approval>> = HashMap::new();
+        for approval in parts.approvals {
+            approvals.entry(approval.call.agent.clone()).or_default().push(approval);
         }
         let mut locks: HashMap<LockTarget, Vec<Lock>> = HashMap::new();
         for lock in parts.locks {
@@ -148,6 +157,7 @@ impl Snapshot {
             agents: parts.agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect(),
             servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
             grants: grants.into_iter().collect(),
+            approvals: approvals.into_iter().collect(),
             locks: locks.into_iter().collect(),
             revoked: parts.revoked.into_iter().map(|token| (token.jti, token.expires_s)).collect(),
             erasures: parts.erasures.into_iter().map(|one| (one.subject, one.until_s)).collect(),
@@ -430,6 +440,7 @@ impl From<&Snapshot> for SnapshotParts {
             servers: snapshot.servers.values().cloned().collect(),
             resources: snapshot.resources.values().cloned().collect(),
             grants: snapshot.all_grants().cloned().collect(),
+            approvals: snapshot.approvals().cloned().collect(),
             locks: snapshot.locks().cloned().collect(),
             revoked: revoked.collect(),
             erasures: snapshot

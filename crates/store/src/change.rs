@@ -59,6 +59,14 @@ pub enum ChangeKind {
     AgentRegistered,
     /// The state of an agent.
     AgentState,
+    /// A person approved or denied a call.
+    ApprovalDecided,
+    /// An approval was not used in time.
+    ApprovalExpired,
+    /// A call waits for a person.
+    ApprovalRequested,
+    /// An approval was used.
+    ApprovalUsed,
     /// A new enrolment code.
     EnrolmentCreated,
     /// An enrolment code was used.
@@ -115,13 +123,17 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
         Self::AgentOwner,
         Self::AgentRegistered,
         Self::AgentState,
+        Self::ApprovalDecided,
+        Self::ApprovalExpired,
+        Self::ApprovalRequested,
+        Self::ApprovalUsed,
         Self::EnrolmentCreated,
         Self::EnrolmentRedeemed,
         Self::EpochRaised,
@@ -160,6 +172,10 @@ impl ChangeKind {
             Self::AgentOwner => "agent.owner",
             Self::AgentRegistered => "agent.registered",
             Self::AgentState => "agent.state",
+            Self::ApprovalDecided => "approval.decided",
+            Self::ApprovalExpired => "approval.expired",
+            Self::ApprovalRequested => "approval.requested",
+            Self::ApprovalUsed => "approval.used",
             Self::EnrolmentCreated => "enrolment.created",
             Self::EnrolmentRedeemed => "enrolment.redeemed",
             Self::EpochRaised => "epoch.raised",

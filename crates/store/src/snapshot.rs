@@ -4,6 +4,7 @@ use attorn_registry::{Snapshot, SnapshotParts};
 
 use crate::Store;
 use crate::agents::all_agents;
+use crate::approvals::mattering_approvals;
 use crate::column::Columns;
 use crate::erasures::all_erasures;
 use crate::failure::Failure;
@@ -41,6 +42,7 @@ impl Store {
             servers: all_servers(&mut transaction).await?,
             resources: all_resources(&mut transaction).await?,
             grants: counting_grants(&mut transaction, now_s).await?,
+            approvals: mattering_approvals(&mut transaction, now_s).await?,
             locks: mattering_locks(&mut transaction, now_s).await?,
             revoked: revoked_tokens(&mut transaction, now_s).await?,
             erasures: all_erasures(&mut transaction).await?,

@@ -105,6 +105,8 @@ fn steps(
         policies: &policies,
         server: call.server,
         agent: call.agent,
+        // A token of its own: the agent acts for itself.
+        subject: call.agent.as_str(),
         token_scope: token_scope.unwrap_or(&fresh),
         token_jti: "",
         token_key: None,

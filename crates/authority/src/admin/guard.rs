@@ -95,6 +95,7 @@ fn decide(
         policies: &policies,
         server,
         agent: &claims.client_id,
+        subject: &claims.sub,
         token_scope: &claims.scope,
         token_jti: &claims.jti,
         token_key: Some(claims.cnf.key()),

@@ -87,6 +87,7 @@ fn next_commands(output: Output, scene: &Scene) {
         ("attorn lock create agent/billing-agent --reason \"try it\"", "stops it at once"),
         ("attorn connect invoices --agent billing-agent", "the `command` of an MCP client"),
         ("attorn explain --last", "the last refusal"),
+        ("attorn request list", "payments that wait for you"),
     ] {
         output.say(&format!("  {command:<60} # {what}"));
     }

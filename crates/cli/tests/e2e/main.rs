@@ -6,6 +6,7 @@
 
 mod administration;
 mod apply;
+mod approvals;
 mod arguments;
 mod bundles;
 mod commands;
@@ -27,5 +28,6 @@ mod shipping;
 mod support;
 mod surroundings;
 mod tls;
+mod wire;
 mod witness;
 mod wrap;

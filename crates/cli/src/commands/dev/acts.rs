@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Operation, items};
 use crate::agent::{AgentClient, Answered};
+use crate::args::Change;
 use crate::commands::audit::tree;
 use crate::exit::{Exit, Failure};
 use crate::json::{at, member, text};
@@ -101,10 +102,28 @@ async fn hidden_tool(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
 async fn irreversible_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     acts.title("billing-agent calls invoices/pay_invoice, which cannot be undone");
     let agent = AgentClient::open(&scene.billing, &scene.resource).await?;
-    let answer = agent.call_tool("pay_invoice", json!({ "id": "inv-1001" })).await?;
-    refused(acts, scene, &answer, ("pay_invoice", Some("approval.required"))).await?;
+    let pay = async |id: &str| agent.call_tool("pay_invoice", json!({ "id": id })).await;
+    let answer = pay("inv-1001").await?;
+    refused(acts, scene, &answer, ("pay_invoice", Some("approval."))).await?;
     let invoice = agent.call_tool("get_invoice", json!({ "id": "inv-1001" })).await?;
     acts.check("the invoice is still open", invoice.text().contains("open"));
+    let id = cell(at(&answer.message, "/result/_meta/dev.attorn~1approval"));
+    acts.tell(&format!("attorn request show {id}"));
+    let shown = scene.admin.read(Operation::ApprovalShow, &[&id], &[]).await?;
+    let arguments = cell(member(&shown, "arguments"));
+    let is_exact = arguments == r#"{"id":"inv-1001"}"#;
+    acts.check(&format!("a person sees exactly what will be sent: {arguments}"), is_exact);
+    acts.tell(&format!("attorn request approve {id} --reason \"invoice checked\""));
+    let (reason, change) = (json!({ "reason": "invoice checked" }), Change { dry_run: false });
+    scene.admin.send_change(Operation::ApprovalApprove, &[&id], reason, change).await?;
+    let other = pay("inv-1002").await?;
+    acts.check("another invoice needs an approval of its own", !other.is_success());
+    refused(acts, scene, &other, ("pay_invoice", Some("approval."))).await?;
+    let paid = pay("inv-1001").await?;
+    acts.check(&format!("approved, it is made: {}", paid.text()), paid.is_success());
+    let again = pay("inv-1001").await?;
+    acts.check("and only once", !again.is_success());
+    refused(acts, scene, &again, ("pay_invoice", Some("approval."))).await?;
     Ok(())
 }
 
@@ -163,7 +182,7 @@ async fn refused(
     let entry = newest(acts, scene, &[("tool", tool), ("decision", "deny")]).await?;
     let recorded = cell(member(&entry, "reason"));
     let as_it_must = match reason {
-        Some(reason) => recorded == reason,
+        Some(reason) => recorded.starts_with(reason),
         None => !member(&entry, "reason").is_null(),
     };
     acts.check(&format!("on record: {} {recorded}", cell(member(&entry, "kind"))), as_it_must);
