@@ -184,6 +184,11 @@ impl World {
         self.config.gateway.as_ref().map_or("", |gateway| gateway.public_url.as_str())
     }
 
+    /// The URL of the one API that a guard stands in front of.
+    pub(crate) fn api_resource(&self) -> &str {
+        self.config.guard.first().map_or("", |guard| guard.public_url.as_str())
+    }
+
     /// The resource identifier of a server.
     pub(crate) fn resource(&self, server: &str) -> String {
         let gateway = self.config.gateway.as_ref();

@@ -1,4 +1,4 @@
-//! The demonstration: five acts, each checked.
+//! The demonstration: acts, each checked.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::names::Names;
 use crate::output::{Output, cell};
 use crate::outside::connect_world;
 
+use super::chain;
 use super::scene::Scene;
 use super::stolen::StolenToken;
 
@@ -22,9 +23,11 @@ use super::stolen::StolenToken;
 pub(super) async fn play(scene: &Scene, output: Output) -> Result<Exit, Failure> {
     let mut acts = Acts { output, number: 0, wrong: 0, since: 0 };
     allowed_call(&mut acts, scene).await?;
+    chain::told(&mut acts, scene).await?;
     hidden_tool(&mut acts, scene).await?;
     irreversible_call(&mut acts, scene).await?;
     stolen_token(&mut acts, scene).await?;
+    chain::bound(&mut acts, scene).await?;
     export(&mut acts, scene).await?;
     if acts.wrong == 0 {
         output.say("\nEverything went as it must.");
@@ -34,7 +37,7 @@ pub(super) async fn play(scene: &Scene, output: Output) -> Result<Exit, Failure>
     Ok(Exit::No)
 }
 
-struct Acts {
+pub(super) struct Acts {
     output: Output,
     number: usize,
     wrong: usize,
@@ -43,17 +46,17 @@ struct Acts {
 }
 
 impl Acts {
-    fn title(&mut self, title: &str) {
+    pub(super) fn title(&mut self, title: &str) {
         self.number += 1;
         self.output.say(&format!("{}. {title}", self.number));
     }
 
-    fn check(&mut self, what: &str, as_it_must: bool) {
+    pub(super) fn check(&mut self, what: &str, as_it_must: bool) {
         self.wrong += usize::from(!as_it_must);
         self.output.say(&format!("   {} {what}", if as_it_must { "ok  " } else { "FAIL" }));
     }
 
-    fn tell(&self, text: &str) {
+    pub(super) fn tell(&self, text: &str) {
         text.lines().for_each(|line| self.output.say(&format!("     {line}")));
     }
 }
