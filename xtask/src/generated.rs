@@ -31,7 +31,7 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("delegation.not_allowed", "tests of the authority: an actor token, a chain that returns"),
     ("delegation.widened", "tests of the authority: who grants more than they hold"),
     ("delegation.evidence", "tests of the authority: a token without the proof it came with"),
-    ("downstream.unattributed", "part 3: egress"),
+    ("downstream.unattributed", "end-to-end tests of the command line: egress"),
     ("downstream.busy", "tests of the gateway: a server that hangs"),
     ("downstream.paused", "tests of the gateway: a server that fails"),
     ("journal.unavailable", "tests of the gateway and of the authority"),
