@@ -124,7 +124,9 @@ fn parent(entries: &[Located], at: usize) -> Option<usize> {
         })
     };
     match part(child) {
-        Part::Issuance | Part::Other => None,
+        Part::Issuance => None,
+        // What persons said of a call that waited for them.
+        Part::Other => find(Part::Call, &|one| same(&one.approval, &child.approval)),
         Part::Call => issuance(),
         Part::Exchange => call().or_else(issuance),
         // A token may be used by several calls: the one with this trace, where there is one.

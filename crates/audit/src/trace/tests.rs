@@ -168,6 +168,26 @@ fn a_token_that_two_calls_use_hangs_its_accesses_under_their_own_calls() {
 }
 
 #[test]
+fn what_a_person_approved_hangs_under_the_call() {
+    let mut all = logs();
+    for one in all.iter_mut().filter(|one| one.entry.kind == Kind::CallDecided) {
+        one.entry.approval =
+            one.entry.trace_id.as_deref().filter(|it| *it == T).map(|_| "apr_1".into());
+    }
+    let asked = Entry { approval: some("apr_1"), ..entry(Kind::ApprovalRequested, "dec_asked") };
+    let other = Entry { approval: some("apr_2"), ..entry(Kind::ApprovalRequested, "dec_other") };
+    all.push(at("node", 4, asked));
+    all.push(at("node", 5, other));
+    let found = select(all.clone(), Term::guess("apr_1"));
+    assert_eq!(found, select(all, Term::guess(T)));
+    let shapes = shapes(found).join(" ");
+    assert!(
+        shapes.contains("resource.accessed(call.completed())),approval.requested())"),
+        "{shapes}"
+    );
+}
+
+#[test]
 fn names_say_what_they_are() {
     let key = |id: &str| Term::guess(id).key;
     assert_eq!(key("dec_1"), Key::Decision);
