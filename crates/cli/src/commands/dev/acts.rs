@@ -64,8 +64,9 @@ async fn allowed_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     let answer = agent.call_tool("get_invoice", json!({ "id": "inv-1001" })).await?;
     let told = answer.text();
     acts.check(&format!("allowed: {told}"), answer.is_success() && told.contains("inv-1001"));
-    let decided = newest(acts, scene, &[("tool", "get_invoice"), ("kind", "call.decided")]).await?;
-    let id = text(&decided, "decision_id").unwrap_or_default();
+    // The outcome comes a moment after the answer; before it the trace is not whole.
+    let ended = newest(acts, scene, &[("tool", "get_invoice"), ("kind", "call.completed")]).await?;
+    let id = text(&ended, "decision_id").unwrap_or_default();
     let trace = scene.admin.read(Operation::AuditTrace, &[id], &[]).await?;
     let entries = items(&trace);
     acts.check(
