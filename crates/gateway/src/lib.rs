@@ -49,7 +49,7 @@ mod trace;
 mod upstream;
 mod view;
 
-pub use crate::approvals::{ApprovalDesk, DeskSilent};
+pub use crate::approvals::{ApprovalDesk, DeskSilent, UseAnswer};
 pub use crate::budget::Carried;
 pub use crate::catalogue::{ObservedTool, SeenTools, ToolObserver};
 pub use crate::config::{BodyBytes, Config, LookSeconds, PublicUrl, PublicUrlError};
