@@ -14,9 +14,11 @@ use crate::step::{StepFailed, root};
 const DOCUMENTS: &[&str] = &[
     "docs/delegate.md",
     "docs/people.md",
+    "docs/guard-an-api.md",
     "docs/protect-a-server.md",
     "docs/connect-a-client.md",
     "docs/policies.md",
+    "docs/approvals.md",
     "docs/investigate.md",
 ];
 

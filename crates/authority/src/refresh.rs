@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use attorn_net::Shutdown;
 
+use crate::admin::sweep;
+use crate::authority::ApprovalsUnavailable;
 use crate::ended;
 use crate::shared::Shared;
 
@@ -33,12 +35,22 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
             tracing::error!(%error, "that agents were used is not noted");
         }
         let minute = Some(shared.clock.now_s() / 60);
-        if std::mem::replace(&mut swept, minute) != minute
-            && let Err(error) = ended::sweep(&shared).await
-        {
+        if std::mem::replace(&mut swept, minute) == minute {
+            continue;
+        }
+        if let Err(error) = ended::sweep(&shared).await {
             tracing::error!(%error, "agents past their end cannot be suspended");
         }
+        if let Err(error) = end_approvals(&shared).await {
+            tracing::error!(%error, "approvals past their end are not noted");
+        }
     }
+}
+
+/// Notes approvals that nobody used in time.
+async fn end_approvals(shared: &Shared) -> Result<(), ApprovalsUnavailable> {
+    let _alone = shared.changing.lock().await;
+    if sweep(shared).await? { Ok(shared.publish().await?) } else { Ok(()) }
 }
 
 /// Changes through the admin API do not wait for this; only those of other processes do.

@@ -74,7 +74,19 @@ impl Exchange {
                 };
                 self.json(row.status, body(self.id.as_ref(), code, &data))
             }
-            RefusalBody::ToolResult => self.json(row.status, self.tool_result(row)),
+            RefusalBody::ToolResult => match refusal {
+                Refusal::Decision(DecisionRefusal::Waits(wait)) => {
+                    self.json(row.status, self.waits(wait))
+                }
+                Refusal::Decision(_)
+                | Refusal::Head(_)
+                | Refusal::Credential(_)
+                | Refusal::Message(_)
+                | Refusal::AuthorityStale
+                | Refusal::JournalUnavailable
+                | Refusal::Limited(_)
+                | Refusal::Upstream(_) => self.json(row.status, self.tool_result(row)),
+            },
         };
         let headers = response.headers_mut();
         for value in self.challenges(refusal, row.challenge) {
@@ -156,7 +168,8 @@ fn step_up_scope(refusal: &Refusal) -> Option<ScopeSet> {
             DecisionRefusal::Hidden(_)
             | DecisionRefusal::Told(_)
             | DecisionRefusal::ToldOfCall(_)
-            | DecisionRefusal::TokenStopped,
+            | DecisionRefusal::TokenStopped
+            | DecisionRefusal::Waits(_),
         )
         | Refusal::Head(_)
         | Refusal::Credential(_)

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Consent, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, Person, PersonGrant,
-    PolicySource, Resource, RevokedToken, Snapshot,
+    Agent, Approval, Consent, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, Person,
+    PersonGrant, PolicySource, Resource, RevokedToken, Snapshot,
 };
 
 /// The records that changed after one version, as they are at another.
@@ -43,6 +43,9 @@ pub struct SnapshotDelta {
     /// Consents that are new or were taken back.
     #[serde(default)]
     pub consents: Vec<Consent>,
+    /// Approvals that are new or changed, also those that do not count any more.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// Locks that are new or were lifted.
     pub locks: Vec<Lock>,
     /// Tokens revoked since.
@@ -89,6 +92,10 @@ impl Snapshot {
         next.version = delta.version;
         next.made_ms = delta.made_ms;
         next.epoch = delta.epoch;
+        if delta.epoch > self.epoch {
+            // They ended with the tokens, and the delta says nothing of each.
+            next.end_approvals();
+        }
         delta.owners.into_iter().for_each(|owner| next.put_owner(owner));
         delta.agents.into_iter().for_each(|agent| next.put_agent(agent));
         delta.servers.into_iter().for_each(|server| next.put_server(server));
@@ -97,6 +104,7 @@ impl Snapshot {
         delta.persons.into_iter().for_each(|person| next.put_person(person));
         delta.person_grants.into_iter().for_each(|grant| next.put_person_grant(grant, now_s));
         delta.consents.into_iter().for_each(|consent| next.put_consent(consent, now_s));
+        delta.approvals.into_iter().for_each(|one| next.put_approval(one, now_s));
         delta.locks.into_iter().for_each(|lock| next.put_lock(lock, now_s));
         delta.revoked.into_iter().for_each(|token| next.put_revoked(token, now_s));
         delta.erasures.into_iter().for_each(|erasure| next.put_erasure(erasure));

@@ -111,6 +111,11 @@ id!(
     "con_"
 );
 id!(
+    /// A call that waits, or waited, for a person.
+    ApprovalId,
+    "apr_"
+);
+id!(
     /// One decision, as told to a caller and found again in the log.
     DecisionId,
     "dec_"

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing, verify_state};
 use crate::{
-    Agent, AgentId, AgentKind, Consent, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget,
-    McpServer, Owner, OwnerId, Person, PersonGrant, ReasonCode, Resource, ResourceId, Scope,
-    ScopeSet, ServerId, Tool,
+    Agent, AgentId, AgentKind, Approval, Consent, Effects, Grant, IssuerKey, LifeCycle, Lock,
+    LockTarget, McpServer, Owner, OwnerId, Person, PersonGrant, ReasonCode, Resource, ResourceId,
+    Scope, ScopeSet, ServerId, Tool,
 };
 
+mod approvals;
 mod owners;
 mod people;
 mod stops;
@@ -82,6 +83,9 @@ pub struct SnapshotParts {
     /// What they gave to agents.
     #[serde(default)]
     pub consents: Vec<Consent>,
+    /// Calls that wait for a person, or that one approved. A registry from before has none.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// What is stopped.
     pub locks: Vec<Lock>,
     /// Tokens revoked before their end.
@@ -120,6 +124,7 @@ pub struct Snapshot {
     // Invariant: nested, so that a lookup needs no owned pair of identifiers.
     grants: Shards<AgentId, HashMap<ServerId, Vec<Grant>>>,
     people: people::People,
+    approvals: Shards<AgentId, Vec<Approval>>,
     locks: Shards<LockTarget, Vec<Lock>>,
     /// Ends by `jti`.
     revoked: Shards<String, u64>,
@@ -135,6 +140,10 @@ impl Snapshot {
         for grant in parts.grants {
             let at = grants.entry(grant.agent.clone()).or_default();
             at.entry(grant.server.clone()).or_default().push(grant);
+        }
+        let mut approvals: HashMap<AgentId, Vec<Approval>> = HashMap::new();
+        for approval in parts.approvals {
+            approvals.entry(approval.call.agent.clone()).or_default().push(approval);
         }
         let mut locks: HashMap<LockTarget, Vec<Lock>> = HashMap::new();
         for lock in parts.locks {
@@ -162,6 +171,7 @@ impl Snapshot {
             servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
             grants: grants.into_iter().collect(),
             people: people::People::new(parts.persons, parts.person_grants, parts.consents),
+            approvals: approvals.into_iter().collect(),
             locks: locks.into_iter().collect(),
             revoked: parts.revoked.into_iter().map(|token| (token.jti, token.expires_s)).collect(),
             erasures: parts.erasures.into_iter().map(|one| (one.subject, one.until_s)).collect(),
@@ -467,6 +477,7 @@ impl From<&Snapshot> for SnapshotParts {
             persons: snapshot.persons().cloned().collect(),
             person_grants: snapshot.all_person_grants().cloned().collect(),
             consents: snapshot.consents().cloned().collect(),
+            approvals: snapshot.approvals().cloned().collect(),
             locks: snapshot.locks().cloned().collect(),
             revoked: revoked.collect(),
             erasures: snapshot

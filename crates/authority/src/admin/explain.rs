@@ -143,6 +143,7 @@ fn present<'a>(context: &'a Context, recorded: &Recorded, policies: &PoliciesThe
             server,
             agent: &agent.id,
             person: person.as_ref(),
+            subject: decided.subject.as_deref().unwrap_or_else(|| agent.id.as_str()),
             token_scope: held.as_ref().unwrap_or(&fresh),
             token_jti: decided.token_jti.as_deref().unwrap_or_default(),
             token_key: decided.agent_key.as_ref().and_then(|key| key.parse().ok()),
@@ -305,7 +306,10 @@ fn detail_then(
         },
         "scope" => format!("{}, grant {}", or_dash(&decided.scope), or_dash(&decided.grant)),
         "policy" => rule_then(decided, policies).unwrap_or_else(|| "no rule on record".to_owned()),
-        "approval" => "none needed".to_owned(),
+        "approval" => match &decided.approval {
+            Some(approval) => format!("approved as {approval}, and used for this call"),
+            None => "none needed".to_owned(),
+        },
         _ => match ended {
             None if recorded.is_permit() => "no outcome on record yet".to_owned(),
             None => String::new(),
@@ -327,6 +331,9 @@ fn why(recorded: &Recorded, policies: &PoliciesThen) -> String {
         let held = recorded.token_scope().map(|scope| scope.to_string());
         let held = held.unwrap_or_else(|| "unknown".to_owned());
         return format!("{code}: {meaning}; the token has: {held}");
+    }
+    if let Some(approval) = decided.approval.as_ref().filter(|_| code.starts_with("approval.")) {
+        return format!("{code}: {meaning}; request {approval}");
     }
     match rule_then(decided, policies) {
         Some(rule) => format!("{code}: {rule}"),
