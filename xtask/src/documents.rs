@@ -14,6 +14,7 @@ use crate::step::{StepFailed, root};
 const DOCUMENTS: &[&str] = &[
     "docs/delegate.md",
     "docs/guard-an-api.md",
+    "docs/people.md",
     "docs/protect-a-server.md",
     "docs/connect-a-client.md",
     "docs/policies.md",

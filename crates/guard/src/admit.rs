@@ -134,7 +134,7 @@ impl Access {
         let parent = claims.parent.as_ref().ok_or(standing(ReasonCode::DelegationNotAllowed))?;
         let actors = std::iter::successors(claims.act.as_ref(), |actor| actor.act.as_deref());
         let caller = Caller {
-            subject: claims.sub.clone(),
+            subject: claims.sub.to_string(),
             actors: actors.map(|actor| actor.sub.clone()).collect(),
             agent: parent.client_id.clone(),
             server: claims.client_id.clone(),
