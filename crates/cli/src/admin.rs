@@ -248,9 +248,9 @@ fn listing_of(operation: &str) -> String {
         )) => {
             format!("attorn {noun} list")
         }
+        Some(("approval", _)) => "attorn request list".to_owned(),
         Some(("person_grant", _)) => "attorn person grants".to_owned(),
         Some(("client", _)) => "attorn agent list".to_owned(),
-        Some(("approval", _)) => "attorn request list".to_owned(),
         Some(("tool", _)) => "attorn server list".to_owned(),
         Some((_, _)) | None => "attorn status".to_owned(),
     }

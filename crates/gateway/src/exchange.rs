@@ -185,7 +185,6 @@ impl Caller {
             server,
             agent: &claims.client_id,
             person: claims.sub.person(),
-            subject: claims.sub.as_str(),
             token_scope: &claims.scope,
             token_jti: &claims.jti,
             token_key: Some(claims.cnf.key()),

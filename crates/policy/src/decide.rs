@@ -21,8 +21,6 @@ pub struct Request<'a> {
     pub agent: &'a AgentId,
     /// The person it acts for, if it acts for one.
     pub person: Option<&'a PersonId>,
-    /// For whom it calls: the subject of the token.
-    pub subject: &'a str,
     /// What the token holds.
     pub token_scope: &'a ScopeSet,
     /// The `jti` of the token.

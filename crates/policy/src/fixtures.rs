@@ -245,7 +245,6 @@ impl World {
             server: snapshot.server_named(self.server).unwrap(),
             agent: &self.agent,
             person: self.person.as_ref(),
-            subject: self.person.as_ref().map_or("billing", PersonId::as_str),
             token_scope: &self.token_scope,
             token_jti: "t1",
             token_key: Some(KEY),

@@ -34,6 +34,9 @@ pub struct SnapshotDelta {
     pub resources: Vec<Resource>,
     /// Grants that are new or were revoked.
     pub grants: Vec<Grant>,
+    /// Approvals that are new or changed, also those that do not count any more.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// Persons that are new or changed.
     #[serde(default)]
     pub persons: Vec<Person>,
@@ -43,9 +46,6 @@ pub struct SnapshotDelta {
     /// Consents that are new or were taken back.
     #[serde(default)]
     pub consents: Vec<Consent>,
-    /// Approvals that are new or changed, also those that do not count any more.
-    #[serde(default)]
-    pub approvals: Vec<Approval>,
     /// Locks that are new or were lifted.
     pub locks: Vec<Lock>,
     /// Tokens revoked since.
@@ -101,10 +101,10 @@ impl Snapshot {
         delta.servers.into_iter().for_each(|server| next.put_server(server));
         delta.resources.into_iter().for_each(|resource| next.put_resource(resource));
         delta.grants.into_iter().for_each(|grant| next.put_grant(grant, now_s));
+        delta.approvals.into_iter().for_each(|one| next.put_approval(one, now_s));
         delta.persons.into_iter().for_each(|person| next.put_person(person));
         delta.person_grants.into_iter().for_each(|grant| next.put_person_grant(grant, now_s));
         delta.consents.into_iter().for_each(|consent| next.put_consent(consent, now_s));
-        delta.approvals.into_iter().for_each(|one| next.put_approval(one, now_s));
         delta.locks.into_iter().for_each(|lock| next.put_lock(lock, now_s));
         delta.revoked.into_iter().for_each(|token| next.put_revoked(token, now_s));
         delta.erasures.into_iter().for_each(|erasure| next.put_erasure(erasure));

@@ -106,14 +106,14 @@ id!(
     "agt_"
 );
 id!(
-    /// What a person gave to one agent at one MCP server.
-    ConsentId,
-    "con_"
-);
-id!(
     /// A call that waits, or waited, for a person.
     ApprovalId,
     "apr_"
+);
+id!(
+    /// What a person gave to one agent at one MCP server.
+    ConsentId,
+    "con_"
 );
 id!(
     /// One decision, as told to a caller and found again in the log.

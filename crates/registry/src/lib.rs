@@ -5,9 +5,9 @@
 //!
 //! What is implemented: identifiers and names, the life cycle table, owners, agents, their
 //! overlapping keys and their way of authentication, MCP servers, tools as definitions, classes by
-//! argument, scopes and grants, people, their consents and what agents may do for them, APIs with their
-//! operations and downstream rules, locks, the documents of public registries, approvals of calls, the
-//! snapshot and its publication, and the stable reason codes.
+//! argument, scopes and grants, people, their consents and what agents may do for them, APIs with
+//! their operations and downstream rules, locks, the documents of public registries, approvals of
+//! calls, the snapshot and its publication, and the stable reason codes.
 //!
 //! What is *not*: change requests.
 

@@ -74,6 +74,9 @@ pub struct SnapshotParts {
     pub resources: Vec<Resource>,
     /// Who may do what.
     pub grants: Vec<Grant>,
+    /// Calls that wait for a person, or that one approved. A registry from before has none.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// Who is acted for. A registry from before there were any has none.
     #[serde(default)]
     pub persons: Vec<Person>,
@@ -83,9 +86,6 @@ pub struct SnapshotParts {
     /// What they gave to agents.
     #[serde(default)]
     pub consents: Vec<Consent>,
-    /// Calls that wait for a person, or that one approved. A registry from before has none.
-    #[serde(default)]
-    pub approvals: Vec<Approval>,
     /// What is stopped.
     pub locks: Vec<Lock>,
     /// Tokens revoked before their end.
@@ -123,8 +123,8 @@ pub struct Snapshot {
     resource_urls: Shards<String, ResourceId>,
     // Invariant: nested, so that a lookup needs no owned pair of identifiers.
     grants: Shards<AgentId, HashMap<ServerId, Vec<Grant>>>,
-    people: people::People,
     approvals: Shards<AgentId, Vec<Approval>>,
+    people: people::People,
     locks: Shards<LockTarget, Vec<Lock>>,
     /// Ends by `jti`.
     revoked: Shards<String, u64>,
@@ -170,8 +170,8 @@ impl Snapshot {
             agents: parts.agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect(),
             servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
             grants: grants.into_iter().collect(),
-            people: people::People::new(parts.persons, parts.person_grants, parts.consents),
             approvals: approvals.into_iter().collect(),
+            people: people::People::new(parts.persons, parts.person_grants, parts.consents),
             locks: locks.into_iter().collect(),
             revoked: parts.revoked.into_iter().map(|token| (token.jti, token.expires_s)).collect(),
             erasures: parts.erasures.into_iter().map(|one| (one.subject, one.until_s)).collect(),
@@ -474,10 +474,10 @@ impl From<&Snapshot> for SnapshotParts {
             servers: snapshot.servers.values().cloned().collect(),
             resources: snapshot.resources.values().cloned().collect(),
             grants: snapshot.all_grants().cloned().collect(),
+            approvals: snapshot.approvals().cloned().collect(),
             persons: snapshot.persons().cloned().collect(),
             person_grants: snapshot.all_person_grants().cloned().collect(),
             consents: snapshot.consents().cloned().collect(),
-            approvals: snapshot.approvals().cloned().collect(),
             locks: snapshot.locks().cloned().collect(),
             revoked: revoked.collect(),
             erasures: snapshot

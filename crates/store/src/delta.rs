@@ -102,14 +102,14 @@ async fn add(
         | ChangeKind::EnrolmentRedeemed => {
             delta.agents.push(agent_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
-        ChangeKind::ConsentGiven | ChangeKind::ConsentRevoked => {
-            delta.consents.push(consent_by_id(connection, &COLUMNS.parse(subject)?).await?);
-        }
         ChangeKind::ApprovalDecided
         | ChangeKind::ApprovalExpired
         | ChangeKind::ApprovalRequested
         | ChangeKind::ApprovalUsed => {
             delta.approvals.push(approval_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::ConsentGiven | ChangeKind::ConsentRevoked => {
+            delta.consents.push(consent_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
         ChangeKind::GrantConfirmed | ChangeKind::GrantCreated | ChangeKind::GrantRevoked => {
             delta.grants.push(grant_by_id(connection, &COLUMNS.parse(subject)?).await?);

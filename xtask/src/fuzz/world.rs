@@ -41,7 +41,6 @@ impl World {
             server: self.snapshot.server_named(ask.server)?,
             agent: &self.agent,
             person: None,
-            subject: "fuzz",
             token_scope: ask.scope,
             token_jti: "t1",
             token_key: Some(JKT),

@@ -244,7 +244,6 @@ impl Gateway {
             server: snapshot.server(&world.server)?,
             agent: &claims.client_id,
             person: claims.sub.person(),
-            subject: claims.sub.as_str(),
             token_scope: &claims.scope,
             token_jti: &claims.jti,
             token_key: Some(claims.cnf.key()),

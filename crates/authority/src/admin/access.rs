@@ -113,7 +113,6 @@ fn steps(
         server: call.server,
         agent: call.agent,
         person: call.person,
-        subject: call.person.map_or(call.agent.as_str(), PersonId::as_str),
         token_scope: token_scope.unwrap_or(&fresh),
         token_jti: "",
         token_key: None,

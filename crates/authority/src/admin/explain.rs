@@ -143,7 +143,6 @@ fn present<'a>(context: &'a Context, recorded: &Recorded, policies: &PoliciesThe
             server,
             agent: &agent.id,
             person: person.as_ref(),
-            subject: decided.subject.as_deref().unwrap_or_else(|| agent.id.as_str()),
             token_scope: held.as_ref().unwrap_or(&fresh),
             token_jti: decided.token_jti.as_deref().unwrap_or_default(),
             token_key: decided.agent_key.as_ref().and_then(|key| key.parse().ok()),

@@ -96,7 +96,6 @@ fn decide(
         server,
         agent: &claims.client_id,
         person: claims.sub.person(),
-        subject: claims.sub.as_str(),
         token_scope: &claims.scope,
         token_jti: &claims.jti,
         token_key: Some(claims.cnf.key()),

@@ -67,16 +67,16 @@ pub(super) async fn prepare(world: &World) {
     store.apply_policy(&act(1), "permit (principal, action, resource);", "first").await.unwrap();
     store.create_owner(&act(1), &owner(21, "carla")).await.unwrap();
     store.set_agent_state(&act(1), &world.agent, LifeCycle::Active).await.unwrap();
-    let person = world.active_person().await;
-    store.create_invitation(&act(3), &person, [91; 32]).await.unwrap();
-    store.create_person_grant(&act(3), &world.new_person_grant(&person)).await.unwrap();
-    store.put_consent(&act(3), &world.new_consent(&person)).await.unwrap();
-    store.register_public_client(&act(3), &client(61, "viewer")).await.unwrap();
     for seed in [1, 2] {
         store.request_approval(&act(10), &world.new_approval(seed)).await.unwrap();
     }
     let change = (&world.new_approval(2).approval, &given(world));
     store.replace_approval(&act(11), ChangeKind::ApprovalDecided, change).await.unwrap();
+    let person = world.active_person().await;
+    store.create_invitation(&act(3), &person, [91; 32]).await.unwrap();
+    store.create_person_grant(&act(3), &world.new_person_grant(&person)).await.unwrap();
+    store.put_consent(&act(3), &world.new_consent(&person)).await.unwrap();
+    store.register_public_client(&act(3), &client(61, "viewer")).await.unwrap();
 }
 
 /// The second approval, given.
