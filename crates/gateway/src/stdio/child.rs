@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use attorn_egress::Lane;
+use attorn_egress::{Lane, Turn};
 use attorn_json::{Limits, Value};
 use attorn_mcp::emit;
 use attorn_telemetry::ServerMeter;
@@ -179,16 +179,12 @@ impl Child {
         within: Duration,
     ) -> Result<Reply, UpstreamFailure> {
         let Some(id) = outgoing.id else { return self.send_only(outgoing.message, within).await };
-        if let (Some(lane), Some(call)) = (&self.lane, outgoing.call) {
-            let turn = tokio::time::timeout(within, lane.take(call)).await;
-            turn.map_err(|_late| UpstreamFailure::Timeout)?
-                .map_err(|_ended| UpstreamFailure::Interrupted)?;
-        }
+        let turn = self.turn(&outgoing).await?;
         let line = Arc::clone(&self.line);
         let ticket = line.with_desk(|desk| desk.register(id, &outgoing.message))?;
         let Ticket { first, messages, watch, mut over } = ticket;
         // From here on, whoever leaves cancels.
-        let open = OpenRequest { line, id };
+        let open = OpenRequest { line, id, turn, stop: self.stop.clone() };
         let answer = async {
             self.write(outgoing.message).await?;
             first.await.map_err(|_| UpstreamFailure::Interrupted)
@@ -210,6 +206,20 @@ impl Child {
                 Ok(Reply::Stream(Messages::Channel(messages)))
             }
         }
+    }
+
+    /// A child with a way out works on one request at a time, whatever it is: what it asks meanwhile
+    /// would otherwise be taken for another's. Streams that rest would never let anybody else in.
+    async fn turn(&self, outgoing: &Outgoing) -> Result<Option<Turn>, UpstreamFailure> {
+        let Some(lane) = self.lane.as_ref().filter(|_| !outgoing.may_rest) else { return Ok(None) };
+        let turn = tokio::time::timeout(TURN_COMES, lane.take(outgoing.call)).await;
+        let turn = turn.map_err(|_late| UpstreamFailure::Busy)?;
+        turn.map(Some).map_err(|_closed| UpstreamFailure::ChildGone)
+    }
+
+    /// Whether it may get another request: not once it was left behind with one it did not answer.
+    pub(super) fn is_usable(&self) -> bool {
+        self.lane.as_ref().is_none_or(Lane::is_open)
     }
 
     /// Writes a notification or a response; nothing answers it.
@@ -250,12 +260,21 @@ impl Line {
 struct OpenRequest {
     line: Arc<Line>,
     id: u64,
+    /// Its turn at a child that has a way out.
+    turn: Option<Turn>,
+    stop: watch::Sender<bool>,
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        if self.line.with_desk(|desk| desk.withdraw(self.id)) {
-            self.line.cancel(self.id);
+        if !self.line.with_desk(|desk| desk.withdraw(self.id)) {
+            return;
+        }
+        self.line.cancel(self.id);
+        // It may still work on this, and whatever it asks then would be asked for the next one.
+        if let Some(turn) = self.turn.take() {
+            turn.abandon();
+            self.stop.send_replace(true);
         }
     }
 }
@@ -397,6 +416,8 @@ fn cancelled_id(message: &[u8]) -> Option<u64> {
 }
 
 const OUTBOX_MAX: usize = 64;
+/// How long a request waits for its turn at a child that works on one at a time.
+const TURN_COMES: Duration = Duration::from_secs(20);
 const SIGTERM: i32 = 15;
 /// Between the end of its input and the request to end.
 const INPUT_GRACE: Duration = Duration::from_secs(2);
