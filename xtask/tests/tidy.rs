@@ -19,6 +19,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("mcp", &["json", "planted"]),
     ("audit", &["json"]),
     ("net", &[]),
+    ("console", &[]),
     ("replay", &["jose", "oauth", "net"]),
     ("store", &["jose", "registry", "audit"]),
     ("journal", &["audit"]),
@@ -36,6 +37,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "store",
             "journal",
             "telemetry",
+            "console",
         ],
     ),
     (
@@ -60,7 +62,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know the rules and nothing of the outside world.
-const PURE: &[&str] = &["planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit"];
+const PURE: &[&str] = &["planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit", "console"];
 
 /// What a pure crate must not name.
 const OUTSIDE_WORLD: &[&str] = &[
