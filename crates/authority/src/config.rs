@@ -8,6 +8,7 @@ use attorn_oauth::resource::{IssuerUrl, UrlRefusal};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
+use crate::people::ClientsConfig;
 
 /// The authority's part of the configuration file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -43,6 +44,8 @@ pub struct Config {
     /// How much of everything a client gets.
     #[serde(default)]
     pub limits: Limits,
+    /// Clients of people. Absent, nobody logs in here.
+    pub clients: Option<ClientsConfig>,
 }
 
 /// A configuration the authority cannot start with.
@@ -157,6 +160,7 @@ mod tests {
             agents_unused_days: None,
             several_places: SeveralPlaces::default(),
             limits: Limits::default(),
+            clients: None,
         }
     }
 

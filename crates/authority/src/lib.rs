@@ -9,8 +9,10 @@
 //! one-time codes, rotation of the signing keys, the admin API with one scope per operation, the
 //! search index over the journal.
 //!
-//! Not implemented: people, `/authorize`, PAR, dynamic registration, several
-//! authorities on one registry.
+//! With `[authority.clients]` also people: log-in, consent, codes and refresh tokens for their clients,
+//! in `people.rs`.
+//!
+//! Not implemented: log-in at an identity provider, several authorities on one registry.
 
 mod admin;
 mod authority;
@@ -30,6 +32,7 @@ mod leases;
 mod limits;
 mod news;
 mod noise;
+mod people;
 mod places;
 mod proof;
 mod public;
@@ -54,6 +57,7 @@ pub use config::{Config, ConfigRefusal};
 pub use followers::{Follower, Followers};
 pub use keys::KeyError;
 pub use limits::Limits;
+pub use people::{ClientsConfig, ClientsRefusal, Registration};
 pub use news::{change_after, next_snapshot};
 pub use public::{Answering, PublicService};
 pub use shared::PublishError;
