@@ -202,8 +202,12 @@ fn usable_keys(
 ) -> Result<Vec<PublicKey>, ReasonCode> {
     let agent = acting(snapshot, id, now_s)?;
     // RFC 8705 section 2: a client that is registered for its certificate has no other way in.
-    if agent.authentication != Authentication::PrivateKeyJwt {
-        return Err(ReasonCode::ClientAuthentication);
+    match agent.authentication {
+        Authentication::PrivateKeyJwt => {}
+        Authentication::None
+        | Authentication::SelfSignedTlsClientAuth { .. }
+        | Authentication::Spiffe { .. }
+        | Authentication::TlsClientAuth { .. } => return Err(ReasonCode::ClientAuthentication),
     }
     let unlocked = |jkt: Jkt| snapshot.active_lock(&LockTarget::Key { jkt }, now_s).is_none();
     let keys: Vec<_> = agent

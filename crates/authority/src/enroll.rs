@@ -152,7 +152,7 @@ fn answer(shared: &Shared, agent: &Agent, now_s: u64) -> Response<Body> {
         issuer: &shared.config.issuer,
         admin_url: match agent.kind {
             AgentKind::Gateway | AgentKind::Operator => Some(&shared.config.admin_url),
-            AgentKind::Agent => None,
+            AgentKind::Agent | AgentKind::Client => None,
         },
         gateway_url: &shared.config.gateway_url,
         servers,

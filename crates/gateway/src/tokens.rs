@@ -210,6 +210,7 @@ pub(crate) fn is_from_before_stop(
 ) -> bool {
     let subject = LockedSubject {
         agent: &claims.client_id,
+        person: claims.sub.person(),
         server: &server.id,
         tool: None,
         token_jti: Some(&claims.jti),
@@ -234,7 +235,8 @@ pub(crate) fn counts_now(
             Authentication::SelfSignedTlsClientAuth { certificates } => {
                 !certificates.contains(thumbprint)
             }
-            Authentication::PrivateKeyJwt
+            Authentication::None
+            | Authentication::PrivateKeyJwt
             | Authentication::Spiffe { .. }
             | Authentication::TlsClientAuth { .. } => false,
         },

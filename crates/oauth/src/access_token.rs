@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::actor::{Actor, actor};
 use crate::claim::{CLOCK_AHEAD_S, Text, is_identifier, object, present};
 use crate::confirmation::{Confirmation, WireConfirmation};
+use crate::subject::Subject;
 
 /// The longest time between `iat` and `exp`, in seconds.
 pub const LIFETIME_MAX_S: u64 = attorn_registry::TOKEN_LIFETIME_MAX_S;
@@ -45,14 +46,48 @@ impl ClientId for ResourceId {}
 pub trait TokenClient: ClientId {
     /// Whether its tokens were exchanged for another one, which they then name.
     const HAS_PARENT: bool;
+
+    /// The agent in the chain of a token, and the actors before it.
+    fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>>;
+}
+
+/// Who acts for the subject of a token.
+#[derive(Clone, Copy, Debug)]
+pub struct Acting<'a> {
+    agent: &'a AgentId,
+    /// The chain from the agent on, which stands in it only where it acts for somebody else.
+    chain: Option<&'a Actor>,
 }
 
 impl TokenClient for AgentId {
     const HAS_PARENT: bool = false;
+
+    fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>> {
+        Some(Acting { agent: &claims.client_id, chain: claims.act.as_ref() })
+    }
 }
 
 impl TokenClient for ServerId {
     const HAS_PARENT: bool = true;
+
+    // RFC 8693 section 4.1: the server is the current actor, and the agent the one before it.
+    fn agent(claims: &AccessTokenClaims<Self>) -> Option<Acting<'_>> {
+        let current = claims.act.as_ref()?;
+        let agent = &claims.parent.as_ref()?.client_id;
+        let is_current = current.sub == claims.client_id.as_str();
+        is_current.then_some(Acting { agent, chain: current.act.as_deref() })
+    }
+}
+
+/// Refuses a token about somebody whom nobody in it acts for: its agent itself, or a person with the
+/// agent as the actor.
+fn verify_subject<C: TokenClient>(claims: &AccessTokenClaims<C>) -> Result<(), TokenRefusal> {
+    let Acting { agent, chain } = C::agent(claims).ok_or(TokenRefusal::Subject)?;
+    let holds = match &claims.sub {
+        Subject::Agent(subject) => subject == agent,
+        Subject::Person(_) => chain.is_some_and(|actor| actor.sub == agent.as_str()),
+    };
+    if holds { Ok(()) } else { Err(TokenRefusal::Subject) }
 }
 
 /// The claims of a token: RFC 9068 section 2.2, RFC 7800 `cnf`, RFC 8693 `act`, and our own
@@ -93,8 +128,8 @@ pub struct AccessTokenClaims<C = AgentId> {
     pub parent: Option<Ancestor>,
     /// What the token unlocks at its audience. May be empty.
     pub scope: ScopeSet,
-    /// Whom the token is about.
-    pub sub: String,
+    /// Whom the token is about: the agent itself, or the person it acts for.
+    pub sub: Subject,
 }
 
 impl<C: Serialize> AccessTokenClaims<C> {
@@ -218,6 +253,9 @@ pub enum TokenRefusal {
     /// The signature does not hold, or its algorithm is not the key's.
     #[error("the signature does not verify")]
     Signature,
+    /// It is about somebody for whom its client does not act.
+    #[error("the client of the token does not act for its subject")]
+    Subject,
     /// Another kind of JWT.
     #[error("the token is no access token")]
     Type,
@@ -237,7 +275,7 @@ impl TokenRefusal {
             Self::Signature | Self::KeyUnknown | Self::KeyInHeader => ReasonCode::TokenSignature,
             Self::Unbound => ReasonCode::TokenBearerNotAllowed,
             Self::ActorChain => ReasonCode::DelegationDepth,
-            Self::MayAct => ReasonCode::DelegationNotAllowed,
+            Self::MayAct | Self::Subject => ReasonCode::DelegationNotAllowed,
             Self::AuthorizationDetails
             | Self::Claims
             | Self::Lifetime
@@ -328,6 +366,7 @@ pub fn verify<C: TokenClient>(
     }
     let token_digest = sha256(token.as_bytes());
     let claims = claims_of(&wire)?;
+    verify_subject(&claims)?;
     let token = VerifiedToken(Arc::new(Inner { claims, digest: token_digest }));
     token.still_valid(now_s)?;
     Ok(token)
@@ -370,7 +409,7 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
         nbf: wire.nbf,
         parent,
         scope: ScopeSet::parse(scope).map_err(|_| TokenRefusal::Claims)?,
-        sub: wire.sub.0.clone().into_owned(),
+        sub: Subject::parse(&wire.sub.0).map_err(|_| TokenRefusal::Subject)?,
     })
 }
 

@@ -43,4 +43,5 @@ pub mod replay;
 pub mod resource;
 pub mod scope;
 pub mod spiffe_bundle;
+pub mod subject;
 pub mod token_request;

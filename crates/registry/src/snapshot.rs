@@ -9,12 +9,14 @@ use std::ops::BitOr as _;
 use serde::{Deserialize, Serialize};
 
 use crate::shards::Shards;
-use crate::standing::{AGENT, SERVER, verify_standing};
+use crate::standing::{AGENT, SERVER, verify_standing, verify_state};
 use crate::{
-    Agent, AgentId, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer, Owner,
-    OwnerId, ReasonCode, Resource, ResourceId, Scope, ScopeSet, ServerId, Tool,
+    Agent, AgentId, AgentKind, Consent, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget,
+    McpServer, Owner, OwnerId, Person, PersonGrant, ReasonCode, Resource, ResourceId, Scope,
+    ScopeSet, ServerId, Tool,
 };
 
+mod people;
 mod stops;
 
 pub use stops::LockedSubject;
@@ -60,6 +62,15 @@ pub struct SnapshotParts {
     pub resources: Vec<Resource>,
     /// Who may do what.
     pub grants: Vec<Grant>,
+    /// Who is acted for. A registry from before there were any has none.
+    #[serde(default)]
+    pub persons: Vec<Person>,
+    /// What they may do.
+    #[serde(default)]
+    pub person_grants: Vec<PersonGrant>,
+    /// What they gave to agents.
+    #[serde(default)]
+    pub consents: Vec<Consent>,
     /// What is stopped.
     pub locks: Vec<Lock>,
     /// Tokens revoked before their end.
@@ -94,6 +105,7 @@ pub struct Snapshot {
     resource_urls: Shards<String, ResourceId>,
     // Invariant: nested, so that a lookup needs no owned pair of identifiers.
     grants: Shards<AgentId, HashMap<ServerId, Vec<Grant>>>,
+    people: people::People,
     locks: Shards<LockTarget, Vec<Lock>>,
     /// Ends by `jti`.
     revoked: Shards<String, u64>,
@@ -133,6 +145,7 @@ impl Snapshot {
             agents: parts.agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect(),
             servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
             grants: grants.into_iter().collect(),
+            people: people::People::new(parts.persons, parts.person_grants, parts.consents),
             locks: locks.into_iter().collect(),
             revoked: parts.revoked.into_iter().map(|token| (token.jti, token.expires_s)).collect(),
         }
@@ -285,11 +298,21 @@ impl Snapshot {
         self.revoked.get(jti).is_some()
     }
 
-    /// The agent, if it may act at all.
+    /// The agent, if it may act for itself. A public client of people may not: what asks for an
+    /// agent and has no person in mind refuses it.
     ///
     /// # Errors
-    /// It is unknown, not active, past its end, or has no active owner.
+    /// It is unknown, not active, past its end, has no active owner, or is a client of people.
     pub fn acting_agent(&self, id: &AgentId, now_s: u64) -> Result<&Agent, ReasonCode> {
+        let agent = self.standing_agent(id, now_s)?;
+        match agent.kind {
+            AgentKind::Client => Err(ReasonCode::DelegationNotAllowed),
+            AgentKind::Agent | AgentKind::Gateway | AgentKind::Operator => Ok(agent),
+        }
+    }
+
+    /// The agent, if it may act, for itself or for others.
+    pub(crate) fn standing_agent(&self, id: &AgentId, now_s: u64) -> Result<&Agent, ReasonCode> {
         let agent = self.agents.get(id).ok_or(ReasonCode::AgentUnknown)?;
         let owner = agent.owner.as_ref().and_then(|id| self.owners.get(id));
         // Told before the suspension that its end leads to.
@@ -297,7 +320,12 @@ impl Snapshot {
         if lives && agent.has_ended(now_s) {
             return Err(ReasonCode::AgentExpired);
         }
-        verify_standing(agent.state, owner, &AGENT)?;
+        // Nobody registered a client that came by itself; whoever signs in answers for what it does.
+        if agent.kind == AgentKind::Client && agent.owner.is_none() {
+            verify_state(agent.state, &AGENT)?;
+        } else {
+            verify_standing(agent.state, owner, &AGENT)?;
+        }
         Ok(agent)
     }
 
@@ -365,7 +393,12 @@ impl Snapshot {
     /// What an agent could be given a token for: its grants over the approved tools of the server,
     /// and the server's resources and prompts.
     #[must_use]
-    pub fn effective_scopes(&self, agent: &AgentId, server: &ServerId, now_s: u64) -> ScopeSet {
+    pub(crate) fn effective_scopes(
+        &self,
+        agent: &AgentId,
+        server: &ServerId,
+        now_s: u64,
+    ) -> ScopeSet {
         let Some(record) = self.servers.get(server) else { return ScopeSet::default() };
         let tools = record.tools.values().flat_map(Tool::scopes);
         let grants: Vec<&Grant> = self.counting_grants(agent, server, now_s).collect();
@@ -403,6 +436,9 @@ impl From<&Snapshot> for SnapshotParts {
             servers: snapshot.servers.values().cloned().collect(),
             resources: snapshot.resources.values().cloned().collect(),
             grants: snapshot.all_grants().cloned().collect(),
+            persons: snapshot.persons().cloned().collect(),
+            person_grants: snapshot.all_person_grants().cloned().collect(),
+            consents: snapshot.consents().cloned().collect(),
             locks: snapshot.locks().cloned().collect(),
             revoked: revoked.collect(),
             policy: snapshot.policy.clone(),

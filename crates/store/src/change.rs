@@ -59,6 +59,12 @@ pub enum ChangeKind {
     AgentRegistered,
     /// The state of an agent.
     AgentState,
+    /// What is known about a public client.
+    ClientSet,
+    /// A new consent.
+    ConsentGiven,
+    /// A consent was taken back.
+    ConsentRevoked,
     /// A new enrolment code.
     EnrolmentCreated,
     /// An enrolment code was used.
@@ -71,6 +77,10 @@ pub enum ChangeKind {
     GrantCreated,
     /// A grant was taken back.
     GrantRevoked,
+    /// A new invitation code.
+    InvitationCreated,
+    /// An invitation code was used.
+    InvitationRedeemed,
     /// A new key of the issuer.
     IssuerKeyAdded,
     /// The state of an issuer key.
@@ -83,6 +93,18 @@ pub enum ChangeKind {
     OwnerCreated,
     /// The state of an owner.
     OwnerState,
+    /// A new person.
+    PersonCreated,
+    /// A new grant to a person or a group.
+    PersonGrantCreated,
+    /// A grant to a person or a group was taken back.
+    PersonGrantRevoked,
+    /// A person has another password.
+    PersonPassword,
+    /// What a person is called, may do and belongs to.
+    PersonSet,
+    /// The state of a person.
+    PersonState,
     /// Other policies are in force.
     PolicyApplied,
     /// Which servers may get tokens for an API.
@@ -113,25 +135,36 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 42] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
         Self::AgentOwner,
         Self::AgentRegistered,
         Self::AgentState,
+        Self::ClientSet,
+        Self::ConsentGiven,
+        Self::ConsentRevoked,
         Self::EnrolmentCreated,
         Self::EnrolmentRedeemed,
         Self::EpochRaised,
         Self::GrantConfirmed,
         Self::GrantCreated,
         Self::GrantRevoked,
+        Self::InvitationCreated,
+        Self::InvitationRedeemed,
         Self::IssuerKeyAdded,
         Self::IssuerKeyState,
         Self::LockCreated,
         Self::LockLifted,
         Self::OwnerCreated,
         Self::OwnerState,
+        Self::PersonCreated,
+        Self::PersonGrantCreated,
+        Self::PersonGrantRevoked,
+        Self::PersonPassword,
+        Self::PersonSet,
+        Self::PersonState,
         Self::PolicyApplied,
         Self::ResourceDownstreams,
         Self::ResourceKey,
@@ -157,18 +190,29 @@ impl ChangeKind {
             Self::AgentOwner => "agent.owner",
             Self::AgentRegistered => "agent.registered",
             Self::AgentState => "agent.state",
+            Self::ClientSet => "client.set",
+            Self::ConsentGiven => "consent.given",
+            Self::ConsentRevoked => "consent.revoked",
             Self::EnrolmentCreated => "enrolment.created",
             Self::EnrolmentRedeemed => "enrolment.redeemed",
             Self::EpochRaised => "epoch.raised",
             Self::GrantConfirmed => "grant.confirmed",
             Self::GrantCreated => "grant.created",
             Self::GrantRevoked => "grant.revoked",
+            Self::InvitationCreated => "invitation.created",
+            Self::InvitationRedeemed => "invitation.redeemed",
             Self::IssuerKeyAdded => "issuer_key.added",
             Self::IssuerKeyState => "issuer_key.state",
             Self::LockCreated => "lock.created",
             Self::LockLifted => "lock.lifted",
             Self::OwnerCreated => "owner.created",
             Self::OwnerState => "owner.state",
+            Self::PersonCreated => "person.created",
+            Self::PersonGrantCreated => "person_grant.created",
+            Self::PersonGrantRevoked => "person_grant.revoked",
+            Self::PersonPassword => "person.password",
+            Self::PersonSet => "person.set",
+            Self::PersonState => "person.state",
             Self::PolicyApplied => "policy.applied",
             Self::ResourceDownstreams => "resource.downstreams",
             Self::ResourceKey => "resource.key",

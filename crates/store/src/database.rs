@@ -21,7 +21,7 @@ pub struct Store {
     pub(crate) pool: SqlitePool,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "registry", include_str!("../migrations/registry/0001_registry.sql")),
     (2, "server_keys", include_str!("../migrations/registry/0002_server_keys.sql")),
     (10, "arguments", include_str!("../migrations/registry/0010_arguments.sql")),
@@ -36,6 +36,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (41, "lease_times", include_str!("../migrations/registry/0041_lease_times.sql")),
     (50, "imports", include_str!("../migrations/registry/0050_imports.sql")),
     (60, "resources", include_str!("../migrations/registry/0060_resources.sql")),
+    (70, "people", include_str!("../migrations/registry/0070_people.sql")),
     (75, "codes", include_str!("../migrations/registry/0075_codes.sql")),
 ];
 

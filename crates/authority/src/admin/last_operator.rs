@@ -71,7 +71,13 @@ fn can_administer(
     let locks = [Some(LockTarget::Agent { agent: operator.id.clone() }), owner];
     let locked = locks.iter().flatten().any(|it| snapshot.active_lock(it, now_s).is_some());
     let acts = snapshot.acting_agent(&operator.id, now_s).is_ok() && operator.expires_s.is_none();
-    let has_key = operator.authentication != Authentication::PrivateKeyJwt
+    let by_certificate = match operator.authentication {
+        Authentication::None | Authentication::PrivateKeyJwt => false,
+        Authentication::SelfSignedTlsClientAuth { .. }
+        | Authentication::Spiffe { .. }
+        | Authentication::TlsClientAuth { .. } => true,
+    };
+    let has_key = by_certificate
         || operator.accepted_keys(now_s).any(|key| {
             let lock = LockTarget::Key { jkt: key.jkt };
             let free = snapshot.active_lock(&lock, now_s).is_none();

@@ -27,6 +27,7 @@ pub(crate) enum Missing {
     Import,
     Lock,
     Owner,
+    Person,
     PolicyVersion,
     Resource,
     Server,
@@ -378,6 +379,7 @@ impl Missing {
     const fn reason(self) -> ReasonCode {
         match self {
             Self::Agent => ReasonCode::AgentUnknown,
+            Self::Person => ReasonCode::PersonUnknown,
             Self::Resource => ReasonCode::ResourceUnknown,
             Self::Server => ReasonCode::ServerUnknown,
             Self::Tool => ReasonCode::ToolUnknown,
@@ -398,6 +400,7 @@ impl Missing {
             Self::Import => "no such server came from a public registry",
             Self::Lock => "no such lock",
             Self::Owner => "no such owner",
+            Self::Person => "no such person",
             Self::PolicyVersion => "no such version of the policies",
             Self::Resource => "no such resource",
             Self::Server => "no such server",

@@ -16,6 +16,7 @@ use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::resource::IssuerUrl;
+use attorn_oauth::subject::Subject;
 use attorn_policy::PolicySet;
 use attorn_registry::{
     Agent, AgentId, AgentKey, AgentKind, Approved, Class, Effects, Grant, GrantId, IssuerKey,
@@ -248,7 +249,7 @@ impl World {
             jti: self.unique(),
             nbf: now_s,
             scope: ScopeSet::parse(scope).unwrap(),
-            sub: agent_id().to_string(),
+            sub: Subject::Agent(agent_id()),
         }
     }
 
@@ -394,6 +395,7 @@ fn billing(agent: &SigningKey, owner: OwnerId) -> Agent {
         created_s: 0,
         stop_ended_s: None,
         expires_s: None,
+        client: None,
     }
 }
 
