@@ -70,8 +70,8 @@ impl People {
             documents: Documents::new(&config)?,
             login_failures: Counted::new(LOGIN_WINDOW_S),
             registrations: Counted::new(REGISTRATION_WINDOW_S),
-            waiting: Held::new(WAITING_MAX),
-            pushed: Held::new(WAITING_MAX),
+            waiting: Held::new(WAITING_MAX, |waiting| !waiting.offered.is_empty()),
+            pushed: Held::new(WAITING_MAX, |_| false),
             config,
         })
     }

@@ -159,9 +159,9 @@ impl Unaddressed {
     /// # Errors
     /// [`ShownError`].
     pub fn parse(query: &[u8]) -> Result<Self, ShownError> {
-        let form = Form::parse(query).map_err(|refusal| match refusal.is_repetition() {
-            true => ShownError::ParameterRepeated,
-            false => ShownError::Malformed,
+        let form = Form::parse(query).map_err(|refusal| {
+            let is_repeated = refusal.is_repetition();
+            if is_repeated { ShownError::ParameterRepeated } else { ShownError::Malformed }
         })?;
         // RFC 9101 section 6.1: by value it would have to be verified before anything is read.
         if form.value("request").is_some() {

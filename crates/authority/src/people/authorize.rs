@@ -38,6 +38,12 @@ impl From<ShownError> for Stopped {
 /// Begins the flow of one request.
 pub(crate) async fn show(shared: &Shared, people: &People, head: &Parts) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
+    // A request can make us ask a stranger's host: who only sends bad ones is not looked at.
+    if let Err(limited) = shared.throttle.look(head) {
+        let about = shared.entry_from(head, Kind::ConsentRefused, now_ms);
+        let _noted = shared.note_refusal(about, ReasonCode::RateLimited).await.is_ok();
+        return page::too_many(shared, limited.retry_after_s());
+    }
     let query = head.uri.query().unwrap_or_default().as_bytes();
     match begin((shared, people), query, now_ms / 1000).await {
         Ok(asked) => wait((shared, people), head, asked, now_ms / 1000).await,
@@ -137,6 +143,7 @@ pub(crate) async fn stop(
     let about = shared.entry_from(head, Kind::ConsentRefused, now_ms);
     match stopped {
         Stopped::Shown(error, reason) => {
+            shared.throttle.failed(head);
             if shared.note_refusal(about, reason).await.is_err() {
                 return page::unavailable(shared);
             }

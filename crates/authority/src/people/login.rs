@@ -179,7 +179,7 @@ fn is_name(text: &str) -> bool {
 /// from one place few; of a name from everywhere more, or anybody could keep its owner out.
 fn keys(head: &Parts, name: &str) -> [(String, u32); 3] {
     let peer = head.extensions.get::<Peer>().and_then(Peer::charged);
-    let place = peer.map_or_else(|| "proxy".to_owned(), |address| place_of(address));
+    let place = peer.map_or_else(|| "proxy".to_owned(), place_of);
     let name: String = name.chars().take(64).collect();
     [
         (format!("{name} at {place}"), 10),

@@ -50,10 +50,8 @@ pub(crate) async fn handle(
         return refused::unavailable();
     }
     // RFC 9126 section 2.3.
-    let status = match code {
-        ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
-        _ => StatusCode::BAD_REQUEST,
-    };
+    let is_client = code == ErrorCode::InvalidClient;
+    let status = if is_client { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
     refused::error(status, code, description)
 }
 

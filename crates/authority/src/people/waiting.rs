@@ -1,6 +1,7 @@
 //! What is kept for a moment between two requests: of a client that pushed, of a person who is asked.
 //!
-//! In memory, since a restart costs nobody more than a click. Bounded: without room the oldest goes.
+//! In memory, since a restart costs nobody more than a click. Bounded: without room the oldest goes,
+//! what a stranger put there before what somebody who is logged in looks at.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +22,8 @@ pub(crate) struct Waiting {
     pub(crate) browser: [u8; 32],
     /// Before this second, a log-in does not count: the client asked for a new one.
     pub(crate) login_from_s: u64,
-    /// What the page offered, in its order: the form says numbers.
+    /// What the page offered, in its order: the form says numbers. Empty until somebody who is
+    /// logged in looked at it.
     pub(crate) offered: Vec<Scope>,
 }
 
@@ -37,6 +39,8 @@ pub(crate) struct Pushed {
 pub(crate) struct Held<T> {
     things: Mutex<HashMap<[u8; 32], Kept<T>>>,
     things_max: usize,
+    /// Whether a thing is worth more than one that anybody could have put there.
+    is_dear: fn(&T) -> bool,
 }
 
 #[derive(Debug)]
@@ -46,8 +50,8 @@ struct Kept<T> {
 }
 
 impl<T: Clone> Held<T> {
-    pub(crate) fn new(things_max: usize) -> Self {
-        Self { things: Mutex::default(), things_max }
+    pub(crate) fn new(things_max: usize, is_dear: fn(&T) -> bool) -> Self {
+        Self { things: Mutex::default(), things_max, is_dear }
     }
 
     /// Keeps a thing until `until_s`. Gives the name under which it is found.
@@ -58,7 +62,10 @@ impl<T: Clone> Held<T> {
             things.retain(|_, kept| now_s < kept.until_s);
         }
         if things.len() >= self.things_max {
-            let oldest = things.iter().min_by_key(|(_, kept)| kept.until_s).map(|(name, _)| *name);
+            let oldest = things.iter().min_by_key(|(_, kept)| {
+                ((self.is_dear)(&kept.thing), kept.until_s)
+            });
+            let oldest = oldest.map(|(name, _)| *name);
             oldest.and_then(|oldest| things.remove(&oldest));
         }
         things.insert(sha256(name.as_bytes()), Kept { thing, until_s });
@@ -101,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_thing_is_taken_once_and_ends() {
-        let (held, random) = (Held::new(2), random());
+        let (held, random) = (Held::new(2, |_| false), random());
         let name = held.put(&random, "a", 20, 10);
         assert_eq!(held.look(&name, 19), Some("a"));
         held.change(&name, |thing| *thing = "b");
@@ -114,11 +121,21 @@ mod tests {
 
     #[test]
     fn without_room_the_oldest_goes() {
-        let (held, random) = (Held::new(2), random());
+        let (held, random) = (Held::new(2, |_| false), random());
         let first = held.put(&random, 1, 20, 10);
         let second = held.put(&random, 2, 21, 11);
         let third = held.put(&random, 3, 22, 12);
         assert_eq!(held.look(&first, 12), None);
         assert_eq!((held.look(&second, 12), held.look(&third, 12)), (Some(2), Some(3)));
+    }
+
+    #[test]
+    fn a_flood_does_not_push_out_who_is_logged_in() {
+        let (held, random) = (Held::new(2, |thing| *thing == 7), random());
+        let dear = held.put(&random, 7, 20, 10);
+        for number in 0..5 {
+            held.put(&random, number, 100, 11);
+        }
+        assert_eq!(held.look(&dear, 12), Some(7));
     }
 }

@@ -4,6 +4,7 @@ mod authorize;
 mod browser;
 mod clients;
 mod codes;
+mod documents;
 mod forms;
 mod log_in;
 mod refresh;

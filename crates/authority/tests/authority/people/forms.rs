@@ -44,8 +44,9 @@ async fn consent_is_given_by_our_own_page_alone() {
     let foreign = other.hidden("form");
     forged(&[("form", &foreign), whole[1], ALLOW[0], ALLOW[1]], &[OURS]).await;
     // The request of another browser, with the right token of one's own.
-    let answer = other.post("/consent", &[("form", &foreign), whole[1], ALLOW[0], ALLOW[1]], &[OURS]);
-    assert_eq!(answer.await.status, StatusCode::FORBIDDEN);
+    let of_another = [("form", foreign.as_str()), whole[1], ALLOW[0], ALLOW[1]];
+    let answer = other.post("/consent", &of_another, &[OURS]).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
     // The twin gives a code, once.
     let allowed = browser.post("/consent", &whole, &[OURS]).await;
     assert!(parameter(&location(&allowed), "code").is_some(), "{}", allowed.page);
