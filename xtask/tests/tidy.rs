@@ -62,7 +62,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know the rules and nothing of the outside world.
-const PURE: &[&str] = &["planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit", "console"];
+const PURE: &[&str] =
+    &["planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit", "console"];
 
 /// What a pure crate must not name.
 const OUTSIDE_WORLD: &[&str] = &[

@@ -32,6 +32,9 @@ mod sessions;
 mod waiting;
 
 use attorn_net::Random;
+use attorn_store::Failure;
+
+use crate::shared::Shared;
 
 pub use config::{ClientsConfig, ClientsRefusal, Registration};
 pub(crate) use endings::revoke_of_client;
@@ -82,6 +85,15 @@ impl People {
             documents: self.config.documents,
             registration: self.config.registration == Registration::Open,
         }
+    }
+}
+
+/// Forgets sessions that have ended by age.
+pub(crate) async fn sweep(shared: &Shared) -> Result<(), Failure> {
+    let before_s = shared.clock.now_s().saturating_sub(browser::SESSION_LIMITS.absolute_s);
+    match &shared.people {
+        Some(_) => shared.store.forget_sessions(before_s).await,
+        None => Ok(()),
     }
 }
 

@@ -21,10 +21,10 @@ use hyper::service::Service;
 use crate::http::{
     BodyRefusal, empty, health, json_answer, method_not_allowed, public_json, read_body, readiness,
 };
+use crate::people::{self, Page, People};
 use crate::proof::is_misdirected;
 use crate::refused::Unserved;
 use crate::shared::Shared;
-use crate::people::{self, Page, People};
 use crate::{enroll, introspect, refused, revoke, token};
 
 /// The public endpoints as a hyper service.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use attorn_net::Shutdown;
 
-use crate::ended;
 use crate::shared::Shared;
+use crate::{ended, people};
 
 /// Polls the number of the last change. Works on every database, and misses nothing: what counts
 /// is the number, not a notification.
@@ -33,10 +33,14 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
             tracing::error!(%error, "that agents were used is not noted");
         }
         let minute = Some(shared.clock.now_s() / 60);
-        if std::mem::replace(&mut swept, minute) != minute
-            && let Err(error) = ended::sweep(&shared).await
-        {
+        if std::mem::replace(&mut swept, minute) == minute {
+            continue;
+        }
+        if let Err(error) = ended::sweep(&shared).await {
             tracing::error!(%error, "agents past their end cannot be suspended");
+        }
+        if let Err(error) = people::sweep(&shared).await {
+            tracing::error!(%error, "sessions that have ended are not forgotten");
         }
     }
 }

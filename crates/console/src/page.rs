@@ -103,7 +103,9 @@ mod tests {
     #[test]
     fn a_log_in_asks_for_name_and_password() {
         let page = LoginPage { form: FORM, application: Some("<i>Desk</i>"), problem: None }.html();
-        assert!(page.contains(r#"action="/t/a/login""#) && page.contains(r#"href="/t/a/style.css""#));
+        assert!(
+            page.contains(r#"action="/t/a/login""#) && page.contains(r#"href="/t/a/style.css""#)
+        );
         assert!(page.contains(r#"value="tok""#) && page.contains(r#"value="req""#), "{page}");
         assert!(page.contains(r#"autocomplete="current-password""#), "{page}");
         assert!(!page.contains("<i>") && page.contains("&#60;i&#62;Desk"), "{page}");

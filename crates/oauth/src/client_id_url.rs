@@ -12,7 +12,14 @@ const BYTES_MAX: usize = 512;
 /// Names that no public resolver answers, and those of networks of one house: RFC 6761 section 6,
 /// RFC 6762 section 3, RFC 8375 section 3.
 const PRIVATE_ENDINGS: [&str; 9] = [
-    ".local", ".localhost", ".localdomain", ".internal", ".intranet", ".lan", ".home.arpa", ".test",
+    ".local",
+    ".localhost",
+    ".localdomain",
+    ".internal",
+    ".intranet",
+    ".lan",
+    ".home.arpa",
+    ".test",
     ".invalid",
 ];
 
@@ -166,7 +173,8 @@ mod tests {
         for text in ["https://127.0.0.1:8443/app", "https://intranet/app"] {
             assert!(ClientIdUrl::parse(text, &listed).unwrap().is_listed(), "{text}");
         }
-        for text in ["https://127.0.0.1:8444/app", "https://127.0.0.1/app", "https://x.intranet:1/a"]
+        for text in
+            ["https://127.0.0.1:8444/app", "https://127.0.0.1/app", "https://x.intranet:1/a"]
         {
             assert_eq!(ClientIdUrl::parse(text, &listed), Err(ClientIdRefusal::Host), "{text}");
         }

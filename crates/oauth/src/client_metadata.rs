@@ -143,7 +143,8 @@ impl Wire {
         if !(1..=REDIRECT_URIS_MAX).contains(&asked.len()) {
             return Err(ClientMetadataRefusal::RedirectCount);
         }
-        let redirect_uris: Result<_, _> = asked.iter().map(|text| RedirectUri::parse(text)).collect();
+        let redirect_uris: Result<_, _> =
+            asked.iter().map(|text| RedirectUri::parse(text)).collect();
         Ok(ClientMetadata {
             redirect_uris: redirect_uris.map_err(ClientMetadataRefusal::Redirect)?,
             client_name: self.client_name.as_deref().and_then(shown_name),
@@ -207,7 +208,9 @@ impl ClientMetadataRefusal {
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
-            Self::Authentication => "clients of people have no secret: token_endpoint_auth_method is none",
+            Self::Authentication => {
+                "clients of people have no secret: token_endpoint_auth_method is none"
+            }
             Self::ClientId => "client_id of the document must be its own URL",
             Self::GrantTypes => "grant_types are authorization_code and refresh_token",
             Self::Keys => "clients of people bring no keys when they register",

@@ -64,7 +64,9 @@ impl GrantRefusal {
             | Self::RedirectUri
             | Self::Standing(_) => Duty::BurnCode,
             // A thief without the key must not be able to end the family of the honest client.
-            Self::CodeUnknown | Self::RefreshOfAnotherClient | Self::RefreshUnknown => Duty::Nothing,
+            Self::CodeUnknown | Self::RefreshOfAnotherClient | Self::RefreshUnknown => {
+                Duty::Nothing
+            }
         }
     }
 

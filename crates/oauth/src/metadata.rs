@@ -345,7 +345,9 @@ mod tests {
     fn what_people_need_is_announced_where_they_log_in() {
         let plain = AuthorizationServerMetadata::of(&issuer(), ClientMethods::default());
         let text = serde_json::to_string(&plain).unwrap();
-        for word in ["\"S256\"", "authorization_code", "/par\"", "\"none\"", "iss_param", "/register"] {
+        for word in
+            ["\"S256\"", "authorization_code", "/par\"", "\"none\"", "iss_param", "/register"]
+        {
             assert!(!text.contains(word), "{word}: {text}");
         }
         let closed = plain.clone().for_people(PeoplesClients::default());

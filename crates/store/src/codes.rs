@@ -252,7 +252,10 @@ mod tests {
         let (world, _) = with_code().await;
         let store = &world.store;
         assert!(store.open_family("f1", None, &given("a", 1), 100).await.unwrap());
-        let next = Code { family: Family { expires_s: 20_000, ..code(&world, "f2").family }, ..code(&world, "f2") };
+        let next = Code {
+            family: Family { expires_s: 20_000, ..code(&world, "f2").family },
+            ..code(&world, "f2")
+        };
         store.create_code(&[9; 32], &next, 10_000).await.unwrap();
         assert_eq!(store.take_code(&HASH, 10_000).await.unwrap(), TakenCode::Unknown);
         assert!(!store.open_family("f1", None, &given("b", 2), 10_000).await.unwrap());

@@ -23,8 +23,24 @@ pub(crate) const CIMD_DOCUMENT: Target = Target {
 };
 
 const WORDS: &[&str] = &[
-    "\n", ":1", ":443", "@", "/..", "/%2e%2e", "..;", "#", "?", "127.0.0.1", "[::1]", "localhost",
-    "http://", "https://", ".evil.example", "//", "\\", "com.example.app:",
+    "\n",
+    ":1",
+    ":443",
+    "@",
+    "/..",
+    "/%2e%2e",
+    "..;",
+    "#",
+    "?",
+    "127.0.0.1",
+    "[::1]",
+    "localhost",
+    "http://",
+    "https://",
+    ".evil.example",
+    "//",
+    "\\",
+    "com.example.app:",
 ];
 
 fn prepare_redirects(_corpus: &Corpus) -> Result<Subject, String> {

@@ -113,7 +113,8 @@ impl Browser {
 /// The one value of a cookie. Two of one name are two writers, and neither counts.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let pairs =
+        texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let mut values = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value);
     let value = values.next()?;
     let is_ours = value.len() == COOKIE_CHARACTERS && values.next().is_none();

@@ -4,7 +4,9 @@ use attorn_oauth::authorization_request::ShownError;
 use attorn_oauth::client_id_url::ClientIdUrl;
 use attorn_oauth::client_metadata::ClientMetadata;
 use attorn_oauth::redirect_uri::RedirectUri;
-use attorn_registry::{Agent, AgentId, AgentKind, ClientSource, Name, PublicClient, ReasonCode, Snapshot};
+use attorn_registry::{
+    Agent, AgentId, AgentKind, ClientSource, Name, PublicClient, ReasonCode, Snapshot,
+};
 use attorn_store::{Act, NewPublicClient, StoreError};
 
 use super::People;
@@ -91,13 +93,14 @@ impl KnownClient {
             let snapshot = shared.published.load();
             snapshot.acting_for_people(&agent.id, now_s).map_err(Unknown)?;
         }
-        let metadata = people.documents.read(&url, now_s).await.map_err(|refusal| match refusal {
-            DocumentRefusal::Metadata(refusal) => Unknown(refusal.reason()),
-            DocumentRefusal::Address | DocumentRefusal::Answer | DocumentRefusal::Unreachable => {
-                Unknown(ReasonCode::ClientMetadata)
-            }
-            DocumentRefusal::TooMany => Unknown(ReasonCode::RateLimited),
-        })?;
+        let metadata =
+            people.documents.read(&url, now_s).await.map_err(|refusal| match refusal {
+                DocumentRefusal::Metadata(refusal) => Unknown(refusal.reason()),
+                DocumentRefusal::Address
+                | DocumentRefusal::Answer
+                | DocumentRefusal::Unreachable => Unknown(ReasonCode::ClientMetadata),
+                DocumentRefusal::TooMany => Unknown(ReasonCode::RateLimited),
+            })?;
         let ClientMetadata { redirect_uris, client_name } = metadata;
         Ok(Self {
             client_id: client_id.to_owned(),

@@ -51,15 +51,18 @@ pub(crate) async fn redeem(
         client_id: Some(asked.client_id.clone()),
         ..shared.entry_from(head, Kind::TokenRefused, now_ms)
     };
-    let code = take(shared, &about, &asked.code, now_s).await.map_err(|unserved| match unserved {
-        Unserved::Refused(found) => refused(found.error).into(),
-        Unserved::Limited(_) | Unserved::Unavailable => unserved,
-    })?;
+    let code =
+        take(shared, &about, &asked.code, now_s).await.map_err(|unserved| match unserved {
+            Unserved::Refused(found) => refused(found.error).into(),
+            Unserved::Limited(_) | Unserved::Unavailable => unserved,
+        })?;
     let server = verify(&agent, &code, asked, key)
         .and_then(|()| server_of(shared, &snapshot, &code.family.server, asked.resource.as_ref()))
         .map_err(refused)?;
-    let holder =
-        Holder { confirmation: Confirmation::Jkt(key), proof_jti: Some(proven.proof_jti().to_owned()) };
+    let holder = Holder {
+        confirmation: Confirmation::Jkt(key),
+        proof_jti: Some(proven.proof_jti().to_owned()),
+    };
     let for_person = ForPerson {
         person: &code.family.person,
         agent: &agent.id,

@@ -44,7 +44,9 @@ pub(crate) async fn show(shared: &Shared, people: &People, head: &Parts) -> Resp
             let next = format!("/login?waiting={name}");
             page::see_other(&shared.config.endpoint(&next))
         }
-        Err(Missing::Request) => stop(shared, head, ShownError::RequestUriUnknown.into(), now_ms).await,
+        Err(Missing::Request) => {
+            stop(shared, head, ShownError::RequestUriUnknown.into(), now_ms).await
+        }
         Err(Missing::Unavailable) => page::unavailable(shared),
     }
 }

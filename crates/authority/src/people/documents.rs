@@ -57,9 +57,7 @@ pub(crate) enum DocumentRefusal {
 impl Documents {
     pub(crate) fn new(config: &ClientsConfig) -> Result<Self, ClientsRefusal> {
         let roots = match &config.metadata_roots {
-            Some(path) => {
-                Roots::Pem(std::fs::read_to_string(path).map_err(ClientsRefusal::Roots)?)
-            }
+            Some(path) => Roots::Pem(std::fs::read_to_string(path).map_err(ClientsRefusal::Roots)?),
             None => Roots::Public,
         };
         let client = |reach, roots| {
@@ -181,7 +179,10 @@ fn keep_s(headers: &HeaderMap) -> u64 {
             Some((name, age)) if name.eq_ignore_ascii_case("max-age") => {
                 keep_s = age.trim_matches('"').parse().unwrap_or(0);
             }
-            None if ["no-store", "no-cache"].iter().any(|no| directive.eq_ignore_ascii_case(no)) => {
+            None if ["no-store", "no-cache"]
+                .iter()
+                .any(|no| directive.eq_ignore_ascii_case(no)) =>
+            {
                 return KEEP_MIN_S;
             }
             Some(_) | None => {}

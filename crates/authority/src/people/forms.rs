@@ -146,7 +146,8 @@ mod tests {
         for site in ["cross-site", "same-site", "none", ""] {
             check(&[form, ("origin", US), ("sec-fetch-site", site)], Err(Forged));
         }
-        for origin in ["https://evil.example", "null", "", "https://id.example:8443", "http://id.example"]
+        for origin in
+            ["https://evil.example", "null", "", "https://id.example:8443", "http://id.example"]
         {
             check(&[form, ("origin", origin)], Err(Forged));
         }

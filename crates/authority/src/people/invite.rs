@@ -38,7 +38,8 @@ pub(crate) async fn redeem(
         return page::forged(shared, about).await;
     };
     let password = Zeroizing::new(asked.value("password").unwrap_or_default().to_owned());
-    let again = |problem| form((shared, people), &browser, (StatusCode::BAD_REQUEST, Some(problem)));
+    let again =
+        |problem| form((shared, people), &browser, (StatusCode::BAD_REQUEST, Some(problem)));
     if asked.value("again") != Some(password.as_str()) {
         return again("The two passwords are different.");
     }

@@ -41,9 +41,8 @@ pub(crate) async fn log_in(
         return page::forged(shared, about).await;
     };
     let keys = keys(head, asked.value("name").unwrap_or_default());
-    let limited = keys.iter().filter_map(|(key, max)| {
-        people.login_failures.look(key, *max, now_s).err()
-    });
+    let limited =
+        keys.iter().filter_map(|(key, max)| people.login_failures.look(key, *max, now_s).err());
     if let Some(wait_s) = limited.max() {
         let _noted = shared.note_refusal(about, ReasonCode::RateLimited).await.is_ok();
         return page::too_many(shared, wait_s);
@@ -75,16 +74,11 @@ enum Failed {
     Wrong,
 }
 
-async fn verify(
-    (shared, people): (&Shared, &People),
-    asked: &Form,
-) -> Result<Person, Failed> {
+async fn verify((shared, people): (&Shared, &People), asked: &Form) -> Result<Person, Failed> {
     let name = Name::parse(asked.value("name").unwrap_or_default()).ok();
     let password = Zeroizing::new(asked.value("password").unwrap_or_default().to_owned());
     let record = match &name {
-        Some(name) => {
-            shared.store.login_record(name).await.map_err(|_| Failed::Unavailable)?
-        }
+        Some(name) => shared.store.login_record(name).await.map_err(|_| Failed::Unavailable)?,
         None => None,
     };
     let (person, kept) = match record {
@@ -172,7 +166,8 @@ pub(crate) fn waiting_of(head: &Parts) -> String {
 
 /// Whether a text has the form of such a name, so that it can stand in an address of ours.
 fn is_name(text: &str) -> bool {
-    text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    text.len() == 43
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// What failed log-ins are counted by, and how many there may be in a quarter of an hour. Of a name
@@ -200,7 +195,9 @@ mod tests {
     #[test]
     fn a_name_cannot_lead_anywhere() {
         assert!(is_name(&"a".repeat(43)));
-        for text in ["", "//evil.example", "/\\evil", "https:evil", &"a".repeat(42), &"/".repeat(43)] {
+        for text in
+            ["", "//evil.example", "/\\evil", "https:evil", &"a".repeat(42), &"/".repeat(43)]
+        {
             assert!(!is_name(text), "{text}");
         }
     }

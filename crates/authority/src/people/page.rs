@@ -5,7 +5,8 @@ use attorn_console::{ErrorPage, HEADERS, content_security_policy};
 use attorn_net::Body;
 use attorn_registry::ReasonCode;
 use http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    SET_COOKIE,
 };
 use http::{Response, StatusCode};
 
@@ -47,7 +48,8 @@ pub(crate) async fn forged(shared: &Shared, about: Entry) -> Response<Body> {
     if shared.note_refusal(about, ReasonCode::FormForged).await.is_err() {
         return unavailable(shared);
     }
-    let text = ("This form is not from this browser, or too old.", "Go back and open the page again.");
+    let text =
+        ("This form is not from this browser, or too old.", "Go back and open the page again.");
     error(shared, StatusCode::FORBIDDEN, text)
 }
 

@@ -36,7 +36,8 @@ pub(crate) async fn handle(
 ) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
     let about = shared.entry_from(head, Kind::ConsentRefused, now_ms);
-    let (code, description, reason) = match push((shared, people), head, body, now_ms / 1000).await {
+    let (code, description, reason) = match push((shared, people), head, body, now_ms / 1000).await
+    {
         Ok(answer) => return answer,
         Err(Refusal::Token(unserved)) => return refused::answer(shared, about, unserved).await,
         Err(Refusal::Request(Stopped::Shown(error, reason))) => {

@@ -72,11 +72,7 @@ enum Full {
 }
 
 /// RE-17 of the threat model: a flood fills its own share and no other.
-async fn admit(
-    (shared, people): (&Shared, &People),
-    head: &Parts,
-    now_s: u64,
-) -> Result<(), Full> {
+async fn admit((shared, people): (&Shared, &People), head: &Parts, now_s: u64) -> Result<(), Full> {
     let place = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
     let place = place.map(|ip| attorn_net::place(Some(ip)).unwrap_or(ip).to_string());
     let place = place.unwrap_or_default();
@@ -139,15 +135,17 @@ pub(crate) async fn announce(
 
 /// RFC 7591 section 3.2.1: what is kept, which may be other than what was asked.
 fn answer(new: &NewPublicClient, metadata: &ClientMetadata, now_s: u64) -> Response<Body> {
-    let body = serde_json::json!({
+    let mut body = serde_json::json!({
         "client_id": new.id.as_str(),
         "client_id_issued_at": now_s,
-        "client_name": metadata.client_name,
         "redirect_uris": new.client.redirect_uris,
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
         "token_endpoint_auth_method": "none",
     });
+    if let (Some(name), Some(members)) = (&metadata.client_name, body.as_object_mut()) {
+        members.insert("client_name".to_owned(), name.as_str().into());
+    }
     json_answer(StatusCode::CREATED, body.to_string())
 }
 

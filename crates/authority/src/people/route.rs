@@ -6,9 +6,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::{
-    People, authorize, consent, invite, login, page, push, register, sessions,
-};
+use super::{People, authorize, consent, invite, login, page, push, register, sessions};
 use crate::http::{BodyRefusal, method_not_allowed, read_body};
 use crate::refused::{self, Unserved};
 use crate::shared::Shared;
@@ -139,7 +137,11 @@ mod tests {
             ("/style.css", true, false),
         ] {
             let page = Page::at(path).unwrap();
-            assert_eq!((page.allows(&Method::GET), page.allows(&Method::POST)), (get, post), "{path}");
+            assert_eq!(
+                (page.allows(&Method::GET), page.allows(&Method::POST)),
+                (get, post),
+                "{path}"
+            );
             assert!(!page.allows(&Method::PUT) && !page.allows(&Method::HEAD));
         }
         for path in ["/authorize/", "//authorize", "/Authorize", "/consent%2f", ""] {

@@ -62,9 +62,8 @@ impl<T: Clone> Held<T> {
             things.retain(|_, kept| now_s < kept.until_s);
         }
         if things.len() >= self.things_max {
-            let oldest = things.iter().min_by_key(|(_, kept)| {
-                ((self.is_dear)(&kept.thing), kept.until_s)
-            });
+            let oldest =
+                things.iter().min_by_key(|(_, kept)| ((self.is_dear)(&kept.thing), kept.until_s));
             let oldest = oldest.map(|(name, _)| *name);
             oldest.and_then(|oldest| things.remove(&oldest));
         }

@@ -57,7 +57,8 @@ impl Site {
 
     fn browse(&self, method: &str, target: &str, more: (&[(&str, &str)], &str)) -> RawReply {
         let cookies = self.cookies.borrow();
-        let cookie: Vec<_> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookie: Vec<_> =
+            cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let cookie = cookie.join("; ");
         drop(cookies);
         let mut headers = vec![("cookie", cookie.as_str())];
@@ -126,7 +127,8 @@ impl App {
     fn register(authority: &str) -> Self {
         let site = Site::new(authority);
         let body = json!({ "redirect_uris": [CALLBACK], "client_name": "Desk" }).to_string();
-        let reply = site.send("POST", "/register", (&[("content-type", "application/json")], &body));
+        let reply =
+            site.send("POST", "/register", (&[("content-type", "application/json")], &body));
         assert_eq!(reply.status, 201, "{}", reply.text());
         let id = reply.json().unwrap()["client_id"].as_str().unwrap().to_owned();
         let key = SigningKey::from_seed(Algorithm::EdDsa, &[42; 32]).unwrap();
@@ -200,7 +202,8 @@ impl App {
                 ("dpop", proof.as_str()),
             ];
             let reply = gateway.send("POST", target, (&headers, &body));
-            let wants = reply.header("www-authenticate").is_some_and(|c| c.contains("use_dpop_nonce"));
+            let wants =
+                reply.header("www-authenticate").is_some_and(|c| c.contains("use_dpop_nonce"));
             if nonce.is_some() || !wants {
                 return reply;
             }
@@ -270,7 +273,8 @@ fn a_person_lets_an_application_act_for_them() {
     // Renewed.
     let refresh = given["refresh_token"].as_str().unwrap();
     let id = ("client_id", app.id.as_str());
-    let (status, again) = app.token(&[("grant_type", "refresh_token"), id, ("refresh_token", refresh)]);
+    let (status, again) =
+        app.token(&[("grant_type", "refresh_token"), id, ("refresh_token", refresh)]);
     assert_eq!(status, 200, "{again}");
 
     // Taken back: the token that still lives is worth nothing.
@@ -281,7 +285,8 @@ fn a_person_lets_an_application_act_for_them() {
     let refused = app.call(&resource, token, "get_invoice");
     assert!(!refused.text().contains("Ada Shipping"), "{}", refused.text());
     let refresh = again["refresh_token"].as_str().unwrap();
-    let (status, answer) = app.token(&[("grant_type", "refresh_token"), id, ("refresh_token", refresh)]);
+    let (status, answer) =
+        app.token(&[("grant_type", "refresh_token"), id, ("refresh_token", refresh)]);
     assert_eq!((status, answer["error"].as_str()), (400, Some("invalid_grant")), "{answer}");
 
     // And all of it is on record.

@@ -12,26 +12,21 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 }
 
 const fn is_public_v4(address: Ipv4Addr) -> bool {
-    !matches!(
-        address.octets(),
+    match address.octets() {
         // "This network", private use, loopback: RFC 791 section 3.2, RFC 1918 section 3.
-        [0 | 10 | 127, ..]
-            // Shared by carriers: RFC 6598 section 7.
-            | [100, 64..=127, ..]
-            // Link-local, where metadata services of clouds live: RFC 3927 section 2.1.
-            | [169, 254, ..]
-            | [172, 16..=31, ..]
-            // Protocol assignments, documentation, relays to IPv6: RFC 6890 section 2.2.2.
-            | [192, 0, 0 | 2, _]
-            | [192, 88, 99, _]
-            | [192, 168, ..]
-            // Benchmarks and documentation: RFC 2544 appendix C, RFC 5737 section 3.
-            | [198, 18 | 19, ..]
-            | [198, 51, 100, _]
-            | [203, 0, 113, _]
-            // Groups, reserved, broadcast: RFC 1112 section 4.
-            | [224..=255, ..]
-    )
+        [0 | 10 | 127, ..] | [172, 16..=31, ..] | [192, 168, ..] => false,
+        // Shared by carriers: RFC 6598 section 7.
+        [100, 64..=127, ..] => false,
+        // Link-local, where metadata services of clouds live: RFC 3927 section 2.1.
+        [169, 254, ..] => false,
+        // Protocol assignments, documentation, relays to IPv6: RFC 6890 section 2.2.2.
+        [192, 0, 0 | 2, _] | [192, 88, 99, _] => false,
+        // Benchmarks and documentation: RFC 2544 appendix C, RFC 5737 section 3.
+        [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => false,
+        // Groups, reserved, broadcast: RFC 1112 section 4.
+        [224..=255, ..] => false,
+        _ => true,
+    }
 }
 
 /// Global unicast is `2000::/3` (RFC 4291 section 2.4), so loopback, link-local, unique local, group,
@@ -69,17 +64,50 @@ mod tests {
     #[test]
     fn everything_else() {
         for text in [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "127.0.0.1", "127.1.2.3", "100.64.0.1", "100.127.255.255",
-            "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.168.1.1", "192.0.0.1", "192.0.2.1",
-            "192.88.99.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1",
-            "240.0.0.1", "255.255.255.255",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "127.0.0.1",
+            "127.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
         ] {
             check(text, false);
         }
         for text in [
-            "::", "::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::8.8.8.8", "fe80::1", "fec0::1",
-            "fc00::1", "fd12::1", "ff02::1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1", "2001::1",
-            "2001:10::1", "2001:db8::1", "2002:7f00:1::1", "3fff::1", "5f00::1",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "::8.8.8.8",
+            "fe80::1",
+            "fec0::1",
+            "fc00::1",
+            "fd12::1",
+            "ff02::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:10::1",
+            "2001:db8::1",
+            "2002:7f00:1::1",
+            "3fff::1",
+            "5f00::1",
         ] {
             check(text, false);
         }

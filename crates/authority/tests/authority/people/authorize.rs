@@ -59,7 +59,8 @@ async fn nobody_is_sent_to_an_address_that_is_not_the_clients() {
     let machine = town.world.agent(&town.operator, "machine", &["read:*"]).await;
     shown(&town, &[("client_id", machine.id.as_str())], "client.unknown").await;
     shown(&town, &[("client_id", "https://client.example/app")], "client.unknown").await;
-    for uri in ["", "https://evil.example/cb", "http://127.0.0.1:7777/other", "https://client.example/cb/"]
+    for uri in
+        ["", "https://evil.example/cb", "http://127.0.0.1:7777/other", "https://client.example/cb/"]
     {
         shown(&town, &[("redirect_uri", uri)], "redirect.mismatch").await;
     }

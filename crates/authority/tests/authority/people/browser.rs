@@ -17,7 +17,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use url::form_urlencoded;
 
-use crate::world::{Answer, Client, CRM, ISSUER, World, form_request, new_key};
+use crate::world::{Answer, CRM, Client, ISSUER, World, form_request, new_key};
 
 static PROOFS: AtomicU64 = AtomicU64::new(0);
 

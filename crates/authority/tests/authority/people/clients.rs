@@ -74,8 +74,14 @@ async fn metadata_that_asks_for_more_is_refused() {
         (json!({ "redirect_uris": ["javascript:alert(1)"] }), "invalid_redirect_uri"),
         (json!({ "redirect_uris": [] }), "invalid_redirect_uri"),
         (json!({}), "invalid_redirect_uri"),
-        (json!({ "redirect_uris": [CALLBACK], "grant_types": ["password"] }), "invalid_client_metadata"),
-        (json!({ "redirect_uris": [CALLBACK], "jwks_uri": "http://10.0.0.1/" }), "invalid_client_metadata"),
+        (
+            json!({ "redirect_uris": [CALLBACK], "grant_types": ["password"] }),
+            "invalid_client_metadata",
+        ),
+        (
+            json!({ "redirect_uris": [CALLBACK], "jwks_uri": "http://10.0.0.1/" }),
+            "invalid_client_metadata",
+        ),
         (json!([CALLBACK]), "invalid_client_metadata"),
     ] {
         let answer = register(&town, &body).await;

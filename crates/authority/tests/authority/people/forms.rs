@@ -52,7 +52,10 @@ async fn consent_is_given_by_our_own_page_alone() {
     assert!(parameter(&location(&allowed), "code").is_some(), "{}", allowed.page);
     forged(&whole, &[OURS]).await;
     let entry = town.world.newest("consent.given").await;
-    assert_eq!((entry["scope"].as_str(), entry["decision"].as_str()), (Some("read:get"), Some("permit")));
+    assert_eq!(
+        (entry["scope"].as_str(), entry["decision"].as_str()),
+        (Some("read:get"), Some("permit"))
+    );
 }
 
 #[tokio::test]

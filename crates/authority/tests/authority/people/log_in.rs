@@ -117,7 +117,8 @@ async fn a_session_is_new_at_each_log_in() {
 #[tokio::test]
 async fn a_session_ends_by_hand_by_rest_and_by_age() {
     let town = Town::new().await;
-    let is_in = async |browser: &Browser<'_>| browser.get("/sessions").await.status == StatusCode::OK;
+    let is_in =
+        async |browser: &Browser<'_>| browser.get("/sessions").await.status == StatusCode::OK;
     let browser = town.logged_in("ann").await;
     let session = browser.cookie("session").unwrap();
     browser.get("/sessions").await;
