@@ -17,6 +17,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/connect-a-client.md",
     "docs/policies.md",
     "docs/investigate.md",
+    "docs/sign-in.md",
 ];
 
 /// Runs them all.

@@ -71,7 +71,7 @@ pub struct ChoiceGroup {
 /// One right.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// Its place in the offer: the form says numbers, never scopes.
+    /// Its place in the offer. The form says it beside the scope, and only both together count.
     pub number: usize,
     /// The scope as it stands in a token.
     pub scope: String,
@@ -163,8 +163,11 @@ mod tests {
         }
         assert!(page.contains("2 tools"), "{page}");
         assert!(!page.contains("<img") && !page.contains("<b>"), "{page}");
-        assert!(page.contains(r#"name="scope.0" checked"#), "{page}");
-        assert!(page.contains(r#"name="scope.1">"#), "not chosen beforehand: {page}");
+        assert!(page.contains(r#"name="scope.0" value="read:t0" checked"#), "{page}");
+        assert!(
+            page.contains(r#"name="scope.1" value="read:t1">"#),
+            "not chosen beforehand: {page}"
+        );
         // Enter in a form presses its first button, and that one gives nothing away.
         let (deny, allow) = (page.find(r#"value="deny""#), page.find(r#"value="allow""#));
         assert!(deny.unwrap() < allow.unwrap());

@@ -3,12 +3,14 @@
 /// Headers of every page and of every redirect between pages.
 ///
 /// A page is never kept (what a person saw is gone after the log-out, also behind the back button),
-/// never framed, and tells nobody where the person came from: addresses of pages name requests.
+/// never framed, and tells no other site where the person came from: addresses of pages name requests.
 pub const HEADERS: [(&str, &str); 6] = [
     ("cache-control", "no-store"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("referrer-policy", "no-referrer"),
+    // Not `no-referrer`: with it browsers say `Origin: null` when our own form is sent to ourselves
+    // (Fetch Standard, section "Origin header"). Other origins are told as little.
+    ("referrer-policy", "same-origin"),
     ("x-content-type-options", "nosniff"),
     // Content Security Policy says the same to browsers that know it.
     ("x-frame-options", "DENY"),

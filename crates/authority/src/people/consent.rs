@@ -2,7 +2,8 @@
 //! person has.
 //!
 //! What is shown and what is given are both worked out from the registry of that moment. The form
-//! says numbers of the offer that was shown, so nothing else can be asked for by changing it.
+//! says places in the offer with what stood there, so nothing else can be asked for by changing it, and
+//! a page that is behind the offer of now gives nothing else than what it showed.
 
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_console::{ConsentPage, Form as PageForm, Origin};
@@ -191,11 +192,12 @@ fn offer<'s>(
     }
 }
 
-/// The scopes whose numbers the form names.
+/// The scopes that the form names, each at its place in the offer.
 fn chosen(form: &Form, offered: &[Scope]) -> ScopeSet {
-    let is_chosen = |number: usize| form.value(&format!("scope.{number}")).is_some();
-    let chosen = offered.iter().enumerate().filter(|(number, _)| is_chosen(*number));
-    chosen.map(|(_, scope)| scope.clone()).collect()
+    let is_chosen = |(number, scope): &(usize, &Scope)| {
+        form.value(&format!("scope.{number}")) == Some(scope.to_string().as_str())
+    };
+    offered.iter().enumerate().filter(is_chosen).map(|(_, scope)| scope.clone()).collect()
 }
 
 async fn deny(

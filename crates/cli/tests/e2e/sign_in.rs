@@ -247,7 +247,8 @@ fn a_person_lets_an_application_act_for_them() {
     let consent = browser.follow(&logged_in);
     let text = consent.text();
     assert!(text.contains("read:get_invoice") && text.contains("127.0.0.1:7777"), "{text}");
-    let allowed = browser.submit("/consent", &[("scope.0", "on"), ("decision", "allow")]);
+    let allowed =
+        browser.submit("/consent", &[("scope.0", "read:get_invoice"), ("decision", "allow")]);
     let to = location(&allowed);
     assert!(to.starts_with(CALLBACK), "{to}");
     assert_eq!(parameter(&to, "iss").as_deref(), Some(issuer.as_str()));

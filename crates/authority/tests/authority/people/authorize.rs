@@ -145,7 +145,8 @@ async fn what_a_person_cannot_give_is_left_out() {
     assert!(!consent.page.contains("write:put"));
     // What cannot be undone stands apart and is not chosen beforehand.
     assert!(consent.page.contains(r#"<fieldset class="irreversible">"#));
-    assert_eq!(browser.choices(&consent), ["scope.0"]);
+    let ticked = browser.choices(&consent);
+    assert_eq!(ticked, [("scope.0".to_owned(), "read:get".to_owned())]);
     let none = town.query(&[("scope", "write:put")]);
     let answer = browser.get(&format!("/authorize?{none}")).await;
     let answer = browser.follow(&answer).await;
@@ -168,7 +169,7 @@ async fn a_step_up_adds_to_what_was_given_and_shows_the_difference() {
     let consent = browser.follow(&consent).await;
     assert!(consent.page.contains("(1 allowed before)"), "{}", consent.page);
     assert_eq!(consent.page.matches(r#"class="new""#).count(), 1);
-    let form = [("scope.0", "on"), ("scope.1", "on"), ("decision", "allow")];
+    let form = [("scope.0", "read:get"), ("scope.1", "irreversible:drop"), ("decision", "allow")];
     let allowed = browser.submit("/consent", &form).await;
     let code = parameter(&location(&allowed), "code").unwrap();
     let token = town.redeemed(&code).await;
@@ -255,7 +256,8 @@ async fn a_lock_on_the_person_or_server_stops_a_request_that_waits() {
     let lock = json!({ "target": "server/crm", "reason": "test", "minutes": 10 });
     let locked = town.world.run(&town.operator, Operation::LockCreate, &[], lock).await;
     assert_eq!(locked.status, StatusCode::OK, "{}", locked.page);
-    let refused = browser.submit("/consent", &[("scope.0", "on"), ("decision", "allow")]).await;
+    let refused =
+        browser.submit("/consent", &[("scope.0", "read:get"), ("decision", "allow")]).await;
     let to = location(&refused);
     assert_eq!(parameter(&to, "error").as_deref(), Some("invalid_target"), "{to}");
     assert_eq!(CRM, "https://gw.example/crm/mcp");

@@ -168,7 +168,8 @@ impl Town {
         let consent = browser.follow(&asked).await;
         assert_eq!(consent.status, StatusCode::OK, "{}", consent.page);
         let all = browser.choices(&consent);
-        let mut form: Vec<(&str, &str)> = all.iter().map(|name| (name.as_str(), "on")).collect();
+        let mut form: Vec<(&str, &str)> =
+            all.iter().map(|(name, scope)| (name.as_str(), scope.as_str())).collect();
         form.push(("decision", "allow"));
         let allowed = browser.submit("/consent", &form).await;
         parameter(&location(&allowed), "code").unwrap_or_else(|| panic!("{}", allowed.page))
@@ -302,11 +303,12 @@ impl<'w> Browser<'w> {
         field.split('"').next().unwrap_or_default().to_owned()
     }
 
-    /// The names of the boxes that are ticked beforehand.
-    pub(crate) fn choices(&self, page: &Answer) -> Vec<String> {
+    /// The boxes that are ticked beforehand, with what they say.
+    pub(crate) fn choices(&self, page: &Answer) -> Vec<(String, String)> {
         let boxes = page.page.split(r#"<input type="checkbox" "#).skip(1);
         let ticked = boxes.filter(|text| text.split('>').next().unwrap().contains("checked"));
-        ticked.map(|text| text.split('"').nth(3).unwrap().to_owned()).collect()
+        let part = |text: &str, at: usize| text.split('"').nth(at).unwrap().to_owned();
+        ticked.map(|text| (part(text, 3), part(text, 5))).collect()
     }
 
     pub(crate) fn cookie(&self, part: &str) -> Option<String> {

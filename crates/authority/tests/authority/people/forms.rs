@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::browser::{Browser, PASSWORD, Town, location, parameter};
 use crate::world::ISSUER;
 
-const ALLOW: [(&str, &str); 2] = [("scope.0", "on"), ("decision", "allow")];
+const ALLOW: [(&str, &str); 2] = [("scope.0", "read:get"), ("decision", "allow")];
 const OURS: (&str, &str) = ("origin", ISSUER);
 
 /// A browser that shows the question of consent.
@@ -62,7 +62,7 @@ async fn consent_is_given_by_our_own_page_alone() {
 async fn whoever_denies_gives_nothing() {
     let town = Town::new().await;
     let browser = asked(&town).await;
-    let denied = browser.submit("/consent", &[("scope.0", "on"), ("decision", "deny")]).await;
+    let denied = browser.submit("/consent", &[("scope.0", "read:get"), ("decision", "deny")]).await;
     let to = location(&denied);
     assert_eq!(parameter(&to, "error").as_deref(), Some("access_denied"));
     assert_eq!(parameter(&to, "state").as_deref(), Some("s-1"));
@@ -80,8 +80,12 @@ async fn nothing_chosen_is_asked_again_and_nothing_else_can_be_chosen() {
     let again = browser.submit("/consent", &[("decision", "allow")]).await;
     assert_eq!(again.status, StatusCode::OK);
     assert!(again.page.contains("Choose at least one"));
-    // The form says numbers of what was shown: others do not exist.
-    let more = [("scope.0", "on"), ("scope.1", "on"), ("scope", "irreversible:drop"), ALLOW[1]];
+    // What was shown, where it was shown: nothing else is there to be chosen.
+    let other = [("scope.0", "irreversible:drop"), ALLOW[1]];
+    let again = browser.submit("/consent", &other).await;
+    assert!(again.page.contains("Choose at least one"));
+    let more =
+        [ALLOW[0], ("scope.1", "irreversible:drop"), ("scope", "irreversible:drop"), ALLOW[1]];
     let allowed = browser.submit("/consent", &more).await;
     assert!(parameter(&location(&allowed), "code").is_some());
     assert_eq!(town.world.newest("consent.given").await["scope"], "read:get");

@@ -13,7 +13,7 @@ async fn given(town: &Town) -> (String, String) {
     let asked = town.query(&[("scope", "read:get irreversible:drop")]);
     let consent = browser.get(&format!("/authorize?{asked}")).await;
     browser.follow(&consent).await;
-    let form = [("scope.0", "on"), ("scope.1", "on"), ("decision", "allow")];
+    let form = [("scope.0", "read:get"), ("scope.1", "irreversible:drop"), ("decision", "allow")];
     let allowed = browser.submit("/consent", &form).await;
     let location = super::browser::location(&allowed);
     let code = super::browser::parameter(&location, "code").unwrap();
