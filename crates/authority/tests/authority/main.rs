@@ -21,8 +21,9 @@ mod last_operator;
 mod limits;
 mod metadata;
 mod mtls;
-mod people;
+
 mod places;
 mod revocation;
+mod sign_in;
 mod token;
 mod world;
