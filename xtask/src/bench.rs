@@ -195,7 +195,10 @@ impl Plan {
         let spent = cpu::micros(process)?.saturating_sub(before);
         let calls = measured.ok + measured.other;
         if measured.ok == 0 {
-            return Err(StepFailed::Check(format!("{name}: no call succeeded")));
+            let answers = &measured.refused;
+            return Err(StepFailed::Check(format!(
+                "{whole}: no call succeeded; answers by status: {answers:?}"
+            )));
         }
         let cpu_us_per_call = cpu::ratio(spent, calls);
         let calls_per_second = measured.per_second();

@@ -16,6 +16,11 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("server.pending", "tests of the registry and of the authority: servers that wait"),
     ("agent.expired", "tests of the authority: an agent past its end, and one that nobody used"),
     ("credential.shared", "tests of the gateway and of the authority: two network addresses"),
+    ("person.unknown", "tests of the gateway: a person who is gone"),
+    ("person.pending", "tests of the authority: a person who has not used their code"),
+    ("person.suspended", "tests of the gateway: a person who is stopped"),
+    ("person.retired", "tests of the gateway: a person who has ended"),
+    ("consent.missing", "tests of the gateway: a consent that was taken back"),
     ("operator.last", "tests of the authority: the last operator"),
     ("token.foreign", "tests of the authority: an attempt on the token of another"),
     ("server.ownerless", "tests of the registry"),
@@ -35,6 +40,7 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("login.required", "tests of the authority: log-ins"),
     ("form.forged", "tests of the authority: forms"),
     ("consent.denied", "tests of the authority: consent"),
+    ("operation.unknown", "tests of the guard: what is no operation, and paths with two readings"),
     ("duty.conflict", "part 3: separation of duties"),
     ("approval.pending", "part 3: approvals"),
     ("approval.expired", "part 3: approvals"),
@@ -48,6 +54,8 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("downstream.paused", "tests of the gateway: a server that fails"),
     ("journal.unavailable", "tests of the gateway and of the authority"),
     ("entry.removed", "end-to-end tests of the command line: retention"),
+    ("payload.absent", "end-to-end tests of the command line: erasure"),
+    ("payload.erased", "end-to-end tests of the command line: erasure"),
     ("authority.stale", "end-to-end tests of the command line: a gateway that is cut off"),
     ("gateway.copied", "end-to-end tests of the command line: a copied gateway"),
     ("gateway.log_forked", "tests of the registry and of the authority"),
@@ -110,6 +118,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("authority.limits", "crates/authority/src/limits.rs", "Limits"),
     ("gateway", "crates/gateway/src/config.rs", "Config"),
     ("gateway.limits", "crates/gateway/src/limits.rs", "Limits"),
+    ("[guard]", "crates/guard/src/config.rs", "Config"),
+    ("guard.limits", "crates/guard/src/limits.rs", "Limits"),
 ];
 
 fn configuration(root: &Path) -> String {

@@ -45,6 +45,8 @@ pub struct Entry {
     /// What has no field of its own.
     #[serde(default)]
     pub detail: BTreeMap<String, String>,
+    /// The name that the API behind the server gave the request.
+    pub downstream_request_id: Option<String>,
     /// The resource behind the server.
     pub downstream_resource: Option<String>,
     /// Status the downstream gave.
@@ -122,6 +124,7 @@ impl Entry {
             decision: None,
             decision_id: None,
             detail: BTreeMap::new(),
+            downstream_request_id: None,
             downstream_resource: None,
             downstream_status: None,
             duration_us: None,
@@ -177,7 +180,7 @@ impl Entry {
         Ok(entry)
     }
 
-    // Split in two because 42 members do not fit on a screen. The order is that of the names.
+    // Split in two because 43 members do not fit on a screen. The order is that of the names.
     fn write_a_to_e(&self, writer: &mut Writer) {
         writer.text("actor_chain", self.actor_chain.as_deref());
         writer.text("agent", self.agent.as_deref());
@@ -193,6 +196,7 @@ impl Entry {
         writer.text("decision", self.decision.map(Decision::as_str));
         writer.text("decision_id", self.decision_id.as_deref());
         writer.pairs("detail", &self.detail);
+        writer.text("downstream_request_id", self.downstream_request_id.as_deref());
         writer.text("downstream_resource", self.downstream_resource.as_deref());
         writer.text("downstream_status", self.downstream_status.as_deref());
         writer.integer("duration_us", self.duration_us);

@@ -83,6 +83,10 @@ pub enum Kind {
     LockCreated,
     /// An emergency stop was lifted.
     LockLifted,
+    /// What was sealed for a subject can be read by nobody any more.
+    PayloadErased,
+    /// Arguments or a result were given out for an auditor to read.
+    PayloadOpened,
     /// A policy set took effect.
     PolicyApplied,
     /// A policy set was refused; the old one stays.
@@ -91,7 +95,8 @@ pub enum Kind {
     PolicyRolledBack,
     /// A proof of possession failed.
     PossessionFailed,
-    /// A resource or prompt was read.
+    /// A resource or prompt was read, or an API was asked through a guard: permitted or denied, and
+    /// written before anything is forwarded.
     ResourceAccessed,
     /// A person reviewed rights.
     ReviewCompleted,
@@ -123,7 +128,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 58] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -162,6 +167,8 @@ impl Kind {
         Self::KeyRotated,
         Self::LockCreated,
         Self::LockLifted,
+        Self::PayloadErased,
+        Self::PayloadOpened,
         Self::PolicyApplied,
         Self::PolicyRefused,
         Self::PolicyRolledBack,
@@ -224,6 +231,8 @@ impl Kind {
             Self::KeyRotated => "key.rotated",
             Self::LockCreated => "lock.created",
             Self::LockLifted => "lock.lifted",
+            Self::PayloadErased => "payload.erased",
+            Self::PayloadOpened => "payload.opened",
             Self::PolicyApplied => "policy.applied",
             Self::PolicyRefused => "policy.refused",
             Self::PolicyRolledBack => "policy.rolled_back",

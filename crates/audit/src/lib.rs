@@ -12,9 +12,10 @@
 //!   [`cosignature`];
 //! - what a witness of [C2SP tlog-witness](https://c2sp.org/tlog-witness) judges: [`witness`];
 //! - an export bundle that needs nothing else to be verified: [`bundle`], [`verify`];
-//! - signed notes about entries that were removed: [`tombstone`].
+//! - signed notes about entries that were removed: [`tombstone`];
+//! - what belongs to one chain, across logs, and what it lacks: [`trace`].
 //!
-//! Not implemented: cosignatures with ML-DSA-44, and sealed payloads.
+//! Not implemented: cosignatures with ML-DSA-44. Payloads are not here: `attorn-payloads` seals them.
 
 pub mod bundle;
 pub mod checkpoint;
@@ -28,6 +29,7 @@ pub mod outcome;
 pub mod release;
 pub mod tile;
 pub mod tombstone;
+pub mod trace;
 pub mod tree;
 pub mod verify;
 pub mod witness;

@@ -40,13 +40,19 @@ pub fn unfinished<'a>(entries: impl IntoIterator<Item = (u64, &'a [u8])>) -> Vec
         let Some(decision_id) = entry.decision_id.clone() else { continue };
         if entry.kind == Kind::CallCompleted {
             open.remove(&decision_id);
-        } else if entry.kind == Kind::CallDecided && entry.decision == Some(Decision::Permit) {
+        } else if announces(entry.kind) && entry.decision == Some(Decision::Permit) {
             open.insert(decision_id, Unfinished { index, entry });
         }
     }
     let mut left: Vec<Unfinished> = open.into_values().collect();
     left.sort_by_key(|unfinished| unfinished.index);
     left
+}
+
+/// Whether an entry of this kind is written before something is forwarded: a call of a tool, a
+/// resource or prompt that is read, a request to an API.
+const fn announces(kind: Kind) -> bool {
+    matches!(kind, Kind::CallDecided | Kind::ResourceAccessed)
 }
 
 #[cfg(test)]

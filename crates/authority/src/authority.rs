@@ -13,6 +13,7 @@ use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::nonce::NonceKey;
 use attorn_oauth::replay::ReplaySet;
 use attorn_oauth::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
+use attorn_payloads::SealedPayloads;
 use attorn_policy::PolicySet;
 use attorn_registry::{PolicySource, Published};
 use attorn_store::index::AuditIndex;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub index: AuditIndex,
     /// Where everything is recorded.
     pub journal: Journal,
+    /// Where this process seals arguments and results.
+    pub payloads: SealedPayloads,
     /// Where snapshots are put in force.
     pub published: Arc<Published>,
     /// Wall time.
@@ -152,6 +155,7 @@ impl Authority {
             config: parts.config,
             store: parts.store,
             index: parts.index,
+            payloads: parts.payloads,
             journal: parts.journal,
             published: parts.published,
             clock: parts.clock,

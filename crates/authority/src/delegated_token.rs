@@ -6,11 +6,12 @@
 
 use attorn_audit::{Entry, Kind};
 use attorn_oauth::access_token::{self, AccessTokenClaims};
+use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::scope::narrow;
 use attorn_registry::{
-    AgentId, AuthorizationDetails, Holder as AgentHolder, LockedSubject, McpServer, PersonId,
-    ReasonCode, ScopeSet, Snapshot,
+    AgentId, AgentKind, AuthorizationDetails, Holder as AgentHolder, LockedSubject, McpServer,
+    PersonId, ReasonCode, ScopeSet, Snapshot,
 };
 use http::request::Parts;
 
@@ -58,6 +59,7 @@ pub(crate) async fn issue(
     let given = snapshot.delegation(asked.person, agent, &server.id, now_s);
     let given = given.map_err(|reason| stopped(reason, agent))?;
     let scope = narrow(asked.scope, &given.scopes()).map_err(refused)?;
+    verify_key(snapshot, &asked, &scope).map_err(refused)?;
     let details = narrowed_details(snapshot, (agent, server), &scope, asked.details, now_s)
         .map_err(refused)?;
     let holder = AgentHolder { agent, person: Some(asked.person) };
@@ -69,11 +71,30 @@ pub(crate) async fn issue(
         access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
     let mut about = shared.entry_from(head, Kind::TokenIssued, now_ms);
     about.detail.insert("consent".to_owned(), given.consent().id.to_string());
+    if claims.cnf.is_bearer() {
+        about.detail.insert("bearer".to_owned(), "true".to_owned());
+    }
     let entry = Entry { server: Some(server.id.to_string()), ..issued(&claims, &asked.key, about) };
     // If the process dies after this line, a token is on record that nobody holds.
     let recorded = shared.record(&entry).await?;
     shared.uses.note(agent, now_s);
     Ok(Issued { text, claims, recorded })
+}
+
+/// A token that is bound to no key is for a client of people alone, and only where the server takes
+/// it for everything that it unlocks.
+fn verify_key(
+    snapshot: &Snapshot,
+    asked: &ForPerson<'_>,
+    scope: &ScopeSet,
+) -> Result<(), TokenError> {
+    let agent = snapshot.agent(asked.agent);
+    let is_client = agent.is_some_and(|agent| agent.kind == AgentKind::Client);
+    let is_open = is_client && asked.server.accepts_bearer(scope);
+    if asked.key.confirmation.is_bearer() && !is_open {
+        return Err(TokenError::Possession(DpopRefusal::Missing));
+    }
+    Ok(())
 }
 
 /// RFC 6749 section 5.2: what the grant rests on does not stand any more.

@@ -32,6 +32,7 @@ use crate::refused::{Refused, Unserved};
 use crate::shared::{Recorded, Shared};
 use crate::standing::verify_not_ended;
 use crate::token::lifetime_s;
+use crate::traced;
 
 /// The steps of one exchange. Nothing is burned before everything that can be verified was, but the
 /// client's assertion, which is its authentication.
@@ -67,7 +68,9 @@ pub(crate) async fn redeem(
     let keys = shared.keys.in_use()?;
     let token =
         access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
-    let about = shared.entry_from(head, Kind::TokenExchanged, now_ms);
+    let mut about = shared.entry_from(head, Kind::TokenExchanged, now_ms);
+    // The call that it is for, where the server says so: only a name, and nothing is decided by it.
+    about.trace_id = traced::trace_id(head);
     let entry = exchange.entry(about, &claims, &client, &proven);
     // If the process dies after this line, a token is on record that nobody holds.
     let recorded = shared.record(&entry).await?;

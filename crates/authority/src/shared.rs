@@ -14,6 +14,7 @@ use attorn_oauth::jwt_svid::Holders;
 use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::nonce::NonceKey;
 use attorn_oauth::replay::ReplaySet;
+use attorn_payloads::SealedPayloads;
 use attorn_policy::{PolicyErrors, PolicySet};
 use attorn_registry::{DecisionId, Published, ReasonCode, SnapshotDelta};
 use attorn_store::index::AuditIndex;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) index: AuditIndex,
     pub(crate) journal: Journal,
+    pub(crate) payloads: SealedPayloads,
     pub(crate) published: Arc<Published>,
     pub(crate) clock: Clock,
     pub(crate) random: Random,

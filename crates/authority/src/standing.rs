@@ -4,7 +4,7 @@ use attorn_jose::Compact;
 use attorn_json::Limits;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_registry::{
-    DownstreamUse, Holder, LockedSubject, ReasonCode, ResourceId, ScopeSet, ServerId, Snapshot,
+    Holder, LockedSubject, ReasonCode, ResourceId, ScopeSet, ServerId, Snapshot,
 };
 use serde::Deserialize;
 
@@ -127,22 +127,9 @@ fn downstream_standing(
     now_s: u64,
 ) -> Result<ScopeSet, ReasonCode> {
     let resource = snapshot.resource_at(&claims.aud).ok_or(ReasonCode::ResourceUnknown)?;
-    snapshot.verify_resource(resource, now_s)?;
-    let of = DownstreamUse {
-        server: &claims.client_id,
-        jti: &claims.jti,
-        key: claims.cnf.key(),
-        epoch: claims.epoch,
-        issued_s: claims.iat,
-        grant: claims.grt.as_ref(),
-        person: claims.sub.person(),
-        // A token of this kind that verified has one.
-        parent: claims.parent.as_ref().ok_or(ReasonCode::DelegationNotAllowed)?,
-    };
-    let held = snapshot.verify_lineage(&of, now_s)?;
-    // What its rules do not give any more, it does not unlock any more.
-    let left = resource.scopes_for(&claims.client_id, &held).intersect(&claims.scope);
-    if left.is_empty() { Err(ReasonCode::ScopeMissing) } else { Ok(left) }
+    // A token of this kind that verified has a parent.
+    let of = claims.downstream_use().ok_or(ReasonCode::DelegationNotAllowed)?;
+    snapshot.downstream_scopes(resource, (&of, &claims.scope), now_s)
 }
 
 /// Whether the registry still stands by a token, and by what of its scope.
@@ -168,6 +155,9 @@ fn verify_standing(
         token_jti: Some(&claims.jti),
         key: Some(claims.cnf.key()),
     };
+    if claims.cnf.is_bearer() && !server.accepts_bearer(&claims.scope) {
+        return Err(ReasonCode::TokenBearerNotAllowed);
+    }
     if snapshot.lock_on(&subject, now_s).is_some() {
         return Err(ReasonCode::LockActive);
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_net::Body;
-use attorn_oauth::access_token::{self, AccessTokenClaims};
+use attorn_oauth::access_token::{self, AccessTokenClaims, BEARER_LIFETIME_MAX_S};
 use attorn_oauth::actor::Actor;
 use attorn_oauth::client_assertion::AuthenticatedClient;
 use attorn_oauth::confirmation::Confirmation;
@@ -210,7 +210,11 @@ impl Subject<'_> {
             client_id: client_id.clone(),
             cnf: self.key,
             epoch: snapshot.epoch,
-            exp: iat.saturating_add(lifetime_s(&shared.config, &self.scope)),
+            exp: iat.saturating_add(if self.key.is_bearer() {
+                lifetime_s(&shared.config, &self.scope).min(BEARER_LIFETIME_MAX_S)
+            } else {
+                lifetime_s(&shared.config, &self.scope)
+            }),
             // What a person holds rests on several grants, each of which counts by itself.
             grt: match person {
                 None => sole_grant(snapshot, client_id, self.server, &self.scope, self.now_s),
@@ -370,7 +374,7 @@ pub(crate) fn issued(claims: &AccessTokenClaims, key: &Holder, mut about: Entry)
         decision: Some(Decision::Permit),
         grant: claims.grt.as_ref().map(ToString::to_string),
         proof_jti: key.proof_jti.clone(),
-        proof_key: Some(key.confirmation.key().to_string()),
+        proof_key: (!key.confirmation.is_bearer()).then(|| key.confirmation.key().to_string()),
         scope: Some(claims.scope.to_string()),
         subject: Some(claims.sub.to_string()),
         token_jti: Some(claims.jti.clone()),
@@ -402,7 +406,7 @@ pub(crate) fn answer(
     match claims.cnf {
         // RFC 9449 section 8.2: the nonce of the next request, so that it needs no second attempt.
         Confirmation::Jkt(_) => set(&mut answer, DPOP_NONCE, &shared.new_nonce()),
-        Confirmation::Certificate(_) => {}
+        Confirmation::Bearer(_) | Confirmation::Certificate(_) => {}
     }
     answer
 }

@@ -7,6 +7,16 @@ use tokio::time::Instant;
 
 use crate::shared::Shared;
 
+/// The trace that a request says it belongs to.
+pub(crate) fn trace_id(head: &Parts) -> Option<String> {
+    parent(head).map(|parent| parent.trace_id.to_owned())
+}
+
+fn parent(head: &Parts) -> Option<TraceParent<'_>> {
+    let header = head.headers.get("traceparent").and_then(|value| value.to_str().ok());
+    header.and_then(TraceParent::parse)
+}
+
 /// Tells that a token request ended, if anybody listens. A refusal is a log record as well. Neither
 /// holds who asked: before a client is authenticated that is anybody's text.
 pub(crate) fn tell(
@@ -18,8 +28,7 @@ pub(crate) fn tell(
     if !shared.telemetry.tracer.is_on() {
         return;
     }
-    let header = head.headers.get("traceparent").and_then(|value| value.to_str().ok());
-    let parent = header.and_then(TraceParent::parse);
+    let parent = parent(head);
     let trace_id =
         parent.map_or_else(|| hex_id(&shared.random.bytes::<16>()), |one| one.trace_id.to_owned());
     let start_ns = started_ms.saturating_mul(1_000_000);

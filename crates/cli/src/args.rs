@@ -55,12 +55,23 @@ pub(crate) enum Command {
     /// People and teams who answer for agents and servers
     #[command(subcommand)]
     Owner(c::owner::OwnerCommand),
+    /// People: invite, roles and groups, what they may do
+    #[command(subcommand)]
+    Person(c::person::PersonCommand),
+    /// What people gave to agents
+    #[command(subcommand)]
+    Consent(c::consent::ConsentCommand),
+    /// Programs of people that hold no secret
+    #[command(subcommand)]
+    Client(c::client::ClientCommand),
     /// Agents: register, enroll, suspend, keys
     #[command(subcommand)]
     Agent(c::agent::AgentCommand),
     /// Gateways in processes of their own: register, list
     #[command(subcommand)]
     Gateway(c::gateway::GatewayCommand),
+    /// Put a guard in front of an HTTP API, now
+    Guard(c::guard::GuardArgs),
     /// MCP servers: register, list, suspend
     #[command(subcommand)]
     Server(c::server::ServerCommand),
@@ -73,7 +84,7 @@ pub(crate) enum Command {
     /// Which agent may use which tools of which server
     #[command(subcommand)]
     Grant(c::grant::GrantCommand),
-    /// Stop an agent, server, API, tool, token, key, grant or owner at once
+    /// Stop an agent, person, server, API, tool, token, key, grant or owner at once
     #[command(subcommand)]
     Lock(c::lock::LockCommand),
     /// Make the registry as a file has it: all of it, or nothing

@@ -22,9 +22,16 @@ pub(crate) struct Config {
     pub(crate) authority: Option<attorn_authority::Config>,
     /// Who enforces them. Absent in a process that is an authority alone.
     pub(crate) gateway: Option<attorn_gateway::Config>,
-    /// The authority that a gateway without one follows.
+    /// APIs that this process stands in front of.
+    #[serde(default)]
+    pub(crate) guard: Vec<attorn_guard::Config>,
+    /// How MCP servers that know nothing of Attorn reach their APIs.
+    #[serde(default)]
+    pub(crate) egress: Vec<attorn_egress::Config>,
+    /// The authority that a gateway or guard without one follows.
     pub(crate) follow: Option<Follow>,
-    /// The memory of used proofs that gateways share. Without it each accepts only nonces of its own.
+    /// The memory of used proofs that gateways and guards share. Without it each accepts only nonces of
+    /// its own.
     pub(crate) shared_replays: Option<SharedReplays>,
     /// How this process writes its journal.
     #[serde(default)]
@@ -76,6 +83,10 @@ pub(crate) struct Journal {
     /// Entries older than so many days are removed, at least 1; without it none ever is. Their hashes
     /// stay. What is in the write-ahead segments is not removed yet: the latest `segment_mib`.
     pub(crate) keep_days: Option<u32>,
+    /// Age recipients, `age1…`, who may read arguments and results. Without any, the journal has
+    /// digests of them and nobody can read them; with some, every call of a tool writes files.
+    #[serde(default)]
+    pub(crate) auditors: Vec<String>,
     /// Seconds from one checkpoint that witnesses are asked to cosign to the next; at least 1. An
     /// export asks at once. Default 10.
     #[serde(default = "default_witness_every_s")]
@@ -88,7 +99,8 @@ pub(crate) struct Journal {
 impl Default for Journal {
     fn default() -> Self {
         let (segment_mib, witness_every_s) = (default_segment_mib(), default_witness_every_s());
-        Self { segment_mib, keep_days: None, witness_every_s, witnesses: Vec::new() }
+        let (auditors, witnesses) = (Vec::new(), Vec::new());
+        Self { segment_mib, keep_days: None, auditors, witness_every_s, witnesses }
     }
 }
 
@@ -294,15 +306,38 @@ impl Config {
                 *path = folder.join(&path);
             }
         }
+        for egress in &mut config.egress {
+            let file = egress.key.as_mut().and_then(|key| key.file.as_mut());
+            file.into_iter().for_each(|path| *path = folder.join(&path));
+        }
         if let Some(roots) = config.otlp.as_mut().and_then(|otlp| otlp.roots.as_mut()) {
             *roots = folder.join(&roots);
         }
         Ok(config)
     }
 
+    /// One guard alone, which follows an authority elsewhere.
+    pub(crate) fn of_guard(state: PathBuf, profile: PathBuf, guard: attorn_guard::Config) -> Self {
+        Self {
+            state,
+            authority: None,
+            gateway: None,
+            guard: vec![guard],
+            egress: Vec::new(),
+            follow: Some(Follow { profile }),
+            shared_replays: None,
+            journal: Journal::default(),
+            ship: Vec::new(),
+            listen: Listen { authority: None, admin: None, gateway: None, metrics: None },
+            tls: None,
+            trusted_proxies: Vec::new(),
+            otlp: None,
+        }
+    }
+
     /// Every role that runs has what it needs, and nothing else does.
     fn verify(&self) -> Result<(), String> {
-        let Self { authority, gateway, follow, listen, .. } = self;
+        let Self { authority, gateway, guard, follow, listen, .. } = self;
         if !(1..=1024).contains(&self.journal.segment_mib) {
             return Err("`journal.segment_mib` is not between 1 and 1024".to_owned());
         }
@@ -316,15 +351,25 @@ impl Config {
         if self.journal.witness_every_s == 0 {
             return Err("`journal.witness_every_s` is 0".to_owned());
         }
-        if self.shared_replays.is_some() && gateway.is_none() {
+        let enforces = gateway.is_some() || !guard.is_empty();
+        if self.shared_replays.is_some() && !enforces {
             return Err("`shared_replays` is for a gateway, which is not here".to_owned());
+        }
+        let apis: BTreeSet<_> = guard.iter().map(|guard| guard.public_url.as_str()).collect();
+        if apis.len() < guard.len() {
+            return Err("two of `[[guard]]` have one `public_url`".to_owned());
+        }
+        if !self.egress.is_empty() && (authority.is_none() || gateway.is_none()) {
+            let what = "`[[egress]]` needs the keys of servers, which are where `[authority]` and \
+                        `[gateway]` share a process";
+            return Err(what.to_owned());
         }
         self.verify_proxies()?;
         let parts = [
             ("listen.authority", authority.is_some(), listen.authority.is_some()),
             ("listen.admin", authority.is_some(), listen.admin.is_some()),
             ("listen.gateway", gateway.is_some(), listen.gateway.is_some()),
-            ("follow", gateway.is_some() && authority.is_none(), follow.is_some()),
+            ("follow", enforces && authority.is_none(), follow.is_some()),
         ];
         for (name, wanted, given) in parts {
             match (wanted, given) {
@@ -334,7 +379,10 @@ impl Config {
             }
         }
         match (authority, gateway) {
-            (None, None) => Err("neither `[authority]` nor `[gateway]` is there".to_owned()),
+            (None, None) if guard.is_empty() => {
+                Err("neither `[authority]` nor `[gateway]` nor `[[guard]]` is there".to_owned())
+            }
+            (None, None) => Ok(()),
             (Some(authority), _) => {
                 authority.verify().map_err(|e| e.to_string())?;
                 let public_url = gateway.as_ref().map(|gateway| gateway.public_url.as_str());
@@ -573,6 +621,21 @@ mod tests {
         assert_eq!(config.follow.unwrap().profile, Path::new("/etc/attorn/p"));
         let without = GATEWAY.replace("[follow]\n        profile = \"p\"", "");
         assert_eq!(check(&without).unwrap_err(), "`follow` is missing");
+    }
+
+    #[test]
+    fn a_guard_stands_beside_an_authority_or_follows_one() {
+        let guard = "[[guard]]\npublic_url = \"https://api.example/billing\"\n\
+                     listen = \"127.0.0.1:7810\"\nupstream = \"http://127.0.0.1:9000\"\n";
+        assert_eq!(check(&format!("{EXAMPLE}{guard}")).unwrap().guard.len(), 1);
+        assert!(check(&format!("{EXAMPLE}{guard}{guard}")).unwrap_err().contains("public_url"));
+        let wrong = guard.replace("https://api", "http://api");
+        assert!(check(&format!("{EXAMPLE}{wrong}")).unwrap_err().contains("canonical"));
+        let alone = format!("state = \"s\"\n[listen]\n{guard}");
+        assert_eq!(check(&alone).unwrap_err(), "`follow` is missing");
+        assert!(check(&format!("{alone}[follow]\nprofile = \"p\"\n")).is_ok());
+        let shared = "[shared_replays]\nurl = \"redis://127.0.0.1:6379\"\n";
+        assert!(check(&format!("{alone}[follow]\nprofile = \"p\"\n{shared}")).is_ok());
     }
 
     #[test]

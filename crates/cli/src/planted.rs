@@ -16,8 +16,9 @@ pub(crate) fn plant() -> Result<(), Failure> {
 /// Such a binary serves nobody but this machine, whether or not a bug was named.
 pub(crate) fn verify_loopback(config: &Config) -> Result<(), Failure> {
     let listen = &config.listen;
-    let addresses = [listen.authority, listen.admin, listen.gateway];
-    if addresses.into_iter().flatten().all(|address| address.ip().is_loopback()) {
+    let addresses = [listen.authority, listen.admin, listen.gateway].into_iter().flatten();
+    let guards = config.guard.iter().map(|guard| guard.listen);
+    if addresses.chain(guards).all(|address| address.ip().is_loopback()) {
         return Ok(());
     }
     Err(Failure::usage("this binary was built to have bugs planted: it serves on loopback only"))

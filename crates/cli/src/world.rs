@@ -9,8 +9,11 @@
 
 mod bundles;
 mod clock_steps;
+mod egress;
 mod embedded;
+mod erasures;
 mod follow;
+mod guards;
 mod lease;
 mod listeners;
 pub(crate) mod node;
@@ -29,7 +32,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_authority::Authority;
-use attorn_gateway::{Freshness, Gateway, SILENT_MAX, ToolObserver};
+use attorn_egress::Egress;
+use attorn_enforce::{Freshness, SILENT_MAX};
+use attorn_gateway::{Gateway, ToolObserver};
 use attorn_net::{Client, ClientConfig, Clock, Limits, Shutdown, serve};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
@@ -105,8 +110,15 @@ impl World {
         };
         serving.spawn(clock_steps::mark(clock.clone(), node.journal.clone(), shutdown.clone()));
         witnesses::start(&config, &node.journal, (&mut serving, &shutdown), &telemetry)?;
+        let published = Arc::clone(&followed.published);
+        serving.spawn(erasures::follow(node.payloads.clone(), published, shutdown.clone()));
         observed::watch(&telemetry, &node.journal, &followed, connections);
         let (limits, stop) = (Limits::default(), || shutdown.clone());
+        let shared_replays = replays::start(&config, &shutdown)?;
+        let guarded = (&followed, shared_replays.clone(), &telemetry, &clock);
+        for guard in guards::start(&config, &issuer, &node, guarded, listeners.guards)? {
+            serving.spawn(guard.serve(stop()));
+        }
         if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)
         {
             serving.spawn(serve(public, own.authority.public_service(), limits, stop()));
@@ -115,8 +127,10 @@ impl World {
         if let (Some(gateway), Some(listener)) = (&config.gateway, listeners.gateway) {
             let published = Arc::clone(&followed.published);
             let asks = tls.methods().certificates;
-            let shared_replays = replays::start(&config, &shutdown)?;
-            let gateway = (gateway, asks, shared_replays);
+            let ways = (&telemetry, &clock);
+            let running = (&mut serving, &shutdown);
+            let egress = egress::start(&config, &issuer, (&node, &followed), ways, running).await?;
+            let gateway = (gateway, asks, shared_replays, egress);
             let seen = (followed, &telemetry, clock);
             let gateway = start_gateway(gateway, &issuer, &node, seen, &shutdown)?;
             serving.spawn(gateway.serve(listener, limits, stop()));
@@ -125,7 +139,8 @@ impl World {
         let shipping = shipping::start(&config, &node, (&telemetry, &mut serving), stop).await?;
         if let Some(keep_days) = config.journal.keep_days {
             let kept = move || shipping.iter().map(Shipping::next).min();
-            serving.spawn(retention::follow(node.journal.clone(), keep_days, kept, stop()));
+            let of = (node.journal.clone(), node.payloads.clone());
+            serving.spawn(retention::follow(of, keep_days, kept, stop()));
         }
         serving.spawn(tls.bundles.clone().follow(node.journal.clone(), stop()));
         serving.spawn(tls.follow(node.journal.clone(), stop()));
@@ -184,6 +199,9 @@ impl World {
         }
         if self.config.gateway.is_some() {
             lines.push(format!("gateway    {}", self.gateway_url()));
+        }
+        for guard in &self.config.guard {
+            lines.push(format!("guard      {} on {}", guard.public_url.as_str(), guard.listen));
         }
         let keys = self.node.journal.keys().iter();
         lines.extend(keys.map(|key| format!("log key    {}", key.to_vkey())));
@@ -254,6 +272,7 @@ async fn start_authority(
         store: registry.store.clone(),
         index: registry.index.clone(),
         journal: node.journal.clone(),
+        payloads: node.payloads.clone(),
         published: Arc::new(Published::new(Snapshot::new(SnapshotParts::default()))),
         clock: clock.clone(),
         random: system_random(),
@@ -267,7 +286,7 @@ async fn start_authority(
     Ok((node, Own { registry, authority }))
 }
 
-/// A gateway alone. It starts without its authority, and refuses everything until it heard it.
+/// A gateway or guard alone. It starts without its authority, and refuses everything until it heard it.
 async fn start_following(
     config: &Config,
     clock: &Clock,
@@ -278,7 +297,8 @@ async fn start_following(
     let follow = config.follow.as_ref().ok_or_else(missing)?;
     let profile = follow::load_profile(&follow.profile)?;
     let issuer = profile.identity.issuer.clone();
-    let name = log_name(&issuer, "gateway", &profile.identity.name);
+    let role = if config.gateway.is_some() { "gateway" } else { "guard" };
+    let name = log_name(&issuer, role, &profile.identity.name);
     let node = Node::open(config, &name, clock).await?;
     let mark = Mark::open(config.state.join("registry.mark"));
     let mark = mark.map_err(|e| Failure::usage(causes(&e)))?;
@@ -296,10 +316,11 @@ async fn start_following(
 }
 
 fn start_gateway(
-    (config, client_certificates, shared_replays): (
+    (config, client_certificates, shared_replays, egress): (
         &attorn_gateway::Config,
         bool,
         Option<SharedReplays>,
+        Option<Egress>,
     ),
     issuer: &str,
     node: &Node,
@@ -320,6 +341,8 @@ fn start_gateway(
         freshness: followed.freshness,
         journal: node.journal.clone(),
         payload_key: node.payload_key.clone(),
+        payloads: node.payloads.clone(),
+        egress,
         shared_replays,
         clock,
         random: system_random(),

@@ -20,6 +20,7 @@ pub mod code;
 mod connector;
 pub mod discovery;
 mod events;
+pub mod exchange;
 mod fault;
 pub mod fetch;
 mod guard;

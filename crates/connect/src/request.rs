@@ -100,7 +100,7 @@ pub(crate) async fn token(
             let endpoint = &wish.server.token_endpoint;
             return fetch::parse(endpoint, &fetched.body).map_err(|_| TokenFailure::Malformed);
         }
-        let refusal = refusal(wish, &fetched)?;
+        let refusal = refused(&wish.server.token_endpoint, &fetched)?;
         // RFC 9449 section 8: the retry carries the nonce. One retry, or two would loop for ever.
         if refusal.code != "use_dpop_nonce" || !learned || nonce_asked {
             return Err(TokenFailure::Refused(refusal));
@@ -167,8 +167,7 @@ async fn post(
 }
 
 /// RFC 6749 section 5.2. A server fault is an outage, not a refusal.
-fn refusal(wish: &Wish<'_>, fetched: &Fetched) -> Result<Refusal, TokenFailure> {
-    let endpoint = &wish.server.token_endpoint;
+pub(crate) fn refused(endpoint: &Url, fetched: &Fetched) -> Result<Refusal, TokenFailure> {
     if fetched.status.is_server_error() {
         let url = Box::new(endpoint.clone());
         return Err(TokenFailure::Unreachable(FetchError::Status { url, status: fetched.status }));
@@ -189,5 +188,5 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const TEXT_CHARACTERS_MAX: usize = 300;

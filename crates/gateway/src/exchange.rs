@@ -90,7 +90,12 @@ impl Exchange {
         let claims = token.claims();
         let entry = &mut self.entry;
         entry.agent = Some(claims.client_id.to_string());
-        entry.agent_key = Some(claims.cnf.key().to_string());
+        if claims.cnf.is_bearer() {
+            // Nobody proved a key: whoever reads the entry has to know.
+            entry.detail.insert("bearer".to_owned(), "true".to_owned());
+        } else {
+            entry.agent_key = Some(claims.cnf.key().to_string());
+        }
         entry.audience = Some(claims.aud.clone());
         entry.client_id = Some(claims.client_id.to_string());
         entry.grant = claims.grt.as_ref().map(ToString::to_string);
@@ -114,7 +119,9 @@ impl Exchange {
     /// Notes the proof, once it holds.
     pub(crate) fn note_proof(&mut self, proven: &Proven) {
         self.entry.proof_jti = proven.token.proof_jti().map(str::to_owned);
-        self.entry.proof_key = Some(proven.token.proof_key().to_string());
+        if !proven.token.claims().cnf.is_bearer() {
+            self.entry.proof_key = Some(proven.token.proof_key().to_string());
+        }
         self.nonce.clone_from(&proven.nonce);
     }
 
@@ -146,6 +153,12 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn agent(&self) -> &AgentId {
         &self.token.claims().client_id
+    }
+
+    /// Whose right is used.
+    pub(crate) fn holder(&self) -> Holder<'_> {
+        let claims = self.token.claims();
+        Holder { agent: &claims.client_id, person: claims.sub.person() }
     }
 
     pub(crate) fn principal(&self) -> Principal {
@@ -205,8 +218,7 @@ impl Caller {
     ) -> Result<Standing, DecisionRefusal> {
         let claims = self.token.claims();
         let snapshot = &view.snapshot;
-        let holder = Holder { agent: &claims.client_id, person: claims.sub.person() };
-        let agent = snapshot.acting(holder, now_s).map_err(DecisionRefusal::Told)?;
+        let agent = snapshot.acting(self.holder(), now_s).map_err(DecisionRefusal::Told)?;
         snapshot.verify_server(server).map_err(DecisionRefusal::Told)?;
         let subject = attorn_registry::LockedSubject {
             agent: &claims.client_id,
@@ -225,6 +237,10 @@ impl Caller {
         }
         if snapshot.lock_on(&subject, now_s).is_some() {
             return Err(DecisionRefusal::Told(ReasonCode::LockActive));
+        }
+        // The owner may have closed the server to tokens without a proof since.
+        if claims.cnf.is_bearer() && !server.accepts_bearer(&claims.scope) {
+            return Err(DecisionRefusal::Told(ReasonCode::TokenBearerNotAllowed));
         }
         // Whom nobody gave anything here has no business here, not even with a list.
         if let Some(person) = claims.sub.person() {

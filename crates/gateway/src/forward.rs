@@ -106,6 +106,7 @@ impl Exchange {
             session: session.cloned(),
             decision_id: self.decision_id().to_owned(),
             place: None,
+            open: None,
             passage: self.passage.take(),
         }
     }

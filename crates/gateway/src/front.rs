@@ -2,9 +2,10 @@
 //!
 //! Order: host and origin, then method, then the headers that say how the body is to be read.
 
+use attorn_enforce::host;
 use attorn_net::Peer;
-use http::header::{EXPECT, HOST, HeaderMap, HeaderName, ORIGIN};
-use http::{Method, Version, request};
+use http::header::{EXPECT, HeaderMap, HeaderName, ORIGIN};
+use http::{Method, request};
 
 use crate::config::Config;
 use crate::media::{self, Media};
@@ -38,7 +39,7 @@ impl Names {
     /// Refuses a request that was addressed to another name, or comes from a foreign page: both
     /// are how DNS rebinding looks (MCP 2026-07-28, Streamable HTTP, Security & Endpoint).
     pub(crate) fn verify(&self, head: &request::Parts) -> Result<(), HeadRefusal> {
-        let host = addressed_host(head).ok_or(HeadRefusal::Host)?;
+        let host = host::addressed(head).ok_or(HeadRefusal::Host)?;
         // RFC 9110 section 7.4: a connection for one host carries no request for another, whose
         // listener may ask more of its clients.
         let peer = head.extensions.get::<Peer>();
@@ -54,19 +55,6 @@ impl Names {
         let known = self.origins.iter().any(|name| name.as_bytes() == origin.as_bytes());
         if known && origins.next().is_none() { Ok(()) } else { Err(HeadRefusal::Origin) }
     }
-}
-
-/// The one host a request names: `:authority` or an absolute target, and `Host`. When both are
-/// there they must be the same.
-fn addressed_host(head: &request::Parts) -> Option<&str> {
-    let target = head.uri.authority().map(http::uri::Authority::as_str);
-    if head.headers.contains_key(HOST) {
-        // RFC 9112 section 3.2: more than one `Host` is refused.
-        let host = media::single(&head.headers, &HOST)?;
-        return target.is_none_or(|target| target.eq_ignore_ascii_case(host)).then_some(host);
-    }
-    // HTTP/1.1 without `Host` is refused (RFC 9112 section 3.2); HTTP/2 has `:authority`.
-    if head.version == Version::HTTP_2 { target } else { None }
 }
 
 /// The methods of the MCP endpoint.
@@ -142,7 +130,7 @@ const X_HTTP_METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-metho
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Request};
+    use http::{HeaderValue, Request, Version};
 
     use super::*;
     use crate::config::PublicUrl;

@@ -6,10 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attorn_audit::digest::PayloadKey;
+use attorn_egress::Egress;
+use attorn_enforce::Freshness;
 use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::resource::IssuerUrl;
+use attorn_payloads::SealedPayloads;
 use attorn_registry::{Class, LifeCycle, Published};
 use attorn_replay::SharedReplays;
 use attorn_telemetry::{Exposition, Telemetry, families};
@@ -19,7 +22,6 @@ use crate::budget::Budgets;
 use crate::catalogue::ToolObserver;
 use crate::config::Config;
 use crate::cursor::CursorKey;
-use crate::freshness::Freshness;
 use crate::front::Names;
 use crate::held::HeldBytes;
 use crate::limits::Throttle;
@@ -52,6 +54,10 @@ pub struct Parts {
     pub shared_replays: Option<SharedReplays>,
     /// The key under which arguments and results are recorded as digests.
     pub payload_key: PayloadKey,
+    /// The way out of the servers, where any has one.
+    pub egress: Option<Egress>,
+    /// Where arguments and results are sealed, if they are to be.
+    pub payloads: SealedPayloads,
     /// Wall time.
     pub clock: Clock,
     /// Randomness.
@@ -89,6 +95,7 @@ pub(crate) struct Inner {
     pub(crate) resting: Resting,
     pub(crate) servers: Servers,
     pub(crate) recorder: Recorder,
+    pub(crate) egress: Option<Egress>,
     pub(crate) budgets: Budgets,
     pub(crate) observer: ToolObserver,
     // Tasks that need the whole gateway find it here.
@@ -117,6 +124,8 @@ impl Gateway {
             published,
             journal,
             payload_key,
+            payloads,
+            egress,
             shared_replays,
             clock,
             random,
@@ -139,9 +148,14 @@ impl Gateway {
             cursors,
             sessions: Sessions::new(config.session_idle_s),
             resting: Resting::default(),
-            servers: Servers::new(client, config.clone(), telemetry.calls.clone()),
+            servers: Servers::new(
+                client,
+                config.clone(),
+                (telemetry.calls.clone(), egress.clone()),
+            ),
             budgets: Budgets::new(journal.clone()),
-            recorder: Recorder::new(journal, clock.clone(), payload_key),
+            recorder: Recorder::sealing(journal, clock.clone(), (payload_key, payloads)),
+            egress,
             observer: parts.tool_observer,
             telemetry: telemetry.clone(),
             config,

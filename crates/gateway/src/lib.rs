@@ -19,7 +19,6 @@ mod cursor;
 mod door;
 mod exchange;
 mod forward;
-mod freshness;
 mod front;
 mod gateway;
 mod held;
@@ -28,15 +27,16 @@ mod limits;
 mod media;
 mod methods;
 mod older;
+mod open_call;
 mod pending;
 mod possession;
 mod prm;
 mod reach;
-mod record;
 mod refusal;
 mod relay;
 mod resting;
 mod route;
+mod sealing;
 mod servers;
 mod service;
 mod sessions;
@@ -44,14 +44,17 @@ mod stdio;
 mod stream;
 mod tokens;
 mod tools_call;
-mod trace;
 mod upstream;
 mod view;
+
+// Under their old names in this crate: what enforcement points have in common.
+use attorn_enforce::{record, trace};
+
+pub use attorn_enforce::{Freshness, SILENT_MAX};
 
 pub use crate::budget::Carried;
 pub use crate::catalogue::{ObservedTool, SeenTools, ToolObserver};
 pub use crate::config::{BodyBytes, Config, LookSeconds, PublicUrl, PublicUrlError};
-pub use crate::freshness::{Freshness, SILENT_MAX};
 pub use crate::gateway::{Gateway, ListError, Parts, StartError};
 pub use crate::limits::Limits;
 pub use crate::service::GatewayService;

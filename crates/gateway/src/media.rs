@@ -2,8 +2,9 @@
 //!
 //! Not here: quality values beyond `q=0`, and media type parameters beyond `charset`.
 
+pub(crate) use attorn_enforce::host::single;
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 
 /// The two kinds of answer that MCP knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,16 +67,6 @@ fn range_takes(range: &str, media: Media) -> bool {
     let excluded =
         parts.any(|parameter| matches!(parameter, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
     named && !excluded
-}
-
-/// The value of a header that must not be repeated.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    if values.next().is_some() {
-        return None;
-    }
-    value.to_str().ok()
 }
 
 #[cfg(test)]

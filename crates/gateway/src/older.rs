@@ -102,6 +102,7 @@ impl Exchange {
             progress_token: None,
             session: Some(Arc::clone(&session)),
             decision_id: self.decision_id().to_owned(),
+            open: None,
             place,
             passage: None,
         };

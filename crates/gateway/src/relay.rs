@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use attorn_audit::Outcome;
+use attorn_egress::Held;
 use attorn_json::{Limits, Value};
 use attorn_mcp::emit::{self, Relabel};
 use attorn_mcp::list::{ListKind, ListPage, make_private};
@@ -50,6 +51,8 @@ pub(crate) struct Relay {
     pub(crate) place: Option<RestingPlace>,
     /// Held as long as the call is under way.
     pub(crate) passage: Option<Passage>,
+    /// As long as it is held, the server may ask its API for the call.
+    pub(crate) open: Option<Held>,
 }
 
 /// What becomes of one message.
@@ -173,6 +176,9 @@ impl Relay {
         let text = result.text().as_bytes();
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
         ending.result = Some((self.gateway.recorder.digest(text), bytes));
+        if self.gateway.recorder.payloads().is_some() && has_content(request.method.class()) {
+            ending.payload = Some(text.to_vec());
+        }
         Ok(Step::Final { message, ending })
     }
 
@@ -183,7 +189,7 @@ impl Relay {
         let now_s = self.gateway.clock.now_s();
         let server = view.snapshot.server(&self.behind.id);
         let server = server.ok_or(UpstreamFailure::Unreachable)?;
-        let of = CursorOf { agent: self.caller.agent(), server: &server.id, kind };
+        let of = CursorOf { holder: self.caller.holder(), server: &server.id, kind };
         let random = self.gateway.random.bytes();
         let cursor = page.next_cursor.as_deref();
         let cursor = cursor.and_then(|cursor| self.gateway.cursors.seal(cursor, of, &random));
@@ -380,6 +386,19 @@ const HEADER_MISMATCH: i64 = -32020;
 const UNSUPPORTED_VERSION: i64 = -32022;
 /// What a client may keep of a filtered answer: short, so that a revoked right disappears soon.
 const TTL_MS_MAX: u64 = 30_000;
+
+/// Whether what comes back is data and not a list or a handshake.
+const fn has_content(class: MethodClass) -> bool {
+    match class {
+        MethodClass::Call | MethodClass::Complete | MethodClass::Prompt | MethodClass::Resource => {
+            true
+        }
+        MethodClass::Handshake
+        | MethodClass::List(_)
+        | MethodClass::Listen
+        | MethodClass::Unknown => false,
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use attorn_egress::Egress;
 use attorn_jose::sha256;
 use attorn_mcp::tool_definition::ToolDefinition;
 use attorn_mcp::{ParamHeader, Revision};
@@ -250,14 +251,19 @@ pub(crate) struct Servers {
     client: Client,
     config: Config,
     metrics: CallMetrics,
+    egress: Option<Egress>,
     known: Mutex<HashMap<ServerId, Arc<Behind>>>,
     last_serial: AtomicU64,
 }
 
 impl Servers {
-    pub(crate) fn new(client: Client, config: Config, metrics: CallMetrics) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        config: Config,
+        (metrics, egress): (CallMetrics, Option<Egress>),
+    ) -> Self {
         let (known, last_serial) = (Mutex::new(HashMap::new()), AtomicU64::new(0));
-        Self { client, config, metrics, known, last_serial }
+        Self { client, config, metrics, egress, known, last_serial }
     }
 
     /// The server as it is registered now. A changed registration is another server: no session,
@@ -271,7 +277,7 @@ impl Servers {
         }
         let serial = self.last_serial.fetch_add(1, Ordering::Relaxed) + 1;
         let meter = self.metrics.server(&server.id);
-        let upstream = self.connect(&server.upstream, &meter)?;
+        let upstream = self.connect(server, &meter)?;
         let door = Door::new(&self.config.limits, meter);
         let behind = Arc::new(Behind::new(server, upstream, door, serial));
         known.insert(server.id.clone(), Arc::clone(&behind));
@@ -287,8 +293,8 @@ impl Servers {
         known.values().map(|behind| behind.serial).collect()
     }
 
-    fn connect(&self, spec: &UpstreamSpec, meter: &Arc<ServerMeter>) -> Option<Upstream> {
-        match spec {
+    fn connect(&self, server: &McpServer, meter: &Arc<ServerMeter>) -> Option<Upstream> {
+        match &server.upstream {
             UpstreamSpec::Http { url } => {
                 let (answer, idle) = (self.config.answer_within(), self.config.idle_within());
                 let url = url.parse().ok()?;
@@ -307,7 +313,8 @@ impl Servers {
                     found: Arc::default(),
                 };
                 let answer = self.config.answer_within();
-                Some(Upstream::Stdio(StdioUpstream::new(command, answer)))
+                let lanes = self.egress.as_ref().and_then(|egress| egress.lanes(&server.id));
+                Some(Upstream::Stdio(StdioUpstream::new(command, answer, lanes)))
             }
             // The admin API enforces itself.
             UpstreamSpec::Builtin => None,
@@ -340,6 +347,7 @@ mod tests {
             tools: HashMap::new(),
             created_s: 0,
             stop_ended_s: None,
+            accept_bearer: std::collections::BTreeSet::new(),
         };
         let snapshot = |server: &McpServer| {
             let servers = vec![server.clone()];
@@ -349,7 +357,7 @@ mod tests {
         let servers = Servers::new(
             Client::new(ClientConfig::default()).unwrap(),
             config,
-            CallMetrics::default(),
+            (CallMetrics::default(), None),
         );
         let behind = Arc::downgrade(&servers.behind(&server).unwrap());
         let serial = behind.upgrade().unwrap().serial;

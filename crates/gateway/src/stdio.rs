@@ -22,6 +22,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use attorn_egress::{Lane, Lanes};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -38,6 +39,8 @@ use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure};
 pub(crate) struct StdioUpstream {
     command: ChildCommand,
     answer_within: Duration,
+    /// The way out of each child, where the server has one.
+    lanes: Option<Lanes>,
     shared: Mutex<Shared>,
     /// One start of the shared child at a time: its file may take long to verify.
     starting: tokio::sync::Mutex<()>,
@@ -68,10 +71,15 @@ impl StdioSession {
 
 impl StdioUpstream {
     /// Nothing is started before it is needed.
-    pub(crate) fn new(command: ChildCommand, answer_within: Duration) -> Self {
+    pub(crate) fn new(
+        command: ChildCommand,
+        answer_within: Duration,
+        lanes: Option<Lanes>,
+    ) -> Self {
         Self {
             command,
             answer_within,
+            lanes,
             shared: Mutex::default(),
             starting: tokio::sync::Mutex::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
@@ -132,7 +140,8 @@ impl StdioUpstream {
         self.lock().pause.verify_over(now)?;
         let opened = async {
             let file = self.command.verified_file().await?;
-            let child = Child::start(&self.command, &file, Desk::default())?;
+            let lane = self.lane().await?;
+            let child = Child::start(&self.command, &file, (Desk::default(), lane))?;
             let reply = child.send(outgoing, self.answer_within).await?;
             Ok((StdioSession { child, _slot: slot }, reply))
         };
@@ -158,9 +167,12 @@ impl StdioUpstream {
             return Ok(child);
         }
         let file = self.command.verified_file().await;
+        let lane = self.lane().await;
         let now = Instant::now();
         let mut shared = self.lock();
-        let started = file.and_then(|file| Child::start(&self.command, &file, Desk::shared()));
+        let ready = file.and_then(|file| Ok((file, lane?)));
+        let started = ready
+            .and_then(|(file, lane)| Child::start(&self.command, &file, (Desk::shared(), lane)));
         let started = started.map(Arc::new);
         match &started {
             Ok(child) => {
@@ -170,6 +182,16 @@ impl StdioUpstream {
             Err(_) => shared.pause.failed(Duration::ZERO, now),
         }
         started
+    }
+
+    /// The way out of a new child, where the server has one. Without it the child is not started.
+    async fn lane(&self) -> Result<Option<Lane>, UpstreamFailure> {
+        let Some(lanes) = &self.lanes else { return Ok(None) };
+        let lane = lanes.open().await.map_err(|error| {
+            tracing::error!(program = %self.command.program, %error, "no way out for a child");
+            UpstreamFailure::Unreachable
+        })?;
+        Ok(Some(lane))
     }
 
     /// The shared child if it answers; if there is none, whether one may be started now.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use attorn_egress::Held;
 use attorn_json::Limits;
 use attorn_mcp::{ClientMessage, HeaderView, Method, Request, Revision, check_param_headers};
 use attorn_net::Body;
@@ -71,11 +72,18 @@ where
 
     // 6. The intent is recorded before anything leaves.
     let durability = exchange.count_call(&permit).await?;
+    exchange.seal_arguments(call.arguments(), durability).await?;
+    let used = permit.scope().clone();
     let recorded = exchange.record(permit, durability).await?;
 
+    // 7. From here on the server may ask its API for this call.
+    let open = exchange.open_call(head, (server, &caller), used);
+
     // 8. A new request, made from what was decided.
-    let relay = exchange.relay(&behind, caller, session.as_ref(), &call);
+    let mut relay = exchange.relay(&behind, caller, session.as_ref(), &call);
     let mut outgoing = relay.outgoing(&call, None, &trace);
+    outgoing.call = open.as_ref().map(Held::id);
+    relay.open = open;
     outgoing.mirror(&call, &tool.param_headers);
     if is_planted(Bug::AuthorizationForwarded) {
         let sent = head.headers.get(AUTHORIZATION).cloned();

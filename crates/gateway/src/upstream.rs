@@ -4,6 +4,7 @@
 //! that is made from the decided message. The caller's token, proof, cookies and forwarding headers
 //! have no type in this module or below it.
 
+use attorn_egress::CallId;
 use attorn_mcp::{ParamHeader, Request, Revision, emit};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -37,6 +38,8 @@ pub(crate) struct Outgoing {
     pub(crate) tracestate: Option<String>,
     /// Whether the stream that answers may stay silent as long as it lasts.
     pub(crate) may_rest: bool,
+    /// The number of the call, where what the server asks of an API has to belong to one.
+    pub(crate) call: Option<CallId>,
 }
 
 impl Outgoing {
@@ -55,6 +58,7 @@ impl Outgoing {
             traceparent: trace.traceparent(),
             tracestate: trace.tracestate().map(str::to_owned),
             may_rest: false,
+            call: None,
         }
     }
 

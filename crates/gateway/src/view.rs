@@ -6,10 +6,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use attorn_jose::PublicKey;
+use attorn_enforce::keys::verifying;
 use attorn_oauth::access_token::IssuerKeys;
 use attorn_policy::PolicySet;
-use attorn_registry::{IssuerKey, KeyState, McpServer, PolicySource, Published, Snapshot};
+use attorn_registry::{McpServer, PolicySource, Published, Snapshot};
 
 /// One consistent picture.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Views {
 impl Views {
     pub(crate) fn new(published: Arc<Published>) -> Self {
         let snapshot = published.load();
-        let keys = parse_keys(&snapshot.issuer_keys);
+        let keys = verifying(&snapshot.issuer_keys);
         let policies = compile(&snapshot.policy);
         let current = ArcSwap::from_pointee(View { snapshot, keys, keys_generation: 0, policies });
         Self { published, current, building: Mutex::new(()) }
@@ -65,7 +65,7 @@ impl Views {
         let same_keys = old.snapshot.issuer_keys == snapshot.issuer_keys;
         let same_policy = old.snapshot.policy == snapshot.policy;
         let view = Arc::new(View {
-            keys: if same_keys { old.keys.clone() } else { parse_keys(&snapshot.issuer_keys) },
+            keys: if same_keys { old.keys.clone() } else { verifying(&snapshot.issuer_keys) },
             keys_generation: old.keys_generation + u64::from(!same_keys),
             policies: if same_policy { old.policies.clone() } else { compile(&snapshot.policy) },
             snapshot,
@@ -73,25 +73,6 @@ impl Views {
         self.current.store(Arc::clone(&view));
         view
     }
-}
-
-/// The keys that may verify. One that cannot be used verifies nothing, and is an alarm.
-fn parse_keys(keys: &[IssuerKey]) -> IssuerKeys {
-    let usable = keys.iter().filter(|key| match key.state {
-        KeyState::Active | KeyState::Retired => true,
-        KeyState::Prepublished | KeyState::Removed => false,
-    });
-    let parsed = usable.filter_map(|key| match PublicKey::parse_jwk(&key.jwk) {
-        Ok(public) => Some((key.kid.clone(), public)),
-        Err(error) => {
-            tracing::error!(kid = key.kid, %error, "an issuer key cannot be used");
-            None
-        }
-    });
-    IssuerKeys::new(parsed).unwrap_or_else(|error| {
-        tracing::error!(%error, "no issuer key is used");
-        IssuerKeys::default()
-    })
 }
 
 /// The policies in force.

@@ -54,6 +54,6 @@ pub use self::check::{CheckError, Checked, check};
 pub use self::config::{Config, Durability};
 pub use self::error::{JournalUnavailable, OpenError, ReadError, RemoveError};
 pub use self::journal::{Journal, Recovered, SignedCheckpoint};
-pub use self::offline::{export, read_all, read_checkpoint};
+pub use self::offline::{export, origin, read_all, read_checkpoint};
 pub use self::retention::{Removal, SignedTombstone};
 pub use self::status::Status;

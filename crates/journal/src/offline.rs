@@ -60,6 +60,15 @@ pub fn read_all(dir: &Path) -> Result<Vec<Bytes>, ReadError> {
     Ok(entries)
 }
 
+/// The origin that the checkpoint in this folder names. Not verified.
+///
+/// # Errors
+/// There is no checkpoint, or it cannot be read.
+pub fn origin(dir: &Path) -> Result<String, ReadError> {
+    let note = Folder::new(dir).checkpoint()?.ok_or(ReadError::Checkpoint)?;
+    Ok(note.lines().next().unwrap_or_default().to_owned())
+}
+
 /// The checkpoint in this folder, if one of these keys signed it.
 ///
 /// # Errors

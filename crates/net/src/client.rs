@@ -9,6 +9,7 @@
 mod connect;
 mod pool;
 mod public_address;
+mod request;
 mod response;
 mod sender;
 #[cfg(test)]
@@ -20,11 +21,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 
 use connect::{Connector, Target};
 use pool::Pool;
+pub use request::RequestBody;
 use response::Connection;
 pub use response::{ResponseBody, ResponseBodyError};
 use sender::Sender;
@@ -171,10 +172,22 @@ impl Client {
         request: Request<Bytes>,
         head_timeout: Duration,
     ) -> Result<Response<ResponseBody>, SendError> {
+        self.send_streamed(request.map(RequestBody::from), head_timeout).await
+    }
+
+    /// As [`Client::send_within`], with a body that may still be on its way. `head_timeout` counts
+    /// from the first byte of the request.
+    ///
+    /// # Errors
+    /// See [`Client::send`]; [`SendError::Exchange`] also when the body breaks off.
+    pub async fn send_streamed(
+        &self,
+        mut request: Request<RequestBody>,
+        head_timeout: Duration,
+    ) -> Result<Response<ResponseBody>, SendError> {
         let target = Target::from_uri(request.uri())?;
         let host = HeaderValue::from_str(&target.authority());
         let host = host.map_err(|_| UrlRefusal::NotAbsolute)?;
-        let mut request = request.map(Full::new);
         request.headers_mut().remove(CONNECTION);
         let exchange = self.exchange(request, &target, &host);
         let (response, sender) = tokio::time::timeout(head_timeout, exchange)
@@ -187,7 +200,7 @@ impl Client {
 
     async fn exchange(
         &self,
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<RequestBody>,
         target: &Target,
         host: &HeaderValue,
     ) -> Result<(Response<Incoming>, Sender), SendError> {

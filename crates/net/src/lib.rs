@@ -32,7 +32,8 @@ mod trust;
 pub use body::{Body, BodyClosed, BodySender, StreamAborted};
 pub use certificate::PeerCertificate;
 pub use client::{
-    Client, ClientConfig, Reach, ResponseBody, ResponseBodyError, SendError, UrlRefusal,
+    Client, ClientConfig, Reach, RequestBody, ResponseBody, ResponseBodyError, SendError,
+    UrlRefusal,
 };
 pub use client_cert::{ClientCertRefusal, read as read_client_cert};
 pub use clock::{Clock, StepBack};

@@ -8,7 +8,7 @@ const METADATA: &str = "https://gateway.example/.well-known/oauth-protected-reso
 
 fn challenge(error: Option<ErrorCode>, scope: Option<&ScopeSet>) -> String {
     let algorithms = &["EdDSA", "ES256"];
-    NewChallenge { error, resource_metadata: METADATA, scope, algorithms }.to_header()
+    NewChallenge { error, resource_metadata: Some(METADATA), scope, algorithms }.to_header()
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn no_value_ends_its_own_parameter() {
     let url = "https://x.example/\", error=\"none\r\nSet-Cookie: a";
     let value = NewChallenge {
         error: Some(ErrorCode::InvalidToken),
-        resource_metadata: url,
+        resource_metadata: Some(url),
         scope: None,
         algorithms: &[],
     };

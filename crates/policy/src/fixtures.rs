@@ -36,7 +36,16 @@ pub(crate) fn name(text: &str) -> Name {
 pub(crate) fn owner() -> Owner {
     let id = OwnerId::from_random(&[1; 16]);
     let (state, created_s) = (LifeCycle::Active, 0);
-    Owner { id, name: name("ann"), email: None, state, created_s, stop_ended_s: None }
+    Owner {
+        id,
+        name: name("ann"),
+        email: None,
+        state,
+        created_s,
+        stop_ended_s: None,
+        bound_to: None,
+        successor: None,
+    }
 }
 
 pub(crate) fn agent() -> Agent {
@@ -158,6 +167,7 @@ pub(crate) fn server(server_name: &str, seed: u8, upstream: UpstreamSpec) -> Mcp
         tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         created_s: 0,
         stop_ended_s: None,
+        accept_bearer: BTreeSet::new(),
     }
 }
 

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Consent, Grant, IssuerKey, Lock, McpServer, Owner, Person, PersonGrant, PolicySource,
-    Resource, RevokedToken, Snapshot,
+    Agent, Consent, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, Person, PersonGrant,
+    PolicySource, Resource, RevokedToken, Snapshot,
 };
 
 /// The records that changed after one version, as they are at another.
@@ -47,6 +47,9 @@ pub struct SnapshotDelta {
     pub locks: Vec<Lock>,
     /// Tokens revoked since.
     pub revoked: Vec<RevokedToken>,
+    /// Subjects whose payloads are forgotten since.
+    #[serde(default)]
+    pub erasures: Vec<Erasure>,
     /// The policies, if others are in force.
     pub policy: Option<PolicySource>,
     /// All keys of the issuer, if one changed.
@@ -96,6 +99,7 @@ impl Snapshot {
         delta.consents.into_iter().for_each(|consent| next.put_consent(consent, now_s));
         delta.locks.into_iter().for_each(|lock| next.put_lock(lock, now_s));
         delta.revoked.into_iter().for_each(|token| next.put_revoked(token, now_s));
+        delta.erasures.into_iter().for_each(|erasure| next.put_erasure(erasure));
         if let Some(policy) = delta.policy {
             next.policy = policy;
         }

@@ -53,12 +53,32 @@ impl Snapshot {
     /// # Errors
     /// The reason, `resource.…` or `lock.active`.
     pub fn verify_resource(&self, resource: &Resource, now_s: u64) -> Result<(), ReasonCode> {
-        let owner = resource.owner.as_ref().and_then(|id| self.owner(id));
+        let owner = resource.owner.as_ref().and_then(|id| self.answering(id));
         verify_standing(resource.state, owner, &RESOURCE)?;
-        let owner = resource.owner.clone().map(|owner| LockTarget::Owner { owner });
+        let owners = self.owners_behind(resource.owner.as_ref());
+        let mut owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
         let own = LockTarget::Resource { resource: resource.id.clone() };
         let is_locked = |target: &LockTarget| self.active_lock(target, now_s).is_some();
-        if owner.iter().chain([&own]).any(is_locked) { Err(ReasonCode::LockActive) } else { Ok(()) }
+        let is_stopped = is_locked(&own) || owners.any(|owner| is_locked(&owner));
+        if is_stopped { Err(ReasonCode::LockActive) } else { Ok(()) }
+    }
+
+    /// What a token for an API still unlocks there: of its own scope, what the rules of the API give
+    /// now for what the agent holds now.
+    ///
+    /// # Errors
+    /// The first reason that applies; [`ReasonCode::ScopeMissing`] where nothing is left.
+    pub fn downstream_scopes(
+        &self,
+        resource: &Resource,
+        (of, scope): (&DownstreamUse<'_>, &ScopeSet),
+        now_s: u64,
+    ) -> Result<ScopeSet, ReasonCode> {
+        self.verify_resource(resource, now_s)?;
+        let held = self.verify_lineage(of, now_s)?;
+        // What its rules do not give any more, it does not unlock any more.
+        let left = resource.scopes_for(of.server, &held).intersect(scope);
+        if left.is_empty() { Err(ReasonCode::ScopeMissing) } else { Ok(left) }
     }
 
     /// Whether everything that a token for an API rests on still stands. Gives what the agent holds
@@ -79,6 +99,10 @@ impl Snapshot {
         let agent = self.acting(holder, now_s)?;
         let record = self.server(server).ok_or(ReasonCode::ServerUnknown)?;
         self.verify_server(record)?;
+        // A key that the server gave up ends what was bound to it.
+        if !record.accepted_keys().any(|own| own.jkt == key) {
+            return Err(ReasonCode::TokenRevoked);
+        }
         let subjects = [(jti, key), (parent.jti.as_str(), parent.key)].map(|(jti, key)| {
             let (token_jti, key) = (Some(jti), Some(key));
             LockedSubject { agent: &agent.id, person, server, tool: None, token_jti, key }
@@ -167,11 +191,17 @@ mod tests {
     use super::*;
     use crate::fixtures::{agent, grant, jkt, lock, name, owner, server, tool};
     use crate::{
-        Agent, Class, Grant, LifeCycle, McpServer, ResourceId, RevokedToken, SnapshotParts,
+        Agent, Class, Grant, KeyHolder, KeyState, LifeCycle, McpServer, ResourceId, RevokedToken,
+        ServerKey, SnapshotParts,
     };
 
     fn crm() -> McpServer {
-        server("crm", vec![tool("get", Some(Class::Read)), tool("put", Some(Class::Write))])
+        let tools = vec![tool("get", Some(Class::Read)), tool("put", Some(Class::Write))];
+        McpServer { keys: vec![own_key(KeyState::Active)], ..server("crm", tools) }
+    }
+
+    fn own_key(state: KeyState) -> ServerKey {
+        ServerKey { jkt: jkt(2), jwk: "{}".into(), state, holder: KeyHolder::Server }
     }
 
     fn parts() -> SnapshotParts {
@@ -247,6 +277,10 @@ mod tests {
             SnapshotParts { servers: vec![stopped], ..parts() },
             Err(ReasonCode::ServerSuspended),
         );
+        for keys in [Vec::new(), vec![own_key(KeyState::Retired)]] {
+            let another = McpServer { keys, ..crm() };
+            check(SnapshotParts { servers: vec![another], ..parts() }, ended);
+        }
         let taken = Grant { revoked_s: Some(1), ..grant("read:*") };
         check(SnapshotParts { grants: vec![taken], ..parts() }, Err(ReasonCode::ScopeMissing));
     }

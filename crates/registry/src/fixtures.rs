@@ -38,6 +38,8 @@ pub(crate) fn owner() -> Owner {
         state: LifeCycle::Active,
         created_s: 0,
         stop_ended_s: None,
+        bound_to: None,
+        successor: None,
     }
 }
 
@@ -147,6 +149,7 @@ pub(crate) fn server(server_name: &str, tools: Vec<Tool>) -> McpServer {
         tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         created_s: 0,
         stop_ended_s: None,
+        accept_bearer: BTreeSet::new(),
     }
 }
 

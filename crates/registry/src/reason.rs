@@ -114,6 +114,8 @@ reason_codes! {
     ResourceRetired = "resource.retired", "the API is retired";
     ResourceOwnerless = "resource.ownerless", "the API has no active owner";
 
+    OperationUnknown = "operation.unknown", "the API has no such operation, or the path can be read in two ways";
+
     LockActive = "lock.active", "a lock is in force on the caller, the target or the credential";
 
     FrameSize = "frame.size", "the message is larger than the limit";
@@ -161,6 +163,8 @@ reason_codes! {
     RateLimited = "rate.limited", "too many requests";
     JournalUnavailable = "journal.unavailable", "the log cannot take an entry, so nothing is done";
     EntryRemoved = "entry.removed", "the entry was removed by retention; its hash is still in the log";
+    PayloadAbsent = "payload.absent", "the payload was never sealed, or was removed with age";
+    PayloadErased = "payload.erased", "the payload was erased, and nobody can read it any more";
     AuthorityStale = "authority.stale", "the authority was not heard from for too long";
     GatewayCopied = "gateway.copied", "another process goes on as this gateway: a copy, or the one that was copied";
     GatewayLogForked = "gateway.log_forked", "the log of the gateway lost entries, or has others than it told of before";

@@ -16,6 +16,7 @@ use crate::{
     ScopeSet, ServerId, Tool,
 };
 
+mod owners;
 mod people;
 mod stops;
 
@@ -39,6 +40,16 @@ pub struct RevokedToken {
     pub jti: String,
     /// Its end, in Unix seconds: until then it is remembered.
     pub expires_s: u64,
+}
+
+/// A subject whose payloads are forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Erasure {
+    /// The subject of its tokens.
+    pub subject: String,
+    /// Everything sealed until then, in Unix seconds.
+    pub until_s: u64,
 }
 
 /// What a snapshot is made of, as it is stored and sent.
@@ -75,6 +86,9 @@ pub struct SnapshotParts {
     pub locks: Vec<Lock>,
     /// Tokens revoked before their end.
     pub revoked: Vec<RevokedToken>,
+    /// Subjects whose payloads are forgotten. A registry from before there were any has none.
+    #[serde(default)]
+    pub erasures: Vec<Erasure>,
     /// The policies in force.
     pub policy: PolicySource,
     /// The keys tokens are verified with.
@@ -109,6 +123,8 @@ pub struct Snapshot {
     locks: Shards<LockTarget, Vec<Lock>>,
     /// Ends by `jti`.
     revoked: Shards<String, u64>,
+    /// Until when, by subject.
+    erasures: Shards<String, u64>,
 }
 
 impl Snapshot {
@@ -148,6 +164,7 @@ impl Snapshot {
             people: people::People::new(parts.persons, parts.person_grants, parts.consents),
             locks: locks.into_iter().collect(),
             revoked: parts.revoked.into_iter().map(|token| (token.jti, token.expires_s)).collect(),
+            erasures: parts.erasures.into_iter().map(|one| (one.subject, one.until_s)).collect(),
         }
     }
 
@@ -206,6 +223,17 @@ impl Snapshot {
         let known_s = self.revoked.get(&jti).copied().unwrap_or(0);
         self.revoked.insert(jti.clone(), known_s.max(expires_s));
         self.revoked.retain_beside(&jti, |end_s| *end_s > now_s);
+    }
+
+    pub(crate) fn put_erasure(&mut self, erasure: Erasure) {
+        let Erasure { subject, until_s } = erasure;
+        let known_s = self.erasures.get(&subject).copied().unwrap_or(0);
+        self.erasures.insert(subject, known_s.max(until_s));
+    }
+
+    /// Subjects whose payloads are forgotten, each until a time in Unix seconds. In no order.
+    pub fn erasures(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.erasures.iter().map(|(subject, until_s)| (subject.as_str(), *until_s))
     }
 
     /// An owner by identifier.
@@ -314,7 +342,7 @@ impl Snapshot {
     /// The agent, if it may act, for itself or for others.
     pub(crate) fn standing_agent(&self, id: &AgentId, now_s: u64) -> Result<&Agent, ReasonCode> {
         let agent = self.agents.get(id).ok_or(ReasonCode::AgentUnknown)?;
-        let owner = agent.owner.as_ref().and_then(|id| self.owners.get(id));
+        let owner = agent.owner.as_ref().and_then(|id| self.answering(id));
         // Told before the suspension that its end leads to.
         let lives = matches!(agent.state, LifeCycle::Active | LifeCycle::Suspended);
         if lives && agent.has_ended(now_s) {
@@ -339,7 +367,7 @@ impl Snapshot {
         if server.is_builtin() {
             return Ok(());
         }
-        let owner = server.owner.as_ref().and_then(|id| self.owners.get(id));
+        let owner = server.owner.as_ref().and_then(|id| self.answering(id));
         verify_standing(server.state, owner, &SERVER)
     }
 
@@ -441,6 +469,10 @@ impl From<&Snapshot> for SnapshotParts {
             consents: snapshot.consents().cloned().collect(),
             locks: snapshot.locks().cloned().collect(),
             revoked: revoked.collect(),
+            erasures: snapshot
+                .erasures()
+                .map(|(subject, until_s)| Erasure { subject: subject.to_owned(), until_s })
+                .collect(),
             policy: snapshot.policy.clone(),
             issuer_keys: snapshot.issuer_keys.clone(),
         }

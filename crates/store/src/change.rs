@@ -91,8 +91,12 @@ pub enum ChangeKind {
     LockLifted,
     /// A new owner.
     OwnerCreated,
+    /// Who an owner is, and who answers after them.
+    OwnerSet,
     /// The state of an owner.
     OwnerState,
+    /// Payloads of a subject are forgotten.
+    PayloadErased,
     /// A new person.
     PersonCreated,
     /// A new grant to a person or a group.
@@ -117,6 +121,8 @@ pub enum ChangeKind {
     ResourceRegistered,
     /// The state of an API.
     ResourceState,
+    /// For which classes a server takes tokens without a proof.
+    ServerBearer,
     /// The keys of an MCP server.
     ServerKeys,
     /// The owner of an MCP server.
@@ -135,7 +141,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 45] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
@@ -158,7 +164,9 @@ impl ChangeKind {
         Self::LockCreated,
         Self::LockLifted,
         Self::OwnerCreated,
+        Self::OwnerSet,
         Self::OwnerState,
+        Self::PayloadErased,
         Self::PersonCreated,
         Self::PersonGrantCreated,
         Self::PersonGrantRevoked,
@@ -171,6 +179,7 @@ impl ChangeKind {
         Self::ResourceOperations,
         Self::ResourceRegistered,
         Self::ResourceState,
+        Self::ServerBearer,
         Self::ServerKeys,
         Self::ServerOwner,
         Self::ServerRegistered,
@@ -206,7 +215,9 @@ impl ChangeKind {
             Self::LockCreated => "lock.created",
             Self::LockLifted => "lock.lifted",
             Self::OwnerCreated => "owner.created",
+            Self::OwnerSet => "owner.set",
             Self::OwnerState => "owner.state",
+            Self::PayloadErased => "payload.erased",
             Self::PersonCreated => "person.created",
             Self::PersonGrantCreated => "person_grant.created",
             Self::PersonGrantRevoked => "person_grant.revoked",
@@ -219,6 +230,7 @@ impl ChangeKind {
             Self::ResourceOperations => "resource.operations",
             Self::ResourceRegistered => "resource.registered",
             Self::ResourceState => "resource.state",
+            Self::ServerBearer => "server.bearer",
             Self::ServerKeys => "server.keys",
             Self::ServerOwner => "server.owner",
             Self::ServerRegistered => "server.registered",

@@ -10,6 +10,7 @@ use crate::agents::agent_by_id;
 use crate::change::ChangeKind;
 use crate::column::Columns;
 use crate::consents::consent_by_id;
+use crate::erasures::erasure_of;
 use crate::failure::StoreError;
 use crate::grants::grant_by_id;
 use crate::issuer_keys::all_issuer_keys;
@@ -112,7 +113,7 @@ async fn add(
         ChangeKind::LockCreated | ChangeKind::LockLifted => {
             delta.locks.push(lock_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
-        ChangeKind::OwnerCreated | ChangeKind::OwnerState => {
+        ChangeKind::OwnerCreated | ChangeKind::OwnerSet | ChangeKind::OwnerState => {
             delta.owners.push(owner_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
         ChangeKind::InvitationRedeemed
@@ -125,6 +126,9 @@ async fn add(
             let grant = person_grant_by_id(connection, &COLUMNS.parse(subject)?).await?;
             delta.person_grants.push(grant);
         }
+        ChangeKind::PayloadErased => {
+            delta.erasures.push(erasure_of(connection, subject).await?);
+        }
         ChangeKind::PolicyApplied => delta.policy = Some(policy_in_force(connection).await?),
         ChangeKind::ResourceDownstreams
         | ChangeKind::ResourceKey
@@ -133,7 +137,8 @@ async fn add(
         | ChangeKind::ResourceState => {
             delta.resources.push(resource_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
-        ChangeKind::ServerKeys
+        ChangeKind::ServerBearer
+        | ChangeKind::ServerKeys
         | ChangeKind::ServerOwner
         | ChangeKind::ServerRegistered
         | ChangeKind::ServerState
@@ -172,6 +177,7 @@ mod tests {
         parts.grants.sort_by(|one, other| one.id.cmp(&other.id));
         parts.owners.sort_by(|one, other| one.id.cmp(&other.id));
         parts.revoked.sort_by(|one, other| one.jti.cmp(&other.jti));
+        parts.erasures.sort_by(|one, other| one.subject.cmp(&other.subject));
         parts
     }
 
@@ -242,6 +248,9 @@ mod tests {
         store.revoke_consent(&act(3), &replaced.id).await.unwrap();
         store.set_person_state(&act(3), &person, LifeCycle::Suspended).await.unwrap();
         step().await;
+        store.erase_payloads(&act(2), "agt_1").await.unwrap();
+        step().await;
+        store.erase_payloads(&act(3), "agt_1").await.unwrap();
         store.raise_epoch(&act(2), InForce::default()).await.unwrap();
         store.apply_policy(&act(2), "permit (principal, action, resource);", "x").await.unwrap();
         store.set_owner_state(&act(2), &world.owner.id, LifeCycle::Suspended).await.unwrap();

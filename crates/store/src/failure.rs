@@ -85,6 +85,9 @@ pub enum Refusal {
     /// The resource has no operation of this name.
     #[error("no such operation")]
     OperationUnknown,
+    /// The successor of an owner leads back to the owner.
+    #[error("who answers after the owner leads back to the owner, or too far")]
+    OwnerCircle,
     /// The owner is not active, so nothing can be put under them.
     #[error("the owner is not active")]
     OwnerInactive,
@@ -112,6 +115,9 @@ pub enum Refusal {
     /// No resource of this identifier.
     #[error("no such resource")]
     ResourceUnknown,
+    /// Calls that cannot be undone always need a proof.
+    #[error("only reading and writing can be open to tokens without a proof")]
+    BearerIrreversible,
     /// The server breaks a rule of its own.
     #[error("{0}")]
     Server(ServerRefusal),

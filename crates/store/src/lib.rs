@@ -20,6 +20,7 @@ mod consents;
 mod database;
 mod delta;
 mod enrolments;
+mod erasures;
 mod failure;
 mod families;
 mod grants;

@@ -138,7 +138,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use attorn_registry::ClientSource;
+    use attorn_registry::{ClientSource, Grant};
 
     use super::*;
     use crate::fixtures::{World, act, id, name};
@@ -212,6 +212,17 @@ mod tests {
         assert!(matches!(refused, Err(StoreError::Refused(Refusal::ClientUnsuited))));
         let open = (&Authentication::None, Binding::Dpop);
         let refused = store.set_agent_authentication(&act(5), &world.agent, open).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::ClientUnsuited))));
+        let owner = Some(world.owner.id.clone());
+        let of = NewPublicClient { owner, ..new(60, "editor", ClientSource::Registered) };
+        store.register_public_client(&act(6), &of).await.unwrap();
+        let refused = store.create_enrolment(&act(7), &of.id, [1; 32]).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::ClientUnsuited))));
+        let grant = Grant { agent: of.id.clone(), ..world.new_grant() };
+        let refused = store.create_grant(&act(7), &grant).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::ClientUnsuited))));
+        let keyed = (&Authentication::PrivateKeyJwt, Binding::Dpop);
+        let refused = store.set_agent_authentication(&act(7), &of.id, keyed).await;
         assert!(matches!(refused, Err(StoreError::Refused(Refusal::ClientUnsuited))));
     }
 }

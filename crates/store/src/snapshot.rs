@@ -6,6 +6,7 @@ use crate::Store;
 use crate::agents::all_agents;
 use crate::column::Columns;
 use crate::consents::counting_consents;
+use crate::erasures::all_erasures;
 use crate::failure::Failure;
 use crate::grants::counting_grants;
 use crate::issuer_keys::all_issuer_keys;
@@ -48,6 +49,7 @@ impl Store {
             consents: counting_consents(&mut transaction, now_s).await?,
             locks: mattering_locks(&mut transaction, now_s).await?,
             revoked: revoked_tokens(&mut transaction, now_s).await?,
+            erasures: all_erasures(&mut transaction).await?,
             policy: policy_in_force(&mut transaction).await?,
             issuer_keys: all_issuer_keys(&mut transaction).await?,
         };

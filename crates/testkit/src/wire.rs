@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a reply may take before the exchange counts as failed.
-pub(crate) const REPLY_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const REPLY_WITHIN: Duration = Duration::from_secs(20);
 
 /// A request that is serialised as it stands.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use http::{HeaderMap, Method};
 use serde::Serialize;
+use serde_json::Value;
 
 /// One request as the API saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,6 +16,13 @@ pub(crate) struct Call {
     caller: String,
     /// W3C trace context, when the caller sent one.
     traceparent: Option<String>,
+    /// For whom, through whom and by which agent, where a guard in front verified it. Worth nothing
+    /// to who can be reached around the guard.
+    subject: Option<String>,
+    actors: Option<Value>,
+    agent: Option<String>,
+    /// The guard's own record of the request.
+    decision: Option<String>,
 }
 
 /// The newest [`CALLS_MAX`] calls, oldest first.
@@ -25,7 +33,8 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn remember(&mut self, method: &Method, path: &str, headers: &HeaderMap) {
+    /// Gives the number of the request.
+    pub(crate) fn remember(&mut self, method: &Method, path: &str, headers: &HeaderMap) -> u64 {
         self.count = self.count.saturating_add(1);
         if self.kept.len() >= CALLS_MAX {
             self.kept.pop_front();
@@ -36,7 +45,12 @@ impl Calls {
             path: path.to_owned(),
             caller: text(headers, "user-agent").unwrap_or_else(|| "anonymous".to_owned()),
             traceparent: text(headers, "traceparent"),
+            subject: text(headers, "attorn-subject"),
+            actors: text(headers, "attorn-actors").and_then(|it| serde_json::from_str(&it).ok()),
+            agent: text(headers, "attorn-agent"),
+            decision: text(headers, "attorn-decision"),
         });
+        self.count
     }
 
     pub(crate) fn list(&self) -> Vec<Call> {

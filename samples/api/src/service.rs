@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -56,11 +56,10 @@ async fn answer(
     // Nothing below panics while the lock is held, so a poisoned state is still whole.
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     let path = head.uri.path();
-    if path != "/calls" {
-        state.calls.remember(&head.method, path, &head.headers);
-    }
+    let number =
+        (path != "/calls").then(|| state.calls.remember(&head.method, path, &head.headers));
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    Ok(match (&head.method, segments.as_slice()) {
+    let mut response = match (&head.method, segments.as_slice()) {
         (&Method::GET, ["calls"]) => json(StatusCode::OK, &state.calls.list()),
         (&Method::GET, ["invoices"]) => {
             json(StatusCode::OK, &state.ledger.search(&query(head.uri.query())))
@@ -74,7 +73,13 @@ async fn answer(
             }
         }
         _ => refused(StatusCode::NOT_FOUND, "no such path"),
-    })
+    };
+    // What the API calls the request: whoever investigates begins here.
+    let name = number.map(|number| HeaderValue::from_str(&format!("req-{number}")));
+    if let Some(Ok(name)) = name {
+        response.headers_mut().insert(X_REQUEST_ID, name);
+    }
+    Ok(response)
 }
 
 /// The value of `query`, with `+` and percent escapes decoded.
@@ -116,11 +121,12 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response
         .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 //! In the open loop a request's time counts from when it was due, not from when a connection was
 //! free: waiting behind a slow answer is part of the latency (no coordinated omission).
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,6 +73,8 @@ pub(super) struct Measured {
     pub(super) ok: u64,
     /// Any other reply, a renewed nonce apart.
     pub(super) other: u64,
+    /// Every reply without success, by its status.
+    pub(super) refused: BTreeMap<u16, u64>,
     /// Seconds from the first request to the last reply.
     pub(super) seconds: f64,
     /// Microseconds: half of the requests were faster, ...
@@ -106,6 +109,9 @@ pub(super) async fn run(load: &Load) -> Result<Measured, StepFailed> {
         let one = task.await.map_err(|error| StepFailed::Check(format!("load: {error}")))?;
         let one = one.map_err(|error| StepFailed::Check(format!("load: {error}")))?;
         measured.other += one.other;
+        one.refused.iter().for_each(|(status, times)| {
+            *measured.refused.entry(*status).or_default() += times;
+        });
         latencies.extend(one.latencies);
     }
     latencies.sort_unstable();
@@ -123,6 +129,7 @@ pub(super) async fn run(load: &Load) -> Result<Measured, StepFailed> {
 struct OneConnection {
     latencies: Vec<u64>,
     other: u64,
+    refused: BTreeMap<u16, u64>,
 }
 
 async fn connection(load: Load, started: Instant, index: usize) -> std::io::Result<OneConnection> {
@@ -149,7 +156,10 @@ async fn connection(load: Load, started: Instant, index: usize) -> std::io::Resu
         }
         if reply.status == 200 {
             found.latencies.push(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX));
-        } else if !(reply.status == 401 || reply.status == 400) || !first_nonce {
+            continue;
+        }
+        *found.refused.entry(reply.status).or_default() += 1;
+        if !(reply.status == 401 || reply.status == 400) || !first_nonce {
             found.other += 1;
         }
     }

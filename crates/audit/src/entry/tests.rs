@@ -24,6 +24,7 @@ fn full(text: &str, number: u64) -> Entry {
         decision: Some(Decision::Permit),
         decision_id: text(),
         detail: (0..40).map(|i| (format!("{i}{}", text().unwrap()), text().unwrap())).collect(),
+        downstream_request_id: text(),
         downstream_resource: text(),
         downstream_status: text(),
         duration_us: Some(number),

@@ -1,7 +1,10 @@
 //! The journal, searched by its index and proven by itself.
 
-use attorn_audit::Entry;
+use std::collections::BTreeMap;
+
 use attorn_audit::note::NoteVerifier;
+use attorn_audit::trace::{Key, Term, leads_to};
+use attorn_audit::{Entry, Kind};
 use attorn_store::index::{Filter, HITS_MAX};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -51,6 +54,14 @@ pub(crate) struct EntryFilter {
     decision_id: Option<String>,
     trace_id: Option<String>,
     token_jti: Option<String>,
+    approval: Option<String>,
+    /// The name that an API gave a request.
+    downstream_request_id: Option<String>,
+    /// A token that was got by exchange.
+    exchanged_jti: Option<String>,
+    /// Only these places, for an export; then nothing else counts.
+    #[serde(default)]
+    indices: Vec<u64>,
     /// Only entries from this place on.
     #[schema(value_type = Option<u64>)]
     from_index: Option<Count>,
@@ -60,6 +71,56 @@ pub(crate) struct EntryFilter {
     /// At most so many, newest first.
     #[schema(value_type = Option<u64>)]
     limit: Option<Count>,
+}
+
+/// What a chain is looked up by.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TraceFilter {
+    /// Without it the form of the identifier says.
+    by: Option<By>,
+}
+
+/// What an identifier names.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum By {
+    Agent,
+    Approval,
+    Decision,
+    DownstreamRequest,
+    Exchanged,
+    Issued,
+    Token,
+    Trace,
+    UntracedExchange,
+}
+
+impl By {
+    const fn key(self) -> Key {
+        match self {
+            Self::Agent => Key::Agent,
+            Self::Approval => Key::Approval,
+            Self::Decision => Key::Decision,
+            Self::DownstreamRequest => Key::DownstreamRequest,
+            Self::Exchanged => Key::Exchanged,
+            Self::Issued => Key::Issued,
+            Self::Token => Key::Token,
+            Self::Trace => Key::Trace,
+            Self::UntracedExchange => Key::UntracedExchange,
+        }
+    }
+}
+
+/// The entries of one chain, in the order of the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Chain {
+    items: Vec<EntryView>,
+    /// The origin of the log they are from.
+    log: String,
+    /// Entries before this place were removed by retention: what is not here may have been there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_before: Option<u64>,
 }
 
 /// A number, in a query as text.
@@ -122,6 +183,12 @@ pub(crate) async fn proof(context: Context) -> Result<Bundle, Refusal> {
 }
 
 pub(crate) async fn export(context: Context, filter: EntryFilter) -> Result<Bundle, Refusal> {
+    if !filter.indices.is_empty() {
+        let mut indices = filter.indices;
+        indices.sort_unstable();
+        indices.dedup();
+        return bundle(&context, &indices).await;
+    }
     let found = filter.resolve(&context).run(&context.shared).await?;
     let indices: Vec<u64> = found.into_iter().map(|(index, _)| index).rev().collect();
     bundle(&context, &indices).await
@@ -138,17 +205,55 @@ pub(crate) async fn checkpoint(context: Context) -> Result<CheckpointView, Refus
     })
 }
 
-/// Everything of one trace, or of one decision, oldest first.
-pub(crate) async fn trace(context: Context) -> Result<List<EntryView>, Refusal> {
+/// Everything that belongs to one name, from issuance to outcome, as far as this log has it.
+pub(crate) async fn trace(context: Context, asked: TraceFilter) -> Result<Chain, Refusal> {
     let id = context.segment("trace").to_owned();
-    let mut hits = if id.starts_with("dec_") {
-        hits_of_decision(&context, &id).await?
-    } else {
-        let filter = EntryFilter { trace_id: Some(id), ..EntryFilter::default() };
-        find(&context, filter).await?
+    let wanted = match asked.by {
+        Some(by) => Term::new(by.key(), id),
+        None => Term::guess(&id),
     };
-    hits.sort_by_key(|hit| hit.index);
-    Ok(listed(&context, &hits))
+    let hits = chain(&context, wanted).await?;
+    let List { items, removed_before } = listed(&context, &hits);
+    let log = context.shared.journal.checkpoint().checkpoint.origin;
+    Ok(Chain { items, log, removed_before })
+}
+
+/// Follows names from entry to entry. Bounded: a name that is everywhere leads only so far.
+async fn chain(context: &Context, wanted: Term) -> Result<Vec<Hit>, Refusal> {
+    let (mut terms, mut done): (Vec<Term>, Vec<Term>) = (wanted.seeds(), Vec::new());
+    let mut found: BTreeMap<u64, Hit> = BTreeMap::new();
+    while let Some(term) = terms.pop() {
+        if done.contains(&term) || done.len() >= TERMS_MAX || found.len() >= CHAIN_MAX {
+            continue;
+        }
+        for hit in find(context, filter_of(&term)).await? {
+            if term.finds(&hit.entry) && !found.contains_key(&hit.index) {
+                terms.extend(leads_to(&hit.entry));
+                found.insert(hit.index, hit);
+            }
+        }
+        done.push(term);
+    }
+    Ok(found.into_values().collect())
+}
+
+fn filter_of(term: &Term) -> EntryFilter {
+    let value = Some(term.value.clone());
+    let of_kind = |kind: Kind| Some(kind.as_str().to_owned());
+    let any = EntryFilter::default();
+    match term.key {
+        Key::Agent => EntryFilter { agent: value, ..any },
+        Key::Approval => EntryFilter { approval: value, ..any },
+        Key::Decision => EntryFilter { decision_id: value, ..any },
+        Key::DownstreamRequest => EntryFilter { downstream_request_id: value, ..any },
+        Key::Exchanged => EntryFilter { exchanged_jti: value, ..any },
+        Key::Issued => EntryFilter { token_jti: value, kind: of_kind(Kind::TokenIssued), ..any },
+        Key::Token => EntryFilter { token_jti: value, ..any },
+        Key::Trace => EntryFilter { trace_id: value, ..any },
+        Key::UntracedExchange => {
+            EntryFilter { token_jti: value, kind: of_kind(Kind::TokenExchanged), ..any }
+        }
+    }
 }
 
 fn listed(context: &Context, hits: &[Hit]) -> List<EntryView> {
@@ -175,7 +280,7 @@ async fn hits_of_decision(context: &Context, decision: &str) -> Result<Vec<Hit>,
     if let Some(token_jti) = token {
         let issued = EntryFilter {
             token_jti: Some(token_jti),
-            kind: Some(attorn_audit::Kind::TokenIssued.as_str().to_owned()),
+            kind: Some(Kind::TokenIssued.as_str().to_owned()),
             ..EntryFilter::default()
         };
         hits.extend(find(context, issued).await?);
@@ -218,6 +323,9 @@ impl EntryFilter {
             trace_id: self.trace_id,
             decision_id: self.decision_id,
             token_jti: self.token_jti,
+            approval: self.approval,
+            downstream_request_id: self.downstream_request_id,
+            exchanged_jti: self.exchanged_jti,
         };
         let limit = self.limit.map_or(LIMIT, Count::value);
         Search {
@@ -258,3 +366,6 @@ impl EntryView {
 
 /// How many entries an answer has when nothing is said.
 const LIMIT: u64 = 200;
+/// Names that one chain is followed by, and entries that it has.
+const TERMS_MAX: usize = 300;
+const CHAIN_MAX: usize = 1000;

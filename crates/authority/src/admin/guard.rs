@@ -344,7 +344,7 @@ impl Unadmitted {
             let scope = ScopeSet::from_iter([operation.scope()]);
             let challenge = NewChallenge {
                 error,
-                resource_metadata: &shared.config.admin_metadata_url(),
+                resource_metadata: Some(&shared.config.admin_metadata_url()),
                 scope: Some(&scope),
                 algorithms: &ALGORITHMS.map(attorn_jose::Algorithm::name),
             };

@@ -2,6 +2,7 @@
 
 use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
+use attorn_payloads::UnsealError;
 use attorn_registry::{
     DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ResourceRefusal, ScopeError,
 };
@@ -19,6 +20,7 @@ use crate::rotation::RotationError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     Agent,
+    Consent,
     Decision,
     /// The same in a journal that has not all its entries any more.
     DecisionOrRemoved,
@@ -76,8 +78,20 @@ pub(crate) enum Refusal {
     NotAllowed(Operation, ReasonCode),
     /// Only enrolment makes a registered agent an active one.
     NotEnrolled,
+    /// The person has not used their code yet.
+    NotSignedIn,
+    /// A redirect URI that no client may have.
+    RedirectUri,
+    /// No role of this name.
+    Role,
     /// Nobody would be left who can administer.
     LastOperator,
+    /// The payload was never sealed, or is gone.
+    PayloadAbsent,
+    /// The payload is not what the journal says.
+    PayloadChanged,
+    /// The payload was erased.
+    PayloadErased,
     /// Another plan of a file is being made.
     PlanUnderWay,
     /// The policies or their tests do not compile; the text says where.
@@ -127,6 +141,7 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Item(_) | Self::Twice => StatusCode::BAD_REQUEST,
+            Self::RedirectUri | Self::Role => StatusCode::BAD_REQUEST,
             Self::GaveWay | Self::PlanUnderWay => StatusCode::TOO_MANY_REQUESTS,
             Self::CommandElsewhere | Self::NotAllowed(..) => StatusCode::FORBIDDEN,
             Self::Faults(_) | Self::Fixed(_) => StatusCode::CONFLICT,
@@ -138,9 +153,13 @@ impl Refusal {
             // RFC 6585 section 3.
             Self::PreconditionMissing => StatusCode::PRECONDITION_REQUIRED,
             // RFC 9110 section 15.5.11.
-            Self::Removed => StatusCode::GONE,
+            Self::PayloadErased | Self::Removed => StatusCode::GONE,
+            Self::PayloadAbsent => StatusCode::NOT_FOUND,
+            Self::PayloadChanged => StatusCode::INTERNAL_SERVER_ERROR,
             // The registry as it is does not allow it; another time it might.
-            Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
+            Self::Builtin | Self::NotEnrolled | Self::NotSignedIn | Self::Store(_) => {
+                StatusCode::CONFLICT
+            }
             Self::AgentEnded | Self::Gateway(_) => StatusCode::CONFLICT,
             Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
@@ -168,9 +187,13 @@ impl Refusal {
             Self::HiddenText => ReasonCode::ToolHiddenText,
             Self::LastOperator => ReasonCode::OperatorLast,
             Self::NotEnrolled => ReasonCode::AgentPending,
+            Self::NotSignedIn => ReasonCode::PersonPending,
+            Self::RedirectUri | Self::Role => ReasonCode::RequestMalformed,
             Self::Policy(_) => ReasonCode::PolicyError,
             Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
             Self::RegistryOlder => ReasonCode::AuthorityStale,
+            Self::PayloadAbsent | Self::PayloadChanged => ReasonCode::PayloadAbsent,
+            Self::PayloadErased => ReasonCode::PayloadErased,
             Self::Removed => ReasonCode::EntryRemoved,
             Self::ToolChanged => ReasonCode::ToolDefinitionChanged,
             Self::ToolNotApproved => ReasonCode::ToolUnconfirmed,
@@ -222,11 +245,21 @@ impl Refusal {
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),
             Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),
+            Self::NotSignedIn => "the person has not used their code yet".to_owned(),
+            Self::RedirectUri => {
+                "a redirect URI is https, http on a loopback address, or of a scheme with a dot; \
+                 without user, fragment and wildcard"
+                    .to_owned()
+            }
+            Self::Role => attorn_registry::RoleError.to_string(),
             Self::PlanUnderWay => "another plan is being made; ask again".to_owned(),
             Self::Policy(errors) => errors.clone(),
             Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),
             Self::PreconditionMissing => "`If-Match` has to name what this replaces".to_owned(),
             Self::ReasonMissing => "a reason is required".to_owned(),
+            Self::PayloadAbsent => ReasonCode::PayloadAbsent.meaning().to_owned(),
+            Self::PayloadChanged => "the payload is not what the journal says it is".to_owned(),
+            Self::PayloadErased => ReasonCode::PayloadErased.meaning().to_owned(),
             Self::Removed => ReasonCode::EntryRemoved.meaning().to_owned(),
             Self::RegistryOlder => "this registry is older than the one in force".to_owned(),
             Self::Resource(refusal) => refusal.to_string(),
@@ -369,6 +402,23 @@ impl From<RotationError> for Refusal {
     }
 }
 
+impl From<UnsealError> for Refusal {
+    fn from(error: UnsealError) -> Self {
+        match error {
+            UnsealError::Absent => Self::PayloadAbsent,
+            UnsealError::Erased => Self::PayloadErased,
+            UnsealError::Changed => {
+                tracing::error!("a sealed payload is not what the journal says it is");
+                Self::PayloadChanged
+            }
+            UnsealError::Io(error) => {
+                tracing::error!(%error, "a sealed payload cannot be read");
+                Self::StoreUnavailable
+            }
+        }
+    }
+}
+
 impl From<JournalUnavailable> for Refusal {
     fn from(_: JournalUnavailable) -> Self {
         Self::JournalUnavailable
@@ -379,6 +429,7 @@ impl Missing {
     const fn reason(self) -> ReasonCode {
         match self {
             Self::Agent => ReasonCode::AgentUnknown,
+            Self::Consent => ReasonCode::ConsentMissing,
             Self::Person => ReasonCode::PersonUnknown,
             Self::Resource => ReasonCode::ResourceUnknown,
             Self::Server => ReasonCode::ServerUnknown,
@@ -393,6 +444,7 @@ impl Missing {
     const fn message(self) -> &'static str {
         match self {
             Self::Agent => "no such agent",
+            Self::Consent => "no such consent",
             Self::Decision => "no such decision",
             Self::DecisionOrRemoved => "no such decision, or its entries were removed by retention",
             Self::Entry => "no such journal entry",

@@ -1,15 +1,18 @@
 //! `/token` with a code: RFC 6749 section 4.1.3 for clients of people.
 //!
 //! The client has no secret. What stands for it is the verifier that only it knows (RFC 7636) and a
-//! key that it proves (RFC 9449 section 5), to which everything it gets is bound.
+//! key that it proves (RFC 9449 section 5), to which everything it gets is bound. One without a key gets
+//! a token of a minute where the owner of the server takes such, and no refresh token.
 
 use attorn_audit::{Entry, Kind};
 use attorn_jose::{Jkt, base64url, sha256};
 use attorn_net::Body;
 use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::grant::{Duty, GrantRefusal};
 use attorn_oauth::pkce::CodeChallenge;
+use attorn_oauth::possession::ProvenKey;
 use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::token_request::AuthorizationCode;
 use attorn_registry::{
@@ -25,7 +28,7 @@ use super::register::UNUSED_S;
 use super::{ClientsConfig, People};
 use crate::delegated_token::{ForPerson, Issued, issue};
 use crate::http::{DPOP_NONCE, json_answer, set};
-use crate::proof::verify_proof;
+use crate::proof::verify_present_proof;
 use crate::refused::{Refused, Unserved};
 use crate::shared::Shared;
 use crate::token::Holder;
@@ -40,12 +43,18 @@ pub(crate) async fn redeem(
     let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
     let refused = |error: TokenError| Refused::of(error, Some(&asked.client_id));
     // RFC 9449 section 5: before the code, so that a proof that only lacks our nonce costs nothing.
-    let proof = verify_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
+    let proof = verify_present_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
+    let takes_bearer = |server: &McpServer| !server.accept_bearer.is_empty();
+    // Without a key there is something only where an owner said so: elsewhere the code is left alone.
+    if proof.is_none() && !snapshot.servers().any(takes_bearer) {
+        return Err(refused(TokenError::Possession(DpopRefusal::Missing)).into());
+    }
     let agent = redeeming(shared, &snapshot, &asked.client_id, now_s).await;
     let agent = agent.map_err(|reason| refused(TokenError::ClientStanding(reason)))?;
     shared.throttle.admit(agent.id.as_str())?;
-    let proven = proof.burn(&shared.replays, now_s).map_err(TokenError::from)?;
-    let key = proven.jkt();
+    let proven = proof.map(|proof| proof.burn(&shared.replays, now_s)).transpose();
+    let proven = proven.map_err(TokenError::from)?;
+    let key = proven.as_ref().map(ProvenKey::jkt);
     let about = Entry {
         agent: Some(agent.id.to_string()),
         client_id: Some(asked.client_id.clone()),
@@ -60,8 +69,12 @@ pub(crate) async fn redeem(
         .and_then(|()| server_of(shared, &snapshot, &code.family.server, asked.resource.as_ref()))
         .map_err(refused)?;
     let holder = Holder {
-        confirmation: Confirmation::Jkt(key),
-        proof_jti: Some(proven.proof_jti().to_owned()),
+        // What has no key is refused where the server does not take it: [`issue`].
+        confirmation: key.map_or_else(
+            || Confirmation::bearer(&code.family.person, &agent.id),
+            Confirmation::Jkt,
+        ),
+        proof_jti: proven.as_ref().map(|proven| proven.proof_jti().to_owned()),
     };
     let for_person = ForPerson {
         person: &code.family.person,
@@ -72,15 +85,16 @@ pub(crate) async fn redeem(
         key: holder,
     };
     let issued = issue(shared, &snapshot, head, for_person, now_ms).await?;
-    let refresh = base64url(&shared.random.bytes::<32>());
-    let given = given(&people.config, &issued, (&refresh, &code.family), now_s);
+    // A refresh token is bound to a key, so without one there is none.
+    let refresh = key.map(|_| base64url(&shared.random.bytes::<32>()));
+    let given = given(&people.config, &issued, (refresh.as_deref(), &code.family), now_s);
     // A second use of the code may have ended the family in between: then nothing is handed out.
-    let stood = shared.store.open_family(&code.family.id, Some(key), &given, now_s).await;
+    let stood = shared.store.open_family(&code.family.id, key, &given, now_s).await;
     if !stood.map_err(|_| Unserved::Unavailable)? {
         return Err(refused(GrantRefusal::CodeReplayed.into()).into());
     }
     prolong(shared, &agent, now_s).await;
-    Ok(answer(shared, &issued, &refresh))
+    Ok(answer(shared, &issued, refresh.as_deref()))
 }
 
 /// Uses the code up. One that was used before ends everything that came from it.
@@ -112,7 +126,7 @@ fn verify(
     agent: &Agent,
     code: &Code,
     asked: &AuthorizationCode,
-    key: Jkt,
+    key: Option<Jkt>,
 ) -> Result<(), TokenError> {
     // RFC 6749 section 4.1.3: issued to this client.
     if code.family.agent != agent.id || code.family.client_id != asked.client_id {
@@ -129,7 +143,7 @@ fn verify(
     let verified = challenge.and_then(|challenge| challenge.verify(&asked.code_verifier));
     verified.map_err(|_| GrantRefusal::CodeVerifier)?;
     // RFC 9449 section 10.
-    if code.dpop_jkt.is_some_and(|bound| bound != key) {
+    if code.dpop_jkt.is_some_and(|bound| Some(bound) != key) {
         return Err(GrantRefusal::KeyMismatch.into());
     }
     Ok(())
@@ -155,14 +169,14 @@ pub(crate) fn server_of<'s>(
 pub(crate) fn given<'a>(
     config: &ClientsConfig,
     issued: &'a Issued,
-    (refresh, family): (&str, &Family),
+    (refresh, family): (Option<&str>, &Family),
     now_s: u64,
 ) -> Given<'a> {
     let idle_s = now_s.saturating_add(u64::from(config.refresh_idle_days) * DAY_S);
     Given {
         jti: &issued.claims.jti,
         expires_s: issued.claims.exp,
-        refresh: Some((sha256(refresh.as_bytes()), idle_s.min(family.expires_s))),
+        refresh: refresh.map(|text| (sha256(text.as_bytes()), idle_s.min(family.expires_s))),
     }
 }
 
@@ -185,16 +199,18 @@ pub(crate) async fn prolong(shared: &Shared, agent: &Agent, now_s: u64) {
 }
 
 /// RFC 6749 section 5.1. Needs the proof that the token is on record, which `issued` holds.
-pub(crate) fn answer(shared: &Shared, issued: &Issued, refresh: &str) -> Response<Body> {
+pub(crate) fn answer(shared: &Shared, issued: &Issued, refresh: Option<&str>) -> Response<Body> {
     let Issued { text, claims, recorded: _on_record } = issued;
     let mut body = serde_json::json!({
         "access_token": text,
         "token_type": claims.cnf.token_type(),
         "expires_in": claims.exp.saturating_sub(claims.iat),
-        "refresh_token": refresh,
         // RFC 6749 section 3.3: told always, since it may be less than was asked for.
         "scope": claims.scope.to_string(),
     });
+    if let (Some(refresh), Some(members)) = (refresh, body.as_object_mut()) {
+        members.insert("refresh_token".to_owned(), refresh.into());
+    }
     if let (Some(details), Some(members)) = (&claims.authorization_details, body.as_object_mut()) {
         // RFC 9396 section 7: the details as granted.
         let details = serde_json::to_value(details).unwrap_or_default();

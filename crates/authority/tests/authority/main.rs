@@ -21,7 +21,7 @@ mod last_operator;
 mod limits;
 mod metadata;
 mod mtls;
-
+mod people;
 mod places;
 mod revocation;
 mod sign_in;

@@ -14,6 +14,7 @@ use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::enrolment::{NewEnrolment, new_enrolment};
 use attorn_oauth::metadata::ClientMethods;
+use attorn_payloads::SealedPayloads;
 use attorn_registry::{AgentId, KeyState, Published, Snapshot, SnapshotParts};
 use attorn_store::Store;
 use attorn_store::index::AuditIndex;
@@ -160,6 +161,7 @@ impl World {
             store: store.clone(),
             index: AuditIndex::in_memory().await.unwrap(),
             journal: journal.clone(),
+            payloads: SealedPayloads::open(folder.join("sealed"), &[], || [0; 32]).unwrap(),
             published: Arc::clone(&published),
             clock,
             random: random(),

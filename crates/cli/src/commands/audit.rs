@@ -1,21 +1,24 @@
 //! `attorn audit`: search, export and verify the journal.
 
+mod chain;
+mod export;
+mod payload;
 mod prune;
 mod search;
 mod tail;
 mod trace;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use crate::admin::{Admin, Operation};
+use crate::args::Change;
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::json::set;
-use crate::progress::Progress;
 
 pub(crate) use trace::tree;
 
@@ -29,23 +32,19 @@ pub(crate) enum AuditCommand {
     /// Follow new entries until interrupted
     #[command(after_help = "Example:\n  attorn audit tail --decision deny")]
     Tail(Filter),
-    /// Everything of one call or token, as a tree
-    #[command(after_help = "Example:\n  attorn audit trace dec_…")]
-    Trace {
-        /// A decision id or a trace id
-        id: String,
-    },
+    /// Everything of one call, token or request to an API, as a tree
+    Trace(trace::TraceArgs),
     /// One entry
     #[command(after_help = "Example:\n  attorn audit show 42")]
     Show {
         /// Index of the entry
         index: u64,
     },
-    /// Verify an export or a journal's folder, offline. Exit code 4 and the entry's index if it was
+    /// Verify an export, a folder of exports, or a journal's folder, offline. Exit code 4 and the entry's index if it was
     /// tampered with
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify {
-        /// An export, or the folder `journal` of a state folder
+        /// An export, a folder with exports, or the folder `journal` of a state folder
         file: PathBuf,
         /// A public key of the log known from elsewhere, `name+hash+base64`; may be repeated
         #[arg(long = "key", value_name = "KEY")]
@@ -64,15 +63,23 @@ pub(crate) enum AuditCommand {
         index: u64,
     },
     /// Write entries with their proofs to a file that needs nothing else to be verified
+    Export(export::ExportArgs),
+    /// Read what a call was made with, or what it gave, with an auditor's key. That it was read is
+    /// recorded first
+    #[command(after_help = payload::EXAMPLES)]
+    Payload(payload::Payload),
+    /// Forget what was sealed for an agent, on every node and for good; the journal stays as it is
     #[command(
-        after_help = "Example:\n  attorn audit export --agent billing-agent --to export.json && attorn audit verify export.json"
+        after_help = "Example:\n  attorn audit erase billing-agent --reason \"erasure request 12\"\n\nEntries and their digests stay and verify as before. Calls from now on are sealed under a new key."
     )]
-    Export {
+    Erase {
+        /// Name or identifier of an agent
+        subject: String,
+        /// Why, for the journal
+        #[arg(long)]
+        reason: String,
         #[command(flatten)]
-        filter: Filter,
-        /// File to write
-        #[arg(long, value_name = "FILE")]
-        to: PathBuf,
+        change: Change,
     },
     /// Remove old entries from the journal on this machine, and leave a signed tombstone. `attorn serve`
     /// must not run; while it runs `journal.keep_days` of its configuration does the same
@@ -154,31 +161,31 @@ pub(crate) async fn run(context: &Context, command: AuditCommand) -> Result<Exit
     if let AuditCommand::Prune(prune) = &command {
         return prune::run(context, prune).await;
     }
+    if let AuditCommand::Trace(args) = &command {
+        return trace::run(context, args).await;
+    }
+    if let AuditCommand::Export(args) = &command {
+        return export::run(context, args).await;
+    }
     let admin = Admin::open(context).await?;
     match command {
-        AuditCommand::Verify { .. } | AuditCommand::Prune(_) => Ok(Exit::Usage),
+        AuditCommand::Verify { .. }
+        | AuditCommand::Prune(_)
+        | AuditCommand::Trace(_)
+        | AuditCommand::Export(_) => Ok(Exit::Usage),
         AuditCommand::Search(filter) => search::run(&admin, &filter).await,
         AuditCommand::Tail(filter) => tail::run(&admin, &filter).await,
-        AuditCommand::Trace { id } => trace::run(&admin, &id).await,
         AuditCommand::Show { index } => {
             admin.show(Operation::AuditShow, &[&index.to_string()]).await
+        }
+        AuditCommand::Payload(payload) => payload::run(&admin, &payload).await,
+        AuditCommand::Erase { subject, reason, change } => {
+            let body = serde_json::json!({ "subject": subject, "reason": reason });
+            admin.change(Operation::AuditErase, &[], body, change).await
         }
         AuditCommand::Proof { index } => {
             admin.show(Operation::AuditProof, &[&index.to_string()]).await
         }
-        AuditCommand::Export { filter, to } => export(&admin, &filter, &to).await,
         AuditCommand::Checkpoint => admin.show(Operation::AuditCheckpoint, &[]).await,
     }
-}
-
-async fn export(admin: &Admin, filter: &Filter, to: &Path) -> Result<Exit, Failure> {
-    let bundle = {
-        let _progress = Progress::start("exporting");
-        admin.post_bytes(Operation::AuditExport, &filter.body()).await?
-    };
-    std::fs::write(to, &bundle)
-        .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", to.display())))?;
-    admin.output.say(&format!("wrote {} bytes to {}", bundle.len(), to.display()));
-    admin.output.say(&format!("next: attorn audit verify {}", to.display()));
-    Ok(Exit::Yes)
 }

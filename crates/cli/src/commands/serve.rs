@@ -22,8 +22,13 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) async fn run(_: &Context, args: ServeArgs) -> Result<Exit, Failure> {
+    serve(Config::load(&args.config)?).await
+}
+
+/// Runs what a configuration names until asked to stop.
+pub(crate) async fn serve(config: Config) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let world = World::start(Config::load(&args.config)?).await?;
+    let world = World::start(config).await?;
     for line in world.summary() {
         write_error(&line);
     }

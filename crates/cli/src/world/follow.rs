@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_connect::World;
-use attorn_gateway::{Freshness, SeenTools};
+use attorn_enforce::Freshness;
+use attorn_gateway::SeenTools;
 use attorn_journal::Journal;
 use attorn_net::Shutdown;
 use attorn_oauth::access_token::{Expected, IssuerKeys};

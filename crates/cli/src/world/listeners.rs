@@ -15,6 +15,8 @@ pub(super) struct Listeners {
     pub(super) authority: Option<Listener>,
     pub(super) admin: Option<Listener>,
     pub(super) gateway: Option<Listener>,
+    /// Of each guard, in the order of the configuration.
+    pub(super) guards: Vec<Listener>,
     pub(super) metrics: Option<Listener>,
 }
 
@@ -22,7 +24,7 @@ impl Listeners {
     /// Whether they speak TLS; all do, or none. That of metrics does not count.
     pub(super) fn is_encrypted(&self) -> bool {
         let bound = [&self.authority, &self.admin, &self.gateway];
-        bound.into_iter().flatten().all(Listener::is_encrypted)
+        bound.into_iter().flatten().chain(&self.guards).all(Listener::is_encrypted)
     }
 
     /// The connections of each, by the name in metrics.
@@ -36,7 +38,8 @@ impl Listeners {
         let counted = |(name, listener): (_, &Option<Listener>)| {
             listener.as_ref().map(|listener| (name, listener.connections().clone()))
         };
-        named.into_iter().filter_map(counted).collect()
+        let guards = self.guards.iter().map(|one| ("guard", one.connections().clone()));
+        named.into_iter().filter_map(counted).chain(guards).collect()
     }
 
     pub(super) async fn bind(config: &Config, tls: &mut ProcessTls) -> Result<Self, Failure> {
@@ -52,7 +55,12 @@ impl Listeners {
         let listen = &config.listen;
         let metrics = listen.metrics;
         let plain = metrics.is_some_and(|address| address.ip().is_loopback());
+        let mut guards = Vec::with_capacity(config.guard.len());
+        for guard in &config.guard {
+            guards.extend(bind(Some(guard.listen), None, false).await?);
+        }
         Ok(Self {
+            guards,
             metrics: bind(metrics, None, plain).await?,
             authority: bind(listen.authority, Some(ListenerName::Authority), false).await?,
             admin: bind(listen.admin, Some(ListenerName::Admin), false).await?,

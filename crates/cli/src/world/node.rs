@@ -6,6 +6,7 @@ use attorn_audit::digest::PayloadKey;
 use attorn_audit::note::NoteSigner;
 use attorn_journal::{Config as JournalConfig, Journal, OpenError};
 use attorn_net::Clock;
+use attorn_payloads::SealedPayloads;
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -22,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) journal: Journal,
     /// Turns arguments and results into digests that cannot be guessed back.
     pub(super) payload_key: PayloadKey,
+    /// What was sealed for auditors here.
+    pub(crate) payloads: SealedPayloads,
 }
 
 impl Node {
@@ -45,6 +48,9 @@ impl Node {
         // The journal first: its lock keeps a second process away from the rest.
         let signer = log_signer(&folder.join("journal.key"), name)?;
         let origin = signer.verifier().name().to_owned();
+        let sealed = folder.join("sealed");
+        let payloads = SealedPayloads::open(sealed, &config.journal.auditors, clock::random::<32>)
+            .map_err(|e| Failure::usage(format!("`journal.auditors`: {}", causes(&e))))?;
         let segment_bytes_max = u64::from(config.journal.segment_mib) << 20;
         let config = JournalConfig {
             segment_bytes_max,
@@ -65,7 +71,7 @@ impl Node {
         let (size, cut_bytes) = (recovered.size, recovered.cut_bytes);
         tracing::info!(size, cut_bytes, interrupted, "journal open");
         let payload_key = payload_key(&folder.join("payload.key"))?;
-        Ok(Self { journal, payload_key })
+        Ok(Self { journal, payload_key, payloads })
     }
 }
 

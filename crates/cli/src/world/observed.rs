@@ -44,7 +44,9 @@ fn instance(config: &Config) -> String {
     match (&config.authority, &config.gateway) {
         (Some(authority), _) => authority.issuer.clone(),
         (None, Some(gateway)) => gateway.public_url.as_str().to_owned(),
-        (None, None) => String::new(),
+        (None, None) => {
+            config.guard.first().map_or_else(String::new, |one| one.public_url.as_str().to_owned())
+        }
     }
 }
 

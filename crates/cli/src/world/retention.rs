@@ -6,6 +6,7 @@ use attorn_audit::Entry;
 use attorn_gateway::Carried;
 use attorn_journal::{Journal, ReadError, Removal, RemoveError};
 use attorn_net::Shutdown;
+use attorn_payloads::SealedPayloads;
 
 use crate::clock;
 use crate::outside::causes;
@@ -23,7 +24,7 @@ pub(crate) struct Plan {
 ///
 /// `kept` is where entries begin that another system is still owed.
 pub(super) async fn follow(
-    journal: Journal,
+    (journal, payloads): (Journal, SealedPayloads),
     keep_days: u32,
     kept: impl Fn() -> Option<u64>,
     shutdown: Shutdown,
@@ -33,6 +34,7 @@ pub(super) async fn follow(
         if let Err(error) = once(&journal, keep_days, kept(), &reason).await {
             tracing::error!(error = causes(&error), "old entries of the journal are not removed");
         }
+        remove_payloads(&payloads, older_than(keep_days, clock::now_ms())).await;
         tokio::select! {
             () = shutdown.started() => return,
             () = tokio::time::sleep(PAUSE) => {}
@@ -57,6 +59,17 @@ async fn once(
         tracing::info!(first, before, "old entries of the journal are removed");
     }
     Ok(())
+}
+
+/// Removes sealed payloads of whole days that are older.
+pub(crate) async fn remove_payloads(payloads: &SealedPayloads, cutoff_ms: u64) {
+    let payloads = payloads.clone();
+    let removed = tokio::task::spawn_blocking(move || payloads.remove_before(cutoff_ms / 1000));
+    match removed.await {
+        Ok(Ok(0)) | Err(_) => {}
+        Ok(Ok(days)) => tracing::info!(days, "old sealed payloads are removed"),
+        Ok(Err(error)) => tracing::error!(%error, "old sealed payloads are not removed"),
+    }
 }
 
 /// The moment before which entries are older than `keep_days`.

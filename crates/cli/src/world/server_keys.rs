@@ -41,7 +41,7 @@ impl ServerKeys {
         journal: &Journal,
         authority: &Authority,
     ) -> Result<Self, Failure> {
-        let folder = folder.join("server-keys");
+        let folder = self::folder(folder);
         files::make_private_folder(&folder)?;
         Ok(Self {
             folder,
@@ -163,10 +163,27 @@ impl ServerKeys {
         recorded.map(drop).map_err(|e| Failure::broken(causes(&e)))
     }
 
-    /// Identifiers hold no separator.
     fn path(&self, server: &McpServer) -> PathBuf {
-        self.folder.join(format!("{}.pem", server.id))
+        path(&self.folder, server)
     }
+}
+
+/// Where the keys are, below the state folder.
+pub(super) fn folder(state: &Path) -> PathBuf {
+    state.join("server-keys")
+}
+
+/// The key that is held for a server, if it is the one that counts now.
+pub(super) fn held(folder: &Path, server: &McpServer) -> Option<SigningKey> {
+    let text = Zeroizing::new(files::read_private(&path(folder, server)).ok()?);
+    let key = SigningKey::from_pkcs8_pem(&text).ok()?;
+    let active = server.active_key()?.jkt;
+    (key.public().thumbprint() == active).then_some(key)
+}
+
+/// Identifiers hold no separator.
+fn path(folder: &Path, server: &McpServer) -> PathBuf {
+    folder.join(format!("{}.pem", server.id))
 }
 
 fn act() -> Act<'static> {

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use attorn_egress::Lane;
 use attorn_json::{Limits, Value};
 use attorn_mcp::emit;
 use attorn_telemetry::ServerMeter;
@@ -116,6 +117,8 @@ impl std::fmt::Debug for ChildCommand {
 #[derive(Debug)]
 pub(super) struct Child {
     line: Arc<Line>,
+    /// Its way out. It then works on one call at a time.
+    lane: Option<Lane>,
     stop: watch::Sender<bool>,
 }
 
@@ -132,10 +135,11 @@ impl Child {
     pub(super) fn start(
         command: &ChildCommand,
         file: &Path,
-        desk: Desk,
+        (desk, lane): (Desk, Option<Lane>),
     ) -> Result<Self, UpstreamFailure> {
         command.meter.child_starts.add_one();
-        let mut group = spawn(command, file).map_err(|error| {
+        let variables = lane.as_ref().map(Lane::variables).unwrap_or_default();
+        let mut group = spawn(command, file, variables).map_err(|error| {
             tracing::warn!(program = %command.program, %error, "the server cannot be started");
             UpstreamFailure::Unreachable
         })?;
@@ -150,7 +154,7 @@ impl Child {
             supervised.await;
             drop(running);
         });
-        Ok(Self { line, stop })
+        Ok(Self { line, lane, stop })
     }
 
     /// Why and since when the child no longer answers, if it does not.
@@ -175,6 +179,11 @@ impl Child {
         within: Duration,
     ) -> Result<Reply, UpstreamFailure> {
         let Some(id) = outgoing.id else { return self.send_only(outgoing.message, within).await };
+        if let (Some(lane), Some(call)) = (&self.lane, outgoing.call) {
+            let turn = tokio::time::timeout(within, lane.take(call)).await;
+            turn.map_err(|_late| UpstreamFailure::Timeout)?
+                .map_err(|_ended| UpstreamFailure::Interrupted)?;
+        }
         let line = Arc::clone(&self.line);
         let ticket = line.with_desk(|desk| desk.register(id, &outgoing.message))?;
         let Ticket { first, messages, watch, mut over } = ticket;
@@ -290,12 +299,17 @@ impl Drop for Group {
     }
 }
 
-fn spawn(command: &ChildCommand, file: &Path) -> std::io::Result<Group> {
+fn spawn(
+    command: &ChildCommand,
+    file: &Path,
+    variables: &[(String, String)],
+) -> std::io::Result<Group> {
     let mut wrapped = CommandWrap::with_new(file, |process| {
         process
             .args(&command.arguments)
             .env_clear()
             .envs(&command.environment)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

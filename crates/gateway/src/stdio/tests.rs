@@ -70,7 +70,7 @@ fn upstream(script: &str) -> StdioUpstream {
         .chain([("CONFIGURED".to_owned(), "yes".to_owned())]);
     let arguments = vec!["-c".to_owned(), script.to_owned()];
     let command = ChildCommand { environment: given.collect(), ..command("python3", arguments) };
-    StdioUpstream::new(command, Duration::from_secs(20))
+    StdioUpstream::new(command, Duration::from_secs(20), None)
 }
 
 fn outgoing(id: Option<u64>, method: &str, params: &str) -> Outgoing {
@@ -85,6 +85,7 @@ fn outgoing(id: Option<u64>, method: &str, params: &str) -> Outgoing {
         traceparent: String::new(),
         tracestate: None,
         may_rest: false,
+        call: None,
     }
 }
 
@@ -160,7 +161,7 @@ async fn a_plain_name_stays_the_file_that_was_found() {
     let path = format!("relative:{}:{}", first.display(), second.display());
     let environment = BTreeMap::from([("PATH".to_owned(), path)]);
     let command = ChildCommand { environment, ..command("server", Vec::new()) };
-    let upstream = StdioUpstream::new(command, Duration::from_secs(20));
+    let upstream = StdioUpstream::new(command, Duration::from_secs(20), None);
     assert!(answer(&upstream, 1, "echo", "{}").await.contains("\"result\":2"));
     put(&first, 9);
     upstream.release_shared();
@@ -183,7 +184,7 @@ async fn a_file_that_is_not_the_registered_one_is_not_started() {
         attorn_jose::sha256(script.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     let program = file.display().to_string();
     let command = ChildCommand { sha256: Some(digest), ..command(&program, Vec::new()) };
-    let upstream = StdioUpstream::new(command, Duration::from_secs(20));
+    let upstream = StdioUpstream::new(command, Duration::from_secs(20), None);
     assert!(answer(&upstream, 1, "echo", "{}").await.contains("\"result\":7"));
     upstream.release_shared();
     put(&script.replace(":7", ":8"));
@@ -275,7 +276,7 @@ async fn a_line_over_the_limit_ends_the_child() {
 #[tokio::test]
 async fn a_command_that_cannot_be_started_is_not_tried_at_once_again() {
     let within = Duration::from_secs(5);
-    let upstream = StdioUpstream::new(command("/nonexistent/server", Vec::new()), within);
+    let upstream = StdioUpstream::new(command("/nonexistent/server", Vec::new()), within, None);
     for _ in 0..2 {
         let reply = shared(&upstream, outgoing(Some(1), "echo", "{}")).await;
         assert_eq!(reply.err(), Some(UpstreamFailure::Unreachable));
@@ -291,7 +292,7 @@ async fn arguments_are_not_read_by_a_shell() {
     let environment = BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]);
     let arguments = [&arguments[..1], &[script.to_owned()], &arguments[2..]].concat();
     let command = ChildCommand { environment, ..command("python3", arguments) };
-    let upstream = StdioUpstream::new(command, Duration::from_secs(20));
+    let upstream = StdioUpstream::new(command, Duration::from_secs(20), None);
     assert!(answer(&upstream, 1, "echo", "{}").await.contains("$(touch /nonexistent); `id`"));
 }
 

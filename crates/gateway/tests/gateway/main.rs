@@ -14,6 +14,7 @@ mod definitions;
 mod limits;
 mod lists;
 mod older;
+mod people;
 mod responses;
 mod shared;
 mod stdio;

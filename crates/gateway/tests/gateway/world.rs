@@ -17,6 +17,7 @@ use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_oauth::subject::Subject;
+use attorn_payloads::SealedPayloads;
 use attorn_policy::PolicySet;
 use attorn_registry::{
     Agent, AgentId, AgentKey, AgentKind, Approved, Class, Effects, Grant, GrantId, IssuerKey,
@@ -185,6 +186,8 @@ impl World {
                 published: Arc::clone(&published),
                 freshness: Arc::new(attorn_gateway::Freshness::own()),
                 journal: journal.clone(),
+                egress: None,
+                payloads: SealedPayloads::open(folder.join("sealed"), &[], || [0; 32]).unwrap(),
                 payload_key: PayloadKey::new(&[4; 32]),
                 shared_replays,
                 clock: Clock::new(move || clock.load(Ordering::SeqCst) * 1000),
@@ -417,6 +420,8 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             state: LifeCycle::Active,
             created_s: 0,
             stop_ended_s: None,
+            bound_to: None,
+            successor: None,
         }],
         agents: vec![billing(agent, owner.clone())],
         servers: vec![McpServer {
@@ -429,6 +434,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             tools: records.collect(),
             created_s: 0,
             stop_ended_s: None,
+            accept_bearer: std::collections::BTreeSet::new(),
         }],
         grants: vec![Grant {
             id: GrantId::from_random(&[5; 16]),

@@ -2,31 +2,29 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::SendError;
+use super::{RequestBody, SendError};
 
 /// What a request is sent with.
 #[derive(Debug)]
 pub(super) enum Sender {
     /// One request at a time (RFC 9112).
-    Http1(http1::SendRequest<Full<Bytes>>),
+    Http1(http1::SendRequest<RequestBody>),
     /// Many streams (RFC 9113). Other senders of the same connection may be in use.
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<RequestBody>),
 }
 
 /// A request that did not get its response.
 pub(super) struct Unanswered {
     /// The request, if no byte of it left.
-    pub(super) unsent: Option<Request<Full<Bytes>>>,
+    pub(super) unsent: Option<Request<RequestBody>>,
     pub(super) error: hyper::Error,
 }
 
@@ -39,7 +37,7 @@ impl Sender {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEAD_FIELDS_MAX)
-            .handshake::<_, Full<Bytes>>(TokioIo::new(io))
+            .handshake::<_, RequestBody>(TokioIo::new(io))
             .await
             .map_err(SendError::Exchange)?;
         drive(connection);
@@ -57,7 +55,7 @@ impl Sender {
             // A peer that is gone would otherwise hold the requests of everybody.
             .keep_alive_interval(Some(ALIVE_EVERY))
             .keep_alive_timeout(ALIVE_WITHIN)
-            .handshake::<_, Full<Bytes>>(TokioIo::new(io))
+            .handshake::<_, RequestBody>(TokioIo::new(io))
             .await
             .map_err(SendError::Exchange)?;
         drive(connection);
@@ -93,7 +91,7 @@ impl Sender {
     /// Sends a request with an absolute URI to `host`.
     pub(super) async fn send(
         &mut self,
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<RequestBody>,
         host: &HeaderValue,
     ) -> Result<Response<Incoming>, Box<Unanswered>> {
         match self {
@@ -132,7 +130,7 @@ fn drive(connection: impl Future<Output = Result<(), hyper::Error>> + Send + 'st
 }
 
 impl Unanswered {
-    fn of(mut error: TrySendError<Request<Full<Bytes>>>) -> Self {
+    fn of(mut error: TrySendError<Request<RequestBody>>) -> Self {
         let unsent = error.take_message();
         Self { unsent, error: error.into_error() }
     }

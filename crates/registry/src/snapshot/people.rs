@@ -1,6 +1,6 @@
 //! People in a snapshot: who they are, what they may do, and what they gave to agents.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Snapshot;
 use crate::shards::Shards;
@@ -14,6 +14,7 @@ pub(super) struct People {
     persons: Shards<PersonId, Person>,
     names: Shards<String, PersonId>,
     externals: Shards<ExternalSubject, PersonId>,
+    members: Shards<Name, HashSet<PersonId>>,
     grants: Shards<PersonOrGroup, HashMap<ServerId, Vec<PersonGrant>>>,
     // Invariant: nested, so that a lookup needs no owned key; one consent per agent and server.
     consents: Shards<PersonId, HashMap<AgentId, HashMap<ServerId, Consent>>>,
@@ -47,10 +48,23 @@ impl People {
 
     fn put(&mut self, person: Person) {
         if let Some(old) = self.persons.get(&person.id) {
-            let (old_name, old_external) = (old.name.clone(), old.external.clone());
-            self.names.remove(old_name.as_str());
-            if let Some(external) = old_external {
-                self.externals.remove(&external);
+            let old = old.clone();
+            self.names.remove(old.name.as_str());
+            if let Some(external) = &old.external {
+                self.externals.remove(external);
+            }
+            for group in old.groups.difference(&person.groups) {
+                let mut members = self.members.get(group).cloned().unwrap_or_default();
+                members.remove(&person.id);
+                self.members.insert(group.clone(), members);
+            }
+        }
+        for group in &person.groups {
+            let known = self.members.get(group);
+            if known.is_none_or(|members| !members.contains(&person.id)) {
+                let mut members = known.cloned().unwrap_or_default();
+                members.insert(person.id.clone());
+                self.members.insert(group.clone(), members);
             }
         }
         self.names.insert(person.name.as_str().to_owned(), person.id.clone());
@@ -107,6 +121,12 @@ impl Snapshot {
     #[must_use]
     pub fn person_external(&self, external: &ExternalSubject) -> Option<&Person> {
         self.person(self.people.externals.get(external)?)
+    }
+
+    /// The persons of a group, in no order.
+    pub fn members(&self, group: &Name) -> impl Iterator<Item = &Person> {
+        let members = self.people.members.get(group).into_iter().flatten();
+        members.filter_map(|id| self.person(id))
     }
 
     /// Every person, in no order.

@@ -47,7 +47,8 @@ impl Snapshot {
     #[must_use]
     pub fn tokens_from_s(&self, subject: &LockedSubject<'_>, now_s: u64) -> u64 {
         let (agent, server) = (self.agents.get(subject.agent), self.servers.get(subject.server));
-        let owners = self.owners_of(agent, server).filter_map(|owner| owner.stop_ended_s);
+        let owners =
+            self.owners_of(agent, server).filter_map(|owner| self.owner_stop_ended_s(owner, now_s));
         let own = [agent.and_then(|it| it.stop_ended_s), server.and_then(|it| it.stop_ended_s)];
         let of_person = subject.person.and_then(|id| self.person(id)?.stop_ended_s);
         let states = own.into_iter().flatten().chain(of_person).chain(owners);
@@ -94,7 +95,7 @@ impl Snapshot {
         // The administration API has to stay open for those who can lift the lock.
         let owned = server.filter(|server| !server.is_builtin());
         let of_server = owned.and_then(|server| server.owner.as_ref());
-        of_agent.into_iter().chain(of_server).filter_map(|id| self.owners.get(id))
+        self.owners_behind(of_agent).chain(self.owners_behind(of_server))
     }
 
     /// Everything a lock may be set on that stops what a call involves.

@@ -1,13 +1,14 @@
 //! Every change there is, each on the prepared registry, and what asking again gives.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use attorn_registry::{
     AgentId, AgentKind, Authentication, Binding, Class, ClientSource, Consent, ConsentId,
     Downstream, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle, Lock,
-    LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId, PublicClient,
-    ResourceId, ResourceKey, ResourceOperation, ResourceRefusal, ScopePattern, ServerId,
-    TransitionRefused, UpstreamSpec,
+    LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId, PersonOrGroup,
+    PublicClient, ResourceId, ResourceKey, ResourceOperation, ResourceRefusal, ScopePattern,
+    ServerId, TransitionRefused, UpstreamSpec,
 };
 
 use crate::failure::{Refusal, StoreError};
@@ -145,6 +146,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         version!(store.rollback_policy(&act(2), 1, "back"))),
     operation!(revoke_token, Again::Same, |_w, store|
         version!(store.revoke_token(&act(2), "t1", 100))),
+    operation!(erase_payloads, Again::Same, |_w, store|
+        version!(store.erase_payloads(&act(2), "agt_1"))),
     operation!(raise_epoch, Again::Harmless, |_w, store|
         version!(store.raise_epoch(&act(2), InForce::default()))),
     operation!(register_server, Again::Refused(Refusal::NameTaken), |w, store|
@@ -172,6 +175,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         version!(store.allow_downstream(&act(2), &w.new_resource().id, rule(w, Class::Write)))),
     operation!(deny_downstream, Again::Refused(Refusal::DownstreamUnknown), |w, store|
         version!(store.deny_downstream(&act(2), &w.new_resource().id, &rule(w, Class::Read)))),
+    operation!(set_owner, Again::Same, |w, store| {
+        let group = PersonOrGroup::Group { group: name("sales") };
+        let wanted = (Some(&group), Some(&owner(21, "carla").id));
+        version!(store.set_owner(&act(2), &w.owner.id, wanted)) }),
+    operation!(set_server_bearer, Again::Same, |w, store|
+        version!(store.set_server_bearer(&act(2), &w.server, &BTreeSet::from([Class::Read])))),
     operation!(create_person, Again::Refused(Refusal::NameTaken), |w, store| {
         let id = PersonId::from_random(&id(81));
         let new = NewPerson { id, name: name("peter"), ..w.new_person() };

@@ -200,3 +200,31 @@ async fn a_client_of_people_gets_nothing_for_itself() {
     let answer = town.ask(&form, &town.key).await;
     assert_eq!(answer.refusal(), (401, "invalid_client"), "{}", answer.page);
 }
+
+#[tokio::test]
+async fn without_a_key_there_is_a_minute_where_the_owner_said_so() {
+    let town = Town::new().await;
+    let browser = town.logged_in("ann").await;
+    let ask =
+        async |code: &str| town.world.public(form_request("/token", &town.form(code), None)).await;
+    let code = town.code(&browser, &[]).await;
+    assert_eq!(ask(&code).await.refusal(), (400, "invalid_dpop_proof"));
+    // The code was left alone.
+    town.redeemed(&code).await;
+    let classes = std::collections::BTreeSet::from([attorn_registry::Class::Read]);
+    let server = town.world.published.load().server_named("crm").unwrap().id.clone();
+    town.world.store.set_accept_bearer(&town.act(), &server, &classes).await.unwrap();
+    town.world.authority.publish().await.unwrap();
+    let code = town.code(&browser, &[]).await;
+    let answer = ask(&code).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.page);
+    assert_eq!(answer.text("token_type"), "Bearer");
+    assert!(answer.body.get("refresh_token").is_none());
+    let claims = claims(&answer);
+    assert!(claims.get("cnf").is_none(), "{claims}");
+    assert!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap() <= 60);
+    // Not for a class that the owner did not name, and never for a code that was bound to a key.
+    let own = town.key.public().thumbprint().to_string();
+    let code = town.code(&browser, &[("dpop_jkt", &own)]).await;
+    assert_eq!(ask(&code).await.refusal(), (400, "invalid_grant"));
+}

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::outside::causes;
 use crate::world::node::Node;
-use crate::world::retention::{older_than, plan};
+use crate::world::retention::{older_than, plan, remove_payloads};
 
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
@@ -45,7 +45,7 @@ signs a checkpoint, begins a segment, and records the outcome of calls that a cr
 
 pub(super) async fn run(context: &Context, prune: &Prune) -> Result<Exit, Failure> {
     let config = Config::load(&prune.config)?;
-    let Node { journal, .. } = Node::open_existing(&config).await?;
+    let Node { journal, payloads, .. } = Node::open_existing(&config).await?;
     let now_ms = clock::now_ms();
     let broken = |error: &dyn std::error::Error| Failure::broken(causes(error));
     let mut kept = Vec::with_capacity(config.ship.len());
@@ -62,6 +62,9 @@ pub(super) async fn run(context: &Context, prune: &Prune) -> Result<Exit, Failur
     } else {
         journal.remove(planned.removal("operator", &prune.reason, now_ms)).await
     };
+    if !prune.dry_run {
+        remove_payloads(&payloads, older_than(prune.keep_days, now_ms)).await;
+    }
     let (entries, file) = (journal.size(), config.state.join("journal/tombstone"));
     journal.close().await;
     removed.map_err(|error| broken(&error))?;

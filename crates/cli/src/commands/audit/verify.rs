@@ -1,6 +1,6 @@
 //! `attorn audit verify`: reads one file, or one folder, and nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use attorn_audit::cosignature::CosignerKey;
 use attorn_audit::note::NoteVerifier;
@@ -35,6 +35,13 @@ pub(crate) fn run(
         let parsed = NoteVerifier::from_vkey(key);
         pinned.push(parsed.map_err(|e| Failure::usage(format!("`{key}` is not a log key: {e}")))?);
     }
+    let trust = if pinned.is_empty() { Trust::Embedded } else { Trust::Pinned(&pinned) };
+    if let Some(exports) = exports(file)? {
+        for export in exports {
+            bundle(context, &export, trust, &witnesses)?;
+        }
+        return Ok(Exit::Yes);
+    }
     if file.is_dir() {
         if !witness_keys.is_empty() {
             return Err(Failure::usage("the cosignatures of a folder are not looked at")
@@ -42,12 +49,43 @@ pub(crate) fn run(
         }
         return journal(context, file, &pinned);
     }
+    bundle(context, file, trust, &witnesses)?;
+    Ok(Exit::Yes)
+}
+
+/// The exports in a folder, in the order of their names; nothing where it is no folder, or a
+/// journal's.
+fn exports(folder: &Path) -> Result<Option<Vec<PathBuf>>, Failure> {
+    if !folder.is_dir() || folder.join("checkpoint").exists() {
+        return Ok(None);
+    }
+    let failed = |e| Failure::usage(format!("cannot read `{}`: {e}", folder.display()));
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|ending| ending == "json") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        let what = format!("`{}` holds no export and no journal", folder.display());
+        return Err(Failure::usage(what));
+    }
+    Ok(Some(found))
+}
+
+fn bundle(
+    context: &Context,
+    file: &Path,
+    trust: Trust<'_>,
+    witnesses: &Witnesses<'_>,
+) -> Result<(), Failure> {
     let bundle = files::read_bounded(file, EXPORT_BYTES_MAX)?;
-    let trust = if pinned.is_empty() { Trust::Embedded } else { Trust::Pinned(&pinned) };
     let checked = {
         // Nobody waits for a small file.
         let _progress = (bundle.len() > LARGE_BYTES).then(|| Progress::start("verifying"));
-        verify_witnessed(&bundle, trust, &witnesses)
+        verify_witnessed(&bundle, trust, witnesses)
     };
     match checked {
         Ok(report) => {
@@ -62,9 +100,9 @@ pub(crate) fn run(
                 "signer": if report.pinned { "known from elsewhere" } else { "as named in the file" },
                 "seen_by": report.cosignatures.iter().map(|one| &one.name).collect::<Vec<_>>(),
             }));
-            Ok(Exit::Yes)
+            Ok(())
         }
-        Err(broken) => Err(refused(context, file, &broken)),
+        Err(broken) => Err(refused(context, file, (&bundle, &broken))),
     }
 }
 
@@ -104,7 +142,8 @@ fn journal(context: &Context, folder: &Path, keys: &[NoteVerifier]) -> Result<Ex
     }
 }
 
-fn refused(context: &Context, file: &Path, broken: &Broken) -> Failure {
+/// Names the entry, and the log that the file says it is from.
+fn refused(context: &Context, file: &Path, (bundle, broken): (&[u8], &Broken)) -> Failure {
     let index = match broken {
         Broken::Entry { index } | Broken::Order { index } => Some(*index),
         Broken::Checkpoint(_)
@@ -119,16 +158,30 @@ fn refused(context: &Context, file: &Path, broken: &Broken) -> Failure {
         | Broken::Version => None,
     };
     if context.output.is_machine() {
-        let answer = json!({ "verified": false, "index": index, "broken": broken.to_string() });
+        let answer = json!({
+            "verified": false,
+            "index": index,
+            "broken": broken.to_string(),
+            "claimed_origin": claimed_origin(bundle),
+        });
         context.output.object(&answer);
     }
-    let failure = Failure::broken(format!("`{}` does not verify: {broken}", file.display()));
+    let of = claimed_origin(bundle).map_or_else(String::new, |log| format!(" (log `{log}`)"));
+    let failure = Failure::broken(format!("`{}`{of} does not verify: {broken}", file.display()));
     match index {
         Some(index) => failure.next(format!("attorn audit show {index}")),
         None => failure.next("attorn audit export --to NEW, and keep both files"),
     }
 }
 
+/// The first line of the checkpoint, as the file has it.
+fn claimed_origin(bundle: &[u8]) -> Option<String> {
+    let bundle: serde_json::Value = serde_json::from_slice(bundle).ok()?;
+    let origin = bundle.get("checkpoint")?.as_str()?.lines().next()?;
+    let is_plain = origin.bytes().all(|byte| byte.is_ascii_graphic()) && origin.len() <= 256;
+    is_plain.then(|| origin.to_owned())
+}
+
 /// Far more than an export can have; less than a machine has memory.
-const EXPORT_BYTES_MAX: u64 = 1 << 30;
+pub(super) const EXPORT_BYTES_MAX: u64 = 1 << 30;
 const LARGE_BYTES: usize = 8 << 20;

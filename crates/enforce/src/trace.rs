@@ -8,7 +8,7 @@ use attorn_telemetry::{TraceParent, hex_id};
 
 /// The trace a request belongs to, and the span that the gateway adds to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TraceContext {
+pub struct TraceContext {
     // Invariant: 32 lower-case hex digits, not all zero.
     trace_id: String,
     // Invariant: 16 lower-case hex digits, not all zero.
@@ -22,7 +22,7 @@ pub(crate) struct TraceContext {
 impl TraceContext {
     /// Continues `parent` (a `traceparent` value) when it is well formed, else starts a trace.
     /// `random` gives the new identifiers.
-    pub(crate) fn continued(parent: Option<&str>, state: Option<&str>, random: &[u8; 24]) -> Self {
+    pub fn continued(parent: Option<&str>, state: Option<&str>, random: &[u8; 24]) -> Self {
         let (trace_bytes, span_bytes) = random.split_at(16);
         let span_id = hex_id(span_bytes);
         match parent.and_then(TraceParent::parse) {
@@ -45,31 +45,31 @@ impl TraceContext {
         }
     }
 
-    pub(crate) fn trace_id(&self) -> &str {
+    pub fn trace_id(&self) -> &str {
         &self.trace_id
     }
 
     /// The span that this request is.
-    pub(crate) fn span_id(&self) -> &str {
+    pub fn span_id(&self) -> &str {
         &self.span_id
     }
 
     /// The caller's span, where it named one.
-    pub(crate) fn parent_id(&self) -> Option<&str> {
+    pub fn parent_id(&self) -> Option<&str> {
         self.parent_id.as_deref()
     }
 
     /// An identifier for a span inside.
-    pub(crate) fn new_span_id(random: [u8; 8]) -> String {
+    pub fn new_span_id(random: [u8; 8]) -> String {
         hex_id(&random)
     }
 
     /// The `traceparent` to send on: same trace, our span.
-    pub(crate) fn traceparent(&self) -> String {
+    pub fn traceparent(&self) -> String {
         format!("00-{}-{}-{}", self.trace_id, self.span_id, self.flags)
     }
 
-    pub(crate) fn tracestate(&self) -> Option<&str> {
+    pub fn tracestate(&self) -> Option<&str> {
         self.state.as_deref()
     }
 }

@@ -13,19 +13,24 @@ use attorn_audit::digest::PayloadKey;
 use attorn_audit::{Decision, Entry, Kind, Outcome};
 use attorn_journal::{Durability, Journal, JournalUnavailable};
 use attorn_net::Clock;
+use attorn_payloads::{Part, SealedPayloads};
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{Class, ReasonCode};
 use tokio::time::Instant;
 
-/// Writes the journal for the gateway. Cheap to clone.
+use crate::sealing::Payload;
+
+/// Writes the journal for an enforcement point. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Recorder(Arc<Inner>);
+pub struct Recorder(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     journal: Journal,
     clock: Clock,
     key: PayloadKey,
+    /// Where there are auditors to seal to.
+    payloads: Option<SealedPayloads>,
     noise: Mutex<HashMap<ReasonCode, Window>>,
 }
 
@@ -34,7 +39,7 @@ struct Inner {
 /// Dropped without [`Recorded::end`] it records that the caller gave up.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Recorded<P> {
+pub struct Recorded<P> {
     // Invariant: made by `Recorder::intent` after its append succeeded. Held, not read: it is
     // used up by the request that it permits.
     _permit: P,
@@ -43,38 +48,69 @@ pub(crate) struct Recorded<P> {
 
 /// How a forwarded request ended.
 #[derive(Debug)]
-pub(crate) struct Ending {
-    pub(crate) outcome: Outcome,
-    pub(crate) reason: Option<ReasonCode>,
+pub struct Ending {
+    pub outcome: Outcome,
+    pub reason: Option<ReasonCode>,
     /// HTTP status of the upstream.
-    pub(crate) status: Option<u16>,
+    pub status: Option<u16>,
     /// Digest and size of what was relayed.
-    pub(crate) result: Option<(String, u64)>,
+    pub result: Option<(String, u64)>,
+    /// What was relayed, where it is to be sealed.
+    pub payload: Option<Vec<u8>>,
+    /// What an API behind a guard told and was told.
+    pub access: Option<AccessEnd>,
+}
+
+/// What only the end of a request to an API knows.
+#[derive(Debug)]
+pub struct AccessEnd {
+    /// The name that the API gave the request, if it gave one.
+    pub request_id: Option<String>,
+    /// Bytes of the body that the API was sent.
+    pub request_bytes: u64,
+    /// Bytes of the body that it answered with.
+    pub response_bytes: u64,
 }
 
 impl Ending {
-    pub(crate) fn new(outcome: Outcome) -> Self {
-        Self { outcome, reason: None, status: None, result: None }
+    pub fn new(outcome: Outcome) -> Self {
+        Self { outcome, reason: None, status: None, result: None, payload: None, access: None }
     }
 
     /// Whether the upstream answered with a result, be it a tool's own error.
-    pub(crate) fn is_result(&self) -> bool {
+    pub fn is_result(&self) -> bool {
         self.result.is_some()
     }
 }
 
 impl Recorder {
-    pub(crate) fn new(journal: Journal, clock: Clock, key: PayloadKey) -> Self {
-        Self(Arc::new(Inner { journal, clock, key, noise: Mutex::new(HashMap::new()) }))
+    pub fn new(journal: Journal, clock: Clock, key: PayloadKey) -> Self {
+        let noise = Mutex::new(HashMap::new());
+        Self(Arc::new(Inner { journal, clock, key, payloads: None, noise }))
+    }
+
+    /// The same, and what is called with and answered is sealed, where there are auditors.
+    pub fn sealing(
+        journal: Journal,
+        clock: Clock,
+        (key, payloads): (PayloadKey, SealedPayloads),
+    ) -> Self {
+        let payloads = payloads.seals().then_some(payloads);
+        Self(Arc::new(Inner { journal, clock, key, payloads, noise: Mutex::new(HashMap::new()) }))
+    }
+
+    /// Where arguments and results are sealed, if they are to be.
+    pub fn payloads(&self) -> Option<&SealedPayloads> {
+        self.0.payloads.as_ref()
     }
 
     /// Digest of arguments or results; the key stays with the log.
-    pub(crate) fn digest(&self, payload: &[u8]) -> String {
+    pub fn digest(&self, payload: &[u8]) -> String {
         self.0.key.digest(payload)
     }
 
     /// Records that `entry` is about to happen. On an error nothing may be forwarded.
-    pub(crate) async fn intent<P>(
+    pub async fn intent<P>(
         &self,
         permit: P,
         entry: &mut Entry,
@@ -103,7 +139,7 @@ impl Recorder {
     }
 
     /// Records a refusal. The refusal stands whether or not this succeeds.
-    pub(crate) async fn refusal(&self, mut entry: Entry, reason: ReasonCode) {
+    pub async fn refusal(&self, mut entry: Entry, reason: ReasonCode) {
         entry.decision = Some(Decision::Deny);
         entry.reason = Some(reason.as_str().to_owned());
         entry.time_ms = self.0.clock.now_ms();
@@ -122,7 +158,7 @@ impl Recorder {
     }
 
     /// Records something that was noticed and changes nothing. Does not wait.
-    pub(crate) fn event(&self, entry: &Entry) {
+    pub fn event(&self, entry: &Entry) {
         if let Err(error) = self.0.journal.append_unawaited(entry.to_canonical()) {
             tracing::error!(kind = %entry.kind, %error, "an event could not be recorded");
         }
@@ -133,6 +169,30 @@ impl Recorder {
         if let Err(error) = self.0.journal.append(entry.to_canonical(), durability).await {
             tracing::error!(%kind, decision_id = id, %error, "an entry could not be recorded");
         }
+    }
+
+    /// Writes an outcome. Does not wait.
+    fn outcome(&self, entry: &Entry) {
+        if let Err(error) = self.0.journal.append_unawaited(entry.to_canonical()) {
+            let id = entry.decision_id.as_deref();
+            tracing::error!(decision_id = id, %error, "an outcome could not be recorded");
+        }
+    }
+
+    /// Seals a result and writes the outcome that names it. Blocks. The call was made: an outcome is
+    /// written also when its result cannot be sealed, and says so.
+    fn outcome_of(&self, mut entry: Entry, payload: Payload) {
+        let sealed = self.payloads().map(|payloads| payload.seal(payloads));
+        let seal = match sealed {
+            Some(Ok(seal)) => seal.to_string(),
+            Some(Err(error)) => {
+                tracing::error!(%error, "a result could not be sealed");
+                "failed".to_owned()
+            }
+            None => return self.outcome(&entry),
+        };
+        entry.detail.insert("result_sealed".to_owned(), seal);
+        self.outcome(&entry);
     }
 
     /// Whether one more anonymous refusal of this kind is written out, and how many were not.
@@ -153,13 +213,13 @@ impl Recorder {
 
 impl<P> Recorded<P> {
     /// Records how it ended. Does not wait: the answer is not held up by its own record.
-    pub(crate) fn end(mut self, ending: Ending) {
+    pub fn end(mut self, ending: Ending) {
         self.open.end(ending);
     }
 }
 
 /// How safe an intent must be before its effect (design: durability by class).
-pub(crate) fn durability(class: Class) -> Durability {
+pub fn durability(class: Class) -> Durability {
     match class {
         Class::Read => Durability::Written,
         Class::Write | Class::Irreversible if is_planted(Bug::FsyncSkipped) => Durability::Written,
@@ -173,6 +233,8 @@ struct Open {
     recorder: Recorder,
     // Invariant: `Some` until the outcome was handed over.
     entry: Option<Box<Entry>>,
+    /// Whose result it is, where results are sealed.
+    subject: Option<String>,
     started: Instant,
 }
 
@@ -181,12 +243,14 @@ impl Open {
         let mut entry = Entry::new(Kind::CallCompleted, intent.time_ms);
         entry.agent.clone_from(&intent.agent);
         entry.decision_id.clone_from(&intent.decision_id);
+        entry.downstream_resource.clone_from(&intent.downstream_resource);
         entry.method.clone_from(&intent.method);
         entry.role.clone_from(&intent.role);
         entry.server.clone_from(&intent.server);
         entry.tool.clone_from(&intent.tool);
         entry.trace_id.clone_from(&intent.trace_id);
-        Self { recorder, entry: Some(Box::new(entry)), started: Instant::now() }
+        let subject = recorder.payloads().and_then(|_| intent.subject.clone());
+        Self { recorder, entry: Some(Box::new(entry)), subject, started: Instant::now() }
     }
 
     fn disarm(&mut self) {
@@ -202,11 +266,27 @@ impl Open {
             entry.result_digest = Some(digest);
             entry.result_bytes = Some(bytes);
         }
+        if let Some(end) = ending.access {
+            entry.arguments_bytes = Some(end.request_bytes);
+            entry.downstream_request_id = end.request_id;
+            entry.result_bytes = Some(end.response_bytes);
+        }
         entry.duration_us = u64::try_from(self.started.elapsed().as_micros()).ok();
         entry.time_ms = self.recorder.0.clock.now_ms();
-        if let Err(error) = self.recorder.0.journal.append_unawaited(entry.to_canonical()) {
-            let id = entry.decision_id.as_deref();
-            tracing::error!(decision_id = id, %error, "an outcome could not be recorded");
+        let recorder = self.recorder.clone();
+        match (ending.payload, self.subject.take()) {
+            (Some(bytes), Some(subject)) => {
+                let payload = Payload {
+                    decision_id: entry.decision_id.clone().unwrap_or_default(),
+                    subject,
+                    part: Part::Result,
+                    bytes,
+                    now_s: entry.time_ms / 1000,
+                    durable: false,
+                };
+                drop(tokio::task::spawn_blocking(move || recorder.outcome_of(*entry, payload)));
+            }
+            (None, _) | (_, None) => recorder.outcome(&entry),
         }
     }
 }

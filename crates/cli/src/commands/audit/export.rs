@@ -1,0 +1,129 @@
+//! `attorn audit export`: entries of the authority's journal by a filter, or one chain out of all
+//! journals that have a part of it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Filter;
+use super::chain::{Chain, ChainArgs, Journal, nothing};
+use crate::admin::{Admin, Operation};
+use crate::commands::Context;
+use crate::exit::{Exit, Failure};
+use crate::files;
+use crate::outside::causes;
+use crate::progress::Progress;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    filter: Filter,
+    /// One chain, as `attorn audit trace` shows it, with one file for each log
+    #[arg(long, value_name = "ID")]
+    trace: Option<String>,
+    /// The same, by the name that the API gave the request
+    #[arg(long, value_name = "ID", conflicts_with = "trace")]
+    downstream_id: Option<String>,
+    #[command(flatten)]
+    chain: ChainArgs,
+    /// File to write; a folder for a chain
+    #[arg(long, value_name = "PATH")]
+    to: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  attorn audit export --agent billing-agent --to export.json && attorn audit verify export.json
+  attorn audit export --trace dec_… --to case-12 && attorn audit verify case-12
+  attorn audit export --trace dec_… --to case-12 \\
+    --journal /srv/guard-1/state/journal --key authority.example.com/guard/guard-1+…
+
+A journal's folder needs the key of its log, which `attorn serve` prints at its start.";
+
+pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
+    let id = args.trace.as_deref().or(args.downstream_id.as_deref());
+    match id {
+        Some(id) => {
+            let is_downstream = args.downstream_id.is_some();
+            let chain = args.chain.read(context, id, is_downstream).await?;
+            if chain.entries.is_empty() {
+                return Err(nothing(id, &chain));
+            }
+            write_chain(context, &args.chain, &chain, &args.to).await
+        }
+        None => {
+            let admin = Admin::open(context).await?;
+            let bundle = {
+                let _progress = Progress::start("exporting");
+                admin.post_bytes(Operation::AuditExport, &args.filter.body()).await?
+            };
+            write(&args.to, &bundle)?;
+            let (bytes, to) = (bundle.len(), args.to.display());
+            admin.output.say(&format!("wrote {bytes} bytes to {to}"));
+            admin.output.say(&format!("next: attorn audit verify {to}"));
+            Ok(Exit::Yes)
+        }
+    }
+}
+
+/// One bundle for each log. Each verifies by itself, so that one that was changed is named.
+async fn write_chain(
+    context: &Context,
+    args: &ChainArgs,
+    chain: &Chain,
+    to: &Path,
+) -> Result<Exit, Failure> {
+    std::fs::create_dir_all(to)
+        .map_err(|e| Failure::usage(format!("cannot make `{}`: {e}", to.display())))?;
+    let mut names = BTreeSet::new();
+    for (log, places) in chain.places() {
+        let bundle = match (chain.journals.iter().find(|one| one.log == log), &chain.admin) {
+            (Some(journal), _) => of_journal(args, journal, &places)?,
+            (None, Some(admin)) if chain.asked.as_deref() == Some(log) => {
+                let body = json!({ "indices": places });
+                admin.post_bytes(Operation::AuditExport, &body).await?.to_vec()
+            }
+            (None, Some(_) | None) => continue,
+        };
+        let mut name = file_name(log);
+        while !names.insert(name.clone()) {
+            name.push('_');
+        }
+        write(&to.join(format!("{name}.json")), &bundle)?;
+        let entries = places.len();
+        context.output.say(&format!("wrote {entries} entries of {log} to {name}.json"));
+    }
+    for remark in &chain.remarks {
+        context.output.remark(remark);
+    }
+    context.output.say(&format!("next: attorn audit verify {}", to.display()));
+    Ok(Exit::Yes)
+}
+
+/// Out of a folder the entries that are wanted; an export is what it is.
+fn of_journal(args: &ChainArgs, journal: &Journal, places: &[u64]) -> Result<Vec<u8>, Failure> {
+    if !journal.is_folder {
+        return files::read_bounded(&journal.path, super::verify::EXPORT_BYTES_MAX);
+    }
+    let keys = args.keys()?;
+    let own: Vec<_> = keys.into_iter().filter(|key| key.name() == journal.log).collect();
+    if own.is_empty() {
+        let what = format!("`{}` needs the key of its log with `--key`", journal.path.display());
+        return Err(Failure::usage(what).next("`attorn serve` prints it as `log key`"));
+    }
+    attorn_journal::export(&journal.path, &own, places, None)
+        .map_err(|e| Failure::broken(format!("`{}`: {}", journal.path.display(), causes(&e))))
+}
+
+fn file_name(log: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '.') { c } else { '_' };
+    log.chars().map(plain).collect()
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes)
+        .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", path.display())))
+}

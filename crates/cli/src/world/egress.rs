@@ -1,0 +1,63 @@
+//! The way out of servers that know nothing of Attorn, with the keys that this process holds for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attorn_connect::exchange::ServerIdentity;
+use attorn_egress::{Egress, Keys, Parts};
+use attorn_enforce::record::Recorder;
+use attorn_net::{Client, ClientConfig, Clock, Limits, Listener, Shutdown, serve};
+use attorn_telemetry::Telemetry;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::outside::{causes, system_random};
+
+use super::Followed;
+use super::node::Node;
+use super::server_keys;
+
+/// Makes what the configuration names, and serves the addresses it names. Children of servers get
+/// theirs when they are started.
+pub(super) async fn start(
+    config: &Config,
+    issuer: &str,
+    (node, followed): (&Node, &Followed),
+    (telemetry, clock): (&Telemetry, &Clock),
+    (serving, shutdown): (&mut JoinSet<()>, &Shutdown),
+) -> Result<Option<Egress>, Failure> {
+    if config.egress.is_empty() {
+        return Ok(None);
+    }
+    let client = ClientConfig { http2: true, body_timeout: Some(REST), ..ClientConfig::default() };
+    let client = Client::new(client)
+        .map_err(|e| Failure::usage(format!("cannot set up TLS: {}", causes(&e))))?;
+    let folder = server_keys::folder(&config.state);
+    let egress = Egress::new(Parts {
+        rules: config.egress.clone(),
+        issuer: issuer.to_owned(),
+        published: Arc::clone(&followed.published),
+        freshness: Arc::clone(&followed.freshness),
+        recorder: Recorder::new(node.journal.clone(), clock.clone(), node.payload_key.clone()),
+        keys: Keys::new(move |server| {
+            let key = server_keys::held(&folder, server)?;
+            Some(ServerIdentity { client_id: server.id.to_string(), key })
+        }),
+        client,
+        clock: clock.clone(),
+        random: system_random(),
+        telemetry: telemetry.clone(),
+    });
+    let egress = egress.map_err(|e| Failure::usage(format!("`[[egress]]`: {e}")))?;
+    for (address, service) in egress.listeners() {
+        let listener = Listener::bind(address, None)
+            .await
+            .map_err(|e| Failure::usage(causes(&e)).next("see [[egress]] in attorn.toml"))?;
+        serving.spawn(serve(listener, service, Limits::default(), shutdown.clone()));
+    }
+    Ok(Some(egress))
+}
+
+/// Time between two pieces of an answer.
+const REST: Duration = Duration::from_secs(300);

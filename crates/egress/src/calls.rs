@@ -1,0 +1,164 @@
+//! Calls that are under way at MCP servers: what a request on its way out can belong to.
+//!
+//! The token of the call stays here. Whoever talks to the server gets a number.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use attorn_audit::Entry;
+use attorn_connect::exchange::Exchanged;
+use attorn_oauth::access_token::VerifiedToken;
+use attorn_registry::{ScopeSet, ServerId};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::lane::Turn;
+
+/// A permitted call whose intent is on record.
+pub struct OpenCall {
+    /// Where it is under way.
+    pub server: ServerId,
+    /// The token it came with, verified, and as it was sent.
+    pub token: VerifiedToken,
+    /// The same as text.
+    pub token_text: Zeroizing<String>,
+    /// The proof that came with it; calls under certificates have none, and get no token.
+    pub proof: Option<Zeroizing<String>>,
+    /// The right that was used, and no more of what the token holds.
+    pub scope: ScopeSet,
+    /// What the journal says of it: who, for whom, in which trace.
+    pub entry: Entry,
+    /// Tokens that were exchanged for it, by API and scope.
+    pub(crate) exchanged: tokio::sync::Mutex<HashMap<(String, String), Kept>>,
+}
+
+/// An exchanged token, and when it is too old to begin with.
+pub(crate) struct Kept {
+    pub(crate) token: Arc<Exchanged>,
+    pub(crate) until: Instant,
+}
+
+impl OpenCall {
+    /// A call without any exchanged token yet.
+    #[must_use]
+    pub fn new(
+        server: ServerId,
+        (token, token_text, proof): (VerifiedToken, &str, Option<&str>),
+        scope: ScopeSet,
+        entry: Entry,
+    ) -> Self {
+        Self {
+            server,
+            token,
+            token_text: Zeroizing::new(token_text.to_owned()),
+            proof: proof.map(|proof| Zeroizing::new(proof.to_owned())),
+            scope,
+            entry,
+            exchanged: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn trace(&self) -> &str {
+        self.entry.trace_id.as_deref().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for OpenCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenCall")
+            .field("decision", &self.entry.decision_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Names a call that is under way. Never used twice in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallId(u64);
+
+/// All calls under way. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Calls(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    last: u64,
+    open: HashMap<CallId, Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    call: Arc<OpenCall>,
+    /// The child that works on it and on nothing else, until it ends.
+    turn: Option<Turn>,
+}
+
+/// Keeps a call open. Dropped, nothing more can be asked in its name.
+#[derive(Debug)]
+pub struct Held {
+    calls: Calls,
+    id: CallId,
+}
+
+/// A request belongs to no call, or to more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request belongs to no call")]
+pub struct Unattributed;
+
+impl Calls {
+    /// A call begins. It is open as long as what this gives is held.
+    #[must_use]
+    pub fn begin(&self, call: OpenCall) -> Held {
+        let mut table = self.lock();
+        table.last += 1;
+        let id = CallId(table.last);
+        table.open.insert(id, Open { call: Arc::new(call), turn: None });
+        drop(table);
+        Held { calls: self.clone(), id }
+    }
+
+    pub(crate) fn call(&self, id: CallId) -> Result<Arc<OpenCall>, Unattributed> {
+        self.lock().open.get(&id).map(|open| Arc::clone(&open.call)).ok_or(Unattributed)
+    }
+
+    /// The one call of a trace at a server. Two are one too many: which of them it was is not known.
+    pub(crate) fn of_trace(
+        &self,
+        server: &ServerId,
+        trace: &str,
+    ) -> Result<Arc<OpenCall>, Unattributed> {
+        let table = self.lock();
+        let is_it = |open: &&Open| open.call.server == *server && open.call.trace() == trace;
+        let mut found = table.open.values().filter(is_it);
+        match (found.next(), found.next()) {
+            (Some(open), None) => Ok(Arc::clone(&open.call)),
+            (Some(_), Some(_)) | (None, _) => Err(Unattributed),
+        }
+    }
+
+    /// Ties a child's turn to a call, so that it ends with it. A call that has ended takes none.
+    pub(crate) fn keep(&self, id: CallId, turn: Turn) -> Result<(), Unattributed> {
+        self.lock().open.get_mut(&id).ok_or(Unattributed)?.turn = Some(turn);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// The number of the call.
+    #[must_use]
+    pub const fn id(&self) -> CallId {
+        self.id
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let ended = self.calls.lock().open.remove(&self.id);
+        // Outside the lock: it lets the next call of the child in.
+        drop(ended);
+    }
+}

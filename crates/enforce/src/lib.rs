@@ -1,0 +1,17 @@
+//! What every enforcement point does alike, be it in front of MCP servers or of APIs.
+//!
+//! Implemented: proofs of possession with nonces of a node and of a memory that nodes share; how
+//! long the authority was not heard; the issuer's keys out of a snapshot; the trace a request belongs
+//! to; the host it was sent to; intent before effect and outcome after.
+//!
+//! Not here: tokens, decisions and answers, which each enforcement point has of its own.
+
+pub mod freshness;
+pub mod host;
+pub mod keys;
+pub mod proofs;
+pub mod record;
+pub mod sealing;
+pub mod trace;
+
+pub use freshness::{Freshness, SILENT_MAX};

@@ -1,0 +1,33 @@
+//! A call that is under way, for the way out of its server: what the server asks of an API meanwhile,
+//! it asks in the name of this call.
+
+use attorn_egress::{Held, OpenCall};
+use attorn_registry::{McpServer, Scope, ScopeSet};
+use http::header::AUTHORIZATION;
+use http::{HeaderName, request};
+
+use crate::exchange::{Caller, Exchange};
+
+impl Exchange {
+    /// Opens a call whose intent is on record. Nothing where its server has no way out.
+    ///
+    /// The token is kept where requests to the API are made. What talks to the MCP server gets a
+    /// number.
+    pub(crate) fn open_call(
+        &self,
+        head: &request::Parts,
+        (server, caller): (&McpServer, &Caller),
+        used: Scope,
+    ) -> Option<Held> {
+        let egress = self.gateway.egress.as_ref().filter(|egress| egress.is_of(server))?;
+        let sent = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+        // RFC 9110 section 11.4: scheme, space, credentials. It was verified under this form.
+        let (_scheme, token) = sent(AUTHORIZATION)?.split_once(' ')?;
+        let credentials = (caller.token.clone(), token.trim_start(), sent(DPOP));
+        let scope: ScopeSet = std::iter::once(used).collect();
+        let call = OpenCall::new(server.id.clone(), credentials, scope, self.entry.clone());
+        Some(egress.calls().begin(call))
+    }
+}
+
+const DPOP: HeaderName = HeaderName::from_static("dpop");

@@ -1,0 +1,82 @@
+//! Who asks: a token for this API, and proof of the key it is bound to.
+
+use attorn_enforce::proofs::{Asked, ProofRefusal, Proven};
+use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
+use attorn_oauth::challenge::{Presented, presented};
+use attorn_registry::ServerId;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, request};
+
+use crate::access::Access;
+use crate::refusal::{CredentialRefusal, Refusal};
+use crate::target::Target;
+
+impl Access {
+    /// A token that was issued to an MCP server for this API, used by the server's key for the first
+    /// time with this proof. Nothing of the operation is looked at before.
+    pub(crate) async fn enter(
+        &mut self,
+        head: &request::Parts,
+        target: &Target,
+    ) -> Result<Proven<ServerId>, Refusal> {
+        let guard = self.guard();
+        guard.throttle.look(self.from).map_err(Refusal::Limited)?;
+        let token = self.token(&head.headers)?;
+        self.note_token(&token);
+        let asked = Asked { htm: head.method.as_str(), htu: &target.htu };
+        let held = guard.proofs.verify(&head.headers, asked, &token, self.now_s);
+        let held = held.map_err(CredentialRefusal::from)?;
+        guard.throttle.admit(&token.claims().client_id).map_err(Refusal::Limited)?;
+        // RFC 9449 section 11.1: burned last, when nothing else can refuse the credential.
+        let proven = guard.proofs.burn(held, token, self.now_s).await;
+        let proven = proven.map_err(CredentialRefusal::Possession)?;
+        self.note_proof(&proven);
+        Ok(proven)
+    }
+
+    /// RFC 9068 section 4. The audience is the configured URL, and the client has the form of a
+    /// server's identifier: an agent's own token is another type, and none here.
+    fn token(&self, headers: &HeaderMap) -> Result<VerifiedToken<ServerId>, CredentialRefusal> {
+        let text = match presented_token(headers)? {
+            Presented::Dpop(text) => text,
+            // RFC 9449 section 7.2: a bound token under `Bearer` is refused.
+            Presented::Bearer(_) => return Err(CredentialRefusal::BearerNotAllowed),
+        };
+        let guard = self.guard();
+        let expected = Expected {
+            issuer: guard.issuer.as_str(),
+            audience: guard.api.url.as_str(),
+            keys: &self.view.keys,
+        };
+        let token = access_token::verify(text, &expected, self.now_s);
+        let token: VerifiedToken<ServerId> = token.map_err(CredentialRefusal::Token)?;
+        // RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
+        let AccessTokenClaims { iat, exp, .. } = *token.claims();
+        if guard.clock.had_ended(iat, exp) {
+            return Err(CredentialRefusal::Token(TokenRefusal::Expired));
+        }
+        Ok(token)
+    }
+}
+
+/// The token of the one `Authorization` header. Nothing else carries a token: not the query, not
+/// the body (RFC 9449 section 7.1).
+fn presented_token(headers: &HeaderMap) -> Result<Presented<'_>, CredentialRefusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(CredentialRefusal::TokenMissing)?;
+    if values.next().is_some() {
+        return Err(CredentialRefusal::TokenMalformed);
+    }
+    let value = value.to_str().map_err(|_| CredentialRefusal::TokenMalformed)?;
+    presented(value).ok_or(CredentialRefusal::TokenMalformed)
+}
+
+impl From<ProofRefusal> for CredentialRefusal {
+    fn from(refusal: ProofRefusal) -> Self {
+        match refusal {
+            ProofRefusal::Possession(refusal) => Self::Possession(refusal),
+            ProofRefusal::Proof(refusal) => Self::Proof(refusal),
+            ProofRefusal::Repeated => Self::ProofRepeated,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The headers of the request that an API gets, and of the answer that leaves.
+//!
+//! An API that stands behind a guard believes the identity headers. So nothing that a caller wrote
+//! may pass for one of them, in whatever spelling some server reads as the same name: letter case,
+//! `_` for `-`, and any other mark, which CGI and its heirs make one of.
+
+use attorn_enforce::trace::TraceContext;
+use http::header::{CONNECTION, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::access::Caller;
+
+/// Keeps what may go on of a request: not what belongs to the connection, no credential, and nothing
+/// that an API could take for a word of ours. `request_id` is what the API names requests by: one that
+/// repeats it would let the caller choose under which name the request is found.
+#[must_use]
+pub fn carried(sent: &HeaderMap, request_id: &HeaderName) -> HeaderMap {
+    let mut named = named_by_connection(sent);
+    named.push(plain(request_id));
+    let mut headers = HeaderMap::with_capacity(sent.len() + IDENTITY);
+    for (name, value) in sent {
+        let plain = plain(name);
+        if !is_taken(&plain) && !named.contains(&plain) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
+/// What an API may see of a request, and who asks. Nothing when a value cannot be written, which an
+/// identifier always can.
+pub(crate) fn forwarded(
+    sent: &HeaderMap,
+    caller: &Caller,
+    (trace, request_id): (&TraceContext, &HeaderName),
+) -> Option<HeaderMap> {
+    let mut headers = carried(sent, request_id);
+    let identity = [
+        (SUBJECT, caller.subject.clone()),
+        (ACTORS, serde_json::to_string(&caller.actors).ok()?),
+        (AGENT, caller.agent.to_string()),
+        (SERVER, caller.server.to_string()),
+        (SCOPE, caller.scope.to_string()),
+        (OPERATION, caller.operation.clone()),
+        (DECISION, caller.decision_id.clone()),
+        (TOKEN_ID, caller.token_id.clone()),
+        (TRACEPARENT, trace.traceparent()),
+    ];
+    for (name, value) in identity {
+        headers.insert(name, HeaderValue::from_str(&value).ok()?);
+    }
+    if let Some(state) = trace.tracestate() {
+        headers.insert(TRACESTATE, HeaderValue::from_str(state).ok()?);
+    }
+    Some(headers)
+}
+
+/// Keeps what may leave of an answer: not what belongs to the connection (RFC 9110 section 7.6.1), no
+/// cookie, which would not come back, and nothing that is ours to say.
+pub fn answered(headers: &mut HeaderMap) {
+    let named = named_by_connection(headers);
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let plain = plain(name);
+            let is_ours = plain.starts_with(OWN) || **name == DPOP_NONCE;
+            is_ours || **name == SET_COOKIE || is_of_connection(&plain) || named.contains(&plain)
+        })
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
+}
+
+/// One spelling for all that a server may take for one name.
+fn plain(name: &HeaderName) -> String {
+    let mark = |byte: char| if byte.is_ascii_alphanumeric() { byte } else { '-' };
+    name.as_str().chars().map(mark).collect()
+}
+
+/// What never goes on: the identity set, credentials, cookies, who forwarded for whom, and what makes
+/// some frameworks take a request for another one.
+fn is_taken(plain: &str) -> bool {
+    let is_listed = TAKEN.contains(&plain) || plain.starts_with("x-forwarded-");
+    plain.starts_with(OWN) || is_listed || is_of_connection(plain)
+}
+
+/// RFC 9110 section 7.6.1.
+fn is_of_connection(plain: &str) -> bool {
+    OF_CONNECTION.contains(&plain)
+}
+
+/// RFC 9110 section 7.6.1: `Connection` names further headers that end here.
+fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(','));
+    let names = names.filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    names.map(|name| plain(&name)).collect()
+}
+
+/// The prefix of every header that the guard sets.
+const OWN: &str = "attorn-";
+const SUBJECT: HeaderName = HeaderName::from_static("attorn-subject");
+const ACTORS: HeaderName = HeaderName::from_static("attorn-actors");
+const AGENT: HeaderName = HeaderName::from_static("attorn-agent");
+const SERVER: HeaderName = HeaderName::from_static("attorn-server");
+const SCOPE: HeaderName = HeaderName::from_static("attorn-scope");
+const OPERATION: HeaderName = HeaderName::from_static("attorn-operation");
+const DECISION: HeaderName = HeaderName::from_static("attorn-decision");
+const TOKEN_ID: HeaderName = HeaderName::from_static("attorn-token-id");
+const IDENTITY: usize = 10;
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+const TAKEN: &[&str] = &[
+    "authorization",
+    "dpop",
+    "cookie",
+    "cookie2",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-original-method",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "host",
+    "content-length",
+    "expect",
+];
+const OF_CONNECTION: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(sent: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in sent {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let trace = TraceContext::continued(None, None, &[7; 24]);
+        let id = HeaderName::from_static("x-request-id");
+        let made = forwarded(&headers, &Caller::example(), (&trace, &id)).unwrap();
+        let mut names: Vec<_> = made.keys().map(|name| name.as_str().to_owned()).collect();
+        names.retain(|name| !name.starts_with(OWN) && name != "traceparent");
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn nothing_that_a_caller_wrote_passes_for_an_identity() {
+        let smuggled = [
+            ("attorn-subject", "eve"),
+            ("Attorn_Subject", "eve"),
+            ("ATTORN-subject", "eve"),
+            ("attorn_actors", "[]"),
+            ("attorn.agent", "eve"),
+            ("attorn-anything", "eve"),
+        ];
+        assert!(kept(&smuggled).is_empty());
+        let mut headers = HeaderMap::new();
+        headers.append("attorn-subject", "eve".parse().unwrap());
+        headers.append("attorn-subject", "mallory".parse().unwrap());
+        let trace = TraceContext::continued(None, None, &[7; 24]);
+        let id = HeaderName::from_static("x-request-id");
+        let made = forwarded(&headers, &Caller::example(), (&trace, &id)).unwrap();
+        let subjects: Vec<_> = made.get_all("attorn-subject").iter().collect();
+        assert_eq!(subjects, ["ann"]);
+        assert_eq!(made["attorn-actors"], r#"["srv","agt"]"#);
+    }
+
+    #[test]
+    fn credentials_hops_and_second_targets_end_here_and_the_rest_goes_on() {
+        let gone = [
+            ("authorization", "DPoP x"),
+            ("proxy_authorization", "x"),
+            ("dpop", "x"),
+            ("cookie", "x"),
+            ("forwarded", "for=x"),
+            ("x-forwarded-for", "x"),
+            ("x_forwarded_host", "x"),
+            ("x-original-url", "/admin"),
+            ("x-http-method-override", "DELETE"),
+            ("connection", "close, x-hop"),
+            ("x-hop", "x"),
+            ("x_hop", "x"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("expect", "100-continue"),
+            ("x_request_id", "chosen"),
+        ];
+        assert!(kept(&gone).is_empty());
+        let stays =
+            [("accept", "a/b"), ("content-type", "a/b"), ("if-match", "x"), ("x-forward", "1")];
+        assert_eq!(kept(&stays), ["accept", "content-type", "if-match", "x-forward"]);
+    }
+
+    #[test]
+    fn an_answer_says_nothing_in_our_name() {
+        let mut headers = HeaderMap::new();
+        for name in ["set-cookie", "dpop-nonce", "attorn-decision", "connection", "x-hop", "etag"] {
+            headers.insert(name.parse::<HeaderName>().unwrap(), "x-hop".parse().unwrap());
+        }
+        answered(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["etag"]);
+    }
+}
