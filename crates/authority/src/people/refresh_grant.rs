@@ -83,7 +83,7 @@ pub(crate) async fn redeem(
     };
     let issued = issue(shared, &snapshot, head, for_person, now_ms).await?;
     let refresh = base64url(&shared.random.bytes::<32>());
-    let given = given(&people.config, &issued, (Some(&refresh), &family), now_s);
+    let given = given(&people.config, &issued, (Some(refresh.as_str()), &family), now_s);
     let rotated = shared.store.rotate_refresh_token(&hash, &given, now_s).await;
     // Of two at once one wins; the other one has used it twice.
     if !rotated.map_err(|_| Unserved::Unavailable)? {
@@ -91,5 +91,5 @@ pub(crate) async fn redeem(
         return Err(refused(replayed.into()).into());
     }
     prolong(shared, &agent, now_s).await;
-    Ok(answer(shared, &issued, Some(&refresh)))
+    Ok(answer(shared, &issued, Some(refresh.as_str())))
 }

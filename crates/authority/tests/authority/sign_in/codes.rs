@@ -213,7 +213,7 @@ async fn without_a_key_there_is_a_minute_where_the_owner_said_so() {
     town.redeemed(&code).await;
     let classes = std::collections::BTreeSet::from([attorn_registry::Class::Read]);
     let server = town.world.published.load().server_named("crm").unwrap().id.clone();
-    town.world.store.set_accept_bearer(&town.act(), &server, &classes).await.unwrap();
+    town.world.store.set_server_bearer(&town.act(), &server, &classes).await.unwrap();
     town.world.authority.publish().await.unwrap();
     let code = town.code(&browser, &[]).await;
     let answer = ask(&code).await;
