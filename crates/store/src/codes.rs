@@ -48,6 +48,7 @@ row! {
     client_id: String,
     scope: String,
     login_s: i64,
+    created_s: i64,
     family_expires_s: i64,
     redirect_uri: String,
     code_challenge: String,
@@ -64,6 +65,7 @@ impl Row {
             client_id: self.client_id,
             scope: COLUMNS.parse(&self.scope)?,
             login_s: COLUMNS.count(self.login_s)?,
+            created_s: COLUMNS.count(self.created_s)?,
             jkt: None,
             expires_s: COLUMNS.count(self.family_expires_s)?,
         };
@@ -135,7 +137,7 @@ impl Store {
             return Ok(used.map_or(TakenCode::Unknown, |(family,)| TakenCode::Replayed(family)));
         }
         let row: Row = sqlx::query_as(
-            "SELECT f.id, f.agent, f.person, f.server, f.client_id, f.scope, f.login_s,
+            "SELECT f.id, f.agent, f.person, f.server, f.client_id, f.scope, f.login_s, f.created_s,
                     f.expires_s AS family_expires_s, c.redirect_uri, c.code_challenge, c.dpop_jkt
              FROM authorization_codes c JOIN token_families f ON f.id = c.family
              WHERE c.code_hash = $1",
@@ -168,6 +170,7 @@ mod tests {
             client_id: "https://client.example/app".to_owned(),
             scope: ScopeSet::parse("read:a write:b").unwrap(),
             login_s: 90,
+            created_s: 100,
             jkt: None,
             expires_s: 10_000,
         };

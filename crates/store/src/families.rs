@@ -30,6 +30,8 @@ pub struct Family {
     pub scope: ScopeSet,
     /// When the person had logged in, in Unix seconds.
     pub login_s: u64,
+    /// When it began, in Unix seconds: a stop that ended since then ended it too.
+    pub created_s: u64,
     /// The key of its refresh tokens, once there is one.
     pub jkt: Option<Jkt>,
     /// First second at which nothing of it counts any more.
@@ -64,6 +66,7 @@ row! {
     client_id: String,
     scope: String,
     login_s: i64,
+    created_s: i64,
     jkt: Option<String>,
     expires_s: i64,
     used_s: Option<i64>,
@@ -79,6 +82,7 @@ impl Row {
             client_id: self.client_id,
             scope: COLUMNS.parse(&self.scope)?,
             login_s: COLUMNS.count(self.login_s)?,
+            created_s: COLUMNS.count(self.created_s)?,
             jkt: COLUMNS.maybe_parse(self.jkt.as_deref())?,
             expires_s: COLUMNS.count(self.expires_s)?,
         };
@@ -126,7 +130,7 @@ impl Store {
         now_s: u64,
     ) -> Result<Option<RefreshRecord>, Failure> {
         let row: Option<Row> = sqlx::query_as(
-            "SELECT f.id, f.agent, f.person, f.server, f.client_id, f.scope, f.login_s, f.jkt,
+            "SELECT f.id, f.agent, f.person, f.server, f.client_id, f.scope, f.login_s, f.created_s, f.jkt,
                     f.expires_s, r.used_s
              FROM refresh_tokens r JOIN token_families f ON f.id = r.family
              WHERE r.token_hash = $1 AND f.ended_s IS NULL AND f.expires_s > $2
@@ -241,8 +245,8 @@ pub(crate) async fn insert_family(
     }
     sqlx::query(
         "INSERT INTO token_families
-         (id, agent, person, server, client_id, scope, login_s, jkt, expires_s)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, $8)",
+         (id, agent, person, server, client_id, scope, login_s, created_s, jkt, expires_s)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, NULL, $9)",
     )
     .bind(&family.id)
     .bind(family.agent.as_str())
@@ -251,6 +255,7 @@ pub(crate) async fn insert_family(
     .bind(&family.client_id)
     .bind(family.scope.to_string())
     .bind(COLUMNS.number(family.login_s)?)
+    .bind(COLUMNS.number(family.created_s)?)
     .bind(COLUMNS.number(family.expires_s)?)
     .execute(connection)
     .await?;

@@ -16,7 +16,8 @@ use attorn_oauth::possession::ProvenKey;
 use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::token_request::AuthorizationCode;
 use attorn_registry::{
-    Agent, ClientSource, McpServer, PublicClient, ReasonCode, ServerId, Snapshot,
+    Agent, AgentId, ClientSource, LockedSubject, McpServer, PersonId, PublicClient, ReasonCode,
+    ServerId, Snapshot,
 };
 use attorn_store::{Act, Code, Family, Given, TakenCode};
 use http::Response;
@@ -66,6 +67,7 @@ pub(crate) async fn redeem(
             Unserved::Limited(_) | Unserved::Unavailable => unserved,
         })?;
     let server = verify(&agent, &code, asked, key)
+        .and_then(|()| verify_not_stopped(&snapshot, &code.family, now_s))
         .and_then(|()| server_of(shared, &snapshot, &code.family.server, asked.resource.as_ref()))
         .map_err(refused)?;
     let holder = Holder {
@@ -145,6 +147,30 @@ fn verify(
     // RFC 9449 section 10.
     if code.dpop_jkt.is_some_and(|bound| Some(bound) != key) {
         return Err(GrantRefusal::KeyMismatch.into());
+    }
+    Ok(())
+}
+
+/// The first second of which something counts, after the stops that ended of all who are in it.
+pub(crate) fn stops_from_s(
+    snapshot: &Snapshot,
+    (person, agent, server): (&PersonId, &AgentId, &ServerId),
+    now_s: u64,
+) -> u64 {
+    let person = Some(person);
+    let subject = LockedSubject { agent, person, server, tool: None, token_jti: None, key: None };
+    snapshot.tokens_from_s(&subject, now_s)
+}
+
+/// What was given before a stop does not count again when the stop has ended.
+pub(crate) fn verify_not_stopped(
+    snapshot: &Snapshot,
+    family: &Family,
+    now_s: u64,
+) -> Result<(), TokenError> {
+    let parties = (&family.person, &family.agent, &family.server);
+    if family.created_s < stops_from_s(snapshot, parties, now_s) {
+        return Err(GrantRefusal::Standing(ReasonCode::TokenStopped).into());
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use http::{Response, StatusCode};
 use super::authorize::{Stopped, stop, target};
 use super::browser::{Browser, LoggedIn};
 use super::clients::Known;
+use super::code_grant::stops_from_s;
 use super::forms::FormName;
 use super::login::waiting_of;
 use super::offer::{NoOffer, Offer};
@@ -264,6 +265,7 @@ async fn allow(
         client_id: asked.waiting.request.client_id.clone(),
         scope: scopes,
         login_s: asked.logged_in.session.opened_s,
+        created_s: now_s.max(stops_from_s(&snapshot, (person, &asked.agent, &server.id), now_s)),
         jkt: None,
         expires_s: now_s.saturating_add(u64::from(people.config.refresh_days) * DAY_S),
     };

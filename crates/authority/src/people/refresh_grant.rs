@@ -17,7 +17,7 @@ use http::request::Parts;
 
 use super::People;
 use super::clients::redeeming;
-use super::code_grant::{answer, given, prolong, server_of};
+use super::code_grant::{answer, given, prolong, server_of, verify_not_stopped};
 use super::endings::end_replayed;
 use crate::delegated_token::{ForPerson, issue};
 use crate::proof::verify_proof;
@@ -64,6 +64,7 @@ pub(crate) async fn redeem(
         end_replayed(shared, &about, &family.id, replayed.reason()).await?;
         return Err(refused(replayed.into()).into());
     }
+    verify_not_stopped(&snapshot, &family, now_s).map_err(refused)?;
     // RFC 6749 section 6: no more than what was given at first.
     if asked.scope.as_ref().is_some_and(|scope| !scope.is_subset(&family.scope)) {
         return Err(refused(TokenError::ScopeNotGranted).into());

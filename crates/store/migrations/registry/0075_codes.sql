@@ -8,6 +8,7 @@ CREATE TABLE token_families (
     client_id TEXT NOT NULL,
     scope TEXT NOT NULL,
     login_s BIGINT NOT NULL,
+    created_s BIGINT NOT NULL,
     jkt TEXT,
     expires_s BIGINT NOT NULL,
     ended_s BIGINT

@@ -253,7 +253,7 @@ async fn a_lock_on_the_person_or_server_stops_a_request_that_waits() {
     let browser = town.logged_in("ann").await;
     let asked = browser.get(&format!("/authorize?{}", town.query(&[]))).await;
     browser.follow(&asked).await;
-    let lock = json!({ "target": "server/crm", "reason": "test", "minutes": 10 });
+    let lock = json!({ "target": { "kind": "server", "server": "crm" }, "reason": "test" });
     let locked = town.world.run(&town.operator, Operation::LockCreate, &[], lock).await;
     assert_eq!(locked.status, StatusCode::OK, "{}", locked.page);
     let refused =

@@ -156,7 +156,8 @@ impl Town {
     /// A fresh invitation, as text.
     pub(crate) async fn world_code(&self, name: &str) -> String {
         let person = self.world.published.load().person_named(name).unwrap().id.clone();
-        let code = base64url(&sha256(format!("{name} {}", self.world.now_s()).as_bytes()));
+        let number = PROOFS.fetch_add(1, Ordering::Relaxed);
+        let code = base64url(&sha256(format!("{name} {number}").as_bytes()));
         let hash = sha256(code.as_bytes());
         self.world.store.create_invitation(&self.act(), &person, hash).await.unwrap();
         code

@@ -116,28 +116,43 @@ async fn it_gives_what_the_person_may_now() {
     let answer = renewed(&town, &token).await;
     assert_eq!(answer.text("scope"), "read:get");
     let token = answer.text("refresh_token").to_owned();
-    // The person, the client, the consent: each can end it, and the first two let it live again.
+    // The consent.
+    let consents = store.consents(None).await.unwrap();
+    let consent = consents.iter().find(|consent| consent.revoked_s.is_none()).unwrap();
+    store.revoke_consent(&town.act(), &consent.id).await.unwrap();
+    publish().await;
+    assert_eq!(renewed(&town, &token).await.refusal(), (400, "invalid_grant"));
+    assert_eq!(town.reason("token.refused").await, "consent.missing");
+}
+
+#[tokio::test]
+async fn what_was_given_before_a_stop_does_not_come_back() {
+    let town = Town::new().await;
+    let store = &town.world.store;
+    let publish = async || town.world.authority.publish().await.unwrap();
     let person = town.world.published.load().person_named("ann").unwrap().id.clone();
+    let (token, _) = given(&town).await;
     store.set_person_state(&town.act(), &person, LifeCycle::Suspended).await.unwrap();
     publish().await;
     assert_eq!(renewed(&town, &token).await.refusal(), (400, "invalid_grant"));
     assert_eq!(town.reason("token.refused").await, "person.suspended");
     store.set_person_state(&town.act(), &person, LifeCycle::Active).await.unwrap();
+    publish().await;
+    assert_eq!(renewed(&town, &token).await.refusal(), (400, "invalid_grant"));
+    assert_eq!(town.reason("token.refused").await, "token.stopped");
+    // What is given afterwards counts, also in the same second.
+    let (token, _) = given(&town).await;
+    let answer = renewed(&town, &token).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.page);
+    let token = answer.text("refresh_token");
     let client = AgentId::parse(&town.client_id).unwrap();
     store.set_agent_state(&town.act(), &client, LifeCycle::Suspended).await.unwrap();
     publish().await;
-    assert_eq!(renewed(&town, &token).await.refusal(), (401, "invalid_client"));
+    assert_eq!(renewed(&town, token).await.refusal(), (401, "invalid_client"));
     store.set_agent_state(&town.act(), &client, LifeCycle::Active).await.unwrap();
     publish().await;
-    let answer = renewed(&town, &token).await;
-    assert_eq!(answer.status, StatusCode::OK, "{}", answer.page);
-    let consents = store.consents(None).await.unwrap();
-    let consent = consents.iter().find(|consent| consent.revoked_s.is_none()).unwrap();
-    store.revoke_consent(&town.act(), &consent.id).await.unwrap();
-    publish().await;
-    let refused = renewed(&town, answer.text("refresh_token")).await;
-    assert_eq!(refused.refusal(), (400, "invalid_grant"));
-    assert_eq!(town.reason("token.refused").await, "consent.missing");
+    assert_eq!(renewed(&town, token).await.refusal(), (400, "invalid_grant"));
+    assert_eq!(town.reason("token.refused").await, "token.stopped");
 }
 
 #[tokio::test]
