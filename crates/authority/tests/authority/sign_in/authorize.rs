@@ -173,7 +173,7 @@ async fn a_step_up_adds_to_what_was_given_and_shows_the_difference() {
     let allowed = browser.submit("/consent", &form).await;
     let code = parameter(&location(&allowed), "code").unwrap();
     let token = town.redeemed(&code).await;
-    assert_eq!(token.text("scope"), "irreversible:drop read:get");
+    assert_eq!(token.text("scope"), "read:get irreversible:drop");
 }
 
 #[tokio::test]

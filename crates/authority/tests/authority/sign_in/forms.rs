@@ -133,5 +133,7 @@ async fn a_form_to_log_in_is_ours_too() {
     assert_eq!(forged.status, StatusCode::FORBIDDEN);
     assert!(forged.headers.get("set-cookie").is_none());
     assert_eq!(town.reason("identity.login_refused").await, "form.forged");
+    // Its twin.
+    browser.get("/login").await;
     assert_eq!(browser.submit("/login", &name).await.status, StatusCode::SEE_OTHER);
 }
