@@ -56,7 +56,7 @@ enum Task {
     },
     /// An agent that does what a hostile text tells it, 200 times
     Injected,
-    /// Plants 30 bugs, one at a time, and expects a check to fail for each
+    /// Plants 31 bugs, one at a time, and expects a check to fail for each
     Planted {
         /// Only bugs whose name starts so
         only: Option<String>,

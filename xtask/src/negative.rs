@@ -8,6 +8,7 @@
 //! they run here. Rows that wait for a later part, or are about nothing that Attorn has, are named
 //! so, never counted as passed.
 
+mod approved;
 mod bases;
 mod case;
 mod fixtures;

@@ -1,6 +1,6 @@
 //! `cargo xtask planted`: is each check able to fail?
 //!
-//! A binary is built that can have one of 30 bugs. For each bug one check runs against it and must
+//! A binary is built that can have one of 31 bugs. For each bug one check runs against it and must
 //! fail in the row that is there for it; without a bug the same checks must pass. Each check runs in
 //! a process of its own, since the environment tells the binary which bug it has.
 
@@ -95,6 +95,7 @@ pub fn check(names: &[String]) -> Result<(), StepFailed> {
 /// shows in no other (`AT-50@2.1.warm`), or one of [`checks`].
 const fn check_for(bug: Bug) -> &'static str {
     match bug {
+        Bug::ApprovalReused => "SC-29",
         Bug::AssertionForEndpoint => "CA-04",
         Bug::AssertionReused => "CA-09",
         Bug::AuthorizationForwarded => "AU-09",

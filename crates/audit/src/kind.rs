@@ -15,12 +15,16 @@ pub enum Kind {
     AdminRead,
     /// An operator's request was refused.
     AdminRefused,
-    /// A person allowed one irreversible call.
-    ApprovalGiven,
-    /// A person declined one irreversible call.
-    ApprovalRefused,
+    /// A person allowed one call.
+    ApprovalApproved,
+    /// A person declined one call.
+    ApprovalDenied,
+    /// Nobody used an approval, or said anything, in time.
+    ApprovalExpired,
     /// A call waits for a person.
     ApprovalRequested,
+    /// An approval let its call through, and is used up.
+    ApprovalUsed,
     /// A call ended: the outcome of an earlier [`Kind::CallDecided`].
     CallCompleted,
     /// A call was permitted or denied. Written before anything is forwarded.
@@ -128,14 +132,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 60] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
         Self::AdminRefused,
-        Self::ApprovalGiven,
-        Self::ApprovalRefused,
+        Self::ApprovalApproved,
+        Self::ApprovalDenied,
+        Self::ApprovalExpired,
         Self::ApprovalRequested,
+        Self::ApprovalUsed,
         Self::CallCompleted,
         Self::CallDecided,
         Self::ClockSetBack,
@@ -197,9 +203,11 @@ impl Kind {
             Self::AdminExported => "admin.exported",
             Self::AdminRead => "admin.read",
             Self::AdminRefused => "admin.refused",
-            Self::ApprovalGiven => "approval.given",
-            Self::ApprovalRefused => "approval.refused",
+            Self::ApprovalApproved => "approval.approved",
+            Self::ApprovalDenied => "approval.denied",
+            Self::ApprovalExpired => "approval.expired",
             Self::ApprovalRequested => "approval.requested",
+            Self::ApprovalUsed => "approval.used",
             Self::CallCompleted => "call.completed",
             Self::CallDecided => "call.decided",
             Self::ClockSetBack => "clock.set_back",

@@ -6,12 +6,14 @@
 //!
 //! A file of many changes passes the same decisions and checks, item by item.
 //!
-//! Not implemented: paging of lists, people with consoles, approvals by a second person.
+//! Not implemented: paging of lists, people with consoles.
 
 mod about;
 mod access;
 mod agents;
 mod apply;
+mod approval_desk;
+mod approvals;
 mod audit;
 mod authentication;
 mod clients;
@@ -43,6 +45,9 @@ mod routes;
 mod servers;
 mod service;
 mod tools;
+
+pub(crate) use approval_desk::{Asking, sweep};
+pub(crate) use refusal::Refusal;
 
 pub use operation::{BASE_PATH, Method, Operation, Row, SERVER_NAME};
 pub use precondition::policy_tag;

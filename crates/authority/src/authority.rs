@@ -15,12 +15,14 @@ use attorn_oauth::replay::ReplaySet;
 use attorn_oauth::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
 use attorn_payloads::SealedPayloads;
 use attorn_policy::PolicySet;
-use attorn_registry::{PolicySource, Published};
+use attorn_registry::{
+    ApprovalAnswer, ApprovalCall, ApprovalId, AskedCall, PolicySource, Published, ReasonCode,
+};
 use attorn_store::index::AuditIndex;
 use attorn_store::{Failure, Mark, MarkError, Store, StoreError};
 use attorn_telemetry::{Telemetry, families};
 
-use crate::admin::AdminService;
+use crate::admin::{AdminService, Asking, Refusal};
 use crate::client::ClientKeys;
 use crate::code::EnrolmentCode;
 use crate::config::{Config, ConfigRefusal};
@@ -74,6 +76,23 @@ pub struct Authority {
     shared: Arc<Shared>,
     issuer: IssuerUrl,
     admin_resource: ResourceIndicator,
+}
+
+/// Approvals can be neither looked at nor used now.
+#[derive(Debug, thiserror::Error)]
+#[error("approvals cannot be used: {0}")]
+pub struct ApprovalsUnavailable(String);
+
+impl From<Refusal> for ApprovalsUnavailable {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal.message())
+    }
+}
+
+impl From<PublishError> for ApprovalsUnavailable {
+    fn from(error: PublishError) -> Self {
+        Self(error.to_string())
+    }
 }
 
 /// Why an authority does not start.
@@ -203,6 +222,46 @@ impl Authority {
     /// When the registry or the journal cannot be written.
     pub async fn first_operator_code(&self) -> Result<Option<EnrolmentCode>, StartError> {
         bootstrap::first_operator_code(&self.shared).await
+    }
+
+    /// Where a call stands that needs a person; asks for it if nobody did. For the gateway of the
+    /// same process, which is named `gateway`.
+    ///
+    /// # Errors
+    /// Nobody knows; the call is not made.
+    pub async fn ask_approval(
+        &self,
+        gateway: &str,
+        asked: AskedCall,
+    ) -> Result<ApprovalAnswer, ApprovalsUnavailable> {
+        let shared = &self.shared;
+        let _alone = shared.changing.lock().await;
+        let asking = Asking { shared, gateway, now_ms: shared.clock.now_ms() };
+        let answer = asking.ask(asked).await?;
+        if answer.reason == ReasonCode::ApprovalRequired {
+            shared.publish().await?;
+        }
+        Ok(answer)
+    }
+
+    /// Uses an approval up for one call. The inner error says why the call is not made.
+    ///
+    /// # Errors
+    /// Nobody knows whether it was; the call is not made.
+    pub async fn use_approval(
+        &self,
+        gateway: &str,
+        (id, call): (&ApprovalId, &ApprovalCall),
+        decision: &str,
+    ) -> Result<Result<(), ReasonCode>, ApprovalsUnavailable> {
+        let shared = &self.shared;
+        let _alone = shared.changing.lock().await;
+        let asking = Asking { shared, gateway, now_ms: shared.clock.now_ms() };
+        let used = asking.use_up(id, call, decision).await?;
+        if used.is_ok() {
+            shared.publish().await?;
+        }
+        Ok(used)
     }
 
     /// Puts the registry as it is now in force, after somebody else changed it.

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use attorn_audit::note::NoteVerifier;
 use attorn_net::SeveralPlaces;
 use attorn_oauth::resource::{IssuerUrl, UrlRefusal};
+use attorn_registry::APPROVAL_LIFETIME_MAX_S;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
@@ -26,6 +27,10 @@ pub struct Config {
     /// Life of an access token with an irreversible scope, in seconds.
     #[serde(default = "default_irreversible_token_lifetime_s")]
     pub irreversible_token_lifetime_s: u64,
+    /// Time in seconds after which a call that waits for a person, or was approved and not made, does
+    /// not wait any more. At most 1800.
+    #[serde(default = "default_approval_lifetime_s")]
+    pub approval_lifetime_s: u64,
     /// Whether a grant that lets one agent read private data, take in untrusted content and send
     /// outside waits for a second owner. Without it such a grant is a finding and counts.
     #[serde(default)]
@@ -51,6 +56,9 @@ pub struct Config {
 /// A configuration the authority cannot start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigRefusal {
+    /// An approval would live longer than half an hour, or not at all.
+    #[error("`approval_lifetime_s` is between 1 and {APPROVAL_LIFETIME_MAX_S} seconds")]
+    ApprovalLifetime,
     /// A text under `import_keys` is no key.
     #[error("`import_keys` holds a text that is no Ed25519 key of a signed note")]
     ImportKey,
@@ -82,6 +90,9 @@ impl Config {
         }
         if self.import_keys.iter().any(|key| NoteVerifier::from_vkey(key).is_err()) {
             return Err(ConfigRefusal::ImportKey);
+        }
+        if !(1..=APPROVAL_LIFETIME_MAX_S).contains(&self.approval_lifetime_s) {
+            return Err(ConfigRefusal::ApprovalLifetime);
         }
         let lifetimes = [self.token_lifetime_s, self.irreversible_token_lifetime_s];
         if lifetimes.iter().all(|s| (1..=TOKEN_LIFETIME_MAX_S).contains(s)) {
@@ -131,6 +142,10 @@ impl Config {
     }
 }
 
+const fn default_approval_lifetime_s() -> u64 {
+    APPROVAL_LIFETIME_MAX_S
+}
+
 const fn default_token_lifetime_s() -> u64 {
     120
 }
@@ -158,6 +173,7 @@ mod tests {
             second_owner_for_triple: false,
             import_keys: Vec::new(),
             agents_unused_days: None,
+            approval_lifetime_s: default_approval_lifetime_s(),
             several_places: SeveralPlaces::default(),
             limits: Limits::default(),
             clients: None,

@@ -52,7 +52,7 @@ mod trust_domains;
 pub use admin::{
     AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME, policy_tag,
 };
-pub use authority::{Authority, Parts, StartError};
+pub use authority::{ApprovalsUnavailable, Authority, Parts, StartError};
 pub use code::EnrolmentCode;
 pub use config::{Config, ConfigRefusal};
 pub use followers::{Follower, Followers};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use attorn_net::Shutdown;
 
+use crate::admin::sweep;
+use crate::authority::ApprovalsUnavailable;
 use crate::shared::Shared;
 use crate::{ended, people};
 
@@ -39,10 +41,19 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
         if let Err(error) = ended::sweep(&shared).await {
             tracing::error!(%error, "agents past their end cannot be suspended");
         }
+        if let Err(error) = end_approvals(&shared).await {
+            tracing::error!(%error, "approvals past their end are not noted");
+        }
         if let Err(error) = people::sweep(&shared).await {
             tracing::error!(%error, "sessions that have ended are not forgotten");
         }
     }
+}
+
+/// Notes approvals that nobody used in time.
+async fn end_approvals(shared: &Shared) -> Result<(), ApprovalsUnavailable> {
+    let _alone = shared.changing.lock().await;
+    if sweep(shared).await? { Ok(shared.publish().await?) } else { Ok(()) }
 }
 
 /// Changes through the admin API do not wait for this; only those of other processes do.

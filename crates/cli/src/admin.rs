@@ -248,6 +248,7 @@ fn listing_of(operation: &str) -> String {
         )) => {
             format!("attorn {noun} list")
         }
+        Some(("approval", _)) => "attorn request list".to_owned(),
         Some(("person_grant", _)) => "attorn person grants".to_owned(),
         Some(("client", _)) => "attorn agent list".to_owned(),
         Some(("tool", _)) => "attorn server list".to_owned(),

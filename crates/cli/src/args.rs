@@ -84,6 +84,9 @@ pub(crate) enum Command {
     /// Which agent may use which tools of which server
     #[command(subcommand)]
     Grant(c::grant::GrantCommand),
+    /// Calls that wait for a person: look, approve, deny
+    #[command(subcommand)]
+    Request(c::request::RequestCommand),
     /// Stop an agent, person, server, API, tool, token, key, grant or owner at once
     #[command(subcommand)]
     Lock(c::lock::LockCommand),

@@ -7,6 +7,7 @@
 //!
 //! One journal serves all roles of a process: a node has one log.
 
+mod approvals;
 mod bundles;
 mod clock_steps;
 mod egress;
@@ -34,7 +35,7 @@ use std::time::Duration;
 use attorn_authority::Authority;
 use attorn_egress::Egress;
 use attorn_enforce::{Freshness, SILENT_MAX};
-use attorn_gateway::{Gateway, ToolObserver};
+use attorn_gateway::{ApprovalDesk, Gateway, ToolObserver};
 use attorn_net::{Client, ClientConfig, Clock, Limits, Shutdown, serve};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
@@ -81,6 +82,7 @@ struct Followed {
     published: Arc<Published>,
     freshness: Arc<Freshness>,
     observer: ToolObserver,
+    approvals: Arc<dyn ApprovalDesk>,
 }
 
 impl World {
@@ -182,6 +184,11 @@ impl World {
         self.config.gateway.as_ref().map_or("", |gateway| gateway.public_url.as_str())
     }
 
+    /// The URL of the one API that a guard stands in front of.
+    pub(crate) fn api_resource(&self) -> &str {
+        self.config.guard.first().map_or("", |guard| guard.public_url.as_str())
+    }
+
     /// The resource identifier of a server.
     pub(crate) fn resource(&self, server: &str) -> String {
         let gateway = self.config.gateway.as_ref();
@@ -252,7 +259,8 @@ impl Own {
             let keys = ServerKeys::open(&config.state, store, journal, &self.authority)?;
             serving.spawn(keys.follow(Arc::clone(&published), shutdown.clone()));
         }
-        Ok(Followed { published, freshness: Arc::new(Freshness::own()), observer })
+        let approvals = approvals::beside(&self.authority);
+        Ok(Followed { published, freshness: Arc::new(Freshness::own()), observer, approvals })
     }
 }
 
@@ -310,9 +318,10 @@ async fn start_following(
     let lease = LeaseFile::open(config.state.join("gateway.lease"));
     let lease = lease.map_err(|e| Failure::usage(causes(&e)))?;
     let kept = Kept { mark, lease, journal: node.journal.clone() };
+    let approvals = approvals::elsewhere(profile.clone());
     let follower = Follower::new(profile, of_follower, heard, kept);
     serving.spawn(follower.run(shutdown.clone()));
-    Ok((node, Followed { published, freshness, observer }, issuer))
+    Ok((node, Followed { published, freshness, observer, approvals }, issuer))
 }
 
 fn start_gateway(
@@ -348,6 +357,7 @@ fn start_gateway(
         random: system_random(),
         client,
         tool_observer: followed.observer,
+        approvals: followed.approvals,
         telemetry: telemetry.clone(),
     };
     Gateway::start(parts, shutdown.clone()).map_err(|e| Failure::usage(causes(&e)))

@@ -64,6 +64,12 @@ impl fmt::Debug for Exchanged {
 }
 
 impl Exchanged {
+    /// The token itself, for who presents it without [`Exchanger::bind`].
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.token
+    }
+
     /// The `jti` of the token, for the journal. Read without verification: the authority gave it.
     #[must_use]
     pub fn jti(&self) -> Option<String> {

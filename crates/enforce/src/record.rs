@@ -109,7 +109,10 @@ impl Recorder {
         self.0.key.digest(payload)
     }
 
-    /// Records that `entry` is about to happen. On an error nothing may be forwarded.
+    /// Records that `entry` is about to happen.
+    ///
+    /// # Errors
+    /// [`JournalUnavailable`]: nothing may be forwarded.
     pub async fn intent<P>(
         &self,
         permit: P,
@@ -242,6 +245,7 @@ impl Open {
     fn new(recorder: Recorder, intent: &Entry) -> Self {
         let mut entry = Entry::new(Kind::CallCompleted, intent.time_ms);
         entry.agent.clone_from(&intent.agent);
+        entry.approval.clone_from(&intent.approval);
         entry.decision_id.clone_from(&intent.decision_id);
         entry.downstream_resource.clone_from(&intent.downstream_resource);
         entry.method.clone_from(&intent.method);

@@ -74,11 +74,26 @@ impl Exchange {
                 };
                 self.json(row.status, body(self.id.as_ref(), code, &data))
             }
-            RefusalBody::ToolResult => self.json(row.status, self.tool_result(row)),
+            RefusalBody::ToolResult => match refusal {
+                Refusal::Decision(DecisionRefusal::Waits(wait)) => {
+                    self.json(row.status, self.waits(wait))
+                }
+                Refusal::Decision(_)
+                | Refusal::Head(_)
+                | Refusal::Credential(_)
+                | Refusal::Message(_)
+                | Refusal::AuthorityStale
+                | Refusal::JournalUnavailable
+                | Refusal::Limited(_)
+                | Refusal::Upstream(_) => self.json(row.status, self.tool_result(row)),
+            },
         };
         let headers = response.headers_mut();
         for value in self.challenges(refusal, row.challenge) {
-            headers.extend(HeaderValue::from_str(&value).ok().map(|it| (WWW_AUTHENTICATE, it)));
+            // RFC 9110 section 11.6.1: each in a field of its own.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.append(WWW_AUTHENTICATE, value);
+            }
         }
         if row.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
@@ -153,7 +168,8 @@ fn step_up_scope(refusal: &Refusal) -> Option<ScopeSet> {
             DecisionRefusal::Hidden(_)
             | DecisionRefusal::Told(_)
             | DecisionRefusal::ToldOfCall(_)
-            | DecisionRefusal::TokenStopped,
+            | DecisionRefusal::TokenStopped
+            | DecisionRefusal::Waits(_),
         )
         | Refusal::Head(_)
         | Refusal::Credential(_)

@@ -191,7 +191,10 @@ impl Exchange {
     pub(crate) async fn count_call(&mut self, permit: &Permit) -> Result<Durability, Refusal> {
         let counted = permit.counted();
         if counted.is_empty() {
-            return Ok(durability(permit.class()));
+            // What was approved is made once: its record must not be forgotten either.
+            let is_approved = permit.approval().is_some();
+            let class = durability(permit.class());
+            return Ok(if is_approved { Durability::Fsync } else { class });
         }
         let budgets = self.gateway.budgets.clone();
         let token_jti = self.entry.token_jti.as_deref().unwrap_or_default();

@@ -105,6 +105,7 @@ impl Exchange {
             progress_token: request.meta.progress_token.clone().map(RequestId::into_owned),
             session: session.cloned(),
             decision_id: self.decision_id().to_owned(),
+            only_approved: false,
             place: None,
             open: None,
             passage: self.passage.take(),
@@ -187,6 +188,7 @@ impl Relay {
             progress_token: self.progress_token.as_ref().map(|_| self.upstream_id),
             traceparent: Some(&traceparent),
             cursor,
+            only_approved: self.only_approved,
         };
         let message = emit::request(request, &outbound);
         let mut outgoing = Outgoing::new(self.revision, Some(self.upstream_id), message, trace);

@@ -18,6 +18,7 @@ use attorn_replay::SharedReplays;
 use attorn_telemetry::{Exposition, Telemetry, families};
 use tokio::task::JoinSet;
 
+use crate::approvals::ApprovalDesk;
 use crate::budget::Budgets;
 use crate::catalogue::ToolObserver;
 use crate::config::Config;
@@ -66,6 +67,8 @@ pub struct Parts {
     pub client: Client,
     /// Hears of tools the registry does not know as they are.
     pub tool_observer: ToolObserver,
+    /// Where it asks about calls that need a person.
+    pub approvals: Arc<dyn ApprovalDesk>,
     /// Where it counts and tells.
     pub telemetry: Telemetry,
 }
@@ -98,6 +101,7 @@ pub(crate) struct Inner {
     pub(crate) egress: Option<Egress>,
     pub(crate) budgets: Budgets,
     pub(crate) observer: ToolObserver,
+    pub(crate) approvals: Arc<dyn ApprovalDesk>,
     // Tasks that need the whole gateway find it here.
     itself: std::sync::Weak<Self>,
 }
@@ -157,6 +161,7 @@ impl Gateway {
             recorder: Recorder::sealing(journal, clock.clone(), (payload_key, payloads)),
             egress,
             observer: parts.tool_observer,
+            approvals: parts.approvals,
             telemetry: telemetry.clone(),
             config,
             issuer,

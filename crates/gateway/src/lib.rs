@@ -3,7 +3,7 @@
 //! Implemented: Streamable HTTP towards clients in revisions 2026-07-28, 2025-11-25, 2025-06-18
 //! and 2025-03-26; access tokens bound by DPoP with server nonces (RFC 9449); protected resource
 //! metadata (RFC 9728); one decision per tool call, resource and prompt; filtered lists and
-//! streams; intent and outcome of everything forwarded in the journal.
+//! streams; calls that wait for a person; intent and outcome of everything forwarded in the journal.
 //!
 //! Not implemented: bearer tokens, certificates, JSON-RPC batches, resumption of streams, tasks,
 //! token exchange towards APIs behind a server.
@@ -11,6 +11,7 @@
 //! Open `tools_call.rs` first: one function is the walk of a call.
 
 mod answer;
+mod approvals;
 mod arrival;
 mod budget;
 mod catalogue;
@@ -52,6 +53,7 @@ use attorn_enforce::{record, trace};
 
 pub use attorn_enforce::{Freshness, SILENT_MAX};
 
+pub use crate::approvals::{ApprovalDesk, DeskSilent, UseAnswer};
 pub use crate::budget::Carried;
 pub use crate::catalogue::{ObservedTool, SeenTools, ToolObserver};
 pub use crate::config::{BodyBytes, Config, LookSeconds, PublicUrl, PublicUrlError};

@@ -103,6 +103,7 @@ impl Exchange {
             session: Some(Arc::clone(&session)),
             decision_id: self.decision_id().to_owned(),
             open: None,
+            only_approved: false,
             place,
             passage: None,
         };

@@ -44,6 +44,7 @@ impl Exchange {
     pub(crate) fn pass(&mut self) -> Result<(), Refusal> {
         if let Some(behind) = &self.behind
             && !self.rests
+            && self.passage.is_none()
         {
             self.passage = Some(behind.door.enter().map_err(Refusal::Limited)?);
         }
@@ -151,6 +152,7 @@ impl Exchange {
             Attribute::some("mcp.protocol.version", entry.mcp_version.as_deref()),
             Attribute::some("attorn.server.id", entry.server.as_deref()),
             Attribute::some("attorn.agent.id", entry.agent.as_deref()),
+            Attribute::some("attorn.approval.id", entry.approval.as_deref()),
             Attribute::some("attorn.class", entry.class.as_deref()),
             Attribute::some("attorn.decision", Some(decision)),
             Attribute::some("attorn.decision.id", entry.decision_id.as_deref()),

@@ -18,6 +18,7 @@ use attorn_registry::{ReasonCode, ScopeSet};
 use attorn_telemetry::Limit;
 use http::StatusCode;
 
+use crate::approvals::Wait;
 use crate::limits::Limited;
 use crate::upstream::UpstreamFailure;
 
@@ -111,6 +112,8 @@ pub(crate) enum DecisionRefusal {
     Told(ReasonCode),
     /// The same, in answer to a tool call: a tool result, so that no client starts a login.
     ToldOfCall(ReasonCode),
+    /// A person has to say yes, or said no.
+    Waits(Box<Wait>),
 }
 
 /// How a refusal looks on the wire.
@@ -129,7 +132,7 @@ pub(crate) enum RefusalBody {
     Bare(ErrorCode),
     /// A JSON-RPC error with decision and reason.
     Error(ErrorCode),
-    /// A tool result with `isError`.
+    /// A tool result with `isError`, or a question to the client's user.
     ToolResult,
 }
 
@@ -354,12 +357,8 @@ impl DecisionRefusal {
                 Row::error(StatusCode::FORBIDDEN, ErrorCode::InvalidRequest, *reason)
             }
             Self::TokenStopped => CredentialRefusal::TokenStopped.row(),
-            Self::ToldOfCall(reason) => Row {
-                status: StatusCode::OK,
-                body: RefusalBody::ToolResult,
-                challenge: Challenge::None,
-                reason: *reason,
-            },
+            Self::ToldOfCall(reason) => Row::told(*reason),
+            Self::Waits(wait) => Row::told(wait.reason),
         }
     }
 }
@@ -372,6 +371,11 @@ impl Row {
             Challenge::Credential | Challenge::Token => Kind::TokenRefused,
             Challenge::None | Challenge::Scope => Kind::CallDecided,
         }
+    }
+
+    fn told(reason: ReasonCode) -> Self {
+        let (status, body) = (StatusCode::OK, RefusalBody::ToolResult);
+        Self { status, body, challenge: Challenge::None, reason }
     }
 
     fn bare(status: StatusCode, code: ErrorCode, reason: ReasonCode) -> Self {

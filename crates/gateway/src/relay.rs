@@ -47,6 +47,8 @@ pub(crate) struct Relay {
     pub(crate) progress_token: Option<RequestId<'static>>,
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) decision_id: String,
+    /// Of the client's request nothing leaves but what a person approved.
+    pub(crate) only_approved: bool,
     /// Held by a stream that may rest.
     pub(crate) place: Option<RestingPlace>,
     /// Held as long as the call is under way.

@@ -11,13 +11,14 @@ use attorn_json::Limits;
 use attorn_mcp::{ClientMessage, HeaderView, Method, Request, Revision, check_param_headers};
 use attorn_net::Body;
 use attorn_planted::{Bug, is_planted};
-use attorn_policy::{Denial, Operation, Permit, Visibility};
+use attorn_policy::{Denial, Operation, Visibility};
 use attorn_registry::{McpServer, ReasonCode};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{Response, request};
 use http_body::Body as HttpBody;
 
+use crate::approvals::Decided;
 use crate::arrival::{Arrived, read_body};
 use crate::exchange::{Caller, Exchange};
 use crate::front::{Verb, verify_post};
@@ -64,23 +65,27 @@ where
     // 4 and 5. Server, tool, definition, scope, policy: a permit or nothing.
     let behind = exchange.reach(server).await?;
     exchange.verify_era(&call.method, &behind)?;
-    let permit = exchange.decide_call(&view, server, &caller, &call)?;
-    gateway.look_before_call(&behind, permit.class(), exchange.now_s).await?;
+    let decided = exchange.decide_call(&view, server, &caller, &call)?;
+    gateway.look_before_call(&behind, decided.class(), exchange.now_s).await?;
     let seen = behind.seen();
     let tool = verify_definition(&call, server, &seen, exchange.revision)?;
     exchange.verify_params(&headers, &call, tool)?;
+    let permit = exchange.or_wait(decided, &call, &caller).await?;
 
-    // 6. The intent is recorded before anything leaves.
+    // 6. The approval is used up and the intent is recorded before anything leaves.
     let durability = exchange.count_call(&permit).await?;
     exchange.seal_arguments(call.arguments(), durability).await?;
     let used = permit.scope().clone();
-    let recorded = exchange.record(permit, durability).await?;
+    let cleared = exchange.clear(permit, &call).await?;
+    let only_approved = cleared.only_approved;
+    let recorded = exchange.record(cleared, durability).await?;
 
     // 7. From here on the server may ask its API for this call.
     let open = exchange.open_call(head, (server, &caller), used);
 
     // 8. A new request, made from what was decided.
     let mut relay = exchange.relay(&behind, caller, session.as_ref(), &call);
+    relay.only_approved = only_approved;
     let mut outgoing = relay.outgoing(&call, None, &trace);
     outgoing.call = open.as_ref().map(Held::id);
     relay.open = open;
@@ -104,7 +109,7 @@ impl Exchange {
         server: &McpServer,
         caller: &Caller,
         call: &Request<'_>,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<Decided, Refusal> {
         let name = call.name().unwrap_or_default();
         let arguments = call.arguments();
         self.note_call(server, &name, arguments);
@@ -112,9 +117,18 @@ impl Exchange {
         let question = question.ok_or(DecisionRefusal::Hidden(ReasonCode::PolicyError))?;
         let arguments = arguments.map(attorn_json::Value::text);
         let decided = attorn_policy::decide(&attorn_policy::Request { arguments, ..question });
-        let permit = decided.map_err(|denial| self.denied(denial, DecisionRefusal::ToldOfCall))?;
-        self.note_permit(&permit);
-        Ok(permit)
+        match decided {
+            Ok(permit) => {
+                self.note_permit(&permit);
+                Ok(Decided::Permit(permit))
+            }
+            Err(Denial { visibility: Visibility::Waits(waiting), rule, .. }) => {
+                self.entry.class = Some(waiting.class.as_str().to_owned());
+                self.note_denial(rule);
+                Ok(Decided::Waits(waiting))
+            }
+            Err(denial) => Err(self.denied(denial, DecisionRefusal::ToldOfCall).into()),
+        }
     }
 
     /// Turns a denial into what the caller may learn of it.
@@ -123,12 +137,7 @@ impl Exchange {
         denial: Denial,
         told: fn(ReasonCode) -> DecisionRefusal,
     ) -> DecisionRefusal {
-        self.entry.rule = denial.rule;
-        // What it was decided with, so that it can be told later.
-        let policies = self.view.policies.as_ref();
-        self.entry.policy_version = policies.map(|policies| policies.version().to_string());
-        let version = self.view.snapshot.version.to_string();
-        self.entry.detail.insert("registry_version".to_owned(), version);
+        self.note_denial(denial.rule);
         match denial.visibility {
             Visibility::Hidden
                 if is_planted(Bug::HiddenToolTold) && denial.reason != ReasonCode::ToolUnknown =>
@@ -140,8 +149,18 @@ impl Exchange {
             Visibility::Told if denial.reason == ReasonCode::TokenStopped => {
                 DecisionRefusal::TokenStopped
             }
-            Visibility::Told => told(denial.reason),
+            // Only tools wait for a person; where it is no tool, nobody is asked.
+            Visibility::Told | Visibility::Waits(_) => told(denial.reason),
         }
+    }
+
+    /// Notes what it was decided with, so that it can be told later.
+    fn note_denial(&mut self, rule: Option<String>) {
+        self.entry.rule = rule;
+        let policies = self.view.policies.as_ref();
+        self.entry.policy_version = policies.map(|policies| policies.version().to_string());
+        let version = self.view.snapshot.version.to_string();
+        self.entry.detail.insert("registry_version".to_owned(), version);
     }
 
     /// MCP 2026-07-28, Streamable HTTP, Server Behavior for Custom Headers: what the client

@@ -5,7 +5,7 @@
 //! `_` for `-`, and any other mark, which CGI and its heirs make one of.
 
 use attorn_enforce::trace::TraceContext;
-use http::header::{CONNECTION, SET_COOKIE};
+use http::header::{ALT_SVC, CONNECTION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::access::Caller;
@@ -56,7 +56,8 @@ pub(crate) fn forwarded(
 }
 
 /// Keeps what may leave of an answer: not what belongs to the connection (RFC 9110 section 7.6.1), no
-/// cookie, which would not come back, and nothing that is ours to say.
+/// cookie, which would not come back, no other way to the API (RFC 7838 section 3), and nothing that
+/// is ours to say, as challenges are.
 pub fn answered(headers: &mut HeaderMap) {
     let named = named_by_connection(headers);
     let gone: Vec<HeaderName> = headers
@@ -64,7 +65,8 @@ pub fn answered(headers: &mut HeaderMap) {
         .filter(|name| {
             let plain = plain(name);
             let is_ours = plain.starts_with(OWN) || **name == DPOP_NONCE;
-            is_ours || **name == SET_COOKIE || is_of_connection(&plain) || named.contains(&plain)
+            let is_theirs = [SET_COOKIE, ALT_SVC, WWW_AUTHENTICATE].contains(name);
+            is_ours || is_theirs || is_of_connection(&plain) || named.contains(&plain)
         })
         .cloned()
         .collect();
@@ -218,7 +220,16 @@ mod tests {
     #[test]
     fn an_answer_says_nothing_in_our_name() {
         let mut headers = HeaderMap::new();
-        for name in ["set-cookie", "dpop-nonce", "attorn-decision", "connection", "x-hop", "etag"] {
+        for name in [
+            "set-cookie",
+            "alt-svc",
+            "www-authenticate",
+            "dpop-nonce",
+            "attorn-decision",
+            "connection",
+            "x-hop",
+            "etag",
+        ] {
             headers.insert(name.parse::<HeaderName>().unwrap(), "x-hop".parse().unwrap());
         }
         answered(&mut headers);

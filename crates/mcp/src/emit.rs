@@ -23,6 +23,9 @@ pub struct Outbound<'a> {
     pub traceparent: Option<&'a str>,
     /// The upstream's own cursor, unsealed from the one the client sent.
     pub cursor: Option<&'a str>,
+    /// Send what a person approved, name and arguments, and nothing else of the client's: no answers,
+    /// no state, and no metadata but that of the protocol.
+    pub only_approved: bool,
 }
 
 /// The upstream request for a parsed client request.
@@ -35,6 +38,9 @@ pub fn request(request: &Request<'_>, outbound: &Outbound<'_>) -> Vec<u8> {
     message.string("method", request.method.as_str());
     let mut params = ObjectWriter::open(message.name("params"));
     for (param, value) in &request.params {
+        if outbound.only_approved && matches!(param, Param::InputResponses | Param::RequestState) {
+            continue;
+        }
         match (param, outbound.cursor) {
             (Param::Cursor, Some(cursor)) => params.string(param.as_str(), cursor),
             // A cursor that was not unsealed is not the upstream's.
@@ -75,6 +81,7 @@ fn write_meta(request: &Request<'_>, outbound: &Outbound<'_>, out: &mut String) 
     for (name, value) in request.meta.value.into_iter().filter_map(Value::members).flatten() {
         match name.as_ref() {
             "progressToken" | "traceparent" | "tracestate" | "baggage" | SUBSCRIPTION_ID => {}
+            name if outbound.only_approved && !OF_PROTOCOL.contains(&name) => {}
             name => meta.value(name, value),
         }
     }
@@ -86,6 +93,9 @@ fn write_meta(request: &Request<'_>, outbound: &Outbound<'_>, out: &mut String) 
     }
     meta.close();
 }
+
+/// What every modern request has to carry: MCP 2026-07-28, Base Protocol, `_meta`.
+const OF_PROTOCOL: [&str; 2] = [crate::meta::PROTOCOL_VERSION, crate::meta::CLIENT_CAPABILITIES];
 
 /// The mirror headers of a modern upstream request, made from the parsed body and the approved
 /// declarations. What the client sent as headers is never copied.

@@ -75,6 +75,8 @@ pub struct ErrorData<'a> {
     pub decision_id: Option<&'a str>,
     /// A stable reason code.
     pub reason: Option<&'a str>,
+    /// The request that a person decides about.
+    pub approval: Option<&'a str>,
     /// The version a client asked for; answered with the list of those we speak.
     pub requested_version: Option<&'a str>,
     /// Revisions spoken; used with `requested_version`.
@@ -150,7 +152,17 @@ pub fn tool_refusal(
     write_string(text, content);
     content.push_str("}]");
     result.name("isError").push_str("true");
-    let mut meta = ObjectWriter::open(result.name("_meta"));
+    write_result_meta(data, result.name("_meta"));
+    result.close();
+    response.close();
+    out.into_bytes()
+}
+
+fn write_result_meta(data: &ErrorData<'_>, out: &mut String) {
+    let mut meta = ObjectWriter::open(out);
+    if let Some(approval) = data.approval {
+        meta.string("dev.attorn/approval", approval);
+    }
     if let Some(decision_id) = data.decision_id {
         meta.string("dev.attorn/decision_id", decision_id);
     }
@@ -158,6 +170,43 @@ pub fn tool_refusal(
         meta.string("dev.attorn/reason", reason);
     }
     meta.close();
+}
+
+/// What a client is asked to show its user.
+#[derive(Clone, Copy, Debug)]
+pub struct UrlWanted<'a> {
+    /// Names the question, and what came of it.
+    pub elicitation_id: &'a str,
+    /// Why.
+    pub message: &'a str,
+    /// What the client brings along when it calls again.
+    pub request_state: &'a str,
+    /// Where to go.
+    pub url: &'a str,
+}
+
+/// A result that asks the client to send its user to an address and then to call again: MCP
+/// 2026-07-28, Multi Round-Trip Requests and Elicitation, URL Mode. Only for clients that declare it.
+pub fn url_wanted(id: &RequestId<'_>, wanted: &UrlWanted<'_>, data: &ErrorData<'_>) -> Vec<u8> {
+    let mut out = String::with_capacity(512);
+    let mut response = ObjectWriter::open(&mut out);
+    response.string("jsonrpc", "2.0");
+    id.write(response.name("id"));
+    let mut result = ObjectWriter::open(response.name("result"));
+    result.string("resultType", "input_required");
+    let mut requests = ObjectWriter::open(result.name("inputRequests"));
+    let mut request = ObjectWriter::open(requests.name("approval"));
+    request.string("method", "elicitation/create");
+    let mut params = ObjectWriter::open(request.name("params"));
+    params.string("mode", "url");
+    params.string("elicitationId", wanted.elicitation_id);
+    params.string("url", wanted.url);
+    params.string("message", wanted.message);
+    params.close();
+    request.close();
+    requests.close();
+    result.string("requestState", wanted.request_state);
+    write_result_meta(data, result.name("_meta"));
     result.close();
     response.close();
     out.into_bytes()
@@ -201,6 +250,20 @@ mod tests {
             String::from_utf8(written).unwrap(),
             r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":"Unsupported protocol version","data":{"supported":["2026-07-28","2025-11-25"],"requested":"1900-01-01"}}}"#
         );
+    }
+
+    #[test]
+    fn an_address_is_asked_for_in_the_form_of_the_protocol() {
+        let wanted = UrlWanted {
+            elicitation_id: "apr_1",
+            message: "a \"person\" decides",
+            request_state: "state",
+            url: "https://a.example/approvals/apr_1",
+        };
+        let data = ErrorData { approval: Some("apr_1"), ..ErrorData::default() };
+        let written = url_wanted(&RequestId::Integer(7), &wanted, &data);
+        let expected = r#"{"jsonrpc":"2.0","id":7,"result":{"resultType":"input_required","inputRequests":{"approval":{"method":"elicitation/create","params":{"mode":"url","elicitationId":"apr_1","url":"https://a.example/approvals/apr_1","message":"a \"person\" decides"}}},"requestState":"state","_meta":{"dev.attorn/approval":"apr_1"}}}"#;
+        assert_eq!(String::from_utf8(written).unwrap(), expected);
     }
 
     #[test]

@@ -72,6 +72,17 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// What a server gave the client to bring along: MCP 2026-07-28, Multi Round-Trip Requests. Nobody
+    /// vouches for it.
+    pub fn request_state(&self) -> Option<Cow<'a, str>> {
+        self.param(Param::RequestState)?.string()
+    }
+
+    /// Whether the client answers what a server asked it.
+    pub fn has_input_responses(&self) -> bool {
+        self.param(Param::InputResponses).is_some()
+    }
+
     /// Filter of a `subscriptions/listen` request.
     pub fn listen_filter(&self) -> Option<Value<'a>> {
         self.param(Param::Notifications)

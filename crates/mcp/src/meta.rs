@@ -79,6 +79,13 @@ impl<'a> Meta<'a> {
         self.client_capabilities.is_some_and(|all| all.member(capability).is_some())
     }
 
+    /// Whether the client can send its user to an address: MCP 2026-07-28, Elicitation, Capabilities.
+    /// The empty object stands for forms alone.
+    pub fn declares_url_elicitation(&self) -> bool {
+        let elicitation = self.client_capabilities.and_then(|all| all.member("elicitation"));
+        elicitation.is_some_and(|modes| modes.member("url").is_some())
+    }
+
     /// The client's name for itself, for display only.
     pub fn client_name(&self) -> Option<Cow<'a, str>> {
         self.client_info?.member("name")?.string()

@@ -20,8 +20,7 @@ use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha
 use attorn_json::Limits;
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    AgentId, Ancestor, AuthorizationDetails, DownstreamUse, GrantId, ReasonCode, ResourceId,
-    ScopeSet, ServerId,
+    AgentId, Ancestor, AuthorizationDetails, DownstreamUse, GrantId, ReasonCode, ScopeSet, ServerId,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 /// What can be broken, each with the rule it breaks: a section, or an invariant of ARCHITECTURE.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bug {
+    /// An approval is not used up by its call: invariant 18.
+    ApprovalReused,
     /// A client assertion for the token endpoint is taken: draft-ietf-oauth-rfc7523bis-03 wants
     /// the issuer alone.
     AssertionForEndpoint,
@@ -68,7 +70,8 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
+        Self::ApprovalReused,
         Self::AssertionForEndpoint,
         Self::AssertionReused,
         Self::AuthorizationForwarded,
@@ -105,6 +108,7 @@ impl Bug {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ApprovalReused => "approval-reused",
             Self::AssertionForEndpoint => "assertion-for-endpoint",
             Self::AssertionReused => "assertion-reused",
             Self::AuthorizationForwarded => "authorization-forwarded",

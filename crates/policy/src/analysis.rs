@@ -43,6 +43,14 @@ const PERSON: [&str; 4] = ["groups", "id", "name", "roles"];
 /// Why a policy is not taken, though its syntax is fine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
+    /// An `@approval` that says nothing known, or stands on a `forbid`.
+    #[error(
+        "`@approval(\"{text}\")` is none of `one`, `two`, `one not-owner`, `two not-owner` on a permit"
+    )]
+    ApprovalUnknown {
+        /// What it says.
+        text: String,
+    },
     /// An attribute that no request has.
     #[error("`{variable}` has no attribute `{attribute}`")]
     AttributeUnknown {

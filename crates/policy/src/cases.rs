@@ -161,7 +161,7 @@ fn run(policies: &PolicySet, case: Case<'_>) -> CaseOutcome {
         Verdict::Error { rule } => Observed { answer: Answer::Error, rule },
         Verdict::Forbid { rule } => Observed { answer: Answer::Forbid, rule: Some(rule) },
         Verdict::NoPermit => Observed { answer: Answer::NoPermit, rule: None },
-        Verdict::Permit { rule } => Observed { answer: Answer::Permit, rule: Some(rule) },
+        Verdict::Permit { rule, terms: _ } => Observed { answer: Answer::Permit, rule: Some(rule) },
     };
     let same_rule = case.rule.is_none() || case.rule == observed.rule;
     CaseOutcome {

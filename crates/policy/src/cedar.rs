@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
 
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::{AgentKind, Class, Person, Scope};
+use attorn_registry::{AgentKind, ApprovalTerms, Class, Person, Scope};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
     Request, Response, RestrictedExpression,
@@ -50,6 +50,8 @@ pub(crate) enum Verdict {
     NoPermit,
     Permit {
         rule: String,
+        /// The approval that the permitting rules ask for together.
+        terms: Option<ApprovalTerms>,
     },
 }
 
@@ -102,7 +104,11 @@ impl PolicySet {
         {
             return Verdict::Error { rule: Some(rule) };
         }
-        verdict(&self.vocabulary.authorizer.is_authorized(&request, &slice.deciding, &entities))
+        self.verdict(&self.vocabulary.authorizer.is_authorized(
+            &request,
+            &slice.deciding,
+            &entities,
+        ))
     }
 
     /// Whether some arguments could be permitted, as far as policies that do not read arguments
@@ -122,7 +128,7 @@ impl PolicySet {
         let Some((request, entities)) = self.request(slice, question, None) else {
             return Verdict::Error { rule: None };
         };
-        verdict(&self.vocabulary.authorizer.is_authorized(&request, &slice.listing, &entities))
+        self.verdict(&self.vocabulary.authorizer.is_authorized(&request, &slice.listing, &entities))
     }
 
     fn projection(
@@ -258,22 +264,29 @@ fn record_of(person: &Person) -> Option<RestrictedExpression> {
     .ok()
 }
 
-fn verdict(response: &Response) -> Verdict {
-    let errors = response.diagnostics().errors().map(|error| match error {
-        cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
-            error.policy_id().to_string()
+impl PolicySet {
+    fn verdict(&self, response: &Response) -> Verdict {
+        let errors = response.diagnostics().errors().map(|error| match error {
+            cedar_policy::AuthorizationError::PolicyEvaluationError(error) => {
+                error.policy_id().to_string()
+            }
+        });
+        // Sorted, so that the order of policies cannot show.
+        if let Some(rule) = errors.min()
+            && !is_planted(Bug::PolicyErrorSkipped)
+        {
+            return Verdict::Error { rule: Some(rule) };
         }
-    });
-    // Sorted, so that the order of policies cannot show.
-    if let Some(rule) = errors.min()
-        && !is_planted(Bug::PolicyErrorSkipped)
-    {
-        return Verdict::Error { rule: Some(rule) };
-    }
-    let rule = response.diagnostics().reason().min().map(ToString::to_string);
-    match (response.decision(), rule) {
-        (Decision::Allow, Some(rule)) => Verdict::Permit { rule },
-        (Decision::Deny, Some(rule)) => Verdict::Forbid { rule },
-        (Decision::Allow | Decision::Deny, None) => Verdict::NoPermit,
+        let rule = response.diagnostics().reason().min().map(ToString::to_string);
+        match (response.decision(), rule) {
+            (Decision::Allow, Some(rule)) => {
+                // Another rule that permits as well takes no person away.
+                let asked = response.diagnostics().reason().filter_map(|id| self.approvals.get(id));
+                let terms = asked.copied().reduce(ApprovalTerms::and);
+                Verdict::Permit { rule, terms }
+            }
+            (Decision::Deny, Some(rule)) => Verdict::Forbid { rule },
+            (Decision::Allow | Decision::Deny, None) => Verdict::NoPermit,
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use attorn_registry::{AgentKind, Class, PolicySource};
+use attorn_registry::{AgentKind, ApprovalTerms, Class, PolicySource};
 use cedar_policy::{
     Effect, EntityUid, ParseErrors, Policy, PolicyId, PrincipalConstraint, ResourceConstraint,
 };
@@ -74,6 +74,8 @@ pub struct PolicySet {
     own: Slice,
     everywhere: Slice,
     by_server: HashMap<String, Slice>,
+    /// The approval that a rule asks for, where it does.
+    pub(crate) approvals: HashMap<PolicyId, ApprovalTerms>,
     /// What was decided about calls, and what about listings.
     pub(crate) memos: [Memo; 2],
 }
@@ -100,6 +102,7 @@ struct Rule {
     server: Option<String>,
     /// A permit with the scope of the policy and no conditions.
     bare: Policy,
+    approval: Option<ApprovalTerms>,
 }
 
 impl PolicySet {
@@ -139,6 +142,10 @@ impl PolicySet {
             own: Slice::of(&own),
             everywhere: Slice::of(&everywhere),
             by_server: servers.into_iter().map(slice_of).collect(),
+            approvals: rules
+                .iter()
+                .filter_map(|rule| Some((rule.policy.id().clone(), rule.approval?)))
+                .collect(),
             memos: Default::default(),
         })
     }
@@ -233,7 +240,27 @@ fn read_rule(policy: &Policy, name: &str, problems: &mut Vec<PolicyProblem>) -> 
     *json.get_mut("effect")? = serde_json::Value::from("permit");
     let bare = Policy::from_json(Some(policy.id().clone()), json).ok()?;
     let server = named_server(&policy.resource_constraint());
-    Some(Rule { policy: policy.clone(), reads, server, bare })
+    let approval = approval_terms(policy).unwrap_or_else(|problem| {
+        problems.push(PolicyProblem::Rule { rule: name.to_owned(), problem });
+        None
+    });
+    Some(Rule { policy: policy.clone(), reads, server, bare, approval })
+}
+
+/// What `@approval` of a rule asks for. On a `forbid` it would ask nobody.
+fn approval_terms(policy: &Policy) -> Result<Option<ApprovalTerms>, Problem> {
+    let Some(text) = policy.annotation("approval") else { return Ok(None) };
+    let unknown = || Problem::ApprovalUnknown { text: text.to_owned() };
+    if policy.effect() != Effect::Permit {
+        return Err(unknown());
+    }
+    match text.split(' ').collect::<Vec<_>>().as_slice() {
+        ["one"] => Ok(Some(ApprovalTerms { two: false, not_owner: false })),
+        ["one", "not-owner"] => Ok(Some(ApprovalTerms { two: false, not_owner: true })),
+        ["two"] => Ok(Some(ApprovalTerms { two: true, not_owner: false })),
+        ["two", "not-owner"] => Ok(Some(ApprovalTerms { two: true, not_owner: true })),
+        _ => Err(unknown()),
+    }
 }
 
 /// A scope of known words that still matches no request, such as `resource == Server::"crm"`.

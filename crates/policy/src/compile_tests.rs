@@ -79,7 +79,10 @@ fn policies_reach_their_server_only() {
     );
     assert_eq!(answer(&policies, "crm", None), Verdict::Forbid { rule: "a".into() });
     assert_eq!(answer(&policies, "erp", None), Verdict::Forbid { rule: "b".into() });
-    assert_eq!(answer(&policies, "hr", None), Verdict::Permit { rule: "policy0".into() });
+    assert_eq!(
+        answer(&policies, "hr", None),
+        Verdict::Permit { rule: "policy0".into(), terms: None }
+    );
 }
 
 #[test]
@@ -270,4 +273,18 @@ proptest! {
             prop_assert!(policies.may_permit(&question("crm", &scope, None)));
         }
     }
+}
+
+#[test]
+fn an_approval_is_asked_for_in_known_words_on_a_permit() {
+    let compile = |text: &str| {
+        PolicySet::compile(&PolicySource { version: 1, text: text.to_owned() }).is_ok()
+    };
+    for words in ["one", "two", "one not-owner", "two not-owner"] {
+        assert!(compile(&format!("@approval(\"{words}\") permit (principal, action, resource);")));
+    }
+    for words in ["", "three", "not-owner", "one two", "two  not-owner"] {
+        assert!(!compile(&format!("@approval(\"{words}\") permit (principal, action, resource);")));
+    }
+    assert!(!compile("@approval(\"one\") forbid (principal, action, resource);"));
 }

@@ -1,8 +1,8 @@
 //! The decision on one call.
 
 use attorn_registry::{
-    AgentId, AuthorizationDetails, Class, GrantId, Holder, Jkt, McpServer, PersonId, ReasonCode,
-    Scope, ScopeSet, Snapshot, Tool,
+    AgentId, ApprovalCall, ApprovalId, AuthorizationDetails, Class, GrantId, Holder, Jkt,
+    McpServer, PersonId, ReasonCode, Scope, ScopeSet, Snapshot, Tool,
 };
 
 use crate::compile::PolicySet;
@@ -82,6 +82,27 @@ pub struct Permit {
     rule: String,
     grant: Option<GrantId>,
     counted: Counted,
+    approval: Option<Box<GivenApproval>>,
+}
+
+/// The approval that a permit rests on. Who forwards the call uses it up before that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenApproval {
+    /// Which one.
+    pub id: ApprovalId,
+    /// The call it is for.
+    pub call: ApprovalCall,
+}
+
+/// A call that waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The call to approve.
+    pub call: ApprovalCall,
+    /// Its class.
+    pub class: Class,
+    /// The request that waits already, and its end.
+    pub pending: Option<(ApprovalId, u64)>,
 }
 
 /// How many calls grant and token allow. Who forwards the call counts it before that.
@@ -132,6 +153,12 @@ impl Permit {
         self.counted
     }
 
+    /// The approval that has to be used up before the call is forwarded.
+    #[must_use]
+    pub fn approval(&self) -> Option<&GivenApproval> {
+        self.approval.as_deref()
+    }
+
     /// The grant that covers it.
     #[must_use]
     pub fn grant(&self) -> Option<&GrantId> {
@@ -159,6 +186,8 @@ pub enum Visibility {
     StepUp(ScopeSet),
     /// That the call was refused, and the decision's identifier.
     Told,
+    /// That a person has to approve it, and how it stands.
+    Waits(Box<Waiting>),
 }
 
 impl Denial {
@@ -182,8 +211,8 @@ pub fn decide(request: &Request<'_>) -> Result<Permit, Denial> {
         return Err(Denial::hidden(ReasonCode::PolicyError));
     };
     let policy_version = request.policies.version();
-    let (grant, counted) = (facts.grant.cloned(), facts.counted);
-    Ok(Permit { class, scope, policy_version, rule, grant, counted })
+    let (grant, counted, approval) = (facts.grant.cloned(), facts.counted, facts.approval);
+    Ok(Permit { class, scope, policy_version, rule, grant, counted, approval })
 }
 
 /// Whether a listing shows what the request is about.

@@ -1,6 +1,7 @@
 use attorn_registry::{
     Agent, AgentKind, AuthorizationDetails, Grant, LifeCycle, LockTarget, Owner, ServerId,
 };
+use attorn_registry::{Approval, ApprovalState, ApprovalTerms};
 use attorn_registry::{KeyState, Lock, RevokedToken, ScopePattern, Tool};
 use proptest::prelude::*;
 
@@ -249,7 +250,10 @@ fn what_other_arguments_would_allow_is_told() {
 #[test]
 fn an_irreversible_call_needs_a_person() {
     let drop = Operation::Tool("drop");
-    refused(&World::new(), drop, ReasonCode::ApprovalRequired, &Visibility::Told);
+    let waits = denial(&World::new(), drop).unwrap();
+    assert_eq!(waits.reason, ReasonCode::ApprovalRequired);
+    assert!(matches!(waits.visibility, Visibility::Waits(_)));
+    // The administration asks nobody: an operator is the person, and others may not.
     let mut world = World::with_policy(
         "permit (principal, action, resource in Server::\"admin\") unless { false };",
     );
@@ -259,7 +263,99 @@ fn an_irreversible_call_needs_a_person() {
     assert_eq!(denial(&world, drop), None);
     world.server = "crm";
     world.policy = PolicySet::starter_text().to_owned();
-    refused(&world, drop, ReasonCode::ApprovalRequired, &Visibility::Told);
+    assert_eq!(denial(&world, drop).unwrap().reason, ReasonCode::ApprovalRequired);
+}
+
+/// The call that a denial waits for, approved or not.
+fn approval_of(world: &World, operation: Operation<'_>, state: ApprovalState) -> Approval {
+    let Some(Denial { visibility: Visibility::Waits(waiting), .. }) = denial(world, operation)
+    else {
+        panic!("nothing waits");
+    };
+    Approval {
+        id: ApprovalId::from_random(&[7; 16]),
+        call: waiting.call,
+        excluded: Vec::new(),
+        asked_s: NOW_S,
+        expires_s: NOW_S + 60,
+        state,
+    }
+}
+
+fn approved() -> ApprovalState {
+    ApprovalState::Approved { by: Vec::new() }
+}
+
+#[test]
+fn an_approval_of_exactly_this_call_permits_it() {
+    let drop = Operation::Tool("drop");
+    let mut world = World::new();
+    world.arguments = Some(r#"{"id":1}"#);
+    let approval = approval_of(&world, drop, approved());
+    world.parts.approvals = vec![approval.clone()];
+    let given = world.ask(drop, |request| decide(request).unwrap().approval().cloned());
+    assert_eq!(given.unwrap().id, approval.id);
+    // Another spelling of the same arguments is the same call; other arguments are another one.
+    world.arguments = Some(r#"{ "id": 1.0 }"#);
+    assert_eq!(denial(&world, drop), None);
+    world.arguments = Some(r#"{"id":2}"#);
+    assert_eq!(denial(&world, drop).unwrap().reason, ReasonCode::ApprovalRequired);
+    world.arguments = Some(r#"{"id":1}"#);
+    for (state, expires_s, reason) in [
+        (ApprovalState::Pending { first: None }, NOW_S + 60, ReasonCode::ApprovalPending),
+        (approved(), NOW_S, ReasonCode::ApprovalRequired),
+        (ApprovalState::Expired, NOW_S + 60, ReasonCode::ApprovalRequired),
+    ] {
+        world.parts.approvals = vec![Approval { state, expires_s, ..approval.clone() }];
+        assert_eq!(denial(&world, drop).unwrap().reason, reason);
+    }
+    // Everything else is judged as ever.
+    world.parts.approvals = vec![approval];
+    assert_eq!(denial(&world, drop), None);
+    world.parts.grants.clear();
+    refused(&world, drop, ReasonCode::ScopeMissing, &Visibility::Hidden);
+}
+
+#[test]
+fn an_approval_is_for_one_definition() {
+    let drop = Operation::Tool("drop");
+    let mut world = World::new();
+    world.parts.approvals = vec![approval_of(&world, drop, approved())];
+    assert_eq!(denial(&world, drop), None);
+    let tool = world.parts.servers[0].tools.get_mut("drop").unwrap();
+    tool.digest = [9; 32];
+    tool.approved.as_mut().unwrap().digest = [9; 32];
+    assert_eq!(denial(&world, drop).unwrap().reason, ReasonCode::ApprovalRequired);
+}
+
+#[test]
+fn a_rule_may_ask_for_a_person() {
+    let starter = PolicySet::starter_text();
+    let asks =
+        "@approval(\"two not-owner\") permit (principal, action, resource == Tool::\"crm/pay\");";
+    let mut world = World::with_policy(&format!("{starter}{asks}"));
+    let pay = Operation::Tool("pay");
+    assert_eq!(denial(&world, GET), None);
+    assert_eq!(denial(&World::new(), pay), None);
+    // The rule that permits everything does not void it.
+    let approval = approval_of(&world, pay, approved());
+    assert_eq!(approval.call.terms, ApprovalTerms { two: true, not_owner: true });
+    world.parts.approvals = vec![approval.clone()];
+    assert_eq!(denial(&world, pay), None);
+    // Given under weaker terms it does not count.
+    let weaker = ApprovalCall { terms: ApprovalTerms::default(), ..approval.call.clone() };
+    world.parts.approvals = vec![Approval { call: weaker, ..approval }];
+    assert_eq!(denial(&world, pay).unwrap().reason, ReasonCode::ApprovalRequired);
+}
+
+#[test]
+fn arguments_that_cannot_be_shown_cannot_be_approved() {
+    let mut world = World::new();
+    world.arguments = Some(r#"{"id":9007199254740993}"#);
+    let drop = Operation::Tool("drop");
+    refused(&world, drop, ReasonCode::RequestMalformed, &Visibility::Told);
+    world.arguments = Some(r#"{"id":9007199254740991}"#);
+    assert_eq!(denial(&world, drop).unwrap().reason, ReasonCode::ApprovalRequired);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use attorn_registry::ReasonCode;
 use serde::Serialize;
 
-use crate::decide::{Denial, Request};
+use crate::decide::{Denial, Request, Visibility};
 use crate::steps::{Facts, Mode, STEPS, Stop};
 
 /// One line of an explanation.
@@ -64,6 +64,13 @@ fn detail_of(denial: &Denial, request: &Request<'_>, facts: &Facts<'_>) -> Strin
     let what = match (denial.reason, &facts.scope) {
         (ReasonCode::ScopeMissing, Some(scope)) => {
             format!("needs {scope}; the token has: {}", request.token_scope)
+        }
+        (ReasonCode::ApprovalPending, _) => {
+            let waits = match &denial.visibility {
+                Visibility::Waits(waiting) => waiting.pending.as_ref().map(|(id, _)| id.as_str()),
+                Visibility::Hidden | Visibility::StepUp(_) | Visibility::Told => None,
+            };
+            format!("{}, {}", denial.reason.meaning(), waits.unwrap_or("-"))
         }
         _ => denial.reason.meaning().to_owned(),
     };

@@ -10,8 +10,12 @@
 //! Constraints on arguments in grants and tokens (RFC 9396) are one of the steps; calls they allow
 //! a number of are counted by whoever forwards them.
 //!
-//! What is *not*: approvals, and separation of duties. A call that needs an approval is refused
-//! with `approval.required`.
+//! A call that cannot be undone, or that a rule with `@approval` permits, needs an approval of exactly
+//! this call; whoever forwards it uses the approval up. `@approval("one")` asks for one person,
+//! `@approval("two")` for two, and `not-owner` beside it for nobody who answers for the agent. Of
+//! several rules that permit, all have their way.
+//!
+//! What is *not*: separation of duties.
 //!
 //! The words a policy may use:
 //!
@@ -39,6 +43,7 @@
 //!     rule: String::new(),
 //!     grant: None,
 //!     counted: attorn_policy::Counted::default(),
+//!     approval: None,
 //! };
 //! ```
 //!
@@ -68,7 +73,8 @@ pub use analysis::Problem;
 pub use cases::{Answer, CaseOutcome, Observed, TestsError, run_tests};
 pub use compile::{PolicyErrors, PolicyProblem, PolicySet};
 pub use decide::{
-    Counted, Denial, Operation, Permit, Request, Visibility, decide, is_visible, visible_tools,
+    Counted, Denial, GivenApproval, Operation, Permit, Request, Visibility, Waiting, decide,
+    is_visible, visible_tools,
 };
 pub use explain::{Outcome, Step, explain};
 pub use place::{Place, place_of};

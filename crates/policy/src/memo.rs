@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_same_question_is_asked_once_and_another_one_anew() {
         let (memo, scope) = (Memo::default(), Scope::of_tool(Class::Read, "get"));
-        let permit = |rule: &str| Verdict::Permit { rule: rule.to_owned() };
+        let permit = |rule: &str| Verdict::Permit { rule: rule.to_owned(), terms: None };
         let ask = |agent: &str, tool: &str, rule: &str| {
             memo.recall(&question(agent, tool, &scope), || permit(rule))
         };
@@ -131,7 +131,7 @@ mod tests {
     fn a_person_is_part_of_the_question() {
         use crate::fixtures::{name, person};
         let (memo, scope) = (Memo::default(), Scope::of_tool(Class::Read, "get"));
-        let permit = |rule: &str| Verdict::Permit { rule: rule.to_owned() };
+        let permit = |rule: &str| Verdict::Permit { rule: rule.to_owned(), terms: None };
         let ask = |person: Option<&attorn_registry::Person>, rule: &str| {
             let asked = Question { person, ..question("billing", "get", &scope) };
             memo.recall(&asked, || permit(rule))

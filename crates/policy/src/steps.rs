@@ -5,12 +5,12 @@
 
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    Agent, AuthorizationDetails, Class, Delegation, Grant, GrantId, LockTarget, LockedSubject,
-    ReasonCode, Scope, ScopeSet, ToolState,
+    Agent, ApprovalCall, ApprovalTerms, AuthorizationDetails, Class, Delegation, Grant, GrantId,
+    LockTarget, LockedSubject, ReasonCode, Scope, ScopeSet, ToolState, approval_arguments,
 };
 
 use crate::cedar::{Question, Verdict};
-use crate::decide::{Counted, Denial, Operation, Request, Visibility};
+use crate::decide::{Counted, Denial, GivenApproval, Operation, Request, Visibility, Waiting};
 
 /// One step.
 pub(crate) struct Rule {
@@ -30,7 +30,7 @@ pub(crate) const STEPS: [Rule; 10] = [
     Rule { name: "scope", run: scope, detail: scope_detail },
     Rule { name: "constraint", run: constraint, detail: constraint_detail },
     Rule { name: "policy", run: policy, detail: policy_detail },
-    Rule { name: "approval", run: approval, detail: |_, _| "none needed".to_owned() },
+    Rule { name: "approval", run: approval, detail: approval_detail },
 ];
 
 /// What a walk is for.
@@ -56,6 +56,9 @@ pub(crate) struct Facts<'a> {
     pub(crate) constrained: bool,
     pub(crate) counted: Counted,
     pub(crate) rule: Option<String>,
+    /// The approval that the rules ask for, if they do.
+    pub(crate) terms: Option<ApprovalTerms>,
+    pub(crate) approval: Option<Box<GivenApproval>>,
 }
 
 impl Facts<'_> {
@@ -71,6 +74,8 @@ impl Facts<'_> {
             constrained: false,
             counted: Counted::default(),
             rule: None,
+            terms: None,
+            approval: None,
         }
     }
 }
@@ -382,8 +387,9 @@ fn policy<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> 
         return if shown { Ok(()) } else { Err(Denial::hidden(ReasonCode::PolicyForbid).into()) };
     }
     let (reason, rule) = match request.policies.evaluate(&question) {
-        Verdict::Permit { rule } => {
+        Verdict::Permit { rule, terms } => {
             facts.rule = Some(rule);
+            facts.terms = terms;
             return Ok(());
         }
         Verdict::Error { rule } => (ReasonCode::PolicyError, rule),
@@ -413,11 +419,50 @@ fn approval<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop
     // An operator who administers is the person whose approval would be asked for.
     let by_a_person = request.server.is_builtin()
         && facts.agent.is_some_and(|agent| agent.kind == attorn_registry::AgentKind::Operator);
-    match class {
-        Class::Read | Class::Write => Ok(()),
-        Class::Irreversible if by_a_person || facts.mode == Mode::Listing => Ok(()),
-        Class::Irreversible => Err(Denial::told(ReasonCode::ApprovalRequired).into()),
-    }
+    let terms = match class {
+        Class::Read | Class::Write => facts.terms,
+        Class::Irreversible => Some(facts.terms.unwrap_or_default()),
+    };
+    let Some(terms) = terms.filter(|_| !by_a_person && facts.mode == Mode::Call) else {
+        return Ok(());
+    };
+    let required = || Denial::told(ReasonCode::ApprovalRequired);
+    // Nobody is asked about these: the administration has its own rules, and the rest no arguments.
+    let Some(tool) = tool_of(request).filter(|_| !request.server.is_builtin()) else {
+        return Err(required().into());
+    };
+    let definition = request.server.tools.get(tool).map(|tool| tool.digest);
+    let definition = definition.ok_or_else(required)?;
+    let arguments = approval_arguments(request.arguments);
+    let (_, arguments) = arguments.ok_or_else(|| Denial::told(ReasonCode::RequestMalformed))?;
+    let call = ApprovalCall {
+        agent: request.agent.clone(),
+        subject: request.person.map_or_else(|| request.agent.to_string(), ToString::to_string),
+        server: request.server.id.clone(),
+        tool: tool.to_owned(),
+        definition,
+        arguments,
+        terms,
+    };
+    let pending = match request.snapshot.approval_for(&call, request.now_s) {
+        Some(approval) if approval.is_usable(request.now_s) => {
+            facts.approval = Some(Box::new(GivenApproval { id: approval.id.clone(), call }));
+            return Ok(());
+        }
+        Some(approval) => Some((approval.id.clone(), approval.expires_s)),
+        None => None,
+    };
+    let reason = match pending {
+        Some(_) => ReasonCode::ApprovalPending,
+        None => ReasonCode::ApprovalRequired,
+    };
+    let visibility = Visibility::Waits(Box::new(Waiting { call, class, pending }));
+    Err(Denial { reason, visibility, rule: facts.rule.clone() }.into())
+}
+
+fn approval_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
+    let approval = facts.approval.as_ref();
+    approval.map_or_else(|| "none needed".to_owned(), |it| format!("approved as {}", it.id))
 }
 
 /// What to ask the policies, if the call is known well enough.

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Consent, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, Person, PersonGrant,
-    PolicySource, Resource, RevokedToken, Snapshot,
+    Agent, Approval, Consent, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, Person,
+    PersonGrant, PolicySource, Resource, RevokedToken, Snapshot,
 };
 
 /// The records that changed after one version, as they are at another.
@@ -34,6 +34,9 @@ pub struct SnapshotDelta {
     pub resources: Vec<Resource>,
     /// Grants that are new or were revoked.
     pub grants: Vec<Grant>,
+    /// Approvals that are new or changed, also those that do not count any more.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// Persons that are new or changed.
     #[serde(default)]
     pub persons: Vec<Person>,
@@ -89,11 +92,16 @@ impl Snapshot {
         next.version = delta.version;
         next.made_ms = delta.made_ms;
         next.epoch = delta.epoch;
+        if delta.epoch > self.epoch {
+            // They ended with the tokens, and the delta says nothing of each.
+            next.end_approvals();
+        }
         delta.owners.into_iter().for_each(|owner| next.put_owner(owner));
         delta.agents.into_iter().for_each(|agent| next.put_agent(agent));
         delta.servers.into_iter().for_each(|server| next.put_server(server));
         delta.resources.into_iter().for_each(|resource| next.put_resource(resource));
         delta.grants.into_iter().for_each(|grant| next.put_grant(grant, now_s));
+        delta.approvals.into_iter().for_each(|one| next.put_approval(one, now_s));
         delta.persons.into_iter().for_each(|person| next.put_person(person));
         delta.person_grants.into_iter().for_each(|grant| next.put_person_grant(grant, now_s));
         delta.consents.into_iter().for_each(|consent| next.put_consent(consent, now_s));

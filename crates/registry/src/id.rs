@@ -106,6 +106,11 @@ id!(
     "agt_"
 );
 id!(
+    /// A call that waits, or waited, for a person.
+    ApprovalId,
+    "apr_"
+);
+id!(
     /// What a person gave to one agent at one MCP server.
     ConsentId,
     "con_"

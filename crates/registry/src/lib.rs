@@ -5,12 +5,14 @@
 //!
 //! What is implemented: identifiers and names, the life cycle table, owners, agents, their
 //! overlapping keys and their way of authentication, MCP servers, tools as definitions, classes by
-//! argument, scopes and grants, people, their consents and what agents may do for them, APIs with their operations and downstream rules, locks, the documents
-//! of public registries, the snapshot and its publication, and the stable reason codes.
+//! argument, scopes and grants, people, their consents and what agents may do for them, APIs with
+//! their operations and downstream rules, locks, the documents of public registries, approvals of
+//! calls, the snapshot and its publication, and the stable reason codes.
 //!
-//! What is *not*: approvals, and change requests.
+//! What is *not*: change requests.
 
 mod agent;
+mod approval;
 mod arguments_schema;
 mod authentication;
 mod call_constraint;
@@ -51,6 +53,11 @@ mod tool;
 mod fixtures;
 
 pub use agent::{Agent, AgentKey, AgentKind, IssuerKey, KeyRefusal, KeyState, rotate};
+pub use approval::{
+    APPROVAL_ARGUMENTS_BYTES_MAX, APPROVAL_LIFETIME_MAX_S, APPROVALS_OPEN_MAX, Approval,
+    ApprovalAnswer, ApprovalCall, ApprovalRefusal, ApprovalRequest, ApprovalState, ApprovalTerms,
+    Approver, AskedCall, Word, approval_arguments,
+};
 pub use arguments_schema::{ArgumentsSchema, SchemaRefusal};
 pub use attorn_jose::{CertificateThumbprint, Jkt};
 pub use authentication::{
@@ -68,8 +75,8 @@ pub use downstream::{Ancestor, DownstreamUse};
 pub use effects::Effects;
 pub use grant::{Grant, GrantRefusal};
 pub use id::{
-    AgentId, ConsentId, DecisionId, GrantId, IdError, LockId, OwnerId, PersonId, ResourceId,
-    ServerId,
+    AgentId, ApprovalId, ConsentId, DecisionId, GrantId, IdError, LockId, OwnerId, PersonId,
+    ResourceId, ServerId,
 };
 pub use import::{
     ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, ServerDocument,

@@ -143,8 +143,10 @@ reason_codes! {
 
     ApprovalRequired = "approval.required", "a person has to approve the call first";
     ApprovalPending = "approval.pending", "the approval was asked for and not given yet";
+    ApprovalDenied = "approval.denied", "a person said that the call may not be made";
     ApprovalExpired = "approval.expired", "the approval is past its end";
     ApprovalArgumentsChanged = "approval.arguments_changed", "the approval is for other arguments";
+    ApprovalUsed = "approval.used", "the approval was used; the call needs another one";
     ApprovalSelf = "approval.self", "nobody approves their own request";
 
     DelegationDepth = "delegation.depth", "the chain of actors is too long";

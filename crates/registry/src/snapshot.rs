@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::shards::Shards;
 use crate::standing::{AGENT, SERVER, verify_standing, verify_state};
 use crate::{
-    Agent, AgentId, AgentKind, Consent, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget,
-    McpServer, Owner, OwnerId, Person, PersonGrant, ReasonCode, Resource, ResourceId, Scope,
-    ScopeSet, ServerId, Tool,
+    Agent, AgentId, AgentKind, Approval, Consent, Effects, Grant, IssuerKey, LifeCycle, Lock,
+    LockTarget, McpServer, Owner, OwnerId, Person, PersonGrant, ReasonCode, Resource, ResourceId,
+    Scope, ScopeSet, ServerId, Tool,
 };
 
+mod approvals;
 mod owners;
 mod people;
 mod stops;
@@ -73,6 +74,9 @@ pub struct SnapshotParts {
     pub resources: Vec<Resource>,
     /// Who may do what.
     pub grants: Vec<Grant>,
+    /// Calls that wait for a person, or that one approved. A registry from before has none.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
     /// Who is acted for. A registry from before there were any has none.
     #[serde(default)]
     pub persons: Vec<Person>,
@@ -119,6 +123,7 @@ pub struct Snapshot {
     resource_urls: Shards<String, ResourceId>,
     // Invariant: nested, so that a lookup needs no owned pair of identifiers.
     grants: Shards<AgentId, HashMap<ServerId, Vec<Grant>>>,
+    approvals: Shards<AgentId, Vec<Approval>>,
     people: people::People,
     locks: Shards<LockTarget, Vec<Lock>>,
     /// Ends by `jti`.
@@ -135,6 +140,10 @@ impl Snapshot {
         for grant in parts.grants {
             let at = grants.entry(grant.agent.clone()).or_default();
             at.entry(grant.server.clone()).or_default().push(grant);
+        }
+        let mut approvals: HashMap<AgentId, Vec<Approval>> = HashMap::new();
+        for approval in parts.approvals {
+            approvals.entry(approval.call.agent.clone()).or_default().push(approval);
         }
         let mut locks: HashMap<LockTarget, Vec<Lock>> = HashMap::new();
         for lock in parts.locks {
@@ -161,6 +170,7 @@ impl Snapshot {
             agents: parts.agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect(),
             servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
             grants: grants.into_iter().collect(),
+            approvals: approvals.into_iter().collect(),
             people: people::People::new(parts.persons, parts.person_grants, parts.consents),
             locks: locks.into_iter().collect(),
             revoked: parts.revoked.into_iter().map(|token| (token.jti, token.expires_s)).collect(),
@@ -464,6 +474,7 @@ impl From<&Snapshot> for SnapshotParts {
             servers: snapshot.servers.values().cloned().collect(),
             resources: snapshot.resources.values().cloned().collect(),
             grants: snapshot.all_grants().cloned().collect(),
+            approvals: snapshot.approvals().cloned().collect(),
             persons: snapshot.persons().cloned().collect(),
             person_grants: snapshot.all_person_grants().cloned().collect(),
             consents: snapshot.consents().cloned().collect(),

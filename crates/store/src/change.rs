@@ -59,6 +59,14 @@ pub enum ChangeKind {
     AgentRegistered,
     /// The state of an agent.
     AgentState,
+    /// A person approved or denied a call.
+    ApprovalDecided,
+    /// An approval was not used in time.
+    ApprovalExpired,
+    /// A call waits for a person.
+    ApprovalRequested,
+    /// An approval was used.
+    ApprovalUsed,
     /// What is known about a public client.
     ClientSet,
     /// A new consent.
@@ -141,13 +149,17 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 49] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
         Self::AgentOwner,
         Self::AgentRegistered,
         Self::AgentState,
+        Self::ApprovalDecided,
+        Self::ApprovalExpired,
+        Self::ApprovalRequested,
+        Self::ApprovalUsed,
         Self::ClientSet,
         Self::ConsentGiven,
         Self::ConsentRevoked,
@@ -199,6 +211,10 @@ impl ChangeKind {
             Self::AgentOwner => "agent.owner",
             Self::AgentRegistered => "agent.registered",
             Self::AgentState => "agent.state",
+            Self::ApprovalDecided => "approval.decided",
+            Self::ApprovalExpired => "approval.expired",
+            Self::ApprovalRequested => "approval.requested",
+            Self::ApprovalUsed => "approval.used",
             Self::ClientSet => "client.set",
             Self::ConsentGiven => "consent.given",
             Self::ConsentRevoked => "consent.revoked",

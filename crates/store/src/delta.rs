@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::Store;
 use crate::agents::agent_by_id;
+use crate::approvals::approval_by_id;
 use crate::change::ChangeKind;
 use crate::column::Columns;
 use crate::consents::consent_by_id;
@@ -101,6 +102,12 @@ async fn add(
         | ChangeKind::EnrolmentRedeemed => {
             delta.agents.push(agent_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
+        ChangeKind::ApprovalDecided
+        | ChangeKind::ApprovalExpired
+        | ChangeKind::ApprovalRequested
+        | ChangeKind::ApprovalUsed => {
+            delta.approvals.push(approval_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
         ChangeKind::ConsentGiven | ChangeKind::ConsentRevoked => {
             delta.consents.push(consent_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
@@ -164,16 +171,18 @@ async fn add(
 #[cfg(test)]
 mod tests {
     use attorn_registry::{
-        Authentication, Binding, Consent, ConsentId, Grant, GrantId, LifeCycle, Lock, LockId,
-        LockTarget, Snapshot, SnapshotParts,
+        AgentKind, Approver, Authentication, Binding, Consent, ConsentId, Grant, GrantId,
+        LifeCycle, Lock, LockId, LockTarget, Snapshot, SnapshotParts,
     };
 
+    use crate::change::ChangeKind;
     use crate::fixtures::{World, act, id, key};
     use crate::{InForce, SeenTool};
 
     fn parts(snapshot: &Snapshot) -> SnapshotParts {
         let mut parts = SnapshotParts::from(snapshot);
         parts.agents.sort_by(|one, other| one.id.cmp(&other.id));
+        parts.approvals.sort_by(|one, other| one.id.cmp(&other.id));
         parts.grants.sort_by(|one, other| one.id.cmp(&other.id));
         parts.owners.sort_by(|one, other| one.id.cmp(&other.id));
         parts.revoked.sort_by(|one, other| one.jti.cmp(&other.jti));
@@ -258,6 +267,38 @@ mod tests {
         step().await;
         // Nothing new is a delta too.
         step().await;
+    }
+
+    #[tokio::test]
+    async fn approvals_come_and_go_with_deltas() {
+        let world = World::new().await;
+        let store = &world.store;
+        let mut snapshot = store.load_snapshot(10_000).await.unwrap();
+        let mut step = async |waiting: usize| {
+            let delta = store.load_delta(snapshot.version, 10_000).await.unwrap().unwrap();
+            snapshot = snapshot.apply(delta).unwrap();
+            let whole = store.load_snapshot(10_000).await.unwrap();
+            assert_eq!(parts(&snapshot), parts(&whole));
+            assert_eq!(snapshot.approvals().count(), waiting);
+        };
+        for seed in [1, 2] {
+            store.request_approval(&act(10), &world.new_approval(seed)).await.unwrap();
+        }
+        step(2).await;
+        let asked = world.new_approval(1).approval;
+        let who = Approver { id: "bob", kind: AgentKind::Operator, owner: None };
+        let given = asked.approve(&who, "fine", 11).unwrap();
+        let change = (&asked, &given);
+        store.replace_approval(&act(11), ChangeKind::ApprovalDecided, change).await.unwrap();
+        step(2).await;
+        let used = given.use_once(&given.call, "dec_1", 12).unwrap();
+        let change = (&given, &used);
+        store.replace_approval(&act(12), ChangeKind::ApprovalUsed, change).await.unwrap();
+        step(1).await;
+        let late = world.new_approval(2).approval;
+        let change = (&late, &late.expire(70).unwrap());
+        store.replace_approval(&act(70), ChangeKind::ApprovalExpired, change).await.unwrap();
+        step(0).await;
     }
 
     #[tokio::test]

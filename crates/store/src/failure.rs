@@ -22,6 +22,9 @@ pub enum Refusal {
     /// No agent of this identifier.
     #[error("no such agent")]
     AgentUnknown,
+    /// The approval is not any more what was judged.
+    #[error("the approval changed meanwhile")]
+    ApprovalChanged,
     /// The rules that give a class break a rule of their own.
     #[error("{0}")]
     ClassRules(ClassRuleRefusal),

@@ -1,8 +1,9 @@
 //! A small registry for the tests of this crate.
 
 use attorn_registry::{
-    AgentId, AgentKind, Authentication, Binding, Consent, ConsentId, Grant, GrantId, Jkt, Name,
-    OwnerId, PersonGrant, PersonId, PersonOrGroup, ResourceId, ScopePattern, ScopeSet, ServerId,
+    AgentId, AgentKind, Approval, ApprovalCall, ApprovalId, ApprovalRequest, ApprovalState,
+    ApprovalTerms, Authentication, Binding, Consent, ConsentId, Grant, GrantId, Jkt, Name, OwnerId,
+    PersonGrant, PersonId, PersonOrGroup, ResourceId, ScopePattern, ScopeSet, ServerId,
     UpstreamSpec,
 };
 
@@ -72,6 +73,33 @@ impl World {
             owner: self.owner.id.clone(),
             authentication: Authentication::PrivateKeyJwt,
             binding: Binding::Dpop,
+        }
+    }
+
+    pub(crate) fn new_approval(&self, seed: u8) -> ApprovalRequest {
+        let call = ApprovalCall {
+            agent: self.agent.clone(),
+            subject: "ann".into(),
+            server: self.server.clone(),
+            tool: "pay".into(),
+            definition: [1; 32],
+            arguments: [seed; 32],
+            terms: ApprovalTerms::default(),
+        };
+        ApprovalRequest {
+            approval: Approval {
+                id: ApprovalId::from_random(&id(seed)),
+                call,
+                excluded: vec!["ann".into()],
+                asked_s: 10,
+                expires_s: 70,
+                state: ApprovalState::Pending { first: None },
+            },
+            arguments: r#"{"id":1}"#.into(),
+            actors: None,
+            decision: "dec_0".into(),
+            trace_id: None,
+            asked_by: "gateway".into(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! changed, and returns both with the record. Readers poll the version and load what changed.
 //!
 //! The SQL is one text for SQLite and `PostgreSQL`. What is *not* implemented: connecting to
-//! `PostgreSQL`, and approvals.
+//! `PostgreSQL`.
 //!
 //! What survives a crash: a change is on disk when its method returns (SQLite, write-ahead log,
 //! `synchronous = FULL`); before that, nothing of it is.
@@ -12,6 +12,7 @@
 mod agent_keys;
 mod agent_uses;
 mod agents;
+mod approvals;
 mod batch;
 mod change;
 mod codes;

@@ -4,6 +4,7 @@ use attorn_registry::RevokedToken;
 use sqlx::SqliteConnection;
 
 use crate::Store;
+use crate::approvals::end_approvals;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::Columns;
 use crate::failure::{Failure, StoreError};
@@ -73,6 +74,7 @@ impl Store {
         .bind(COLUMNS.number(before.epoch)?)
         .fetch_one(change.connection())
         .await?;
+        end_approvals(change.connection()).await?;
         let record = COLUMNS.count(epoch)?;
         change.finish(ChangeKind::EpochRaised, &epoch.to_string(), record).await
     }

@@ -4,6 +4,7 @@ use attorn_registry::{Snapshot, SnapshotParts};
 
 use crate::Store;
 use crate::agents::all_agents;
+use crate::approvals::mattering_approvals;
 use crate::column::Columns;
 use crate::consents::counting_consents;
 use crate::erasures::all_erasures;
@@ -44,6 +45,7 @@ impl Store {
             servers: all_servers(&mut transaction).await?,
             resources: all_resources(&mut transaction).await?,
             grants: counting_grants(&mut transaction, now_s).await?,
+            approvals: mattering_approvals(&mut transaction, now_s).await?,
             persons: all_persons(&mut transaction).await?,
             person_grants: counting_person_grants(&mut transaction, now_s).await?,
             consents: counting_consents(&mut transaction, now_s).await?,

@@ -327,6 +327,6 @@ pub(super) fn made(value: &Value) -> Result<Vec<u8>, StepFailed> {
     Err(StepFailed::Check(format!("no such body: {value}")))
 }
 
-fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
+pub(super) fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
     String::from_utf8_lossy(body).replacen(from, to, 1).into_bytes()
 }

@@ -9,6 +9,7 @@ use attorn_testkit::http2::{self, Http2Request};
 use attorn_testkit::wire::{self, RawReply, RawRequest};
 use serde_json::Value;
 
+use super::approved;
 use super::case;
 use super::fixtures;
 use super::modes::Http;
@@ -38,7 +39,12 @@ pub(super) fn play(world: &World, case: &Case, expect: &Expect) -> Result<Observ
         sent.map_err(|error| StepFailed::Check(format!("{}: {error}", case.name)))?;
     }
     // Made before anything changes: a token is right until then, and a list is what it is.
-    let request = case::build(world, case)?;
+    let approval = case.approved.as_ref().map(|wanted| approved::prepare(world, wanted));
+    let approval = approval.transpose()?;
+    let mut request = case::build(world, case)?;
+    if let Some(approval) = approval {
+        request.body = case::replaced(&request.body, "${approval}", &approval);
+    }
     set_upstream(world, case.upstream.as_ref())?;
     let policy = case.policy.as_deref().map(|text| world.apply_policy(text)).transpose()?;
     let made = run_all(world, case, &case.before, None)?;
@@ -112,7 +118,7 @@ fn observe(
     })
 }
 
-fn exchanged(
+pub(super) fn exchanged(
     world: &World,
     case: &Case,
     peer: SocketAddr,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::approved::Approved;
 use super::modes::Http;
 
 /// One file of `vectors/negative`.
@@ -132,6 +133,9 @@ pub(super) struct Case {
     /// The server whose token it carries: the one it is sent to unless said otherwise.
     #[serde(default)]
     pub(super) token_of: Option<String>,
+    /// A call that a person decides about first; `${approval}` in the body is its request.
+    #[serde(default)]
+    pub(super) approved: Option<Approved>,
     /// Commands of the operator to run first; `${jti}`, `${key}` and `${client}` are the agent's.
     #[serde(default)]
     pub(super) before: Vec<Vec<String>>,

@@ -305,7 +305,10 @@ fn detail_then(
         },
         "scope" => format!("{}, grant {}", or_dash(&decided.scope), or_dash(&decided.grant)),
         "policy" => rule_then(decided, policies).unwrap_or_else(|| "no rule on record".to_owned()),
-        "approval" => "none needed".to_owned(),
+        "approval" => match &decided.approval {
+            Some(approval) => format!("approved as {approval}, and used for this call"),
+            None => "none needed".to_owned(),
+        },
         _ => match ended {
             None if recorded.is_permit() => "no outcome on record yet".to_owned(),
             None => String::new(),
@@ -327,6 +330,9 @@ fn why(recorded: &Recorded, policies: &PoliciesThen) -> String {
         let held = recorded.token_scope().map(|scope| scope.to_string());
         let held = held.unwrap_or_else(|| "unknown".to_owned());
         return format!("{code}: {meaning}; the token has: {held}");
+    }
+    if let Some(approval) = decided.approval.as_ref().filter(|_| code.starts_with("approval.")) {
+        return format!("{code}: {meaning}; request {approval}");
     }
     match rule_then(decided, policies) {
         Some(rule) => format!("{code}: {rule}"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_journal::JournalUnavailable;
 use attorn_net::Body;
+use attorn_registry::ApprovalId;
 use axum::extract::{RawPathParams, Request};
 use http::header::ETAG;
 use http::{HeaderMap, Response, StatusCode};
@@ -29,7 +30,11 @@ pub(crate) async fn handle(
     let (head, body) = request.into_parts();
     let (now_ms, snapshot) = (shared.clock.now_ms(), shared.published.load());
     let decision_id = shared.new_decision_id().to_string();
+    // Whose arguments were looked at, too.
+    let approval = segments.iter().find(|(name, _)| *name == "approval");
+    let approval = approval.and_then(|(_, text)| ApprovalId::parse(text).ok());
     let about = Entry {
+        approval: approval.map(String::from),
         decision_id: Some(decision_id.clone()),
         method: Some(operation.row().method.as_str().to_owned()),
         server: snapshot.server_named(super::SERVER_NAME).map(|server| server.id.to_string()),

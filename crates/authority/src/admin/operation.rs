@@ -138,6 +138,10 @@ operations! {
     LockList = "lock.list", Get "/locks", Read, "List locks";
     LockCreate = "lock.create", Post "/locks", Write, "Stop something at once";
     LockLift = "lock.lift", Post "/locks/{lock}/lift", Write, "Lift a lock";
+    ApprovalList = "approval.list", Get "/approvals", Read, "Calls that wait, or waited, for a person";
+    ApprovalShow = "approval.show", Get "/approvals/{approval}", Read, "One of them with its exact arguments";
+    ApprovalApprove = "approval.approve", Post "/approvals/{approval}/approve", Write, "Let a call that waits be made once";
+    ApprovalDeny = "approval.deny", Post "/approvals/{approval}/deny", Write, "Let a call that waits not be made";
     PolicyShow = "policy.show", Get "/policy", Read, "The policies in force";
     PolicyValidate = "policy.validate", Post "/policy/validate", Read, "Check policies without applying them";
     PolicyApply = "policy.apply", Post "/policy", Write, "Put policies in force";
@@ -165,6 +169,8 @@ operations! {
     GatewayList = "gateway.list", Get "/gateways", Read, "List gateways, and which registry each has in force";
     GatewayReset = "gateway.reset", Post "/gateways/{gateway}/reset", Write, "Let a gateway that was refused as a copy go on";
     RegistryFollow = "registry.follow", Post "/registry/changes", Read, "For gateways: the registry's changes as they come";
+    ApprovalAsk = "approval.ask", Post "/approvals", Write, "For gateways: where a call stands that needs a person";
+    ApprovalUse = "approval.use", Post "/approvals/{approval}/use", Write, "For gateways: use an approval up";
     ServerSeen = "server.seen", Post "/servers/{server}/seen", Write, "For gateways: tell the tools of a server";
 }
 

@@ -4,7 +4,8 @@ use attorn_journal::{JournalUnavailable, ReadError};
 use attorn_net::Body;
 use attorn_payloads::UnsealError;
 use attorn_registry::{
-    DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode, ResourceRefusal, ScopeError,
+    ApprovalRefusal, DetailsRefusal, ImportFinding, LeaseRefusal, NameError, ReasonCode,
+    ResourceRefusal, ScopeError,
 };
 use attorn_store::{self as store, Failure, StoreError};
 use http::{Response, StatusCode};
@@ -20,6 +21,7 @@ use crate::rotation::RotationError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     Agent,
+    Approval,
     Consent,
     Decision,
     /// The same in a journal that has not all its entries any more.
@@ -42,6 +44,8 @@ pub(crate) enum Missing {
 pub(crate) enum Refusal {
     /// The agent is past its end, so that it would not act if it were resumed.
     AgentEnded,
+    /// What was said about a call that waits does not count.
+    Approval(ApprovalRefusal),
     /// The body is too long.
     BodyTooLong,
     /// The built-in server is not changed through its own API.
@@ -134,6 +138,12 @@ impl Refusal {
     /// RFC 9110 section 15.
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
+            Self::Approval(
+                ApprovalRefusal::Excluded
+                | ApprovalRefusal::NotAPerson
+                | ApprovalRefusal::SamePerson,
+            ) => StatusCode::FORBIDDEN,
+            Self::Approval(_) => StatusCode::CONFLICT,
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Details(_) => StatusCode::BAD_REQUEST,
             Self::Key | Self::Resource(_) | Self::ResourceUrl => StatusCode::BAD_REQUEST,
@@ -170,6 +180,7 @@ impl Refusal {
     /// The stable code of the journal and of the answer.
     pub(crate) fn reason(&self) -> ReasonCode {
         match self {
+            Self::Approval(refusal) => refusal.reason(),
             Self::BodyTooLong => ReasonCode::FrameSize,
             Self::CommandElsewhere => ReasonCode::ScopeMissing,
             Self::Faults(faults) => {
@@ -210,6 +221,7 @@ impl Refusal {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::AgentEnded => "the agent is past its end; give it another one first".to_owned(),
+            Self::Approval(refusal) => refusal.to_string(),
             Self::BodyTooLong => "the body is too long".to_owned(),
             Self::Builtin => "the built-in server is not changed this way".to_owned(),
             Self::CommandElsewhere => {
@@ -435,7 +447,7 @@ impl Missing {
             Self::Server => ReasonCode::ServerUnknown,
             Self::Tool => ReasonCode::ToolUnknown,
             Self::Decision | Self::DecisionOrRemoved => ReasonCode::RequestMalformed,
-            Self::Entry | Self::Grant | Self::Lock => ReasonCode::RequestMalformed,
+            Self::Approval | Self::Entry | Self::Grant | Self::Lock => ReasonCode::RequestMalformed,
             Self::Import => ReasonCode::ServerUnknown,
             Self::Owner | Self::PolicyVersion => ReasonCode::RequestMalformed,
         }
@@ -444,6 +456,7 @@ impl Missing {
     const fn message(self) -> &'static str {
         match self {
             Self::Agent => "no such agent",
+            Self::Approval => "no such request",
             Self::Consent => "no such consent",
             Self::Decision => "no such decision",
             Self::DecisionOrRemoved => "no such decision, or its entries were removed by retention",

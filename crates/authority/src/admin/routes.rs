@@ -3,8 +3,9 @@
 use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
-    about, access, agents, apply, audit, clients, explain, gateways, grants, imports, issuer_keys,
-    locks, owners, payloads, person_grants, persons, policies, resources, servers, tools,
+    about, access, agents, apply, approvals, audit, clients, explain, gateways, grants, imports,
+    issuer_keys, locks, owners, payloads, person_grants, persons, policies, resources, servers,
+    tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -77,6 +78,10 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::LockList => Route::read(locks::list),
         Operation::LockCreate => Route::change(locks::create),
         Operation::LockLift => Route::change(locks::lift),
+        Operation::ApprovalList => Route::query(InputPlace::Query, approvals::list),
+        Operation::ApprovalShow => Route::read(approvals::show),
+        Operation::ApprovalApprove => Route::change(approvals::approve),
+        Operation::ApprovalDeny => Route::change(approvals::deny),
         Operation::PolicyShow => Route::read(policies::show),
         Operation::PolicyValidate => Route::query(InputPlace::Body, policies::validate),
         Operation::PolicyApply => Route::change(policies::apply),
@@ -104,6 +109,8 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::GatewayList => Route::query(InputPlace::Query, gateways::list),
         Operation::GatewayReset => Route::change(gateways::reset),
         Operation::RegistryFollow => Route::query(InputPlace::Body, gateways::follow),
+        Operation::ApprovalAsk => Route::change(approvals::ask),
+        Operation::ApprovalUse => Route::change(approvals::use_up),
         Operation::ServerSeen => Route::change(gateways::tools_seen),
     }
 }

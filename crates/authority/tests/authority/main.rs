@@ -8,6 +8,7 @@
 mod admin;
 mod admission;
 mod apply;
+mod approvals;
 mod audit;
 mod details;
 mod ends;

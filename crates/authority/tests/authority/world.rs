@@ -115,6 +115,7 @@ impl World {
             second_owner_for_triple: false,
             import_keys: vec![import_key().verifier().to_vkey()],
             agents_unused_days: None,
+            approval_lifetime_s: 1800,
             several_places: attorn_net::SeveralPlaces::default(),
             limits: Limits::default(),
             clients: None,

@@ -1,6 +1,7 @@
 //! `attorn dev`: every role in this process, a sample to protect, and proof that it works.
 
 mod acts;
+mod chain;
 mod scene;
 mod stolen;
 
@@ -15,7 +16,7 @@ use crate::progress::Progress;
 use crate::signals::Signals;
 use crate::world::World;
 
-use self::scene::Scene;
+use self::scene::{SampleApi, Scene};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -39,14 +40,14 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<Exit, Failur
     let folder = Folder::open(args.dir)?;
     let started = {
         let _progress = Progress::start("starting authority, gateway and samples");
-        World::start_embedded(&folder.path, None).await
+        start(&folder).await
     };
     let ended = match started {
         Err(failure) => Err(failure),
-        Ok(world) => {
+        Ok((world, api)) => {
             let ended = tokio::select! {
                 () = signals.stop_asked() => Ok(Exit::Yes),
-                shown = show(context.output, &world, &folder) => match shown {
+                shown = show(context.output, &world, api, &folder) => match shown {
                     Ok((exit, scene)) if !args.once => {
                         next_commands(context.output, &scene);
                         signals.stop_asked().await;
@@ -64,9 +65,21 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<Exit, Failur
     ended
 }
 
+/// The API first: the guard in front of it has to know where it is.
+async fn start(folder: &Folder) -> Result<(World, SampleApi), Failure> {
+    let api = SampleApi::start(&folder.path.join("sample-api.addr")).await?;
+    let world = World::start_embedded(&folder.path, None, Some(api.url())).await?;
+    Ok((world, api))
+}
+
 /// Sets the scene and plays it. The scene is given back: its sample API runs as long as it lives.
-async fn show(output: Output, world: &World, folder: &Folder) -> Result<(Exit, Scene), Failure> {
-    let scene = Scene::set_up(world, &folder.path, output).await?;
+async fn show(
+    output: Output,
+    world: &World,
+    api: SampleApi,
+    folder: &Folder,
+) -> Result<(Exit, Scene), Failure> {
+    let scene = Scene::set_up(world, api, &folder.path, output).await?;
     output.say(&format!("state      {}{}", folder.path.display(), folder.note()));
     output.say(&format!("authority  {}\nadmin API  {}", world.issuer(), world.admin_url()));
     output.say(&format!("gateway    {}\nsample API {}\n", world.gateway_url(), scene.api_url()));
@@ -87,6 +100,7 @@ fn next_commands(output: Output, scene: &Scene) {
         ("attorn lock create agent/billing-agent --reason \"try it\"", "stops it at once"),
         ("attorn connect invoices --agent billing-agent", "the `command` of an MCP client"),
         ("attorn explain --last", "the last refusal"),
+        ("attorn request list", "payments that wait for you"),
     ] {
         output.say(&format!("  {command:<60} # {what}"));
     }

@@ -116,6 +116,7 @@ fn next_command(step: &Value, [agent, server, tool]: [&str; 3]) -> Option<String
         "policy" => Some("attorn policy show".to_owned()),
         "token" | "possession" => Some(format!("attorn doctor {server} --client {agent}")),
         "forward" => Some("attorn doctor".to_owned()),
+        "approval" => Some("attorn request list".to_owned()),
         _ => None,
     }
 }

@@ -66,7 +66,7 @@ pub(crate) async fn run(context: &Context, command: GatewayCommand) -> Result<Ex
         GatewayCommand::Register { name, owner, code_file, change } => {
             let body = json!({ "name": name, "owner": owner, "kind": "gateway" });
             let answer = admin.send_change(Operation::AgentRegister, &[], body, change).await?;
-            let scopes = [Operation::RegistryFollow, Operation::ServerSeen].map(Operation::scope);
+            let scopes = NEEDED.map(Operation::scope);
             let grant = json!({
                 "agent": name,
                 "server": SERVER_NAME,
@@ -91,6 +91,14 @@ pub(crate) async fn run(context: &Context, command: GatewayCommand) -> Result<Ex
         }
     }
 }
+
+/// What a gateway in a process of its own asks of its authority.
+const NEEDED: [Operation; 4] = [
+    Operation::RegistryFollow,
+    Operation::ServerSeen,
+    Operation::ApprovalAsk,
+    Operation::ApprovalUse,
+];
 
 /// What a table of gateways shows.
 pub(crate) const GATEWAY_COLUMNS: [&str; 6] =

@@ -21,6 +21,7 @@ pub(crate) mod owner;
 pub(crate) mod person;
 pub(crate) mod policy;
 pub(crate) mod release;
+pub(crate) mod request;
 pub(crate) mod resource;
 pub(crate) mod sample;
 pub(crate) mod serve;
@@ -96,6 +97,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Resource(command) => Box::pin(resource::run(context, command)).await,
         Command::Tools(command) => Box::pin(tools::run(context, command)).await,
         Command::Grant(command) => Box::pin(grant::run(context, command)).await,
+        Command::Request(command) => Box::pin(request::run(context, command)).await,
         Command::Lock(command) => Box::pin(lock::run(context, command)).await,
         Command::Apply(args) => Box::pin(apply::run(context, args)).await,
         Command::Policy(command) => Box::pin(policy::run(context, command)).await,

@@ -11,7 +11,7 @@ use crate::signals::Signals;
 #[derive(Debug, Args)]
 pub(crate) struct SampleMcpServerArgs {
     /// The invoice API it calls; without it, a private one
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "INVOICES_API_URL")]
     api: Option<String>,
 }
 

@@ -70,7 +70,7 @@ pub(crate) async fn run(context: &Context, args: WrapArgs) -> Result<Exit, Failu
         .dir
         .canonicalize()
         .map_err(|e| Failure::usage(format!("cannot use `{}`: {e}", args.dir.display())))?;
-    let world = World::start_embedded(&folder, args.listen).await?;
+    let world = World::start_embedded(&folder, args.listen, None).await?;
     let wrapped = tokio::select! {
         wrapped = wrap(context.output, &args, &name, (&world, &folder)) => wrapped,
         () = signals.stop_asked() => Ok(()),

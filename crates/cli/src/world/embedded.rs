@@ -15,14 +15,19 @@ use super::World;
 
 impl World {
     /// Starts all roles on the state in `folder`. Addresses are chosen once: they are the names
-    /// in tokens and profiles.
+    /// in tokens and profiles. `sample_api` is where a sample API is: it gets a guard, and the server
+    /// `invoices` a way to it.
     pub(crate) async fn start_embedded(
         folder: &Path,
         gateway: Option<SocketAddr>,
+        sample_api: Option<&str>,
     ) -> Result<Self, Failure> {
         let path = folder.join("attorn.toml");
         if !path.exists() {
-            let text = config_text(gateway)?;
+            let mut text = config_text(gateway)?;
+            if let Some(api) = sample_api {
+                text.push_str(&chain_text(api)?);
+            }
             std::fs::write(&path, text)
                 .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", path.display())))?;
         }
@@ -71,6 +76,23 @@ public_url = "http://{gateway}"
 authority = "{authority}"
 admin = "{admin}"
 gateway = "{gateway}"
+"#
+    ))
+}
+
+fn chain_text(api: &str) -> Result<String, Failure> {
+    let guard = free_port()?;
+    Ok(format!(
+        r#"
+[[guard]]
+public_url = "http://{guard}/billing"
+listen = "{guard}"
+upstream = "{api}"
+
+[[egress]]
+server = "invoices"
+resource = "http://{guard}/billing"
+variable = "INVOICES_API_URL"
 "#
     ))
 }

@@ -6,11 +6,14 @@
 
 mod administration;
 mod apply;
+mod approvals;
 mod arguments;
 mod bundles;
 mod commands;
 mod definitions;
+mod delegation;
 mod dev;
+mod egress;
 mod erasure;
 mod gateways;
 mod guard;
@@ -26,5 +29,6 @@ mod sign_in;
 mod support;
 mod surroundings;
 mod tls;
+mod wire;
 mod witness;
 mod wrap;

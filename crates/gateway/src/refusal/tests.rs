@@ -60,6 +60,7 @@ fn every() -> Vec<Refusal> {
         DecisionRefusal::TokenStopped,
         DecisionRefusal::Told(ReasonCode::LockActive),
         DecisionRefusal::ToldOfCall(ReasonCode::PolicyForbid),
+        DecisionRefusal::Waits(Box::new(Wait::new(ReasonCode::ApprovalPending))),
     ];
     head.into_iter()
         .map(Refusal::from)

@@ -7,10 +7,12 @@
     reason = "a helper fails its test by panicking"
 )]
 
+mod approvals;
 mod arguments;
 mod calls;
 mod credentials;
 mod definitions;
+mod desk;
 mod limits;
 mod lists;
 mod older;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use attorn_audit::Entry;
 use attorn_audit::digest::PayloadKey;
 use attorn_audit::note::NoteSigner;
-use attorn_gateway::{Config, Gateway, Limits, Parts, PublicUrl, SeenTools, ToolObserver};
+use attorn_gateway::{
+    ApprovalDesk, Config, Gateway, Limits, Parts, PublicUrl, SeenTools, ToolObserver,
+};
 use attorn_jose::{Algorithm, SigningKey, base64url};
 use attorn_journal::Journal;
 use attorn_mcp::tool_definition::ToolDefinition;
@@ -33,6 +35,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::service::Service;
 use serde_json::{Value, json};
 
+use crate::desk::Desk;
+
 pub(crate) const NOW_S: u64 = 1_800_000_000;
 pub(crate) const URL: &str = "http://127.0.0.1:8701/crm/mcp";
 const ISSUER: &str = "http://127.0.0.1:8700";
@@ -45,6 +49,8 @@ pub(crate) struct World {
     pub(crate) journal: Journal,
     pub(crate) now_s: Arc<AtomicU64>,
     pub(crate) seen: Arc<Mutex<Vec<SeenTools>>>,
+    /// Where the gateway asks about calls that need a person.
+    pub(crate) desk: Arc<Desk>,
     pub(crate) parts: Mutex<SnapshotParts>,
     pub(crate) telemetry: Telemetry,
     /// Where requests seem to come from.
@@ -174,6 +180,7 @@ impl World {
         let seen: Arc<Mutex<Vec<SeenTools>>> = Arc::default();
         let (clock, counter) = (Arc::clone(&now_s), AtomicU64::new(1));
         let sink = Arc::clone(&seen);
+        let desk = Arc::new(Desk::new(Arc::clone(&now_s)));
         let shutdown = Shutdown::new();
         let mut settings = Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap());
         settings.limits = limits;
@@ -201,6 +208,7 @@ impl World {
                 client: Client::new(ClientConfig::default()).unwrap(),
                 telemetry: telemetry.clone(),
                 tool_observer: ToolObserver::new(move |tools| sink.lock().unwrap().push(tools)),
+                approvals: Arc::clone(&desk) as Arc<dyn ApprovalDesk>,
             },
             shutdown.clone(),
         )
@@ -213,6 +221,7 @@ impl World {
             journal,
             now_s,
             seen,
+            desk,
             parts,
             telemetry,
             peer: Mutex::default(),

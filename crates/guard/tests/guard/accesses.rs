@@ -5,7 +5,8 @@ use attorn_registry::ScopePattern;
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::world::{Ask, BOTH, World, agent_id, ask, resource_id, server_id, told};
+use crate::registry::{agent_id, resource_id, server_id};
+use crate::world::{Ask, BOTH, World, ask, told};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 

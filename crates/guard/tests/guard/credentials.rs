@@ -7,7 +7,8 @@ use attorn_registry::{AgentId, ScopeSet, ServerId};
 use http::StatusCode;
 use std::sync::atomic::Ordering;
 
-use crate::world::{Ask, BILLING, BOTH, ISSUER, World, agent_id, ask, key, server_id, told};
+use crate::registry::{agent_id, server_id};
+use crate::world::{Ask, BILLING, BOTH, ISSUER, World, ask, key, told};
 
 fn get() -> Ask {
     ask("GET", "/invoices/7")

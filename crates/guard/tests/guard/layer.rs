@@ -13,7 +13,8 @@ use http_body_util::{BodyExt, Full};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::world::{BOTH, World, agent_id, ask, server_id};
+use crate::registry::{agent_id, server_id};
+use crate::world::{BOTH, World, ask};
 
 /// Keeps who asked, and whether anything of a credential came through.
 #[derive(Clone, Default)]

@@ -12,5 +12,6 @@ mod api;
 mod credentials;
 mod forwarding;
 mod layer;
+mod registry;
 mod stops;
 mod world;

@@ -7,9 +7,8 @@ use attorn_registry::{KeyState, LifeCycle, LockTarget, RevokedToken, SnapshotPar
 use http::StatusCode;
 use tokio::time::Instant;
 
-use crate::world::{
-    BOTH, NOW_S, World, agent_id, ask, lock, owner_id, resource_id, server_id, told,
-};
+use crate::registry::{agent_id, lock, owner_id, resource_id, server_id};
+use crate::world::{BOTH, NOW_S, World, ask, told};
 
 const READ: &str = "read:invoice.get";
 

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use attorn_registry::{
-    AgentId, AgentKind, Authentication, Binding, Class, ClientSource, Consent, ConsentId,
-    Downstream, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle, Lock,
-    LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId, PersonOrGroup,
-    PublicClient, ResourceId, ResourceKey, ResourceOperation, ResourceRefusal, ScopePattern,
-    ServerId, TransitionRefused, UpstreamSpec,
+    AgentId, AgentKind, Approval, Approver, Authentication, Binding, Class, ClientSource, Consent,
+    ConsentId, Downstream, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle,
+    Lock, LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId,
+    PersonOrGroup, PublicClient, ResourceId, ResourceKey, ResourceOperation, ResourceRefusal,
+    ScopePattern, ServerId, TransitionRefused, UpstreamSpec,
 };
 
 use crate::failure::{Refusal, StoreError};
 use crate::fixtures::{World, act, id, key, name};
 use crate::{
-    Confirmed, InForce, NewAgent, NewOwner, NewPerson, NewPublicClient, NewResource, NewServer,
-    PersonSettings, SeenTool,
+    ChangeKind, Confirmed, InForce, NewAgent, NewOwner, NewPerson, NewPublicClient, NewResource,
+    NewServer, PersonSettings, SeenTool,
 };
 
 type Run = for<'a> fn(&'a World) -> Running<'a>;
@@ -67,11 +67,22 @@ pub(super) async fn prepare(world: &World) {
     store.apply_policy(&act(1), "permit (principal, action, resource);", "first").await.unwrap();
     store.create_owner(&act(1), &owner(21, "carla")).await.unwrap();
     store.set_agent_state(&act(1), &world.agent, LifeCycle::Active).await.unwrap();
+    for seed in [1, 2] {
+        store.request_approval(&act(10), &world.new_approval(seed)).await.unwrap();
+    }
+    let change = (&world.new_approval(2).approval, &given(world));
+    store.replace_approval(&act(11), ChangeKind::ApprovalDecided, change).await.unwrap();
     let person = world.active_person().await;
     store.create_invitation(&act(3), &person, [91; 32]).await.unwrap();
     store.create_person_grant(&act(3), &world.new_person_grant(&person)).await.unwrap();
     store.put_consent(&act(3), &world.new_consent(&person)).await.unwrap();
     store.register_public_client(&act(3), &client(61, "viewer")).await.unwrap();
+}
+
+/// The second approval, given.
+fn given(world: &World) -> Approval {
+    let who = Approver { id: "bob", kind: AgentKind::Operator, owner: None };
+    world.new_approval(2).approval.approve(&who, "fine", 11).unwrap()
 }
 
 /// A row of the table: the name is that of the method.
@@ -132,6 +143,21 @@ pub(super) const OPERATIONS: &[Operation] = &[
         version!(store.revoke_grant(&act(2), &w.new_grant().id))),
     operation!(confirm_grant, Again::Refused(Refusal::GrantConfirmed), |w, store|
         version!(store.confirm_grant(&act(2), &waiting(w).id))),
+    operation!(request_approval, Again::Refused(Refusal::IdTaken), |w, store|
+        version!(store.request_approval(&act(10), &w.new_approval(3)))),
+    operation!(decide_approval, Again::Refused(Refusal::ApprovalChanged), |w, store| {
+        let who = Approver { id: "bob", kind: AgentKind::Operator, owner: None };
+        let before = w.new_approval(1).approval;
+        let after = before.deny(&who, "no", 12).unwrap();
+        version!(store.replace_approval(&act(12), ChangeKind::ApprovalDecided, (&before, &after))) }),
+    operation!(use_approval, Again::Refused(Refusal::ApprovalChanged), |w, store| {
+        let before = given(w);
+        let after = before.use_once(&before.call, "dec_1", 12).unwrap();
+        version!(store.replace_approval(&act(12), ChangeKind::ApprovalUsed, (&before, &after))) }),
+    operation!(expire_approval, Again::Refused(Refusal::ApprovalChanged), |w, store| {
+        let before = w.new_approval(1).approval;
+        let after = before.expire(70).unwrap();
+        version!(store.replace_approval(&act(70), ChangeKind::ApprovalExpired, (&before, &after))) }),
     operation!(create_lock, Again::Refused(Refusal::IdTaken), |w, store|
         version!(store.create_lock(&act(2), &lock(w, 31)))),
     operation!(lift_lock, Again::Refused(Refusal::LockLifted), |w, store|

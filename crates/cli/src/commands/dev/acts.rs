@@ -1,4 +1,4 @@
-//! The demonstration: five acts, each checked.
+//! The demonstration: acts, each checked.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::admin::{Operation, items};
 use crate::agent::{AgentClient, Answered};
+use crate::args::Change;
 use crate::commands::audit::tree;
 use crate::exit::{Exit, Failure};
 use crate::json::{at, member, text};
@@ -14,6 +15,7 @@ use crate::names::Names;
 use crate::output::{Output, cell};
 use crate::outside::connect_world;
 
+use super::chain;
 use super::scene::Scene;
 use super::stolen::StolenToken;
 
@@ -21,9 +23,11 @@ use super::stolen::StolenToken;
 pub(super) async fn play(scene: &Scene, output: Output) -> Result<Exit, Failure> {
     let mut acts = Acts { output, number: 0, wrong: 0, since: 0 };
     allowed_call(&mut acts, scene).await?;
+    chain::told(&mut acts, scene).await?;
     hidden_tool(&mut acts, scene).await?;
     irreversible_call(&mut acts, scene).await?;
     stolen_token(&mut acts, scene).await?;
+    chain::bound(&mut acts, scene).await?;
     export(&mut acts, scene).await?;
     if acts.wrong == 0 {
         output.say("\nEverything went as it must.");
@@ -33,7 +37,7 @@ pub(super) async fn play(scene: &Scene, output: Output) -> Result<Exit, Failure>
     Ok(Exit::No)
 }
 
-struct Acts {
+pub(super) struct Acts {
     output: Output,
     number: usize,
     wrong: usize,
@@ -42,17 +46,17 @@ struct Acts {
 }
 
 impl Acts {
-    fn title(&mut self, title: &str) {
+    pub(super) fn title(&mut self, title: &str) {
         self.number += 1;
         self.output.say(&format!("{}. {title}", self.number));
     }
 
-    fn check(&mut self, what: &str, as_it_must: bool) {
+    pub(super) fn check(&mut self, what: &str, as_it_must: bool) {
         self.wrong += usize::from(!as_it_must);
         self.output.say(&format!("   {} {what}", if as_it_must { "ok  " } else { "FAIL" }));
     }
 
-    fn tell(&self, text: &str) {
+    pub(super) fn tell(&self, text: &str) {
         text.lines().for_each(|line| self.output.say(&format!("     {line}")));
     }
 }
@@ -65,7 +69,7 @@ async fn allowed_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     acts.check(&format!("allowed: {told}"), answer.is_success() && told.contains("inv-1001"));
     let decided = newest(acts, scene, &[("tool", "get_invoice"), ("kind", "call.decided")]).await?;
     let id = text(&decided, "decision_id").unwrap_or_default();
-    let trace = scene.admin.read(Operation::AuditTrace, &[id], &[]).await?;
+    let trace = whole_trace(scene, id).await?;
     let entries = items(&trace);
     acts.check(
         &format!("its trace, {} entries of the journal:", entries.len()),
@@ -76,6 +80,21 @@ async fn allowed_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     entries.iter_mut().for_each(|entry| names.put_into(entry));
     acts.tell(&tree(&entries));
     Ok(())
+}
+
+/// The entries of a call, once the outcomes of the call, of what its server asked and of what the API's
+/// guard let through are there.
+async fn whole_trace(scene: &Scene, id: &str) -> Result<Value, Failure> {
+    let mut trace = Value::Null;
+    for _ in 0..TRIES {
+        trace = scene.admin.read(Operation::AuditTrace, &[id], &[]).await?;
+        let ended = |entry: &&Value| member(entry, "kind") == "call.completed";
+        if items(&trace).iter().filter(ended).count() >= OUTCOMES {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(trace)
 }
 
 async fn hidden_tool(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
@@ -101,10 +120,28 @@ async fn hidden_tool(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
 async fn irreversible_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     acts.title("billing-agent calls invoices/pay_invoice, which cannot be undone");
     let agent = AgentClient::open(&scene.billing, &scene.resource).await?;
-    let answer = agent.call_tool("pay_invoice", json!({ "id": "inv-1001" })).await?;
-    refused(acts, scene, &answer, ("pay_invoice", Some("approval.required"))).await?;
+    let pay = async |id: &str| agent.call_tool("pay_invoice", json!({ "id": id })).await;
+    let answer = pay("inv-1001").await?;
+    refused(acts, scene, &answer, ("pay_invoice", Some("approval."))).await?;
     let invoice = agent.call_tool("get_invoice", json!({ "id": "inv-1001" })).await?;
     acts.check("the invoice is still open", invoice.text().contains("open"));
+    let id = cell(at(&answer.message, "/result/_meta/dev.attorn~1approval"));
+    acts.tell(&format!("attorn request show {id}"));
+    let shown = scene.admin.read(Operation::ApprovalShow, &[&id], &[]).await?;
+    let arguments = cell(member(&shown, "arguments"));
+    let is_exact = arguments == r#"{"id":"inv-1001"}"#;
+    acts.check(&format!("a person sees exactly what will be sent: {arguments}"), is_exact);
+    acts.tell(&format!("attorn request approve {id} --reason \"invoice checked\""));
+    let (reason, change) = (json!({ "reason": "invoice checked" }), Change { dry_run: false });
+    scene.admin.send_change(Operation::ApprovalApprove, &[&id], reason, change).await?;
+    let other = pay("inv-1002").await?;
+    acts.check("another invoice needs an approval of its own", !other.is_success());
+    refused(acts, scene, &other, ("pay_invoice", Some("approval."))).await?;
+    let paid = pay("inv-1001").await?;
+    acts.check(&format!("approved, it is made: {}", paid.text()), paid.is_success());
+    let again = pay("inv-1001").await?;
+    acts.check("and only once", !again.is_success());
+    refused(acts, scene, &again, ("pay_invoice", Some("approval."))).await?;
     Ok(())
 }
 
@@ -163,7 +200,7 @@ async fn refused(
     let entry = newest(acts, scene, &[("tool", tool), ("decision", "deny")]).await?;
     let recorded = cell(member(&entry, "reason"));
     let as_it_must = match reason {
-        Some(reason) => recorded == reason,
+        Some(reason) => recorded.starts_with(reason),
         None => !member(&entry, "reason").is_null(),
     };
     acts.check(&format!("on record: {} {recorded}", cell(member(&entry, "kind"))), as_it_must);
@@ -203,6 +240,8 @@ fn tamper(bundle: &[u8]) -> Vec<u8> {
     changed
 }
 
+/// Of the call, of the request on its way out, and of the same at the guard.
+const OUTCOMES: usize = 3;
 const TRIES: usize = 80;
 const PAUSE: Duration = Duration::from_millis(25);
 

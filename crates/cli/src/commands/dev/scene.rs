@@ -23,37 +23,56 @@ pub(super) struct Scene {
     pub(super) billing: Profile,
     pub(super) support: Profile,
     pub(super) resource: String,
-    api_url: String,
-    api: JoinHandle<()>,
+    api: SampleApi,
+    api_resource: String,
+    state_folder: PathBuf,
     profile_folder: PathBuf,
+}
+
+/// The sample API, as long as it lives.
+#[derive(Debug)]
+pub(super) struct SampleApi {
+    url: String,
+    serving: JoinHandle<()>,
 }
 
 impl Scene {
     pub(super) async fn set_up(
         world: &World,
+        api: SampleApi,
         folder: &Path,
         output: Output,
     ) -> Result<Self, Failure> {
-        let (api_url, api) = start_api(&folder.join("sample-api.addr")).await?;
         let profile_folder = folder.join("profile");
         let admin = world.enroll_administrator(&profile_folder, output).await?;
         let known = admin.read(Operation::ServerList, &[], &[]).await?;
         if !items(&known).iter().any(|server| member(server, "name") == SERVER) {
-            register(&admin, world, &api_url, &profile_folder).await?;
+            register(&admin, world, &profile_folder).await?;
         }
         Ok(Self {
             admin,
             billing: Profile::load(&profile_folder, Who::Agent(BILLING))?,
             support: Profile::load(&profile_folder, Who::Agent(SUPPORT))?,
             resource: world.resource(SERVER),
-            api_url,
             api,
+            api_resource: world.api_resource().to_owned(),
+            state_folder: folder.join("state"),
             profile_folder,
         })
     }
 
+    /// Where the API itself is.
     pub(super) fn api_url(&self) -> &str {
-        &self.api_url
+        &self.api.url
+    }
+
+    /// Where it is protected: the audience of its tokens.
+    pub(super) fn api_resource(&self) -> &str {
+        &self.api_resource
+    }
+
+    pub(super) fn state_folder(&self) -> &Path {
+        &self.state_folder
     }
 
     pub(super) fn profile_folder(&self) -> &Path {
@@ -61,38 +80,39 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for SampleApi {
     fn drop(&mut self) {
-        self.api.abort();
+        self.serving.abort();
     }
 }
 
-/// Starts the API where it was before: the registered server knows it by its address.
-async fn start_api(file: &Path) -> Result<(String, JoinHandle<()>), Failure> {
-    let failed = |e| Failure::usage(format!("cannot start the sample API: {e}"));
-    let before = std::fs::read_to_string(file);
-    let wanted = before.as_deref().unwrap_or("127.0.0.1:0");
-    let listener = TcpListener::bind(wanted).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?.to_string();
-    std::fs::write(file, &address).map_err(failed)?;
-    let api = tokio::spawn(async move {
-        drop(attorn_sample_api::serve(listener).await);
-    });
-    Ok((format!("http://{address}"), api))
+impl SampleApi {
+    /// Starts it where it was before: the guard knows it by its address.
+    pub(super) async fn start(file: &Path) -> Result<Self, Failure> {
+        let failed = |e| Failure::usage(format!("cannot start the sample API: {e}"));
+        let before = std::fs::read_to_string(file);
+        let wanted = before.as_deref().unwrap_or("127.0.0.1:0");
+        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?.to_string();
+        std::fs::write(file, &address).map_err(failed)?;
+        let serving = tokio::spawn(async move {
+            drop(attorn_sample_api::serve(listener).await);
+        });
+        Ok(Self { url: format!("http://{address}"), serving })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
 }
 
-async fn register(
-    admin: &Admin,
-    world: &World,
-    api_url: &str,
-    profile_folder: &Path,
-) -> Result<(), Failure> {
+async fn register(admin: &Admin, world: &World, profile_folder: &Path) -> Result<(), Failure> {
     send(admin, Operation::OwnerCreate, &[], json!({ "name": OWNER })).await?;
     let program = std::env::current_exe()
         .map_err(|e| Failure::usage(format!("cannot find this program: {e}")))?;
     let upstream = json!({
         "kind": "stdio", "command": program.display().to_string(),
-        "args": ["sample-mcp-server", "--api", api_url], "env": {},
+        "args": ["sample-mcp-server"], "env": {},
     });
     let server = json!({ "name": SERVER, "owner": OWNER, "upstream": upstream });
     send(admin, Operation::ServerRegisterCommand, &[], server).await?;
@@ -101,6 +121,7 @@ async fn register(
         let body = json!({ "class": class });
         send(admin, Operation::ToolApprove, &[SERVER, tool], body).await?;
     }
+    register_api(admin, world).await?;
     for (agent, patterns) in [
         (BILLING, json!(["read:*", "write:add_note", "irreversible:pay_invoice"])),
         (SUPPORT, json!(["read:search_invoices"])),
@@ -118,6 +139,21 @@ async fn register(
     Ok(())
 }
 
+/// The API behind the server: what it can be asked, and for which tool.
+async fn register_api(admin: &Admin, world: &World) -> Result<(), Failure> {
+    let api = json!({ "name": API, "owner": OWNER, "url": world.api_resource() });
+    send(admin, Operation::ResourceRegister, &[], api).await?;
+    for (id, method, path, class, tool) in OPERATIONS {
+        let operation = json!({ "id": id, "method": method, "path": path, "class": class });
+        send(admin, Operation::ResourceOperationAdd, &[API], operation).await?;
+        let rule = json!({
+            "resource": API, "from": format!("{class}:{tool}"), "to": format!("{class}:{id}"),
+        });
+        send(admin, Operation::ServerDownstreamAllow, &[SERVER], rule).await?;
+    }
+    Ok(())
+}
+
 async fn send(
     admin: &Admin,
     operation: Operation,
@@ -130,6 +166,7 @@ async fn send(
 
 const OWNER: &str = "finance-team";
 const SERVER: &str = "invoices";
+const API: &str = "billing";
 const BILLING: &str = "billing-agent";
 const SUPPORT: &str = "support-agent";
 
@@ -140,4 +177,12 @@ const CLASSES: [(&str, &str); 5] = [
     ("add_note", "write"),
     ("pay_invoice", "irreversible"),
     ("export_invoices", "write"),
+];
+
+/// Operations of the API: name, method, path, class, and the tool that they are given for.
+const OPERATIONS: [(&str, &str, &str, &str, &str); 4] = [
+    ("invoice.search", "GET", "/invoices", "read", "search_invoices"),
+    ("invoice.get", "GET", "/invoices/{id}", "read", "get_invoice"),
+    ("note.add", "POST", "/invoices/{id}/notes", "write", "add_note"),
+    ("invoice.pay", "POST", "/invoices/{id}/pay", "irreversible", "pay_invoice"),
 ];

@@ -103,7 +103,7 @@ fn call() -> Value {
 }
 
 /// One token request; the second part is the nonce the authority wants to see (RFC 9449 section 8).
-async fn request_token(
+pub(super) async fn request_token(
     world: &World,
     victim: &Profile,
     resource: &str,
