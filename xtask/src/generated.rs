@@ -29,7 +29,6 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("resource.suspended", "tests of the authority: an exchange for a closed API"),
     ("resource.retired", "tests of the store: an API that has ended"),
     ("resource.ownerless", "tests of the registry"),
-    ("client.unknown", "tests of the authority: people's clients"),
     ("client.metadata", "tests of the authority: registration and documents"),
     ("redirect.mismatch", "tests of the authority: people's clients"),
     ("code.invalid", "tests of the authority: codes"),

@@ -292,14 +292,15 @@ mod tests {
             let body = format!(r#"{{"redirect_uris":[{addresses}]}}"#);
             ClientMetadata::of_registration(body.as_bytes()).map(drop)
         };
-        let many = vec![r#""https://client.example/cb""#; 11].join(",");
+        let some = [r#""https://client.example/cb""#; 10].join(",");
+        let many = format!(r#"{some},"https://client.example/cb""#);
         for addresses in ["", many.as_str()] {
             assert_eq!(register(addresses), Err(ClientMetadataRefusal::RedirectCount));
         }
         let refused = register(r#""https://client.example/cb","javascript:alert(1)""#);
         assert_eq!(refused, Err(ClientMetadataRefusal::Redirect(RedirectRefusal::Scheme)));
         assert_eq!(refused.unwrap_err().code().as_str(), "invalid_redirect_uri");
-        assert_eq!(register(&many[..many.len() - 28]), Ok(()));
+        assert_eq!(register(&some), Ok(()));
     }
 
     #[test]

@@ -130,7 +130,7 @@ mod tests {
         ] {
             assert_eq!(key.verify(form, &browser, &token), Err(Forged));
         }
-        for token in ["", "x", &token[1..]] {
+        for token in ["", "x", token.trim_end_matches(char::is_alphanumeric)] {
             assert_eq!(key.verify(FormName::Consent, &ann, token), Err(Forged));
         }
     }

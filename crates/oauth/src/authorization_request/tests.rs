@@ -33,7 +33,10 @@ fn addressed(query: &str) -> Result<Addressed, ShownError> {
 }
 
 fn request(changes: &[(&str, &str)]) -> Result<AuthorizationRequest, AuthorizationError> {
-    addressed(&query(changes)).unwrap().request()
+    match addressed(&query(changes)) {
+        Ok(addressed) => addressed.request(),
+        Err(shown) => panic!("{changes:?}: {shown}"),
+    }
 }
 
 #[test]
