@@ -177,8 +177,8 @@ impl App {
 
     /// One call through the gateway.
     fn call(&self, resource: &str, token: &str, tool: &str) -> RawReply {
-        let at = resource.find("/invoices").unwrap();
-        let (gateway, target) = (Site::new(&resource[..at]), &resource[at..]);
+        let (gateway, _) = resource.split_once("/invoices").unwrap();
+        let (target, gateway) = (resource.strip_prefix(gateway).unwrap(), Site::new(gateway));
         let params = json!({
             "name": tool,
             "arguments": { "id": "inv-1001" },
