@@ -13,8 +13,6 @@ use attorn_registry::{ScopeSet, ServerId};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::lane::Turn;
-
 /// A permitted call whose intent is on record.
 pub struct OpenCall {
     /// Where it is under way.
@@ -83,14 +81,7 @@ pub struct Calls(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     last: u64,
-    open: HashMap<CallId, Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    call: Arc<OpenCall>,
-    /// The child that works on it and on nothing else, until it ends.
-    turn: Option<Turn>,
+    open: HashMap<CallId, Arc<OpenCall>>,
 }
 
 /// Keeps a call open. Dropped, nothing more can be asked in its name.
@@ -112,13 +103,13 @@ impl Calls {
         let mut table = self.lock();
         table.last += 1;
         let id = CallId(table.last);
-        table.open.insert(id, Open { call: Arc::new(call), turn: None });
+        table.open.insert(id, Arc::new(call));
         drop(table);
         Held { calls: self.clone(), id }
     }
 
     pub(crate) fn call(&self, id: CallId) -> Result<Arc<OpenCall>, Unattributed> {
-        self.lock().open.get(&id).map(|open| Arc::clone(&open.call)).ok_or(Unattributed)
+        self.lock().open.get(&id).map(Arc::clone).ok_or(Unattributed)
     }
 
     /// The one call of a trace at a server. Two are one too many: which of them it was is not known.
@@ -128,18 +119,12 @@ impl Calls {
         trace: &str,
     ) -> Result<Arc<OpenCall>, Unattributed> {
         let table = self.lock();
-        let is_it = |open: &&Open| open.call.server == *server && open.call.trace() == trace;
+        let is_it = |call: &&Arc<OpenCall>| call.server == *server && call.trace() == trace;
         let mut found = table.open.values().filter(is_it);
         match (found.next(), found.next()) {
-            (Some(open), None) => Ok(Arc::clone(&open.call)),
+            (Some(call), None) => Ok(Arc::clone(call)),
             (Some(_), Some(_)) | (None, _) => Err(Unattributed),
         }
-    }
-
-    /// Ties a child's turn to a call, so that it ends with it. A call that has ended takes none.
-    pub(crate) fn keep(&self, id: CallId, turn: Turn) -> Result<(), Unattributed> {
-        self.lock().open.get_mut(&id).ok_or(Unattributed)?.turn = Some(turn);
-        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -158,7 +143,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let ended = self.calls.lock().open.remove(&self.id);
-        // Outside the lock: it lets the next call of the child in.
+        // Outside the lock: whoever asks for it now finds that it has ended.
         drop(ended);
     }
 }

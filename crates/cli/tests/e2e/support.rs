@@ -182,7 +182,8 @@ impl Connected {
         connected
     }
 
-    fn tell(&mut self, line: &str) {
+    /// Sends a line and waits for nothing.
+    pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
         self.input.flush().unwrap();
     }
