@@ -13,6 +13,8 @@ use crate::step::{StepFailed, root};
 /// The documents whose examples run.
 const DOCUMENTS: &[&str] = &[
     "docs/delegate.md",
+    "docs/guard-an-api.md",
+    "docs/people.md",
     "docs/protect-a-server.md",
     "docs/connect-a-client.md",
     "docs/policies.md",

@@ -171,9 +171,10 @@ fn named<'s>(
 /// An agent that is active, answered for and not locked.
 fn acting<'s>(snapshot: &'s Snapshot, id: &AgentId, now_s: u64) -> Result<&'s Agent, ReasonCode> {
     let agent = snapshot.acting_agent(id, now_s)?;
-    let owner = agent.owner.clone().map(|owner| LockTarget::Owner { owner });
-    let locks = [Some(LockTarget::Agent { agent: id.clone() }), owner];
-    if locks.iter().flatten().any(|target| snapshot.active_lock(target, now_s).is_some()) {
+    let owners = snapshot.owners_behind(agent.owner.as_ref());
+    let owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
+    let mut locks = owners.chain([LockTarget::Agent { agent: id.clone() }]);
+    if locks.any(|target| snapshot.active_lock(&target, now_s).is_some()) {
         return Err(ReasonCode::LockActive);
     }
     Ok(agent)
@@ -202,8 +203,12 @@ fn usable_keys(
 ) -> Result<Vec<PublicKey>, ReasonCode> {
     let agent = acting(snapshot, id, now_s)?;
     // RFC 8705 section 2: a client that is registered for its certificate has no other way in.
-    if agent.authentication != Authentication::PrivateKeyJwt {
-        return Err(ReasonCode::ClientAuthentication);
+    match agent.authentication {
+        Authentication::PrivateKeyJwt => {}
+        Authentication::None
+        | Authentication::SelfSignedTlsClientAuth { .. }
+        | Authentication::Spiffe { .. }
+        | Authentication::TlsClientAuth { .. } => return Err(ReasonCode::ClientAuthentication),
     }
     let unlocked = |jkt: Jkt| snapshot.active_lock(&LockTarget::Key { jkt }, now_s).is_none();
     let keys: Vec<_> = agent
@@ -225,9 +230,10 @@ fn keys_of_server(
     let server = server.ok_or(ReasonCode::ServerUnknown)?;
     snapshot.verify_server(server)?;
     let is_open = |target: &LockTarget| snapshot.active_lock(target, now_s).is_none();
-    let owner = server.owner.clone().map(|owner| LockTarget::Owner { owner });
-    let own = LockTarget::Server { server: id.clone() };
-    if !owner.iter().chain([&own]).all(is_open) {
+    let owners = snapshot.owners_behind(server.owner.as_ref());
+    let owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
+    let mut locks = owners.chain([LockTarget::Server { server: id.clone() }]);
+    if !locks.all(|target| is_open(&target)) {
         return Err(ReasonCode::LockActive);
     }
     let keys: Vec<_> = server

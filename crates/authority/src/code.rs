@@ -32,6 +32,31 @@ impl EnrolmentCode {
     }
 }
 
+/// A code for a person, as it is shown once. Only its hash is kept.
+pub(crate) struct OneTimeCode {
+    text: String,
+    /// First second at which it is not accepted any more.
+    pub(crate) expires_s: u64,
+}
+
+impl OneTimeCode {
+    /// A fresh code: 192 random bits, so that guessing needs no rate limit.
+    pub(crate) fn new(random: &Random, now_s: u64, lifetime_s: u64) -> Self {
+        let text = base64url(&random.bytes::<24>());
+        Self { text, expires_s: now_s.saturating_add(lifetime_s) }
+    }
+
+    /// What is stored of it.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        sha256(self.text.as_bytes())
+    }
+
+    /// The text, to be handed over once.
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+}
+
 impl fmt::Debug for EnrolmentCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EnrolmentCode([redacted])")

@@ -121,13 +121,12 @@ fn verify_unlocked(
     jkt: Jkt,
     now_s: u64,
 ) -> Result<(), Unenrolled> {
-    let owner = snapshot.agent(agent).and_then(|agent| agent.owner.clone());
-    let targets = [
-        Some(LockTarget::Agent { agent: agent.clone() }),
-        Some(LockTarget::Key { jkt }),
-        owner.map(|owner| LockTarget::Owner { owner }),
-    ];
-    if targets.iter().flatten().any(|target| snapshot.active_lock(target, now_s).is_some()) {
+    let owner = snapshot.agent(agent).and_then(|agent| agent.owner.as_ref());
+    let owners = snapshot.owners_behind(owner);
+    let owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
+    let own = [LockTarget::Agent { agent: agent.clone() }, LockTarget::Key { jkt }];
+    let mut targets = own.into_iter().chain(owners);
+    if targets.any(|target| snapshot.active_lock(&target, now_s).is_some()) {
         return Err(Unenrolled::Refused);
     }
     Ok(())
@@ -152,7 +151,7 @@ fn answer(shared: &Shared, agent: &Agent, now_s: u64) -> Response<Body> {
         issuer: &shared.config.issuer,
         admin_url: match agent.kind {
             AgentKind::Gateway | AgentKind::Operator => Some(&shared.config.admin_url),
-            AgentKind::Agent => None,
+            AgentKind::Agent | AgentKind::Client => None,
         },
         gateway_url: &shared.config.gateway_url,
         servers,

@@ -169,6 +169,7 @@ impl Exchange<'_> {
             epoch: claims.epoch,
             issued_s: claims.iat,
             grant: claims.grt.as_ref(),
+            person: claims.sub.person(),
             parent: &self.parent(),
         };
         let held = snapshot.verify_lineage(&of, self.now_s);
@@ -196,7 +197,7 @@ impl Exchange<'_> {
     ) -> Result<AccessTokenClaims<ServerId>, TokenError> {
         let parent = self.subject.claims();
         let caller = self.server.id.as_str();
-        let act = Actor::wrap(parent.act.as_ref(), &parent.sub, caller);
+        let act = Actor::wrap(parent.act.as_ref(), parent.sub.as_str(), caller);
         // Not before its parent, which may be dated a second ahead, after a stop that has ended.
         let iat = self.now_s.max(parent.iat).max(shared.clock.tokens_from_s());
         let end_s = iat.saturating_add(lifetime_s(&shared.config, &scope));
@@ -245,7 +246,7 @@ impl Exchange<'_> {
             scope: Some(claims.scope.to_string()),
             server: Some(self.server.id.to_string()),
             server_key: Some(client.key().to_string()),
-            subject: Some(claims.sub.clone()),
+            subject: Some(claims.sub.to_string()),
             token_jti: Some(parent.jti.clone()),
             ..about
         }

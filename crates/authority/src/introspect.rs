@@ -83,7 +83,6 @@ fn members_of<C: Serialize>(claims: &AccessTokenClaims<C>) -> Map<String, Value>
     let members = [
         ("aud", json!(claims.aud)),
         ("client_id", json!(claims.client_id)),
-        ("cnf", json!(claims.cnf)),
         ("exp", json!(claims.exp)),
         ("iat", json!(claims.iat)),
         ("iss", json!(claims.iss)),
@@ -96,9 +95,12 @@ fn members_of<C: Serialize>(claims: &AccessTokenClaims<C>) -> Map<String, Value>
     // RFC 9396 section 9.2.
     let details = claims.authorization_details.as_ref();
     let details = details.map(|details| ("authorization_details", json!(details)));
+    // RFC 9449 section 6.2: told where there is one.
+    let cnf = (!claims.cnf.is_bearer()).then(|| ("cnf", json!(claims.cnf)));
     let act = claims.act.as_ref().map(|act| ("act", json!(act)));
     members
         .into_iter()
+        .chain(cnf)
         .chain(details)
         .chain(act)
         .map(|(name, value)| (name.to_owned(), value))

@@ -18,6 +18,7 @@ mod bootstrap;
 mod client;
 mod code;
 mod config;
+mod delegated_token;
 mod ended;
 mod enroll;
 mod exchange;

@@ -3,7 +3,9 @@
 use attorn_jose::Compact;
 use attorn_json::Limits;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
-use attorn_registry::{LockedSubject, ReasonCode, ResourceId, ScopeSet, ServerId, Snapshot};
+use attorn_registry::{
+    Holder, LockedSubject, ReasonCode, ResourceId, ScopeSet, ServerId, Snapshot,
+};
 use serde::Deserialize;
 
 use crate::shared::Shared;
@@ -140,24 +142,29 @@ fn verify_standing(
     if claims.epoch < snapshot.epoch || snapshot.is_revoked(&claims.jti) {
         return Err(ReasonCode::TokenRevoked);
     }
-    let agent = snapshot.acting_agent(&claims.client_id, now_s)?;
+    let holder = Holder { agent: &claims.client_id, person: claims.sub.person() };
+    let agent = snapshot.acting(holder, now_s)?;
     let name = shared.config.server_of(&claims.aud).ok_or(ReasonCode::TokenAudience)?;
     let server = snapshot.server_named(name).ok_or(ReasonCode::ServerUnknown)?;
     snapshot.verify_server(server)?;
     let subject = LockedSubject {
         agent: &agent.id,
+        person: holder.person,
         server: &server.id,
         tool: None,
         token_jti: Some(&claims.jti),
         key: Some(claims.cnf.key()),
     };
+    if claims.cnf.is_bearer() && !server.accepts_bearer(&claims.scope) {
+        return Err(ReasonCode::TokenBearerNotAllowed);
+    }
     if snapshot.lock_on(&subject, now_s).is_some() {
         return Err(ReasonCode::LockActive);
     }
     if claims.iat < snapshot.tokens_from_s(&subject, now_s) {
         return Err(ReasonCode::TokenStopped);
     }
-    let open = snapshot.open_scopes(&agent.id, &server.id, (claims.iat, now_s));
+    let open = snapshot.open_scopes(holder, &server.id, (claims.iat, now_s))?;
     let left = open.intersect(&claims.scope);
     // A token may unlock nothing from the start.
     let has_ended = left.is_empty() && !claims.scope.is_empty();

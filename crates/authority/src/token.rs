@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_net::Body;
-use attorn_oauth::access_token::{self, AccessTokenClaims};
+use attorn_oauth::access_token::{self, AccessTokenClaims, BEARER_LIFETIME_MAX_S};
+use attorn_oauth::actor::Actor;
 use attorn_oauth::client_assertion::AuthenticatedClient;
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{DpopRefusal, VerifiedProof};
@@ -17,10 +18,12 @@ use attorn_oauth::error::{ErrorCode, TokenError};
 use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
 use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::scope::narrow;
+use attorn_oauth::subject::Subject as TokenSubject;
 use attorn_oauth::token_request::{ClientCredentials, TokenRequest};
 use attorn_registry::{
     Agent, AgentId, AuthorizationDetails, Binding, CallConstraint, Class, Grant, GrantId,
-    LockTarget, LockedSubject, McpServer, ReasonCode, ScopeSet, ScopeTarget, Snapshot,
+    Holder as AgentHolder, LockTarget, LockedSubject, McpServer, ReasonCode, ScopeSet, ScopeTarget,
+    Snapshot,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -81,20 +84,29 @@ async fn redeem(
     let server = target(shared, &snapshot, client.client_id(), asked.resource.as_ref(), now_s)
         .map_err(refused)?;
     verify_unlocked(&snapshot, &client, &key, server, now_s).map_err(refused)?;
-    let granted = snapshot.effective_scopes(client.client_id(), &server.id, now_s);
+    let holder = AgentHolder::alone(client.client_id());
+    let granted = snapshot.held_scopes(holder, &server.id, now_s);
+    // It authenticated, so it may act; what may not act any more holds nothing.
+    let granted = granted.map_err(|_| refused(TokenError::ScopeNotGranted))?;
     let scope = narrow(asked.scope.as_ref(), &granted).map_err(refused)?;
-    let details =
-        narrowed_details(&snapshot, (&client, server), &scope, asked.details.as_ref(), now_s)
-            .map_err(refused)?;
+    let details = narrowed_details(
+        &snapshot,
+        (client.client_id(), server),
+        &scope,
+        asked.details.as_ref(),
+        now_s,
+    )
+    .map_err(refused)?;
     let key_of = key.confirmation;
-    let subject = Subject { client: &client, key: key_of, server, scope, details, now_s };
+    let subject = Subject { holder, key: key_of, server, scope, details, now_s };
     let claims = subject.claims(shared, &snapshot);
     let keys = shared.keys.in_use()?;
     let token =
         access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
     let entry = Entry {
         server: Some(server.id.to_string()),
-        ..issued(&claims, &client, &key, shared.entry_from(head, Kind::TokenIssued, now_ms))
+        agent_key: Some(client.key().to_string()),
+        ..issued(&claims, &key, shared.entry_from(head, Kind::TokenIssued, now_ms))
     };
     // If the process dies after this line, a token is on record that nobody holds. Operators get
     // theirs while the journal refuses all else, or nobody could set a lock then.
@@ -108,9 +120,9 @@ async fn redeem(
 }
 
 /// What a token will be bound to: a key that was proven, or the certificate of the connection.
-struct Holder {
-    confirmation: Confirmation,
-    proof_jti: Option<String>,
+pub(crate) struct Holder {
+    pub(crate) confirmation: Confirmation,
+    pub(crate) proof_jti: Option<String>,
 }
 
 /// Takes the binding that the client is registered for; a client never chooses a weaker one.
@@ -163,56 +175,68 @@ fn note_failure(shared: &Shared, head: &Parts, unserved: &Unserved) -> ReasonCod
 }
 
 /// What a token is made from.
-struct Subject<'a> {
-    client: &'a AuthenticatedClient,
-    key: Confirmation,
-    server: &'a McpServer,
-    scope: ScopeSet,
-    details: Option<AuthorizationDetails>,
-    now_s: u64,
+pub(crate) struct Subject<'a> {
+    pub(crate) holder: AgentHolder<'a>,
+    pub(crate) key: Confirmation,
+    pub(crate) server: &'a McpServer,
+    pub(crate) scope: ScopeSet,
+    pub(crate) details: Option<AuthorizationDetails>,
+    pub(crate) now_s: u64,
 }
 
 impl Subject<'_> {
     /// RFC 9068 section 2.2, and `cnf` of RFC 9449 section 6.1 or RFC 8705 section 3.1.
-    fn claims(self, shared: &Shared, snapshot: &Snapshot) -> AccessTokenClaims {
-        let client_id = self.client.client_id();
+    pub(crate) fn claims(self, shared: &Shared, snapshot: &Snapshot) -> AccessTokenClaims {
+        let AgentHolder { agent: client_id, person } = self.holder;
         // `iat` has whole seconds: in the second in which a stop ends, or the clock is
         // set back, only a later one tells this
         // token from those before it. It is within the leeway of everybody who reads it.
         let from_s = self.tokens_from_s(snapshot).max(shared.clock.tokens_from_s());
         let iat = self.now_s.max(from_s);
         AccessTokenClaims {
-            act: None,
+            // RFC 8693 section 4.1: the agent acts, and the token is about the person.
+            act: person.map(|_| Actor { act: None, sub: client_id.to_string() }),
             aud: shared.config.resource_of(self.server.name.as_str()),
             authorization_details: self.details,
             client_id: client_id.clone(),
             cnf: self.key,
             epoch: snapshot.epoch,
-            exp: iat.saturating_add(lifetime_s(&shared.config, &self.scope)),
-            grt: sole_grant(snapshot, client_id, self.server, &self.scope, self.now_s),
+            exp: iat.saturating_add(if self.key.is_bearer() {
+                lifetime_s(&shared.config, &self.scope).min(BEARER_LIFETIME_MAX_S)
+            } else {
+                lifetime_s(&shared.config, &self.scope)
+            }),
+            // What a person holds rests on several grants, each of which counts by itself.
+            grt: match person {
+                None => sole_grant(snapshot, client_id, self.server, &self.scope, self.now_s),
+                Some(_) => None,
+            },
             iat,
             iss: shared.config.issuer.clone(),
             jti: attorn_jose::base64url(&shared.random.bytes::<16>()),
             nbf: self.now_s,
             parent: None,
-            sub: client_id.to_string(),
+            sub: match person {
+                None => TokenSubject::Agent(client_id.clone()),
+                Some(person) => TokenSubject::Person(person.clone()),
+            },
             scope: self.scope,
         }
     }
 
     /// The first second whose tokens count, after the stops that ended of all the token is for.
     fn tokens_from_s(&self, snapshot: &Snapshot) -> u64 {
-        let (client_id, server) = (self.client.client_id(), &self.server.id);
+        let (AgentHolder { agent, person }, server) = (self.holder, &self.server.id);
         let key = Some(self.key.key());
-        let subject = LockedSubject { agent: client_id, server, tool: None, token_jti: None, key };
+        let subject = LockedSubject { agent, person, server, tool: None, token_jti: None, key };
         let of_all = snapshot.tokens_from_s(&subject, self.now_s);
         let uses = self.scope.iter().filter_map(|scope| {
             let tool = match &scope.tool {
                 ScopeTarget::Tool(tool) => Some((server, tool.as_str())),
                 ScopeTarget::Prompts | ScopeTarget::Resources => None,
             };
-            let grant = snapshot.grant_for(client_id, server, scope, self.now_s)?;
-            Some(snapshot.use_from_s(tool, &grant.id, self.now_s))
+            let rests_on = snapshot.grants_behind(self.holder, server, scope, self.now_s);
+            rests_on.iter().map(|grant| snapshot.use_from_s(tool, grant, self.now_s)).max()
         });
         uses.fold(of_all, u64::max)
     }
@@ -244,9 +268,9 @@ fn target<'s>(
 
 /// RFC 9396 section 6: what was asked under what the grants say, tool by tool. A tool under several
 /// grants is within one of them, and one without constraints frees it.
-fn narrowed_details(
+pub(crate) fn narrowed_details(
     snapshot: &Snapshot,
-    (client, server): (&AuthenticatedClient, &McpServer),
+    (client, server): (&AgentId, &McpServer),
     scope: &ScopeSet,
     asked: Option<&AuthorizationDetails>,
     now_s: u64,
@@ -258,8 +282,7 @@ fn narrowed_details(
     if asked.is_some_and(|asked| !asked.as_slice().iter().all(|detail| in_scope(&detail.tool))) {
         return Err(TokenError::AuthorizationDetails);
     }
-    let grants: Vec<&Grant> =
-        snapshot.counting_grants(client.client_id(), &server.id, now_s).collect();
+    let grants: Vec<&Grant> = snapshot.counting_grants(client, &server.id, now_s).collect();
     if asked.is_none() && grants.iter().all(|grant| grant.constraints.is_empty()) {
         return Ok(None);
     }
@@ -292,6 +315,7 @@ fn verify_unlocked(
 ) -> Result<(), TokenError> {
     let subject = LockedSubject {
         agent: client.client_id(),
+        person: None,
         server: &server.id,
         tool: None,
         token_jti: None,
@@ -331,31 +355,26 @@ fn details_digest(claims: &AccessTokenClaims) -> Option<(String, String)> {
     Some(("authorization_details_digest".to_owned(), attorn_jose::base64url(&digest)))
 }
 
-fn issued(
-    claims: &AccessTokenClaims,
-    client: &AuthenticatedClient,
-    key: &Holder,
-    mut about: Entry,
-) -> Entry {
+pub(crate) fn issued(claims: &AccessTokenClaims, key: &Holder, mut about: Entry) -> Entry {
     about.detail.extend(details_digest(claims));
     Entry {
+        actor_chain: claims.act.as_ref().map(Actor::chain),
         agent: Some(claims.client_id.to_string()),
-        agent_key: Some(client.key().to_string()),
         audience: Some(claims.aud.clone()),
         client_id: Some(claims.client_id.to_string()),
         decision: Some(Decision::Permit),
         grant: claims.grt.as_ref().map(ToString::to_string),
         proof_jti: key.proof_jti.clone(),
-        proof_key: Some(key.confirmation.key().to_string()),
+        proof_key: (!key.confirmation.is_bearer()).then(|| key.confirmation.key().to_string()),
         scope: Some(claims.scope.to_string()),
-        subject: Some(claims.sub.clone()),
+        subject: Some(claims.sub.to_string()),
         token_jti: Some(claims.jti.clone()),
         ..about
     }
 }
 
 /// RFC 6749 section 5.1. Needs the proof that the token is on record.
-fn answer(
+pub(crate) fn answer(
     shared: &Shared,
     token: &str,
     claims: &AccessTokenClaims,
@@ -378,7 +397,7 @@ fn answer(
     match claims.cnf {
         // RFC 9449 section 8.2: the nonce of the next request, so that it needs no second attempt.
         Confirmation::Jkt(_) => set(&mut answer, DPOP_NONCE, &shared.new_nonce()),
-        Confirmation::Certificate(_) => {}
+        Confirmation::Bearer(_) | Confirmation::Certificate(_) => {}
     }
     answer
 }

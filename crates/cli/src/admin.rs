@@ -242,12 +242,15 @@ fn answered_no(operation: Operation, status: StatusCode, body: &[u8]) -> Failure
 fn listing_of(operation: &str) -> String {
     match operation.split_once('.') {
         Some((
-            noun @ ("agent" | "gateway" | "grant" | "lock" | "owner" | "resource" | "server"),
+            noun @ ("agent" | "consent" | "gateway" | "grant" | "lock" | "owner" | "person"
+            | "resource" | "server"),
             _,
         )) => {
             format!("attorn {noun} list")
         }
         Some(("approval", _)) => "attorn request list".to_owned(),
+        Some(("person_grant", _)) => "attorn person grants".to_owned(),
+        Some(("client", _)) => "attorn agent list".to_owned(),
         Some(("tool", _)) => "attorn server list".to_owned(),
         Some((_, _)) | None => "attorn status".to_owned(),
     }

@@ -55,6 +55,15 @@ pub(crate) enum Command {
     /// People and teams who answer for agents and servers
     #[command(subcommand)]
     Owner(c::owner::OwnerCommand),
+    /// People: invite, roles and groups, what they may do
+    #[command(subcommand)]
+    Person(c::person::PersonCommand),
+    /// What people gave to agents
+    #[command(subcommand)]
+    Consent(c::consent::ConsentCommand),
+    /// Programs of people that hold no secret
+    #[command(subcommand)]
+    Client(c::client::ClientCommand),
     /// Agents: register, enroll, suspend, keys
     #[command(subcommand)]
     Agent(c::agent::AgentCommand),
@@ -78,7 +87,7 @@ pub(crate) enum Command {
     /// Calls that wait for a person: look, approve, deny
     #[command(subcommand)]
     Request(c::request::RequestCommand),
-    /// Stop an agent, server, API, tool, token, key, grant or owner at once
+    /// Stop an agent, person, server, API, tool, token, key, grant or owner at once
     #[command(subcommand)]
     Lock(c::lock::LockCommand),
     /// Make the registry as a file has it: all of it, or nothing

@@ -174,6 +174,7 @@ impl Outbound {
     /// What the call is known by, so that the chain is joined by names and not by times.
     fn note_call(&mut self, call: &OpenCall) {
         let (of, entry) = (&call.entry, &mut self.entry);
+        entry.actor_chain.clone_from(&of.actor_chain);
         entry.agent.clone_from(&of.agent);
         entry.agent_key.clone_from(&of.agent_key);
         entry.owner.clone_from(&of.owner);
@@ -230,6 +231,7 @@ impl Outbound {
             epoch: claims.epoch,
             issued_s: claims.iat,
             grant: claims.grt.as_ref(),
+            person: claims.sub.person(),
             parent: &parent,
         };
         let held = self.snapshot.verify_lineage(&of, self.now_s).map_err(Refusal::Standing)?;

@@ -109,7 +109,10 @@ impl Recorder {
         self.0.key.digest(payload)
     }
 
-    /// Records that `entry` is about to happen. On an error nothing may be forwarded.
+    /// Records that `entry` is about to happen.
+    ///
+    /// # Errors
+    /// [`JournalUnavailable`]: nothing may be forwarded.
     pub async fn intent<P>(
         &self,
         permit: P,

@@ -89,8 +89,11 @@ impl Exchange {
             },
         };
         let headers = response.headers_mut();
-        if let Some(value) = self.challenge(refusal, row.challenge) {
-            insert(headers, WWW_AUTHENTICATE, Some(&value));
+        for value in self.challenges(refusal, row.challenge) {
+            // RFC 9110 section 11.6.1: each in a field of its own.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.append(WWW_AUTHENTICATE, value);
+            }
         }
         if row.status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
@@ -120,9 +123,10 @@ impl Exchange {
         tool_refusal(id, self.revision, &text, &data)
     }
 
-    fn challenge(&self, refusal: &Refusal, challenge: Challenge) -> Option<String> {
+    /// The challenge for clients with proofs, and one for those without where the server takes them.
+    fn challenges(&self, refusal: &Refusal, challenge: Challenge) -> Vec<String> {
         let (error, scope) = match challenge {
-            Challenge::None => return None,
+            Challenge::None => return Vec::new(),
             Challenge::Credential => (None, self.first_scope()),
             Challenge::Certificate | Challenge::Token => {
                 (Some(OAuthCode::InvalidToken), self.first_scope())
@@ -131,6 +135,10 @@ impl Exchange {
             Challenge::Nonce => (Some(OAuthCode::UseDpopNonce), None),
             Challenge::Scope => (Some(OAuthCode::InsufficientScope), step_up_scope(refusal)),
         };
+        // What is wrong with a proof is nothing to a client that makes none.
+        let of_proof = matches!(challenge, Challenge::Proof | Challenge::Nonce);
+        let takes_bearer = self.server().is_some_and(|server| !server.accept_bearer.is_empty());
+        let also_bearer = takes_bearer && !of_proof;
         let url = self.gateway.config.public_url.metadata_url(&self.server_name);
         let challenge = NewChallenge {
             error,
@@ -138,7 +146,8 @@ impl Exchange {
             scope: scope.as_ref(),
             algorithms: &ALGORITHMS,
         };
-        Some(challenge.to_header())
+        let bearer = also_bearer.then(|| challenge.to_bearer_header());
+        std::iter::once(challenge.to_header()).chain(bearer).collect()
     }
 
     /// The smallest useful set: what reads and nothing that writes (RFC 6750 section 3).

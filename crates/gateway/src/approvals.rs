@@ -34,12 +34,21 @@ pub trait ApprovalDesk: fmt::Debug + Send + Sync {
         asked: AskedCall,
     ) -> Pin<Box<dyn Future<Output = Result<ApprovalAnswer, DeskSilent>> + Send + '_>>;
 
-    /// Uses an approval up, once over all gateways. The inner error says why the call is not made.
+    /// Uses an approval up, once over all gateways.
     fn use_up(
         &self,
         given: GivenApproval,
         decision: String,
-    ) -> Pin<Box<dyn Future<Output = Result<Result<(), ReasonCode>, DeskSilent>> + Send + '_>>;
+    ) -> Pin<Box<dyn Future<Output = Result<UseAnswer, DeskSilent>> + Send + '_>>;
+}
+
+/// Whether an approval was used up for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseAnswer {
+    /// It was not, so the call is not made.
+    Refused(ReasonCode),
+    /// It was, for this call.
+    Used,
 }
 
 /// Nobody answered, so nobody knows.
@@ -220,8 +229,10 @@ impl Exchange {
         // Late, it may be used all the same: then the call was made not even once.
         let used = tokio::time::timeout(DESK_WITHIN, using).await;
         match used.unwrap_or(Err(DeskSilent)).map_err(silent)? {
-            Ok(()) => Ok(Cleared { _permit: permit, only_approved: true }),
-            Err(reason) => Err(DecisionRefusal::Waits(Box::new(Wait { reason, ..wait })).into()),
+            UseAnswer::Used => Ok(Cleared { _permit: permit, only_approved: true }),
+            UseAnswer::Refused(reason) => {
+                Err(DecisionRefusal::Waits(Box::new(Wait { reason, ..wait })).into())
+            }
         }
     }
 

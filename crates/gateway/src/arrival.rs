@@ -65,6 +65,7 @@ impl Exchange {
             Confirmation::Jkt(_) => {
                 gateway.possession.prove(&head.headers, verb, &url, token, with).await?
             }
+            Confirmation::Bearer(_) => possession::by_nothing(token, server, with).await?,
             Confirmation::Certificate(_) => {
                 possession::by_certificate(head, token, &view.snapshot, with).await?
             }

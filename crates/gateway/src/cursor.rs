@@ -7,7 +7,7 @@
 
 use attorn_jose::{base64url, from_base64url};
 use attorn_mcp::list::ListKind;
-use attorn_registry::{AgentId, ServerId};
+use attorn_registry::{Holder, PersonId, ServerId};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 /// Seals and opens cursors.
@@ -16,7 +16,7 @@ pub(crate) struct CursorKey(LessSafeKey);
 /// Whose cursor it is, and of which list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CursorOf<'a> {
-    pub(crate) agent: &'a AgentId,
+    pub(crate) holder: Holder<'a>,
     pub(crate) server: &'a ServerId,
     pub(crate) kind: ListKind,
 }
@@ -63,8 +63,10 @@ impl CursorKey {
 
 impl CursorOf<'_> {
     fn associated(&self) -> Aad<Vec<u8>> {
-        let Self { agent, server, kind } = *self;
-        Aad::from(format!("attorn cursor v1\n{agent}\n{server}\n{}", kind.member()).into_bytes())
+        let Self { holder: Holder { agent, person }, server, kind } = *self;
+        let person = person.map(PersonId::as_str).unwrap_or_default();
+        let kind = kind.member();
+        Aad::from(format!("attorn cursor v1\n{agent}\n{person}\n{server}\n{kind}").into_bytes())
     }
 }
 
@@ -78,6 +80,8 @@ const PREFIX: usize = 12;
 
 #[cfg(test)]
 mod tests {
+    use attorn_registry::AgentId;
+
     use super::*;
 
     #[test]
@@ -85,11 +89,16 @@ mod tests {
         let key = CursorKey::new(&[1; 32]).unwrap();
         let (agent, other) = (AgentId::from_random(&[1; 16]), AgentId::from_random(&[2; 16]));
         let server = ServerId::from_random(&[3; 16]);
-        let of = CursorOf { agent: &agent, server: &server, kind: ListKind::Tools };
+        let holder = Holder::alone(&agent);
+        let of = CursorOf { holder, server: &server, kind: ListKind::Tools };
         let sealed = key.seal("page-2", of, &[9; 12]).unwrap();
         assert!(!sealed.contains("page"));
         assert_eq!(key.open(&sealed, of), Ok("page-2".to_owned()));
-        assert_eq!(key.open(&sealed, CursorOf { agent: &other, ..of }), Err(ForeignCursor));
+        let person = PersonId::from_random(&[4; 16]);
+        let for_somebody = Holder { person: Some(&person), ..holder };
+        for holder in [Holder::alone(&other), for_somebody] {
+            assert_eq!(key.open(&sealed, CursorOf { holder, ..of }), Err(ForeignCursor));
+        }
         assert_eq!(
             key.open(&sealed, CursorOf { kind: ListKind::Prompts, ..of }),
             Err(ForeignCursor)

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use attorn_audit::{Entry, Kind};
 use attorn_mcp::{RequestId, Revision};
 use attorn_net::Peer;
-use attorn_oauth::access_token::VerifiedToken;
+use attorn_oauth::access_token::{AccessTokenClaims, VerifiedToken};
+use attorn_oauth::actor::Actor;
 use attorn_policy::{Operation, Request as PolicyRequest};
-use attorn_registry::{AgentId, DecisionId, McpServer, ReasonCode};
+use attorn_registry::{AgentId, DecisionId, Holder, McpServer, ReasonCode};
 
 use crate::door::Passage;
 use crate::gateway::Inner;
@@ -89,20 +90,38 @@ impl Exchange {
         let claims = token.claims();
         let entry = &mut self.entry;
         entry.agent = Some(claims.client_id.to_string());
-        entry.agent_key = Some(claims.cnf.key().to_string());
+        if claims.cnf.is_bearer() {
+            // Nobody proved a key: whoever reads the entry has to know.
+            entry.detail.insert("bearer".to_owned(), "true".to_owned());
+        } else {
+            entry.agent_key = Some(claims.cnf.key().to_string());
+        }
         entry.audience = Some(claims.aud.clone());
         entry.client_id = Some(claims.client_id.to_string());
         entry.grant = claims.grt.as_ref().map(ToString::to_string);
-        entry.subject = Some(claims.sub.clone());
+        entry.actor_chain = claims.act.as_ref().map(Actor::chain);
+        entry.subject = Some(claims.sub.to_string());
         entry.token_jti = Some(claims.jti.clone());
         let agent = self.view.snapshot.agent(&claims.client_id);
         entry.owner = agent.and_then(|agent| agent.owner.as_ref()).map(ToString::to_string);
+        self.note_consent(claims);
+    }
+
+    /// Notes by which consent the agent acts for the person.
+    fn note_consent(&mut self, claims: &AccessTokenClaims) {
+        let Some((person, server)) = claims.sub.person().zip(self.server()) else { return };
+        let (agent, now_s) = (&claims.client_id, self.started_ms / 1000);
+        let given = self.view.snapshot.delegation(person, agent, &server.id, now_s);
+        let consent = given.ok().map(|given| given.consent().id.to_string());
+        self.entry.detail.extend(consent.map(|id| ("consent".to_owned(), id)));
     }
 
     /// Notes the proof, once it holds.
     pub(crate) fn note_proof(&mut self, proven: &Proven) {
         self.entry.proof_jti = proven.token.proof_jti().map(str::to_owned);
-        self.entry.proof_key = Some(proven.token.proof_key().to_string());
+        if !proven.token.claims().cnf.is_bearer() {
+            self.entry.proof_key = Some(proven.token.proof_key().to_string());
+        }
         self.nonce.clone_from(&proven.nonce);
     }
 
@@ -136,10 +155,16 @@ impl Caller {
         &self.token.claims().client_id
     }
 
+    /// Whose right is used.
+    pub(crate) fn holder(&self) -> Holder<'_> {
+        let claims = self.token.claims();
+        Holder { agent: &claims.client_id, person: claims.sub.person() }
+    }
+
     pub(crate) fn principal(&self) -> Principal {
         let claims = self.token.claims();
         Principal {
-            subject: claims.sub.clone(),
+            subject: claims.sub.to_string(),
             client_id: claims.client_id.to_string(),
             key: claims.cnf.key(),
         }
@@ -159,7 +184,7 @@ impl Caller {
             policies: view.policies.as_deref()?,
             server,
             agent: &claims.client_id,
-            subject: &claims.sub,
+            person: claims.sub.person(),
             token_scope: &claims.scope,
             token_jti: &claims.jti,
             token_key: Some(claims.cnf.key()),
@@ -193,11 +218,11 @@ impl Caller {
     ) -> Result<Standing, DecisionRefusal> {
         let claims = self.token.claims();
         let snapshot = &view.snapshot;
-        let agent = snapshot.acting_agent(&claims.client_id, now_s);
-        let agent = agent.map_err(DecisionRefusal::Told)?;
+        let agent = snapshot.acting(self.holder(), now_s).map_err(DecisionRefusal::Told)?;
         snapshot.verify_server(server).map_err(DecisionRefusal::Told)?;
         let subject = attorn_registry::LockedSubject {
             agent: &claims.client_id,
+            person: claims.sub.person(),
             server: &server.id,
             tool: None,
             token_jti: Some(&claims.jti),
@@ -210,10 +235,19 @@ impl Caller {
         if is_from_before_stop(claims, server, snapshot, now_s) {
             return Err(DecisionRefusal::TokenStopped);
         }
-        match snapshot.lock_on(&subject, now_s) {
-            None => Ok(Standing(())),
-            Some(_) => Err(DecisionRefusal::Told(ReasonCode::LockActive)),
+        if snapshot.lock_on(&subject, now_s).is_some() {
+            return Err(DecisionRefusal::Told(ReasonCode::LockActive));
         }
+        // The owner may have closed the server to tokens without a proof since.
+        if claims.cnf.is_bearer() && !server.accepts_bearer(&claims.scope) {
+            return Err(DecisionRefusal::Told(ReasonCode::TokenBearerNotAllowed));
+        }
+        // Whom nobody gave anything here has no business here, not even with a list.
+        if let Some(person) = claims.sub.person() {
+            let given = snapshot.delegation(person, &claims.client_id, &server.id, now_s);
+            given.map(drop).map_err(DecisionRefusal::Told)?;
+        }
+        Ok(Standing(()))
     }
 }
 

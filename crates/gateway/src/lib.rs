@@ -53,7 +53,7 @@ use attorn_enforce::{record, trace};
 
 pub use attorn_enforce::{Freshness, SILENT_MAX};
 
-pub use crate::approvals::{ApprovalDesk, DeskSilent};
+pub use crate::approvals::{ApprovalDesk, DeskSilent, UseAnswer};
 pub use crate::budget::Carried;
 pub use crate::catalogue::{ObservedTool, SeenTools, ToolObserver};
 pub use crate::config::{BodyBytes, Config, LookSeconds, PublicUrl, PublicUrlError};

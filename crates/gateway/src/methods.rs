@@ -178,7 +178,7 @@ impl Exchange {
         kind: ListKind,
     ) -> Result<Option<String>, DecisionRefusal> {
         let Some(sealed) = asked.request.cursor() else { return Ok(None) };
-        let of = CursorOf { agent: asked.caller.agent(), server: &asked.server.id, kind };
+        let of = CursorOf { holder: asked.caller.holder(), server: &asked.server.id, kind };
         // MCP 2026-07-28, Pagination: an invalid cursor is -32602.
         self.gateway
             .cursors

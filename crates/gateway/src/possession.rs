@@ -1,5 +1,6 @@
 //! Proof of possession for every request: RFC 9449 with nonces of our own, or the certificate of
-//! the connection (RFC 8705 section 3). A token's own binding says which; there is no third.
+//! the connection (RFC 8705 section 3). A token's own binding says which. One that is bound to nothing
+//! is taken only where the server's owner said so.
 
 use attorn_enforce::proofs::{Asked, ProofRefusal, Proofs};
 use attorn_jose::CertificateThumbprint;
@@ -9,7 +10,7 @@ use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::mtls::{self, PresentedCertificate};
 use attorn_oauth::possession::{BoundToken, PossessionRefusal};
-use attorn_registry::{ReasonCode, Snapshot};
+use attorn_registry::{McpServer, ReasonCode, Snapshot};
 use attorn_replay::SharedReplays;
 use http::{HeaderMap, request};
 
@@ -111,5 +112,17 @@ pub(crate) async fn by_certificate(
     let token = mtls::bind(token, presented.as_ref(), &agent.authentication, now_s)
         .map_err(CredentialRefusal::Possession)?;
     throttle.admit(&agent.id, confirmation).await.map_err(CredentialRefusal::Limited)?;
+    Ok(Proven { token, nonce: None })
+}
+
+/// Takes a token that is bound to no key, where the server does. Nothing is proven.
+pub(crate) async fn by_nothing(
+    token: VerifiedToken,
+    server: &McpServer,
+    (throttle, _now_s): (&Throttle, u64),
+) -> Result<Proven, CredentialRefusal> {
+    let (agent, confirmation) = (token.claims().client_id.clone(), *token.confirmation());
+    let token = BoundToken::accepted(token, server).map_err(CredentialRefusal::Possession)?;
+    throttle.admit(&agent, confirmation).await.map_err(CredentialRefusal::Limited)?;
     Ok(Proven { token, nonce: None })
 }

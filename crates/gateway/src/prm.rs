@@ -25,7 +25,9 @@ impl Inner {
         document.resource_name = Some(name.to_owned());
         // RFC 9728 section 2: either binding will do where certificates are asked for.
         document.tls_client_certificate_bound_access_tokens = self.client_certificates;
-        document.dpop_bound_access_tokens_required = !self.client_certificates;
+        // RFC 9728 section 2: required means of every request.
+        document.dpop_bound_access_tokens_required =
+            !self.client_certificates && server.accept_bearer.is_empty();
         let mut response =
             Response::new(Body::full(Bytes::from(serde_json::to_vec(&document).ok()?)));
         let headers = response.headers_mut();

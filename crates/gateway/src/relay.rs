@@ -191,7 +191,7 @@ impl Relay {
         let now_s = self.gateway.clock.now_s();
         let server = view.snapshot.server(&self.behind.id);
         let server = server.ok_or(UpstreamFailure::Unreachable)?;
-        let of = CursorOf { agent: self.caller.agent(), server: &server.id, kind };
+        let of = CursorOf { holder: self.caller.holder(), server: &server.id, kind };
         let random = self.gateway.random.bytes();
         let cursor = page.next_cursor.as_deref();
         let cursor = cursor.and_then(|cursor| self.gateway.cursors.seal(cursor, of, &random));

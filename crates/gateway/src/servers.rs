@@ -347,6 +347,7 @@ mod tests {
             tools: HashMap::new(),
             created_s: 0,
             stop_ended_s: None,
+            accept_bearer: std::collections::BTreeSet::new(),
         };
         let snapshot = |server: &McpServer| {
             let servers = vec![server.clone()];

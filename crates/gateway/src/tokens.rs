@@ -73,7 +73,7 @@ impl Tokens {
         if self.clock.had_ended(iat, exp) {
             return Err(CredentialRefusal::Token(TokenRefusal::Expired));
         }
-        verify_scheme(presented, &token)?;
+        verify_scheme(presented, &token, server)?;
         verify_current(&token, server, &view.snapshot, now_s)?;
         Ok(token)
     }
@@ -158,14 +158,26 @@ fn refused(presented: Presented<'_>, refusal: TokenRefusal) -> CredentialRefusal
 
 /// Each binding has its scheme: `DPoP` (RFC 9449 section 7.1), and `Bearer` for a token that is
 /// bound to the certificate of its connection (RFC 8705 section 3).
-fn verify_scheme(presented: Presented<'_>, token: &VerifiedToken) -> Result<(), CredentialRefusal> {
+fn verify_scheme(
+    presented: Presented<'_>,
+    token: &VerifiedToken,
+    server: &McpServer,
+) -> Result<(), CredentialRefusal> {
     match (presented, token.confirmation()) {
+        // RFC 6750 section 2.1, where the owner of the server said so for all that it unlocks.
+        (Presented::Bearer(_), Confirmation::Bearer(_)) => {
+            if server.accepts_bearer(&token.claims().scope) {
+                Ok(())
+            } else {
+                Err(CredentialRefusal::BearerNotAllowed)
+            }
+        }
         (Presented::Dpop(_), Confirmation::Jkt(_))
         | (Presented::Bearer(_), Confirmation::Certificate(_)) => Ok(()),
         (Presented::Bearer(_), Confirmation::Jkt(_)) if is_planted(Bug::BearerTaken) => Ok(()),
         // RFC 9449 section 7.2: a token bound by DPoP under `Bearer` is refused.
         (Presented::Bearer(_), Confirmation::Jkt(_)) => Err(CredentialRefusal::BearerNotAllowed),
-        (Presented::Dpop(_), Confirmation::Certificate(_)) => {
+        (Presented::Dpop(_), Confirmation::Bearer(_) | Confirmation::Certificate(_)) => {
             Err(CredentialRefusal::Possession(PossessionRefusal::OtherMethod))
         }
     }
@@ -210,6 +222,7 @@ pub(crate) fn is_from_before_stop(
 ) -> bool {
     let subject = LockedSubject {
         agent: &claims.client_id,
+        person: claims.sub.person(),
         server: &server.id,
         tool: None,
         token_jti: Some(&claims.jti),
@@ -227,6 +240,7 @@ pub(crate) fn counts_now(
 ) -> bool {
     // The agent may use other keys for its proofs than it registered, but not one it gave up.
     let given_up = match &claims.cnf {
+        Confirmation::Bearer(_) => false,
         Confirmation::Jkt(jkt) => {
             agent.keys.iter().any(|key| key.jkt == *jkt) && agent.accepted_key(jkt, now_s).is_none()
         }
@@ -234,7 +248,8 @@ pub(crate) fn counts_now(
             Authentication::SelfSignedTlsClientAuth { certificates } => {
                 !certificates.contains(thumbprint)
             }
-            Authentication::PrivateKeyJwt
+            Authentication::None
+            | Authentication::PrivateKeyJwt
             | Authentication::Spiffe { .. }
             | Authentication::TlsClientAuth { .. } => false,
         },

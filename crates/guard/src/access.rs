@@ -92,7 +92,7 @@ impl Access {
         entry.grant = claims.grt.as_ref().map(ToString::to_string);
         entry.server = Some(claims.client_id.to_string());
         entry.server_key = Some(claims.cnf.key().to_string());
-        entry.subject = Some(claims.sub.clone());
+        entry.subject = Some(claims.sub.to_string());
         if let Some(parent) = &claims.parent {
             entry.agent = Some(parent.client_id.to_string());
             entry.agent_key = Some(parent.key.to_string());

@@ -114,7 +114,7 @@ impl Access {
         let snapshot = &view.snapshot;
         let standing = DecisionRefusal::Standing;
         let resource = snapshot.resource_at(self.guard().api.url.as_str());
-        let resource = resource.ok_or(standing(ReasonCode::ResourceUnknown))?;
+        let resource = resource.ok_or(DecisionRefusal::Standing(ReasonCode::ResourceUnknown))?;
         self.entry.downstream_resource = Some(resource.id.to_string());
         snapshot.verify_resource(resource, self.now_s).map_err(standing)?;
         // All that the API could take the request for, not only what it should.
@@ -124,17 +124,22 @@ impl Access {
             return Err(DecisionRefusal::ScopeMissing(matched.needed));
         }
         // A token of this kind that verified has a parent.
-        let of = claims.downstream_use().ok_or(standing(ReasonCode::DelegationNotAllowed))?;
+        let of = claims
+            .downstream_use()
+            .ok_or(DecisionRefusal::Standing(ReasonCode::DelegationNotAllowed))?;
         let left = snapshot.downstream_scopes(resource, (&of, &claims.scope), self.now_s);
         let left = left.map_err(standing)?;
         // What the rules gave when the token was issued, and give no more.
         if !matched.needed.is_subset(&left) {
             return Err(standing(ReasonCode::ScopeMissing));
         }
-        let parent = claims.parent.as_ref().ok_or(standing(ReasonCode::DelegationNotAllowed))?;
+        let parent = claims
+            .parent
+            .as_ref()
+            .ok_or(DecisionRefusal::Standing(ReasonCode::DelegationNotAllowed))?;
         let actors = std::iter::successors(claims.act.as_ref(), |actor| actor.act.as_deref());
         let caller = Caller {
-            subject: claims.sub.clone(),
+            subject: claims.sub.to_string(),
             actors: actors.map(|actor| actor.sub.clone()).collect(),
             agent: parent.client_id.clone(),
             server: claims.client_id.clone(),

@@ -140,7 +140,7 @@ where
     body: Pin<Box<B>>,
     bytes: u64,
     // Invariant: `Some` until the outcome was recorded.
-    ended: Option<Ended>,
+    ended: Option<Box<Ended>>,
 }
 
 impl<B> AnswerBody<B>
@@ -152,7 +152,7 @@ where
     }
 
     pub(crate) fn passed(body: B, ended: Ended) -> Self {
-        let mut passed = Passed { body: Box::pin(body), bytes: 0, ended: Some(ended) };
+        let mut passed = Passed { body: Box::pin(body), bytes: 0, ended: Some(Box::new(ended)) };
         if passed.body.is_end_stream() {
             passed.end(Some(true));
         }

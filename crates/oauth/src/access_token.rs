@@ -1,14 +1,15 @@
 //! Access tokens: what we issue and what we accept, side by side.
 //!
 //! Implemented: the JWT profile of RFC 9068, narrowed: one audience, at most 300 seconds, always
-//! bound by `cnf` to a key (RFC 9449 section 6.1) or a certificate (RFC 8705 section 3.1), `act` of
-//! RFC 8693 section 4.1 as history, `authorization_details` of the type `mcp_tool_call` (RFC 9396
-//! section 9.1).
+//! bound by `cnf` to a key (RFC 9449 section 6.1) or a certificate (RFC 8705 section 3.1), but for
+//! clients of people at servers that take bearer tokens (RFC 6750, at most 60 seconds), `act` of
+//! RFC 8693 section 4.1: the agent that acts for a person, and before it history,
+//! `authorization_details` of the type `mcp_tool_call` (RFC 9396 section 9.1).
 //!
 //! Two kinds of clients get tokens: agents for MCP servers, and MCP servers for the APIs behind them.
 //! A token of one kind is none of the other: its `client_id` has another form, and only the second
 //! kind has a `parent`.
-//! Not implemented: opaque tokens, bearer tokens, other types of `authorization_details`. A token
+//! Not implemented: opaque tokens, other types of `authorization_details`. A token
 //! that carries what is not implemented and would restrict it is refused, since ignoring a
 //! restriction widens the token.
 
@@ -19,8 +20,7 @@ use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha
 use attorn_json::Limits;
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    AgentId, Ancestor, AuthorizationDetails, DownstreamUse, GrantId, ReasonCode, ResourceId,
-    ScopeSet, ServerId,
+    AgentId, Ancestor, AuthorizationDetails, DownstreamUse, GrantId, ReasonCode, ScopeSet, ServerId,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -28,33 +28,16 @@ use serde::{Deserialize, Serialize};
 use crate::actor::{Actor, actor};
 use crate::claim::{CLOCK_AHEAD_S, Text, is_identifier, object, present};
 use crate::confirmation::{Confirmation, WireConfirmation};
+use crate::subject::Subject;
+use crate::token_client::verify_subject;
+pub use crate::token_client::{ClientId, TokenClient};
 
+/// The longest time between `iat` and `exp` of a token that is bound to no key, in seconds.
+pub const BEARER_LIFETIME_MAX_S: u64 = 60;
 /// The longest time between `iat` and `exp`, in seconds.
 pub const LIFETIME_MAX_S: u64 = attorn_registry::TOKEN_LIFETIME_MAX_S;
 /// RFC 9068 section 2.1. Compared verbatim: we issue this spelling only.
 const TYPE: &str = "at+jwt";
-
-/// An identifier that can be a `client_id`.
-pub trait ClientId: Clone + std::fmt::Debug + std::fmt::Display + std::str::FromStr {}
-
-impl ClientId for AgentId {}
-impl ClientId for ServerId {}
-/// APIs ask about tokens; they get none.
-impl ClientId for ResourceId {}
-
-/// A client that gets tokens.
-pub trait TokenClient: ClientId {
-    /// Whether its tokens were exchanged for another one, which they then name.
-    const HAS_PARENT: bool;
-}
-
-impl TokenClient for AgentId {
-    const HAS_PARENT: bool = false;
-}
-
-impl TokenClient for ServerId {
-    const HAS_PARENT: bool = true;
-}
 
 /// The claims of a token: RFC 9068 section 2.2, RFC 7800 `cnf`, RFC 8693 `act`, and our own
 /// `grt`, `epoch` and `parent`.
@@ -73,6 +56,7 @@ pub struct AccessTokenClaims<C = AgentId> {
     /// The client the token was issued to.
     pub client_id: C,
     /// What the token is bound to.
+    #[serde(skip_serializing_if = "Confirmation::is_bearer")]
     pub cnf: Confirmation,
     /// The revocation epoch at issue. A newer epoch ends all older tokens.
     pub epoch: u64,
@@ -94,8 +78,8 @@ pub struct AccessTokenClaims<C = AgentId> {
     pub parent: Option<Ancestor>,
     /// What the token unlocks at its audience. May be empty.
     pub scope: ScopeSet,
-    /// Whom the token is about.
-    pub sub: String,
+    /// Whom the token is about: the agent itself, or the person it acts for.
+    pub sub: Subject,
 }
 
 impl<C: Serialize> AccessTokenClaims<C> {
@@ -119,6 +103,7 @@ impl AccessTokenClaims<ServerId> {
             epoch: self.epoch,
             issued_s: self.iat,
             grant: self.grt.as_ref(),
+            person: self.sub.person(),
             parent: self.parent.as_ref()?,
         })
     }
@@ -235,6 +220,9 @@ pub enum TokenRefusal {
     /// The signature does not hold, or its algorithm is not the key's.
     #[error("the signature does not verify")]
     Signature,
+    /// It is about somebody for whom its client does not act.
+    #[error("the client of the token does not act for its subject")]
+    Subject,
     /// Another kind of JWT.
     #[error("the token is no access token")]
     Type,
@@ -254,7 +242,7 @@ impl TokenRefusal {
             Self::Signature | Self::KeyUnknown | Self::KeyInHeader => ReasonCode::TokenSignature,
             Self::Unbound => ReasonCode::TokenBearerNotAllowed,
             Self::ActorChain => ReasonCode::DelegationDepth,
-            Self::MayAct => ReasonCode::DelegationNotAllowed,
+            Self::MayAct | Self::Subject => ReasonCode::DelegationNotAllowed,
             Self::AuthorizationDetails
             | Self::Claims
             | Self::Lifetime
@@ -345,6 +333,7 @@ pub fn verify<C: TokenClient>(
     }
     let token_digest = sha256(token.as_bytes());
     let claims = claims_of(&wire)?;
+    verify_subject(&claims)?;
     let token = VerifiedToken(Arc::new(Inner { claims, digest: token_digest }));
     token.still_valid(now_s)?;
     Ok(token)
@@ -364,11 +353,16 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
     let details = wire.authorization_details.map(|raw| AuthorizationDetails::parse_made(raw.get()));
     let authorization_details =
         details.transpose().map_err(|_| TokenRefusal::AuthorizationDetails)?;
-    // RFC 9449 section 6.1: without a key the token would be a bearer token. RFC 8705 section 3.1.
-    let cnf = wire.cnf.as_ref().ok_or(TokenRefusal::Unbound)?;
     if !is_identifier(&wire.sub.0) || !is_identifier(&wire.jti.0) {
         return Err(TokenRefusal::Claims);
     }
+    let sub = Subject::parse(&wire.sub.0).map_err(|_| TokenRefusal::Subject)?;
+    let client_id: C = wire.client_id.0.parse().map_err(|_| TokenRefusal::Claims)?;
+    let cnf = match &wire.cnf {
+        Some(cnf) => cnf.read().ok_or(TokenRefusal::Claims)?,
+        // RFC 9449 section 6.1: without a key it is a bearer token. RFC 8705 section 3.1.
+        None => C::unbound(&sub, &client_id).ok_or(TokenRefusal::Unbound)?,
+    };
     // An absent scope unlocks nothing; it never means "all".
     let scope = wire.scope.as_ref().map_or("", |scope| &*scope.0);
     let grant = wire.grt.as_ref().map(|grant| GrantId::parse(&grant.0)).transpose();
@@ -376,8 +370,8 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
         act: wire.act.map(|raw| actor(raw.get())).transpose()?,
         aud: wire.aud_text().ok_or(TokenRefusal::Audience)?.to_owned(),
         authorization_details,
-        client_id: wire.client_id.0.parse().map_err(|_| TokenRefusal::Claims)?,
-        cnf: cnf.read().ok_or(TokenRefusal::Claims)?,
+        client_id,
+        cnf,
         epoch: wire.epoch,
         exp: wire.exp,
         grt: grant.map_err(|_| TokenRefusal::Claims)?,
@@ -387,7 +381,7 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
         nbf: wire.nbf,
         parent,
         scope: ScopeSet::parse(scope).map_err(|_| TokenRefusal::Claims)?,
-        sub: wire.sub.0.clone().into_owned(),
+        sub,
     })
 }
 
@@ -434,7 +428,7 @@ impl<C> VerifiedToken<C> {
     pub fn jkt(&self) -> Option<&Jkt> {
         match &self.0.claims.cnf {
             Confirmation::Jkt(jkt) => Some(jkt),
-            Confirmation::Certificate(_) => None,
+            Confirmation::Bearer(_) | Confirmation::Certificate(_) => None,
         }
     }
 
@@ -453,7 +447,9 @@ impl<C> VerifiedToken<C> {
             return Err(TokenRefusal::Future);
         }
         // Our own rule: nobody keeps a token for longer than this, whoever signed it.
-        if exp.saturating_sub(iat) > LIFETIME_MAX_S {
+        let max_s =
+            if self.0.claims.cnf.is_bearer() { BEARER_LIFETIME_MAX_S } else { LIFETIME_MAX_S };
+        if exp.saturating_sub(iat) > max_s {
             return Err(TokenRefusal::Lifetime);
         }
         Ok(())

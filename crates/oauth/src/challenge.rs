@@ -2,7 +2,7 @@
 //!
 //! Implemented: the `DPoP` challenge of RFC 9449 section 7.1 with `scope` (RFC 6750 section 3) and
 //! `resource_metadata` (RFC 9728 section 5.1); reading of the grammar of RFC 9110 section 11.6.1.
-//! Not implemented: writing `Bearer` challenges, since no bearer token is accepted.
+//! A `Bearer` challenge (RFC 6750 section 3) stands beside it where bearer tokens are taken.
 
 use std::fmt::Write as _;
 
@@ -30,16 +30,31 @@ impl NewChallenge<'_> {
     /// The header value.
     #[must_use]
     pub fn to_header(&self) -> String {
-        let mut value = String::from("DPoP ");
+        let mut value = self.written("DPoP ");
+        parameter(&mut value, "algs", &self.algorithms.join(" "));
+        self.with_metadata(value)
+    }
+
+    /// The value of a second header, for clients without proofs: RFC 6750 section 3.
+    #[must_use]
+    pub fn to_bearer_header(&self) -> String {
+        self.with_metadata(self.written("Bearer "))
+    }
+
+    fn with_metadata(&self, mut value: String) -> String {
+        if let Some(url) = self.resource_metadata {
+            parameter(&mut value, "resource_metadata", url);
+        }
+        value
+    }
+
+    fn written(&self, scheme: &str) -> String {
+        let mut value = String::from(scheme);
         if let Some(error) = self.error {
             parameter(&mut value, "error", error.as_str());
         }
         if let Some(scope) = self.scope.filter(|scope| !scope.is_empty()) {
             parameter(&mut value, "scope", &scope.to_string());
-        }
-        parameter(&mut value, "algs", &self.algorithms.join(" "));
-        if let Some(url) = self.resource_metadata {
-            parameter(&mut value, "resource_metadata", url);
         }
         value
     }

@@ -4,7 +4,8 @@
 //! them. Not implemented: every other method of confirmation; a token with one is refused, since a
 //! confirmation that is not understood cannot be confirmed.
 
-use attorn_jose::{CertificateThumbprint, Jkt};
+use attorn_jose::{CertificateThumbprint, Jkt, sha256};
+use attorn_registry::{AgentId, PersonId};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::claim::{Text, present};
@@ -12,6 +13,9 @@ use crate::claim::{Text, present};
 /// The one key a token is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Confirmation {
+    /// Nothing: whoever has the token can use it (RFC 6750). Only servers whose owner says so take
+    /// it. The name stands for person and client, where the others have that of a key.
+    Bearer(Jkt),
     /// The client certificate of the connection: RFC 8705 section 3.
     Certificate(CertificateThumbprint),
     /// The key that signs a proof for each request: RFC 9449 section 6.
@@ -27,7 +31,25 @@ impl Confirmation {
     pub const fn key(&self) -> Jkt {
         match self {
             Self::Certificate(thumbprint) => Jkt::from_bytes(*thumbprint.as_bytes()),
+            Self::Bearer(name) => *name,
             Self::Jkt(jkt) => *jkt,
+        }
+    }
+
+    /// What a token of a person's client has that is bound to no key.
+    #[must_use]
+    pub fn bearer(person: &PersonId, client: &AgentId) -> Self {
+        // No JWK and no certificate is a text of this form, so the name is no key's.
+        let text = format!("bearer {person} {client}");
+        Self::Bearer(Jkt::from_bytes(sha256(text.as_bytes())))
+    }
+
+    /// Whether it is none.
+    #[must_use]
+    pub const fn is_bearer(&self) -> bool {
+        match self {
+            Self::Bearer(_) => true,
+            Self::Certificate(_) | Self::Jkt(_) => false,
         }
     }
 
@@ -36,7 +58,7 @@ impl Confirmation {
     pub const fn token_type(&self) -> &'static str {
         match self {
             // RFC 8705 section 3: a certificate-bound token is used as RFC 6750 describes.
-            Self::Certificate(_) => "Bearer",
+            Self::Bearer(_) | Self::Certificate(_) => "Bearer",
             // RFC 9449 section 5.
             Self::Jkt(_) => "DPoP",
         }
@@ -46,6 +68,8 @@ impl Confirmation {
 impl Serialize for Confirmation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
+            // A claim that nobody accepts: a token without a key has none at all.
+            Self::Bearer(_) => serializer.collect_map::<&str, &str, [(&str, &str); 0]>([]),
             Self::Certificate(thumbprint) => serializer.collect_map([("x5t#S256", thumbprint)]),
             Self::Jkt(jkt) => serializer.collect_map([("jkt", jkt)]),
         }

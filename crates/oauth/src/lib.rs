@@ -33,4 +33,6 @@ pub mod replay;
 pub mod resource;
 pub mod scope;
 pub mod spiffe_bundle;
+pub mod subject;
+pub mod token_client;
 pub mod token_request;

@@ -9,15 +9,15 @@
 
 use attorn_jose::Jkt;
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::{AgentId, ReasonCode};
+use attorn_registry::{AgentId, McpServer, ReasonCode};
 
 use crate::access_token::{AccessTokenClaims, VerifiedToken};
 use crate::claim::CLOCK_AHEAD_S;
 use crate::dpop::VerifiedProof;
 use crate::replay::{ReplayRefusal, ReplaySet};
 
-/// Proof that a token was presented by its own key. Only [`BurnedHere::settle`] and
-/// [`crate::mtls::bind`] make one:
+/// Proof that a token was presented by its own key, or that none is asked for. Only
+/// [`BurnedHere::settle`], [`crate::mtls::bind`] and [`BoundToken::accepted`] make one:
 ///
 /// ```compile_fail,E0451
 /// use attorn_oauth::{access_token::VerifiedToken, possession::BoundToken};
@@ -197,6 +197,20 @@ impl VerifiedProof {
 }
 
 impl BoundToken {
+    /// Takes a token that is bound to no key, where the server's owner said that such tokens are
+    /// taken for everything that this one unlocks. One that is bound is refused: RFC 9449 section
+    /// 7.2.
+    ///
+    /// # Errors
+    /// [`PossessionRefusal::OtherMethod`].
+    pub fn accepted(token: VerifiedToken, server: &McpServer) -> Result<Self, PossessionRefusal> {
+        let claims = token.claims();
+        if claims.cnf.is_bearer() && server.accepts_bearer(&claims.scope) {
+            return Ok(Self { token, proof_jti: None });
+        }
+        Err(PossessionRefusal::OtherMethod)
+    }
+
     /// For [`crate::mtls::bind`], which has compared the certificate.
     pub(crate) fn by_certificate(token: VerifiedToken) -> Self {
         Self { token, proof_jti: None }

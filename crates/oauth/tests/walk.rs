@@ -15,6 +15,7 @@ use attorn_oauth::dpop::{
 use attorn_oauth::enrolment::{self, NewEnrolment};
 use attorn_oauth::possession::{PossessionRefusal, bind};
 use attorn_oauth::replay::{ReplayRefusal, ReplaySet};
+use attorn_oauth::subject::Subject;
 use attorn_registry::{AgentId, ReasonCode, ScopeSet};
 use proptest::prelude::*;
 
@@ -51,7 +52,7 @@ fn token_for(holder: &SigningKey) -> String {
         jti: "token-1".to_owned(),
         nbf: NOW_S,
         scope: ScopeSet::parse("read:get_invoice").unwrap(),
-        sub: agent().to_string(),
+        sub: Subject::Agent(agent()),
     };
     access_token::issue(&claims, "k1", &key(1)).unwrap()
 }

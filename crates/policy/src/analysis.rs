@@ -15,6 +15,7 @@ pub(crate) enum Input {
     /// What a resource is in.
     Hierarchy,
     NowS,
+    Person,
     PrincipalName,
     PrincipalOwner,
     ResourceName,
@@ -24,9 +25,10 @@ pub(crate) enum Input {
 }
 
 /// Every attribute there is: variable, attribute, input. `context.arguments` stands apart.
-const ATTRIBUTES: [(&str, &str, Input); 8] = [
+const ATTRIBUTES: [(&str, &str, Input); 9] = [
     ("context", "arguments_incomplete", Input::ArgumentsIncomplete),
     ("context", "now_s", Input::NowS),
+    ("context", "person", Input::Person),
     ("context", "scope", Input::Scope),
     ("principal", "name", Input::PrincipalName),
     ("principal", "owner", Input::PrincipalOwner),
@@ -34,6 +36,9 @@ const ATTRIBUTES: [(&str, &str, Input); 8] = [
     ("resource", "owner", Input::ResourceOwner),
     ("resource", "server", Input::ResourceServer),
 ];
+
+/// What a policy can read of a person.
+const PERSON: [&str; 4] = ["groups", "id", "name", "roles"];
 
 /// Why a policy is not taken, though its syntax is fine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +119,7 @@ impl Reads {
     /// Whether anything is read that only an entity can tell.
     pub(crate) fn any_entity(&self) -> bool {
         self.inputs.iter().any(|input| match input {
-            Input::ArgumentsIncomplete | Input::NowS | Input::Scope => false,
+            Input::ArgumentsIncomplete | Input::NowS | Input::Person | Input::Scope => false,
             Input::Hierarchy
             | Input::PrincipalName
             | Input::PrincipalOwner
@@ -181,6 +186,7 @@ impl Analysis {
             self.reads.inputs.extend(all.map(|(.., input)| *input));
         }
         for (operator, operand) in object {
+            self.note_person(operator, operand);
             match access(operator, operand) {
                 Some((Left::Variable(variable), attribute)) => self.attribute(variable, attribute),
                 Some((Left::Arguments, name)) => self.argument(name),
@@ -206,6 +212,22 @@ impl Analysis {
                 variable: variable.to_owned(),
                 attribute: attribute.to_owned(),
             }),
+        }
+    }
+
+    /// `context.person.x`: of a person only this is known.
+    fn note_person(&mut self, operator: &str, operand: &Value) {
+        let left = operand.get("left").and_then(|left| left.get("."));
+        let is_person = left.is_some_and(|inner| {
+            let variable = inner.get("left").and_then(|left| left.get("Var"));
+            let attribute = inner.get("attr");
+            variable.and_then(Value::as_str) == Some("context")
+                && attribute.and_then(Value::as_str) == Some("person")
+        });
+        let attribute = operand.get("attr").and_then(Value::as_str).unwrap_or_default();
+        if matches!(operator, "." | "has") && is_person && !PERSON.contains(&attribute) {
+            let (variable, attribute) = ("context.person".to_owned(), attribute.to_owned());
+            self.problems.push(Problem::AttributeUnknown { variable, attribute });
         }
     }
 
@@ -265,8 +287,17 @@ fn access<'a>(operator: &str, operand: &'a Value) -> Option<(Left<'a>, &'a str)>
 }
 
 fn entity_type_problem(name: &str) -> Option<Problem> {
-    let known =
-        ["Action", "Agent", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
+    let known = [
+        "Action",
+        "Agent",
+        "Client",
+        "Gateway",
+        "Operator",
+        "Prompts",
+        "Resources",
+        "Server",
+        "Tool",
+    ];
     (!known.contains(&name)).then(|| Problem::EntityTypeUnknown { name: name.to_owned() })
 }
 

@@ -3,8 +3,12 @@
 //! A case asks the policies alone. Grants, tokens and locks are not part of it, because a policy
 //! is only asked when they all hold.
 
+use std::collections::BTreeSet;
+
 use attorn_json::{JsonError, Limits, ShapeError, parse};
-use attorn_registry::{AgentKind, Class, Name, Scope, ScopeTarget};
+use attorn_registry::{
+    AgentKind, Class, LifeCycle, Name, Person, PersonId, Role, Scope, ScopeTarget,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -68,7 +72,7 @@ struct CaseFile<'a> {
     cases: Vec<Case<'a>>,
 }
 
-/// `{name, agent, kind?, owner?, server, server_owner?, tool, class, arguments?, now?, expect,
+/// `{name, agent, kind?, owner?, person?, server, server_owner?, tool, class, arguments?, now?, expect,
 /// rule?}`; `tool` may be `@resources` or `@prompts`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +82,7 @@ struct Case<'a> {
     #[serde(default = "agent_kind")]
     kind: AgentKind,
     owner: Option<Name>,
+    person: Option<CasePerson>,
     server: Name,
     server_owner: Option<Name>,
     tool: String,
@@ -88,6 +93,33 @@ struct Case<'a> {
     now: u64,
     expect: Answer,
     rule: Option<String>,
+}
+
+/// Whom the agent acts for, as `context.person`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CasePerson {
+    name: Name,
+    #[serde(default)]
+    groups: BTreeSet<Name>,
+    #[serde(default)]
+    roles: BTreeSet<Role>,
+}
+
+impl CasePerson {
+    fn record(self) -> Person {
+        Person {
+            id: PersonId::from_random(&[0; 16]),
+            name: self.name,
+            display_name: None,
+            state: LifeCycle::Active,
+            roles: self.roles,
+            groups: self.groups,
+            external: None,
+            created_s: 0,
+            stop_ended_s: None,
+        }
+    }
 }
 
 fn agent_kind() -> AgentKind {
@@ -110,10 +142,12 @@ fn run(policies: &PolicySet, case: Case<'_>) -> CaseOutcome {
         tool => (Operation::Tool(tool), ScopeTarget::Tool(tool.to_owned())),
     };
     let scope = Scope { class: case.class, tool: target };
+    let person = case.person.map(CasePerson::record);
     let verdict = policies.evaluate(&Question {
         kind: case.kind,
         agent: case.agent.as_str(),
         agent_owner: case.owner.as_ref().map_or("", Name::as_str),
+        person: person.as_ref(),
         server: case.server.as_str(),
         server_owner: case.server_owner.as_ref().map_or("", Name::as_str),
         is_builtin: case.server.as_str() == "admin",

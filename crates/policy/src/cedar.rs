@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
 
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::{AgentKind, ApprovalTerms, Class, Scope};
+use attorn_registry::{AgentKind, ApprovalTerms, Class, Person, Scope};
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicyId,
     Request, Response, RestrictedExpression,
@@ -25,6 +25,8 @@ pub(crate) struct Question<'a> {
     pub(crate) kind: AgentKind,
     pub(crate) agent: &'a str,
     pub(crate) agent_owner: &'a str,
+    /// Whom the agent acts for, if for somebody.
+    pub(crate) person: Option<&'a Person>,
     pub(crate) server: &'a str,
     pub(crate) server_owner: &'a str,
     pub(crate) is_builtin: bool,
@@ -60,8 +62,8 @@ pub(crate) struct Vocabulary {
     types: HashMap<&'static str, EntityTypeName>,
 }
 
-const TYPES: [&str; 8] =
-    ["Action", "Agent", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
+const TYPES: [&str; 9] =
+    ["Action", "Agent", "Client", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
 
 impl Vocabulary {
     pub(crate) fn new() -> Self {
@@ -236,6 +238,9 @@ fn context(
         let scope = RestrictedExpression::new_string(question.scope.to_string());
         pairs.push(("scope".to_owned(), scope));
     }
+    if let Some(person) = question.person.filter(|_| wanted(Input::Person)) {
+        pairs.push(("person".to_owned(), record_of(person)?));
+    }
     if let Some(projection) = projection {
         let incomplete = RestrictedExpression::new_bool(!projection.left_out.is_empty());
         pairs.push(("arguments_incomplete".to_owned(), incomplete));
@@ -243,6 +248,20 @@ fn context(
         pairs.push(("arguments".to_owned(), arguments));
     }
     if pairs.is_empty() { Some(Context::empty()) } else { Context::from_pairs(pairs).ok() }
+}
+
+/// The person as policies see them. Nothing that they chose themselves is in it.
+fn record_of(person: &Person) -> Option<RestrictedExpression> {
+    let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+    let groups = person.groups.iter().map(|group| text(group.as_str()));
+    let roles = person.roles.iter().map(|role| text(role.as_str()));
+    RestrictedExpression::new_record([
+        ("id".to_owned(), text(person.id.as_str())),
+        ("name".to_owned(), text(person.name.as_str())),
+        ("groups".to_owned(), RestrictedExpression::new_set(groups)),
+        ("roles".to_owned(), RestrictedExpression::new_set(roles)),
+    ])
+    .ok()
 }
 
 impl PolicySet {

@@ -313,6 +313,7 @@ fn named_server(constraint: &ResourceConstraint) -> Option<String> {
 pub(crate) fn principal_type(kind: AgentKind) -> &'static str {
     match kind {
         AgentKind::Agent => "Agent",
+        AgentKind::Client => "Client",
         AgentKind::Gateway => "Gateway",
         AgentKind::Operator => "Operator",
     }

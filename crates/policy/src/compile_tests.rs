@@ -24,6 +24,7 @@ fn question<'a>(server: &'a str, scope: &'a Scope, arguments: Option<&'a str>) -
         agent: "billing",
         agent_owner: "ann",
         server,
+        person: None,
         server_owner: "ann",
         is_builtin: false,
         operation: Operation::Tool("pay"),

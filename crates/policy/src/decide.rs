@@ -1,8 +1,8 @@
 //! The decision on one call.
 
 use attorn_registry::{
-    AgentId, ApprovalCall, ApprovalId, AuthorizationDetails, Class, GrantId, Jkt, McpServer,
-    ReasonCode, Scope, ScopeSet, Snapshot, Tool,
+    AgentId, ApprovalCall, ApprovalId, AuthorizationDetails, Class, GrantId, Holder, Jkt,
+    McpServer, PersonId, ReasonCode, Scope, ScopeSet, Snapshot, Tool,
 };
 
 use crate::compile::PolicySet;
@@ -19,8 +19,8 @@ pub struct Request<'a> {
     pub server: &'a McpServer,
     /// The caller.
     pub agent: &'a AgentId,
-    /// For whom it calls: the subject of the token.
-    pub subject: &'a str,
+    /// The person it acts for, if it acts for one.
+    pub person: Option<&'a PersonId>,
     /// What the token holds.
     pub token_scope: &'a ScopeSet,
     /// The `jti` of the token.
@@ -50,6 +50,14 @@ pub enum Operation<'a> {
     Resources,
     /// A call of the tool of this exact name.
     Tool(&'a str),
+}
+
+impl<'a> Request<'a> {
+    /// Whose right is used.
+    #[must_use]
+    pub const fn holder(&self) -> Holder<'a> {
+        Holder { agent: self.agent, person: self.person }
+    }
 }
 
 impl<'a> Operation<'a> {
@@ -250,3 +258,7 @@ fn walk<'a>(request: &Request<'a>, mut facts: Facts<'a>) -> Result<Facts<'a>, De
 #[cfg(test)]
 #[path = "decide_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "person_tests.rs"]
+mod person_tests;

@@ -437,7 +437,8 @@ proptest! {
     ) {
         world_of(&patterns, &scopes).ask(Operation::Tool(tool), |request| {
             let Ok(permit) = decide(request) else { return Ok(()) };
-            let granted = request.snapshot.effective_scopes(request.agent, &request.server.id, NOW_S);
+            let server = &request.server.id;
+            let granted = request.snapshot.held_scopes(request.holder(), server, NOW_S).unwrap();
             prop_assert!(granted.contains(permit.scope()));
             prop_assert!(request.token_scope.contains(permit.scope()));
             prop_assert!(is_visible(request));

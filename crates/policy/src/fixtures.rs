@@ -1,9 +1,13 @@
 //! A small world for the tests of this crate.
 
+use std::collections::BTreeSet;
+
 use attorn_registry::{
-    Agent, AgentId, AgentKey, AgentKind, Approved, AuthorizationDetails, Class, Effects, Grant,
-    GrantId, Jkt, KeyState, LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId,
-    PolicySource, ScopePattern, ScopeSet, ServerId, Snapshot, SnapshotParts, Tool, UpstreamSpec,
+    Agent, AgentId, AgentKey, AgentKind, Approved, AuthorizationDetails, Class, ClientSource,
+    Consent, ConsentId, Effects, Grant, GrantId, Jkt, KeyState, LifeCycle, Lock, LockId,
+    LockTarget, McpServer, Name, Owner, OwnerId, Person, PersonGrant, PersonId, PersonOrGroup,
+    PolicySource, PublicClient, ScopePattern, ScopeSet, ServerId, Snapshot, SnapshotParts, Tool,
+    UpstreamSpec,
 };
 
 use crate::{Operation, PolicySet, Request};
@@ -20,6 +24,8 @@ pub(crate) struct World {
     pub(crate) token_epoch: u64,
     pub(crate) token_issued_s: u64,
     pub(crate) server: &'static str,
+    pub(crate) agent: AgentId,
+    pub(crate) person: Option<PersonId>,
     pub(crate) arguments: Option<&'static str>,
 }
 
@@ -30,7 +36,16 @@ pub(crate) fn name(text: &str) -> Name {
 pub(crate) fn owner() -> Owner {
     let id = OwnerId::from_random(&[1; 16]);
     let (state, created_s) = (LifeCycle::Active, 0);
-    Owner { id, name: name("ann"), email: None, state, created_s, stop_ended_s: None }
+    Owner {
+        id,
+        name: name("ann"),
+        email: None,
+        state,
+        created_s,
+        stop_ended_s: None,
+        bound_to: None,
+        successor: None,
+    }
 }
 
 pub(crate) fn agent() -> Agent {
@@ -52,6 +67,66 @@ pub(crate) fn agent() -> Agent {
         created_s: 0,
         stop_ended_s: None,
         expires_s: None,
+        client: None,
+    }
+}
+
+/// A public client of people.
+pub(crate) fn client() -> Agent {
+    Agent {
+        id: AgentId::from_random(&[9; 16]),
+        name: name("editor"),
+        kind: AgentKind::Client,
+        owner: None,
+        keys: Vec::new(),
+        authentication: attorn_registry::Authentication::None,
+        client: Some(PublicClient {
+            redirect_uris: vec!["http://127.0.0.1/callback".into()],
+            source: ClientSource::Registered,
+            display_name: "Editor".into(),
+        }),
+        ..agent()
+    }
+}
+
+pub(crate) fn person() -> Person {
+    Person {
+        id: PersonId::from_random(&[7; 16]),
+        name: name("paula"),
+        display_name: None,
+        state: LifeCycle::Active,
+        roles: BTreeSet::new(),
+        groups: BTreeSet::from([name("sales")]),
+        external: None,
+        created_s: 0,
+        stop_ended_s: None,
+    }
+}
+
+/// A grant to [`person`] at a server.
+pub(crate) fn person_grant(server: u8, patterns: &[&str]) -> PersonGrant {
+    PersonGrant {
+        id: GrantId::from_random(&[100 + server; 16]),
+        to: PersonOrGroup::Person { person: person().id },
+        server: ServerId::from_random(&[server; 16]),
+        scopes: patterns.iter().map(|text| ScopePattern::parse(text).unwrap()).collect(),
+        created_s: 0,
+        expires_s: None,
+        revoked_s: None,
+    }
+}
+
+/// What [`person`] gave at a server.
+pub(crate) fn consent(agent: AgentId, server: u8, scopes: &str) -> Consent {
+    Consent {
+        id: ConsentId::from_random(&[server; 16]),
+        person: person().id,
+        agent,
+        server: ServerId::from_random(&[server; 16]),
+        scopes: ScopeSet::parse(scopes).unwrap(),
+        created_s: 0,
+        expires_s: NOW_S + 1000,
+        revoked_s: None,
     }
 }
 
@@ -92,6 +167,7 @@ pub(crate) fn server(server_name: &str, seed: u8, upstream: UpstreamSpec) -> Mcp
         tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         created_s: 0,
         stop_ended_s: None,
+        accept_bearer: BTreeSet::new(),
     }
 }
 
@@ -149,6 +225,8 @@ impl World {
             token_epoch: 0,
             token_issued_s: NOW_S - 10,
             server: "crm",
+            agent: agent().id,
+            person: None,
             arguments: None,
         }
     }
@@ -165,8 +243,8 @@ impl World {
             snapshot: &snapshot,
             policies: &policies,
             server: snapshot.server_named(self.server).unwrap(),
-            agent: &AgentId::from_random(&[2; 16]),
-            subject: "billing",
+            agent: &self.agent,
+            person: self.person.as_ref(),
             token_scope: &self.token_scope,
             token_jti: "t1",
             token_key: Some(KEY),

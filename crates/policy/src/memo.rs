@@ -50,7 +50,7 @@ impl Memo {
 /// name may hold any character.
 fn key(question: &Question<'_>) -> String {
     let Question { kind, agent, agent_owner, server, server_owner, is_builtin, .. } = question;
-    let Question { operation, class, scope, arguments: _, now_s: _, .. } = question;
+    let Question { operation, class, scope, person: _, arguments: _, now_s: _, .. } = question;
     let mut key = String::with_capacity(160);
     let texts = [agent, agent_owner, server, server_owner, &operation.name()];
     // Writing to a `String` cannot fail.
@@ -59,6 +59,16 @@ fn key(question: &Question<'_>) -> String {
     }
     // A tool may be called as the operations of resources and prompts are.
     let is_tool = matches!(operation, Operation::Tool(_));
+    // Two people are never one question, and neither is one person before and after a change.
+    if let Some(person) = question.person {
+        let _written = write!(key, "{},{}:", person.id, person.name);
+        for group in &person.groups {
+            let _written = write!(key, "{group},");
+        }
+        for role in &person.roles {
+            let _written = write!(key, "@{role},");
+        }
+    }
     let (kind, class) = (kind.as_str(), class.as_str());
     let _written = write!(key, "{kind} {class} {is_tool} {is_builtin} {scope}");
     key
@@ -84,6 +94,7 @@ mod tests {
             kind: AgentKind::Agent,
             agent,
             agent_owner: "ann",
+            person: None,
             server: "crm",
             server_owner: "ann",
             is_builtin: false,
@@ -114,6 +125,27 @@ mod tests {
         };
         assert_eq!(prompts(Operation::Prompts, "six"), permit("six"));
         assert_eq!(prompts(Operation::Tool("@prompts"), "seven"), permit("seven"));
+    }
+
+    #[test]
+    fn a_person_is_part_of_the_question() {
+        use crate::fixtures::{name, person};
+        let (memo, scope) = (Memo::default(), Scope::of_tool(Class::Read, "get"));
+        let permit = |rule: &str| Verdict::Permit { rule: rule.to_owned(), terms: None };
+        let ask = |person: Option<&attorn_registry::Person>, rule: &str| {
+            let asked = Question { person, ..question("billing", "get", &scope) };
+            memo.recall(&asked, || permit(rule))
+        };
+        assert_eq!(ask(None, "none"), permit("none"));
+        let paula = person();
+        assert_eq!(ask(Some(&paula), "paula"), permit("paula"));
+        let mut moved = paula.clone();
+        moved.groups.insert(name("hr"));
+        assert_eq!(ask(Some(&moved), "moved"), permit("moved"));
+        let mut raised = paula.clone();
+        raised.roles.insert(attorn_registry::Role::Admin);
+        assert_eq!(ask(Some(&raised), "raised"), permit("raised"));
+        assert_eq!(ask(Some(&paula), "again"), permit("paula"));
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    Agent, ApprovalCall, ApprovalTerms, AuthorizationDetails, Class, Grant, GrantId, LockTarget,
-    LockedSubject, ReasonCode, Scope, ScopeSet, ToolState, approval_arguments,
+    Agent, ApprovalCall, ApprovalTerms, AuthorizationDetails, Class, Delegation, Grant, GrantId,
+    LockTarget, LockedSubject, ReasonCode, Scope, ScopeSet, ToolState, approval_arguments,
 };
 
 use crate::cedar::{Question, Verdict};
@@ -20,10 +20,11 @@ pub(crate) struct Rule {
 }
 
 /// Every step. The order is part of the answer: who, then what, then whether.
-pub(crate) const STEPS: [Rule; 9] = [
+pub(crate) const STEPS: [Rule; 10] = [
     Rule { name: "agent", run: agent, detail: agent_detail },
     Rule { name: "server", run: server, detail: server_detail },
     Rule { name: "lock", run: lock, detail: |_, _| "no lock in force".to_owned() },
+    Rule { name: "person", run: person, detail: person_detail },
     Rule { name: "token", run: token, detail: |_, _| "not revoked, current epoch".to_owned() },
     Rule { name: "tool", run: tool, detail: tool_detail },
     Rule { name: "scope", run: scope, detail: scope_detail },
@@ -46,6 +47,8 @@ pub(crate) struct Facts<'a> {
     /// A tool whose arguments decide its class has several; a listing asks for each.
     pub(crate) listed: Option<Class>,
     pub(crate) agent: Option<&'a Agent>,
+    /// What the person gave, where the agent acts for one.
+    pub(crate) delegation: Option<Delegation<'a>>,
     pub(crate) class: Option<Class>,
     pub(crate) scope: Option<Scope>,
     pub(crate) grant: Option<&'a GrantId>,
@@ -64,6 +67,7 @@ impl Facts<'_> {
             mode,
             listed: None,
             agent: None,
+            delegation: None,
             class: None,
             scope: None,
             grant: None,
@@ -93,7 +97,12 @@ impl From<Denial> for Stop {
 fn agent<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     // Kept even when it may not act, so that an explanation can go on.
     facts.agent = request.snapshot.agent(request.agent);
-    request.snapshot.acting_agent(request.agent, request.now_s).map(drop).map_err(Denial::told)?;
+    let (snapshot, now_s) = (request.snapshot, request.now_s);
+    let acting = match request.person {
+        None => snapshot.acting_agent(request.agent, now_s),
+        Some(_) => snapshot.acting_for_people(request.agent, now_s),
+    };
+    acting.map(drop).map_err(Denial::told)?;
     Ok(())
 }
 
@@ -124,12 +133,29 @@ fn lock<'a>(request: &Request<'a>, _facts: &mut Facts<'a>) -> Result<(), Stop> {
             | LockTarget::Grant { .. }
             | LockTarget::Key { .. }
             | LockTarget::Owner { .. }
+            | LockTarget::Person { .. }
             // Resources are behind servers; `lock_on` does not look at them.
             | LockTarget::Resource { .. }
             | LockTarget::Server { .. }
             | LockTarget::Token { .. } => Err(Denial::told(ReasonCode::LockActive).into()),
         },
     }
+}
+
+/// Whom the agent acts for, and what they gave it here. Judged before the tool: a caller whom nobody
+/// gave anything does not learn which tools there are.
+fn person<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
+    let Some(person) = request.person else { return Ok(()) };
+    let (agent, server) = (request.agent, &request.server.id);
+    let given = request.snapshot.delegation(person, agent, server, request.now_s);
+    facts.delegation = Some(given.map_err(Denial::told)?);
+    Ok(())
+}
+
+fn person_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
+    let Some(given) = &facts.delegation else { return "acts for itself".to_owned() };
+    let person = &given.grantable().person().name;
+    format!("for {person}, consent {}", given.consent().id)
 }
 
 fn tool_of<'a>(request: &Request<'a>) -> Option<&'a str> {
@@ -142,6 +168,7 @@ fn tool_of<'a>(request: &Request<'a>) -> Option<&'a str> {
 fn subject<'a>(request: &Request<'a>, tool: Option<&'a str>) -> LockedSubject<'a> {
     LockedSubject {
         agent: request.agent,
+        person: request.person,
         server: &request.server.id,
         tool,
         token_jti: Some(request.token_jti),
@@ -217,21 +244,20 @@ fn tool_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
 
 fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     let Some(scope) = &facts.scope else { return Err(Stop::NotEvaluated) };
-    let (agent, server) = (request.agent, &request.server.id);
-    let Some(grant) = request.snapshot.grant_for(agent, server, scope, request.now_s) else {
+    let Some(covering) = covering(request, facts, scope)? else {
         // More scope would not help, so the caller learns nothing, unless other arguments have
         // another class that they may use: then the tool is in their listing.
         let visibility = other_class_visibility(request, facts);
         return Err(Denial { reason: ReasonCode::ScopeMissing, visibility, rule: None }.into());
     };
-    facts.grant = Some(&grant.id);
-    facts.constrained = !grant.constraints.is_empty();
+    facts.grant = covering.ids().next();
+    facts.constrained = covering.of_agent.is_some_and(|grant| !grant.constraints.is_empty());
     let all = is_planted(Bug::EmptyScopeMeansAll) && request.token_scope.is_empty();
     if all || facts.mode == Mode::Listing {
         return Ok(());
     }
     let holds = request.token_scope.contains(scope);
-    if holds && !predates_stop(request, &grant.id) {
+    if holds && !covering.ids().any(|grant| predates_stop(request, grant)) {
         return Ok(());
     }
     // Only a caller who could see the call in a listing is told what would help.
@@ -250,10 +276,48 @@ fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     Err(Denial { reason: ReasonCode::ScopeMissing, visibility, rule: None }.into())
 }
 
+/// What covers a scope: a grant of the agent, a grant of the person, or both.
+struct Covering<'a> {
+    of_agent: Option<&'a Grant>,
+    of_person: Option<&'a GrantId>,
+}
+
+impl<'a> Covering<'a> {
+    fn ids(&self) -> impl Iterator<Item = &'a GrantId> {
+        self.of_agent.map(|grant| &grant.id).into_iter().chain(self.of_person)
+    }
+}
+
+/// Who acts for a person is judged by the one rule of the registry.
+fn covering<'a>(
+    request: &Request<'a>,
+    facts: &Facts<'a>,
+    scope: &Scope,
+) -> Result<Option<Covering<'a>>, Stop> {
+    if request.person.is_none() {
+        let (agent, server) = (request.agent, &request.server.id);
+        let grant = request.snapshot.grant_for(agent, server, scope, request.now_s);
+        return Ok(grant.map(|grant| Covering { of_agent: Some(grant), of_person: None }));
+    }
+    let given = facts.delegation.as_ref().ok_or(Stop::NotEvaluated)?;
+    if !given.covers(scope) {
+        return Ok(None);
+    }
+    let own = given.grantable().agent_grants().unwrap_or_default();
+    let of_agent = own.iter().copied().find(|grant| grant.covers(scope));
+    let of_person = given.grantable().person_grant(scope).map(|grant| &grant.id);
+    Ok(Some(Covering { of_agent, of_person }))
+}
+
 fn scope_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
     let scope = facts.scope.as_ref().map(ToString::to_string).unwrap_or_default();
     let grant = facts.grant.map_or("none", GrantId::as_str);
-    format!("{scope}, grant {grant}")
+    let given = facts.delegation.as_ref().zip(facts.scope.as_ref());
+    let of_person = given.and_then(|(given, scope)| given.grantable().person_grant(scope));
+    match of_person {
+        Some(of_person) => format!("{scope}, grant {grant}, grant of the person {}", of_person.id),
+        None => format!("{scope}, grant {grant}"),
+    }
 }
 
 /// RFC 9396: what token and grant say of the arguments. All of the token's details hold, and all of
@@ -275,6 +339,11 @@ fn constraint<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), St
             return Err(violated().into());
         }
         facts.counted.token_max = fewer(facts.counted.token_max, detail.max_calls);
+    }
+    // A public client has no grants of its own, and those of people say nothing of arguments.
+    let given = facts.delegation.as_ref();
+    if given.is_some_and(|given| given.grantable().agent_grants().is_none()) {
+        return Ok(());
     }
     let (agent, server) = (request.agent, &request.server.id);
     let within = |grant: &&Grant| {
@@ -368,7 +437,7 @@ fn approval<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop
     let (_, arguments) = arguments.ok_or_else(|| Denial::told(ReasonCode::RequestMalformed))?;
     let call = ApprovalCall {
         agent: request.agent.clone(),
-        subject: request.subject.to_owned(),
+        subject: request.person.map_or_else(|| request.agent.to_string(), ToString::to_string),
         server: request.server.id.clone(),
         tool: tool.to_owned(),
         definition,
@@ -404,6 +473,7 @@ fn question<'q>(request: &Request<'q>, facts: &'q Facts<'_>) -> Option<Question<
         kind: agent.kind,
         agent: agent.name.as_str(),
         agent_owner: owner_name(request, agent).unwrap_or_default(),
+        person: request.person.and_then(|id| request.snapshot.person(id)),
         server: request.server.name.as_str(),
         server_owner: server_owner.map_or("", |owner| owner.name.as_str()),
         is_builtin: request.server.is_builtin(),

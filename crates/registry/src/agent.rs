@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use attorn_jose::Jkt;
 
-use crate::{AgentId, Authentication, Binding, LifeCycle, Name, OwnerId};
+use crate::{AgentId, Authentication, Binding, LifeCycle, Name, OwnerId, PublicClient};
 
 /// Who is behind an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ use crate::{AgentId, Authentication, Binding, LifeCycle, Name, OwnerId};
 pub enum AgentKind {
     /// Software that acts on its own.
     Agent,
+    /// A public client of people: it acts for whoever signed in, and never for itself.
+    Client,
     /// A gateway in a process of its own. It follows the registry and calls no tool.
     Gateway,
     /// A person's command line. The person is the owner.
@@ -19,11 +21,15 @@ pub enum AgentKind {
 }
 
 impl AgentKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Agent, Self::Client, Self::Gateway, Self::Operator];
+
     /// The kind in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Agent => "agent",
+            Self::Client => "client",
             Self::Gateway => "gateway",
             Self::Operator => "operator",
         }
@@ -166,6 +172,9 @@ pub struct Agent {
     /// First second at which it may not act any more, if it has an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_s: Option<u64>,
+    /// What is known about a public client. Exactly a [`AgentKind::Client`] has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<PublicClient>,
 }
 
 impl Agent {

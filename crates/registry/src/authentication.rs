@@ -12,6 +12,9 @@ use crate::SpiffeId;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Authentication {
+    /// RFC 6749 section 2.1: a public client has nothing to prove who it is with. Only a client of
+    /// people is registered so, and only with a code or a refresh token does it get anything.
+    None,
     /// RFC 7523: an assertion by one of the agent's keys.
     #[default]
     PrivateKeyJwt,
@@ -72,7 +75,7 @@ impl Authentication {
     /// See [`AuthenticationRefusal`].
     pub fn verify(&self) -> Result<(), AuthenticationRefusal> {
         match self {
-            Self::PrivateKeyJwt | Self::Spiffe { .. } => Ok(()),
+            Self::None | Self::PrivateKeyJwt | Self::Spiffe { .. } => Ok(()),
             Self::SelfSignedTlsClientAuth { certificates } => {
                 if (1..=CERTIFICATES_MAX).contains(&certificates.len()) {
                     Ok(())
@@ -94,6 +97,7 @@ impl Authentication {
     #[must_use]
     pub const fn method(&self) -> &'static str {
         match self {
+            Self::None => "none",
             Self::PrivateKeyJwt => "private_key_jwt",
             Self::SelfSignedTlsClientAuth { .. } => "self_signed_tls_client_auth",
             Self::Spiffe { .. } => "spiffe",
@@ -111,7 +115,7 @@ impl Authentication {
     #[must_use]
     pub const fn usual_binding(&self) -> Binding {
         match self {
-            Self::PrivateKeyJwt => Binding::Dpop,
+            Self::None | Self::PrivateKeyJwt => Binding::Dpop,
             Self::SelfSignedTlsClientAuth { .. }
             | Self::Spiffe { .. }
             | Self::TlsClientAuth { .. } => Binding::Certificate,
@@ -122,7 +126,7 @@ impl Authentication {
     #[must_use]
     pub fn subjects(&self) -> Vec<String> {
         match self {
-            Self::PrivateKeyJwt => Vec::new(),
+            Self::None | Self::PrivateKeyJwt => Vec::new(),
             Self::SelfSignedTlsClientAuth { certificates } => {
                 certificates.iter().map(|thumbprint| format!("x5t#S256:{thumbprint}")).collect()
             }
@@ -230,6 +234,10 @@ mod tests {
         let text = serde_json::to_string(&Authentication::TlsClientAuth { name }).unwrap();
         assert_eq!(text, r#"{"method":"tls_client_auth","name":{"dns":"a.example"}}"#);
         assert!(serde_json::from_str::<Authentication>(&text).is_ok());
-        assert!(serde_json::from_str::<Authentication>(r#"{"method":"none"}"#).is_err());
+        let none = serde_json::from_str::<Authentication>(r#"{"method":"none"}"#).unwrap();
+        assert_eq!(none, Authentication::None);
+        // What says nothing is no public client.
+        assert_ne!(Authentication::default(), none);
+        assert!(serde_json::from_str::<Authentication>(r#"{"method":"secret"}"#).is_err());
     }
 }

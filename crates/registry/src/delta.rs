@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Agent, Approval, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, PolicySource, Resource,
-    RevokedToken, Snapshot,
+    Agent, Approval, Consent, Erasure, Grant, IssuerKey, Lock, McpServer, Owner, Person,
+    PersonGrant, PolicySource, Resource, RevokedToken, Snapshot,
 };
 
 /// The records that changed after one version, as they are at another.
@@ -37,6 +37,15 @@ pub struct SnapshotDelta {
     /// Approvals that are new or changed, also those that do not count any more.
     #[serde(default)]
     pub approvals: Vec<Approval>,
+    /// Persons that are new or changed.
+    #[serde(default)]
+    pub persons: Vec<Person>,
+    /// Grants to persons and groups that are new or were revoked.
+    #[serde(default)]
+    pub person_grants: Vec<PersonGrant>,
+    /// Consents that are new or were taken back.
+    #[serde(default)]
+    pub consents: Vec<Consent>,
     /// Locks that are new or were lifted.
     pub locks: Vec<Lock>,
     /// Tokens revoked since.
@@ -93,6 +102,9 @@ impl Snapshot {
         delta.resources.into_iter().for_each(|resource| next.put_resource(resource));
         delta.grants.into_iter().for_each(|grant| next.put_grant(grant, now_s));
         delta.approvals.into_iter().for_each(|one| next.put_approval(one, now_s));
+        delta.persons.into_iter().for_each(|person| next.put_person(person));
+        delta.person_grants.into_iter().for_each(|grant| next.put_person_grant(grant, now_s));
+        delta.consents.into_iter().for_each(|consent| next.put_consent(consent, now_s));
         delta.locks.into_iter().for_each(|lock| next.put_lock(lock, now_s));
         delta.revoked.into_iter().for_each(|token| next.put_revoked(token, now_s));
         delta.erasures.into_iter().for_each(|erasure| next.put_erasure(erasure));

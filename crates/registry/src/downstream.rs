@@ -10,8 +10,8 @@ use attorn_jose::Jkt;
 
 use crate::standing::{RESOURCE, verify_standing};
 use crate::{
-    AgentId, Grant, GrantId, LockTarget, LockedSubject, ReasonCode, Resource, Scope, ScopeSet,
-    ScopeTarget, ServerId, Snapshot,
+    Agent, AgentId, AgentKind, GrantId, Holder, LockTarget, LockedSubject, PersonId, ReasonCode,
+    Resource, Scope, ScopeSet, ScopeTarget, ServerId, Snapshot,
 };
 
 /// The token that another one was exchanged for.
@@ -41,6 +41,8 @@ pub struct DownstreamUse<'a> {
     pub issued_s: u64,
     /// The grant of its parent, where that had one.
     pub grant: Option<&'a GrantId>,
+    /// The person that its parent's agent acts for, if it acts for one.
+    pub person: Option<&'a PersonId>,
     /// Its parent.
     pub parent: &'a Ancestor,
 }
@@ -51,12 +53,14 @@ impl Snapshot {
     /// # Errors
     /// The reason, `resource.…` or `lock.active`.
     pub fn verify_resource(&self, resource: &Resource, now_s: u64) -> Result<(), ReasonCode> {
-        let owner = resource.owner.as_ref().and_then(|id| self.owner(id));
+        let owner = resource.owner.as_ref().and_then(|id| self.answering(id));
         verify_standing(resource.state, owner, &RESOURCE)?;
-        let owner = resource.owner.clone().map(|owner| LockTarget::Owner { owner });
+        let owners = self.owners_behind(resource.owner.as_ref());
+        let mut owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
         let own = LockTarget::Resource { resource: resource.id.clone() };
         let is_locked = |target: &LockTarget| self.active_lock(target, now_s).is_some();
-        if owner.iter().chain([&own]).any(is_locked) { Err(ReasonCode::LockActive) } else { Ok(()) }
+        let is_stopped = is_locked(&own) || owners.any(|owner| is_locked(&owner));
+        if is_stopped { Err(ReasonCode::LockActive) } else { Ok(()) }
     }
 
     /// What a token for an API still unlocks there: of its own scope, what the rules of the API give
@@ -87,11 +91,12 @@ impl Snapshot {
         of: &DownstreamUse<'_>,
         now_s: u64,
     ) -> Result<ScopeSet, ReasonCode> {
-        let DownstreamUse { server, jti, key, epoch, issued_s, grant, parent } = *of;
+        let DownstreamUse { server, jti, key, epoch, issued_s, grant, person, parent } = *of;
         if epoch < self.epoch || self.is_revoked(jti) || self.is_revoked(&parent.jti) {
             return Err(ReasonCode::TokenRevoked);
         }
-        let agent = self.acting_agent(&parent.client_id, now_s)?;
+        let holder = Holder { agent: &parent.client_id, person };
+        let agent = self.acting(holder, now_s)?;
         let record = self.server(server).ok_or(ReasonCode::ServerUnknown)?;
         self.verify_server(record)?;
         // A key that the server gave up ends what was bound to it.
@@ -100,7 +105,7 @@ impl Snapshot {
         }
         let subjects = [(jti, key), (parent.jti.as_str(), parent.key)].map(|(jti, key)| {
             let (token_jti, key) = (Some(jti), Some(key));
-            LockedSubject { agent: &agent.id, server, tool: None, token_jti, key }
+            LockedSubject { agent: &agent.id, person, server, tool: None, token_jti, key }
         });
         if subjects.iter().any(|subject| self.lock_on(subject, now_s).is_some()) {
             return Err(ReasonCode::LockActive);
@@ -108,49 +113,76 @@ impl Snapshot {
         if subjects.iter().any(|subject| issued_s < self.tokens_from_s(subject, now_s)) {
             return Err(ReasonCode::TokenStopped);
         }
-        let counting = self.counting_grants(&agent.id, server, now_s);
-        let mut counting = counting.filter(|one| grant.is_none_or(|grant| one.id == *grant));
-        let first = counting.next().ok_or(ReasonCode::ScopeMissing)?;
+        self.verify_grants(holder, server, grant, (issued_s, now_s))?;
+        let open = self.open_scopes(holder, server, (issued_s, now_s))?;
+        let is_free = |scope: &&Scope| self.is_free(agent, server, scope, now_s);
+        Ok(open.iter().filter(is_free).cloned().collect())
+    }
+
+    /// Refuses where no grant counts, or one that does was locked since.
+    fn verify_grants(
+        &self,
+        holder: Holder<'_>,
+        server: &ServerId,
+        grant: Option<&GrantId>,
+        (issued_s, now_s): (u64, u64),
+    ) -> Result<(), ReasonCode> {
+        let mut counting: Vec<&GrantId> = Vec::new();
+        match holder.person {
+            None => {
+                let own = self.counting_grants(holder.agent, server, now_s).map(|one| &one.id);
+                counting.extend(own.filter(|one| grant.is_none_or(|grant| *one == grant)));
+            }
+            Some(person) => {
+                let given = self.delegation(person, holder.agent, server, now_s)?;
+                counting.extend(given.grantable().grant_ids());
+            }
+        }
+        if counting.is_empty() {
+            return Err(ReasonCode::ScopeMissing);
+        }
         // A lock on a grant that has ended: what the token held from before does not count again.
-        let from_s = |one: &Grant| self.use_from_s(None, &one.id, now_s);
-        if counting.map(from_s).chain([from_s(first)]).any(|from_s| issued_s < from_s) {
+        let from_s = |one: &GrantId| self.use_from_s(None, one, now_s);
+        if counting.into_iter().map(from_s).any(|from_s| issued_s < from_s) {
             return Err(ReasonCode::TokenStopped);
         }
-        let open = self.open_scopes(&agent.id, server, (issued_s, now_s));
-        Ok(open
-            .iter()
-            .filter(|scope| self.is_free(&agent.id, server, scope, now_s))
-            .cloned()
-            .collect())
+        Ok(())
     }
 
-    /// Whether a grant gives it without limits on arguments and numbers. An API does not see the
-    /// arguments of the tool, so a right that is limited by them ends at the server.
-    fn is_free(&self, agent: &AgentId, server: &ServerId, scope: &Scope, now_s: u64) -> bool {
+    /// Whether the agent's grants give it without limits on arguments and numbers. An API does not
+    /// see the arguments of the tool, so a right that is limited by them ends at the server. A client
+    /// of people has no grants, and what a person holds is not limited so.
+    fn is_free(&self, agent: &Agent, server: &ServerId, scope: &Scope, now_s: u64) -> bool {
         let ScopeTarget::Tool(tool) = &scope.tool else { return true };
-        self.counting_grants(agent, server, now_s)
-            .any(|grant| grant.covers(scope) && grant.constraints_on(tool).next().is_none())
+        agent.kind == AgentKind::Client
+            || self
+                .counting_grants(&agent.id, server, now_s)
+                .any(|grant| grant.covers(scope) && grant.constraints_on(tool).next().is_none())
     }
 
-    /// What an agent holds at a server, without the tools that are locked or were since.
-    #[must_use]
+    /// What a holder has at a server, without the tools that are locked or were since.
+    ///
+    /// # Errors
+    /// As [`Snapshot::held_scopes`].
     pub fn open_scopes(
         &self,
-        agent: &AgentId,
+        holder: Holder<'_>,
         server: &ServerId,
         (issued_s, now_s): (u64, u64),
-    ) -> ScopeSet {
+    ) -> Result<ScopeSet, ReasonCode> {
+        let Holder { agent, person } = holder;
         let is_open = |target: &ScopeTarget| match target {
             ScopeTarget::Tool(tool) => {
                 let tool = Some(tool.as_str());
-                let subject = LockedSubject { agent, server, tool, token_jti: None, key: None };
+                let subject =
+                    LockedSubject { agent, person, server, tool, token_jti: None, key: None };
                 let is_locked = self.lock_on(&subject, now_s).is_some();
                 !is_locked && issued_s >= self.tokens_from_s(&subject, now_s)
             }
             ScopeTarget::Prompts | ScopeTarget::Resources => true,
         };
-        let held = self.effective_scopes(agent, server, now_s);
-        held.iter().filter(|scope| is_open(&scope.tool)).cloned().collect()
+        let held = self.held_scopes(holder, server, now_s)?;
+        Ok(held.iter().filter(|scope| is_open(&scope.tool)).cloned().collect())
     }
 }
 
@@ -212,6 +244,7 @@ mod tests {
             epoch: 3,
             issued_s: 40,
             grant: Some(&grant),
+            person: None,
             parent: &parent(),
         };
         let held = Snapshot::new(parts).verify_lineage(&of, 50);
@@ -277,6 +310,58 @@ mod tests {
             SnapshotParts { locks: vec![lock(tool, 100)], ..parts() },
             Ok("read:@prompts read:@resources"),
         );
+    }
+
+    #[test]
+    fn what_is_handed_on_for_a_person_is_within_what_they_gave() {
+        use crate::fixtures::{client, consent, person, person_grant};
+        use crate::{Consent, Person};
+        let check = |parts: SnapshotParts, agent: AgentId, expected: Result<&str, ReasonCode>| {
+            let (server, person) = (crm().id, person().id);
+            let of = DownstreamUse {
+                server: &server,
+                jti: "child",
+                key: jkt(2),
+                epoch: 3,
+                issued_s: 40,
+                grant: None,
+                person: Some(&person),
+                parent: &Ancestor { client_id: agent, ..parent() },
+            };
+            let held = Snapshot::new(parts).verify_lineage(&of, 50);
+            assert_eq!(held.map(|held| held.to_string()), expected.map(str::to_owned));
+        };
+        let given = |agent: AgentId| SnapshotParts {
+            agents: vec![crate::fixtures::agent(), client()],
+            persons: vec![person()],
+            person_grants: vec![person_grant("read:*")],
+            consents: vec![Consent { agent, ..consent("read:get write:put") }],
+            ..parts()
+        };
+        for who in [agent().id, client().id] {
+            check(given(who.clone()), who.clone(), Ok("read:get"));
+            let taken = SnapshotParts { consents: Vec::new(), ..given(who.clone()) };
+            check(taken, who.clone(), Err(ReasonCode::ConsentMissing));
+            let taken = SnapshotParts { person_grants: Vec::new(), ..given(who.clone()) };
+            check(
+                taken,
+                who.clone(),
+                if who == agent().id { Ok("") } else { Err(ReasonCode::ScopeMissing) },
+            );
+            let suspended = Person { state: LifeCycle::Suspended, ..person() };
+            let stopped = SnapshotParts { persons: vec![suspended], ..given(who.clone()) };
+            check(stopped, who.clone(), Err(ReasonCode::PersonSuspended));
+            let resumed = Person { stop_ended_s: Some(45), ..person() };
+            let stopped = SnapshotParts { persons: vec![resumed], ..given(who.clone()) };
+            check(stopped, who.clone(), Err(ReasonCode::TokenStopped));
+            let target = LockTarget::Person { person: person().id };
+            let locked = SnapshotParts { locks: vec![lock(target, 100)], ..given(who.clone()) };
+            check(locked, who.clone(), Err(ReasonCode::LockActive));
+            // A lock on the person's grant that has ended: the token is from before.
+            let target = LockTarget::Grant { grant: person_grant("read:*").id };
+            let ended = SnapshotParts { locks: vec![lock(target, 50)], ..given(who.clone()) };
+            check(ended, who.clone(), Err(ReasonCode::TokenStopped));
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Small records for the tests of this crate.
 
+use std::collections::BTreeSet;
+
 use attorn_jose::Jkt;
 
 use crate::{
-    Agent, AgentId, AgentKey, AgentKind, Approved, Class, Effects, Grant, GrantId, KeyState,
-    LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner, OwnerId, ScopePattern, ServerId,
-    Tool, UpstreamSpec,
+    Agent, AgentId, AgentKey, AgentKind, Approved, Class, ClientSource, Consent, ConsentId,
+    Effects, Grant, GrantId, KeyState, LifeCycle, Lock, LockId, LockTarget, McpServer, Name, Owner,
+    OwnerId, Person, PersonGrant, PersonId, PersonOrGroup, PublicClient, ScopePattern, ScopeSet,
+    ServerId, Tool, UpstreamSpec,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -35,6 +38,8 @@ pub(crate) fn owner() -> Owner {
         state: LifeCycle::Active,
         created_s: 0,
         stop_ended_s: None,
+        bound_to: None,
+        successor: None,
     }
 }
 
@@ -51,6 +56,66 @@ pub(crate) fn agent() -> Agent {
         created_s: 0,
         stop_ended_s: None,
         expires_s: None,
+        client: None,
+    }
+}
+
+/// A public client of people.
+pub(crate) fn client() -> Agent {
+    Agent {
+        id: AgentId::from_random(&[9; 16]),
+        name: name("editor"),
+        kind: AgentKind::Client,
+        owner: None,
+        keys: Vec::new(),
+        authentication: crate::Authentication::None,
+        client: Some(PublicClient {
+            redirect_uris: vec!["http://127.0.0.1/callback".into()],
+            source: ClientSource::Registered,
+            display_name: "Editor".into(),
+        }),
+        ..agent()
+    }
+}
+
+pub(crate) fn person() -> Person {
+    Person {
+        id: PersonId::from_random(&[7; 16]),
+        name: name("paula"),
+        display_name: Some("Paula".into()),
+        state: LifeCycle::Active,
+        roles: BTreeSet::new(),
+        groups: BTreeSet::from([name("sales")]),
+        external: None,
+        created_s: 0,
+        stop_ended_s: None,
+    }
+}
+
+/// A grant to [`person`] at [`server`].
+pub(crate) fn person_grant(pattern: &str) -> PersonGrant {
+    PersonGrant {
+        id: GrantId::from_random(&[8; 16]),
+        to: PersonOrGroup::Person { person: person().id },
+        server: server("crm", Vec::new()).id,
+        scopes: vec![ScopePattern::parse(pattern).unwrap()],
+        created_s: 0,
+        expires_s: None,
+        revoked_s: None,
+    }
+}
+
+/// A consent of [`person`] for [`agent`] at [`server`].
+pub(crate) fn consent(scopes: &str) -> Consent {
+    Consent {
+        id: ConsentId::from_random(&[8; 16]),
+        person: person().id,
+        agent: agent().id,
+        server: server("crm", Vec::new()).id,
+        scopes: ScopeSet::parse(scopes).unwrap(),
+        created_s: 0,
+        expires_s: 1_000_000,
+        revoked_s: None,
     }
 }
 
@@ -84,6 +149,7 @@ pub(crate) fn server(server_name: &str, tools: Vec<Tool>) -> McpServer {
         tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
         created_s: 0,
         stop_ended_s: None,
+        accept_bearer: BTreeSet::new(),
     }
 }
 

@@ -42,7 +42,7 @@ fn parse_id(text: &str, prefix: &'static str) -> Result<String, IdError> {
     if well_formed { Ok(text.to_owned()) } else { Err(IdError::Form) }
 }
 
-// A macro, because eight hand-written copies would have to stay equal.
+// A macro, because many hand-written copies would have to stay equal.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -111,6 +111,11 @@ id!(
     "apr_"
 );
 id!(
+    /// What a person gave to one agent at one MCP server.
+    ConsentId,
+    "con_"
+);
+id!(
     /// One decision, as told to a caller and found again in the log.
     DecisionId,
     "dec_"
@@ -129,6 +134,11 @@ id!(
     /// The person or team that answers for an agent, an MCP server or an API.
     OwnerId,
     "own_"
+);
+id!(
+    /// A person.
+    PersonId,
+    "usr_"
 );
 id!(
     /// A registered API behind MCP servers.

@@ -5,11 +5,11 @@
 //!
 //! What is implemented: identifiers and names, the life cycle table, owners, agents, their
 //! overlapping keys and their way of authentication, MCP servers, tools as definitions, classes by
-//! argument, scopes and grants, APIs with their operations and downstream rules, locks, the documents
-//! of public registries, approvals of calls, the snapshot and its publication, and the stable reason
-//! codes.
+//! argument, scopes and grants, people, their consents and what agents may do for them, APIs with
+//! their operations and downstream rules, locks, the documents of public registries, approvals of
+//! calls, the snapshot and its publication, and the stable reason codes.
 //!
-//! What is *not*: people, and change requests.
+//! What is *not*: change requests.
 
 mod agent;
 mod approval;
@@ -18,6 +18,8 @@ mod authentication;
 mod call_constraint;
 mod class_rule;
 mod condition;
+mod consent;
+mod delegated;
 mod delta;
 mod downstream;
 mod effects;
@@ -31,7 +33,9 @@ mod lock;
 mod name;
 mod owner;
 mod path_template;
+mod person;
 mod pointer;
+mod public_client;
 mod published;
 mod reason;
 mod resource;
@@ -64,12 +68,15 @@ pub use call_constraint::{
 };
 pub use class_rule::{ClassRule, ClassRuleRefusal, verify_class_rules};
 pub use condition::{ArgumentTest, Condition, Number, NumberError, Scalar};
+pub use consent::{CONSENT_LIFETIME_MAX_S, Consent};
+pub use delegated::{Delegation, Grantable, Holder};
 pub use delta::{DeltaRefusal, SnapshotDelta};
 pub use downstream::{Ancestor, DownstreamUse};
 pub use effects::Effects;
 pub use grant::{Grant, GrantRefusal};
 pub use id::{
-    AgentId, ApprovalId, DecisionId, GrantId, IdError, LockId, OwnerId, ResourceId, ServerId,
+    AgentId, ApprovalId, ConsentId, DecisionId, GrantId, IdError, LockId, OwnerId, PersonId,
+    ResourceId, ServerId,
 };
 pub use import::{
     ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, ServerDocument,
@@ -82,7 +89,13 @@ pub use lock::{
 pub use name::{Name, NameError};
 pub use owner::Owner;
 pub use path_template::{PathTemplate, is_plain_path};
+pub use person::{
+    ExternalSubject, GROUPS_MAX, Person, PersonGrant, PersonOrGroup, PersonRefusal, Role, RoleError,
+};
 pub use pointer::{ArgumentPointer, PointerError};
+pub use public_client::{
+    ClientRefusal, ClientSource, PublicClient, REDIRECT_URIS_MAX, document_subject,
+};
 pub use published::Published;
 pub use reason::{ReasonCode, UnknownReason};
 pub use resource::{

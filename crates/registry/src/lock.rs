@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use attorn_jose::Jkt;
 
-use crate::{AgentId, GrantId, LockId, OwnerId, ResourceId, ServerId};
+use crate::{AgentId, GrantId, LockId, OwnerId, PersonId, ResourceId, ServerId};
 
 /// The longest time between `iat` and `exp` of an access token.
 pub const TOKEN_LIFETIME_MAX_S: u64 = 300;
@@ -45,6 +45,11 @@ pub enum LockTarget {
     Owner {
         /// The owner.
         owner: OwnerId,
+    },
+    /// Everything that is done for a person, and their signing in.
+    Person {
+        /// The person.
+        person: PersonId,
     },
     /// Everything at an API.
     Resource {

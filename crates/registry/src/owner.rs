@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LifeCycle, Name, OwnerId};
+use crate::{LifeCycle, Name, OwnerId, PersonOrGroup};
 
 /// The person or team that answers for agents and MCP servers. Nothing acts without one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,4 +22,10 @@ pub struct Owner {
     /// Tokens from before do not count again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_ended_s: Option<u64>,
+    /// The person or the group behind it. Where nobody of them is active, the successor answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_to: Option<PersonOrGroup>,
+    /// Who answers after them. Without one, what is theirs stops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<OwnerId>,
 }

@@ -85,6 +85,12 @@ reason_codes! {
     OperatorLast = "operator.last", "it would leave nobody who can administer";
     AgentOwnerless = "agent.ownerless", "the agent has no active owner";
 
+    PersonUnknown = "person.unknown", "no such person is registered";
+    PersonPending = "person.pending", "the person was invited but has not signed in yet";
+    PersonSuspended = "person.suspended", "the person is suspended";
+    PersonRetired = "person.retired", "the person is retired";
+    ConsentMissing = "consent.missing", "the person gave the agent nothing at this server, or took it back";
+
     ServerUnknown = "server.unknown", "no such MCP server is registered";
     ServerPending = "server.pending", "the MCP server is registered but not active";
     ServerSuspended = "server.suspended", "the MCP server is suspended";

@@ -1,13 +1,15 @@
 //! MCP servers and how to reach them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use attorn_jose::Jkt;
 
-use crate::{KeyState, LifeCycle, Name, OwnerId, ReasonCode, ServerId, Tool, ToolState};
+use crate::{
+    Class, KeyState, LifeCycle, Name, OwnerId, ReasonCode, ScopeSet, ServerId, Tool, ToolState,
+};
 
 /// A registered MCP server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub struct McpServer {
     /// Tokens from before do not count again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_ended_s: Option<u64>,
+    /// The classes for which it takes tokens that are bound to no key. None unless its owner says so.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub accept_bearer: BTreeSet<Class>,
 }
 
 /// The public part of a key that stands for a server: one that the gateway before it made and holds,
@@ -237,6 +242,13 @@ fn plain_url(url: &str) -> Result<(), ServerRefusal> {
 }
 
 impl McpServer {
+    /// Whether it takes a token that is bound to no key and unlocks this: every class of it is one
+    /// for which it does. What unlocks nothing needs no such exception.
+    #[must_use]
+    pub fn accepts_bearer(&self, scope: &ScopeSet) -> bool {
+        !scope.is_empty() && scope.iter().all(|one| self.accept_bearer.contains(&one.class))
+    }
+
     /// Whether this is Attorn's own administration API.
     #[must_use]
     pub fn is_builtin(&self) -> bool {

@@ -9,13 +9,16 @@ use std::ops::BitOr as _;
 use serde::{Deserialize, Serialize};
 
 use crate::shards::Shards;
-use crate::standing::{AGENT, SERVER, verify_standing};
+use crate::standing::{AGENT, SERVER, verify_standing, verify_state};
 use crate::{
-    Agent, AgentId, Approval, Effects, Grant, IssuerKey, LifeCycle, Lock, LockTarget, McpServer,
-    Owner, OwnerId, ReasonCode, Resource, ResourceId, Scope, ScopeSet, ServerId, Tool,
+    Agent, AgentId, AgentKind, Approval, Consent, Effects, Grant, IssuerKey, LifeCycle, Lock,
+    LockTarget, McpServer, Owner, OwnerId, Person, PersonGrant, ReasonCode, Resource, ResourceId,
+    Scope, ScopeSet, ServerId, Tool,
 };
 
 mod approvals;
+mod owners;
+mod people;
 mod stops;
 
 pub use stops::LockedSubject;
@@ -74,6 +77,15 @@ pub struct SnapshotParts {
     /// Calls that wait for a person, or that one approved. A registry from before has none.
     #[serde(default)]
     pub approvals: Vec<Approval>,
+    /// Who is acted for. A registry from before there were any has none.
+    #[serde(default)]
+    pub persons: Vec<Person>,
+    /// What they may do.
+    #[serde(default)]
+    pub person_grants: Vec<PersonGrant>,
+    /// What they gave to agents.
+    #[serde(default)]
+    pub consents: Vec<Consent>,
     /// What is stopped.
     pub locks: Vec<Lock>,
     /// Tokens revoked before their end.
@@ -112,6 +124,7 @@ pub struct Snapshot {
     // Invariant: nested, so that a lookup needs no owned pair of identifiers.
     grants: Shards<AgentId, HashMap<ServerId, Vec<Grant>>>,
     approvals: Shards<AgentId, Vec<Approval>>,
+    people: people::People,
     locks: Shards<LockTarget, Vec<Lock>>,
     /// Ends by `jti`.
     revoked: Shards<String, u64>,
@@ -158,6 +171,7 @@ impl Snapshot {
             servers: parts.servers.into_iter().map(|server| (server.id.clone(), server)).collect(),
             grants: grants.into_iter().collect(),
             approvals: approvals.into_iter().collect(),
+            people: people::People::new(parts.persons, parts.person_grants, parts.consents),
             locks: locks.into_iter().collect(),
             revoked: parts.revoked.into_iter().map(|token| (token.jti, token.expires_s)).collect(),
             erasures: parts.erasures.into_iter().map(|one| (one.subject, one.until_s)).collect(),
@@ -322,19 +336,34 @@ impl Snapshot {
         self.revoked.get(jti).is_some()
     }
 
-    /// The agent, if it may act at all.
+    /// The agent, if it may act for itself. A public client of people may not: what asks for an
+    /// agent and has no person in mind refuses it.
     ///
     /// # Errors
-    /// It is unknown, not active, past its end, or has no active owner.
+    /// It is unknown, not active, past its end, has no active owner, or is a client of people.
     pub fn acting_agent(&self, id: &AgentId, now_s: u64) -> Result<&Agent, ReasonCode> {
+        let agent = self.standing_agent(id, now_s)?;
+        match agent.kind {
+            AgentKind::Client => Err(ReasonCode::DelegationNotAllowed),
+            AgentKind::Agent | AgentKind::Gateway | AgentKind::Operator => Ok(agent),
+        }
+    }
+
+    /// The agent, if it may act, for itself or for others.
+    pub(crate) fn standing_agent(&self, id: &AgentId, now_s: u64) -> Result<&Agent, ReasonCode> {
         let agent = self.agents.get(id).ok_or(ReasonCode::AgentUnknown)?;
-        let owner = agent.owner.as_ref().and_then(|id| self.owners.get(id));
+        let owner = agent.owner.as_ref().and_then(|id| self.answering(id));
         // Told before the suspension that its end leads to.
         let lives = matches!(agent.state, LifeCycle::Active | LifeCycle::Suspended);
         if lives && agent.has_ended(now_s) {
             return Err(ReasonCode::AgentExpired);
         }
-        verify_standing(agent.state, owner, &AGENT)?;
+        // Nobody registered a client that came by itself; whoever signs in answers for what it does.
+        if agent.kind == AgentKind::Client && agent.owner.is_none() {
+            verify_state(agent.state, &AGENT)?;
+        } else {
+            verify_standing(agent.state, owner, &AGENT)?;
+        }
         Ok(agent)
     }
 
@@ -348,7 +377,7 @@ impl Snapshot {
         if server.is_builtin() {
             return Ok(());
         }
-        let owner = server.owner.as_ref().and_then(|id| self.owners.get(id));
+        let owner = server.owner.as_ref().and_then(|id| self.answering(id));
         verify_standing(server.state, owner, &SERVER)
     }
 
@@ -402,7 +431,12 @@ impl Snapshot {
     /// What an agent could be given a token for: its grants over the approved tools of the server,
     /// and the server's resources and prompts.
     #[must_use]
-    pub fn effective_scopes(&self, agent: &AgentId, server: &ServerId, now_s: u64) -> ScopeSet {
+    pub(crate) fn effective_scopes(
+        &self,
+        agent: &AgentId,
+        server: &ServerId,
+        now_s: u64,
+    ) -> ScopeSet {
         let Some(record) = self.servers.get(server) else { return ScopeSet::default() };
         let tools = record.tools.values().flat_map(Tool::scopes);
         let grants: Vec<&Grant> = self.counting_grants(agent, server, now_s).collect();
@@ -441,6 +475,9 @@ impl From<&Snapshot> for SnapshotParts {
             resources: snapshot.resources.values().cloned().collect(),
             grants: snapshot.all_grants().cloned().collect(),
             approvals: snapshot.approvals().cloned().collect(),
+            persons: snapshot.persons().cloned().collect(),
+            person_grants: snapshot.all_person_grants().cloned().collect(),
+            consents: snapshot.consents().cloned().collect(),
             locks: snapshot.locks().cloned().collect(),
             revoked: revoked.collect(),
             erasures: snapshot

@@ -121,6 +121,7 @@ fn a_lock_on_any_part_of_a_call_is_found() {
     ];
     let id = agent().id;
     let subject = LockedSubject {
+        person: None,
         agent: &id,
         server: &server,
         tool: Some("get"),
@@ -178,7 +179,8 @@ fn a_lock_on_an_owner_leaves_the_administration_to_others() {
         let (agents, servers) = (vec![agent], vec![server]);
         let parts = SnapshotParts { agents, servers, locks: locks.clone(), ..parts() };
         let (agent, server) = (&agent_id, &server_id);
-        let subject = LockedSubject { agent, server, tool: None, token_jti: None, key: None };
+        let subject =
+            LockedSubject { agent, person: None, server, tool: None, token_jti: None, key: None };
         Snapshot::new(parts).lock_on(&subject, NOW_S).is_some()
     };
     let other = OwnerId::from_random(&[9; 16]);
@@ -192,7 +194,8 @@ fn a_lock_on_an_owner_leaves_the_administration_to_others() {
 fn tokens_from_s(parts: SnapshotParts, now_s: u64) -> u64 {
     let (agent, server) = (agent().id, server("crm", Vec::new()).id);
     let (token_jti, key) = (Some("t1"), Some(jkt(1)));
-    let subject = LockedSubject { agent: &agent, server: &server, tool: None, token_jti, key };
+    let (agent, server) = (&agent, &server);
+    let subject = LockedSubject { agent, person: None, server, tool: None, token_jti, key };
     Snapshot::new(parts).tokens_from_s(&subject, now_s)
 }
 

@@ -31,18 +31,31 @@ pub(crate) const RESOURCE: Codes = Codes {
     suspended: ReasonCode::ResourceSuspended,
 };
 
+/// A person answers for themselves, so the code of an ownerless one is never told.
+pub(crate) const PERSON: Codes = Codes {
+    ownerless: ReasonCode::PersonUnknown,
+    pending: ReasonCode::PersonPending,
+    retired: ReasonCode::PersonRetired,
+    suspended: ReasonCode::PersonSuspended,
+};
+
+/// Refuses what is not active.
+pub(crate) fn verify_state(state: LifeCycle, codes: &Codes) -> Result<(), ReasonCode> {
+    match state {
+        LifeCycle::Active => Ok(()),
+        LifeCycle::Discovered | LifeCycle::Pending => Err(codes.pending),
+        LifeCycle::Suspended => Err(codes.suspended),
+        LifeCycle::Retired => Err(codes.retired),
+    }
+}
+
 /// Refuses what is not active, and then what nobody active answers for.
 pub(crate) fn verify_standing(
     state: LifeCycle,
     owner: Option<&Owner>,
     codes: &Codes,
 ) -> Result<(), ReasonCode> {
-    match state {
-        LifeCycle::Active => {}
-        LifeCycle::Discovered | LifeCycle::Pending => return Err(codes.pending),
-        LifeCycle::Suspended => return Err(codes.suspended),
-        LifeCycle::Retired => return Err(codes.retired),
-    }
+    verify_state(state, codes)?;
     if owner.is_some_and(|owner| owner.state == LifeCycle::Active) {
         Ok(())
     } else {

@@ -128,6 +128,10 @@ pub(crate) async fn insert_agent(
     change: &mut Change<'_>,
     agent: &NewAgent,
 ) -> Result<Agent, StoreError> {
+    // A client of people is registered as one: see `register_public_client`.
+    if agent.kind == AgentKind::Client || agent.authentication == Authentication::None {
+        return Err(Refusal::ClientUnsuited.into());
+    }
     active_owner(change.connection(), &agent.owner).await?;
     let needs_enrolment = agent.authentication.needs_enrolment();
     let state = if needs_enrolment { LifeCycle::Pending } else { LifeCycle::Active };
@@ -159,6 +163,10 @@ pub(crate) async fn write_authentication(
     (authentication, binding): (&Authentication, Binding),
 ) -> Result<Agent, StoreError> {
     let agent = agent_by_id(change.connection(), id).await?;
+    // Neither becomes the other: a client has nothing to prove who it is with, all others have.
+    if agent.kind == AgentKind::Client || *authentication == Authentication::None {
+        return Err(Refusal::ClientUnsuited.into());
+    }
     let state = match agent.state {
         // With a certificate there is nothing left to enrol.
         LifeCycle::Pending if !authentication.needs_enrolment() => LifeCycle::Active,
@@ -252,7 +260,7 @@ pub(crate) async fn agent_by_id(
 ) -> Result<Agent, StoreError> {
     let row: Option<Row> = sqlx::query_as(
         "SELECT id, name, kind, owner, state, created_s, authentication, binding, stop_ended_s,
-                expires_s
+                expires_s, client
          FROM agents WHERE id = $1",
     )
     .bind(id.as_str())
@@ -269,7 +277,7 @@ pub(crate) async fn all_agents(connection: &mut SqliteConnection) -> Result<Vec<
     }
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, name, kind, owner, state, created_s, authentication, binding, stop_ended_s,
-                expires_s
+                expires_s, client
          FROM agents ORDER BY name",
     )
     .fetch_all(connection)
@@ -292,12 +300,12 @@ row! {
     binding: String,
     stop_ended_s: Option<i64>,
     expires_s: Option<i64>,
+    client: Option<String>,
 }
 
 impl Row {
     fn read(self, keys: Vec<AgentKey>) -> Result<Agent, Failure> {
-        let kinds = [AgentKind::Agent, AgentKind::Gateway, AgentKind::Operator];
-        let kind = kinds.into_iter().find(|kind| kind.as_str() == self.kind);
+        let kind = AgentKind::ALL.into_iter().find(|kind| kind.as_str() == self.kind);
         let bindings = [Binding::Certificate, Binding::Dpop];
         let binding = bindings.into_iter().find(|binding| binding.as_str() == self.binding);
         Ok(Agent {
@@ -312,6 +320,7 @@ impl Row {
             created_s: COLUMNS.count(self.created_s)?,
             stop_ended_s: COLUMNS.maybe_count(self.stop_ended_s)?,
             expires_s: COLUMNS.maybe_count(self.expires_s)?,
+            client: COLUMNS.maybe_json(self.client.as_deref())?,
         })
     }
 }

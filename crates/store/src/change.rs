@@ -67,6 +67,12 @@ pub enum ChangeKind {
     ApprovalRequested,
     /// An approval was used.
     ApprovalUsed,
+    /// What is known about a public client.
+    ClientSet,
+    /// A new consent.
+    ConsentGiven,
+    /// A consent was taken back.
+    ConsentRevoked,
     /// A new enrolment code.
     EnrolmentCreated,
     /// An enrolment code was used.
@@ -79,6 +85,10 @@ pub enum ChangeKind {
     GrantCreated,
     /// A grant was taken back.
     GrantRevoked,
+    /// A new invitation code.
+    InvitationCreated,
+    /// An invitation code was used.
+    InvitationRedeemed,
     /// A new key of the issuer.
     IssuerKeyAdded,
     /// The state of an issuer key.
@@ -89,10 +99,24 @@ pub enum ChangeKind {
     LockLifted,
     /// A new owner.
     OwnerCreated,
+    /// Who an owner is, and who answers after them.
+    OwnerSet,
     /// The state of an owner.
     OwnerState,
     /// Payloads of a subject are forgotten.
     PayloadErased,
+    /// A new person.
+    PersonCreated,
+    /// A new grant to a person or a group.
+    PersonGrantCreated,
+    /// A grant to a person or a group was taken back.
+    PersonGrantRevoked,
+    /// A person has another password.
+    PersonPassword,
+    /// What a person is called, may do and belongs to.
+    PersonSet,
+    /// The state of a person.
+    PersonState,
     /// Other policies are in force.
     PolicyApplied,
     /// Which servers may get tokens for an API.
@@ -105,6 +129,8 @@ pub enum ChangeKind {
     ResourceRegistered,
     /// The state of an API.
     ResourceState,
+    /// For which classes a server takes tokens without a proof.
+    ServerBearer,
     /// The keys of an MCP server.
     ServerKeys,
     /// The owner of an MCP server.
@@ -123,7 +149,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 49] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
@@ -134,25 +160,38 @@ impl ChangeKind {
         Self::ApprovalExpired,
         Self::ApprovalRequested,
         Self::ApprovalUsed,
+        Self::ClientSet,
+        Self::ConsentGiven,
+        Self::ConsentRevoked,
         Self::EnrolmentCreated,
         Self::EnrolmentRedeemed,
         Self::EpochRaised,
         Self::GrantConfirmed,
         Self::GrantCreated,
         Self::GrantRevoked,
+        Self::InvitationCreated,
+        Self::InvitationRedeemed,
         Self::IssuerKeyAdded,
         Self::IssuerKeyState,
         Self::LockCreated,
         Self::LockLifted,
         Self::OwnerCreated,
+        Self::OwnerSet,
         Self::OwnerState,
         Self::PayloadErased,
+        Self::PersonCreated,
+        Self::PersonGrantCreated,
+        Self::PersonGrantRevoked,
+        Self::PersonPassword,
+        Self::PersonSet,
+        Self::PersonState,
         Self::PolicyApplied,
         Self::ResourceDownstreams,
         Self::ResourceKey,
         Self::ResourceOperations,
         Self::ResourceRegistered,
         Self::ResourceState,
+        Self::ServerBearer,
         Self::ServerKeys,
         Self::ServerOwner,
         Self::ServerRegistered,
@@ -176,25 +215,38 @@ impl ChangeKind {
             Self::ApprovalExpired => "approval.expired",
             Self::ApprovalRequested => "approval.requested",
             Self::ApprovalUsed => "approval.used",
+            Self::ClientSet => "client.set",
+            Self::ConsentGiven => "consent.given",
+            Self::ConsentRevoked => "consent.revoked",
             Self::EnrolmentCreated => "enrolment.created",
             Self::EnrolmentRedeemed => "enrolment.redeemed",
             Self::EpochRaised => "epoch.raised",
             Self::GrantConfirmed => "grant.confirmed",
             Self::GrantCreated => "grant.created",
             Self::GrantRevoked => "grant.revoked",
+            Self::InvitationCreated => "invitation.created",
+            Self::InvitationRedeemed => "invitation.redeemed",
             Self::IssuerKeyAdded => "issuer_key.added",
             Self::IssuerKeyState => "issuer_key.state",
             Self::LockCreated => "lock.created",
             Self::LockLifted => "lock.lifted",
             Self::OwnerCreated => "owner.created",
+            Self::OwnerSet => "owner.set",
             Self::OwnerState => "owner.state",
             Self::PayloadErased => "payload.erased",
+            Self::PersonCreated => "person.created",
+            Self::PersonGrantCreated => "person_grant.created",
+            Self::PersonGrantRevoked => "person_grant.revoked",
+            Self::PersonPassword => "person.password",
+            Self::PersonSet => "person.set",
+            Self::PersonState => "person.state",
             Self::PolicyApplied => "policy.applied",
             Self::ResourceDownstreams => "resource.downstreams",
             Self::ResourceKey => "resource.key",
             Self::ResourceOperations => "resource.operations",
             Self::ResourceRegistered => "resource.registered",
             Self::ResourceState => "resource.state",
+            Self::ServerBearer => "server.bearer",
             Self::ServerKeys => "server.keys",
             Self::ServerOwner => "server.owner",
             Self::ServerRegistered => "server.registered",

@@ -21,7 +21,7 @@ pub struct Store {
     pub(crate) pool: SqlitePool,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (1, "registry", include_str!("../migrations/registry/0001_registry.sql")),
     (2, "server_keys", include_str!("../migrations/registry/0002_server_keys.sql")),
     (10, "arguments", include_str!("../migrations/registry/0010_arguments.sql")),
@@ -36,6 +36,9 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
     (41, "lease_times", include_str!("../migrations/registry/0041_lease_times.sql")),
     (50, "imports", include_str!("../migrations/registry/0050_imports.sql")),
     (60, "resources", include_str!("../migrations/registry/0060_resources.sql")),
+    (70, "people", include_str!("../migrations/registry/0070_people.sql")),
+    (71, "owners", include_str!("../migrations/registry/0071_owners.sql")),
+    (72, "accept_bearer", include_str!("../migrations/registry/0072_accept_bearer.sql")),
     (80, "approvals", include_str!("../migrations/registry/0080_approvals.sql")),
     (90, "erasures", include_str!("../migrations/registry/0090_erasures.sql")),
 ];

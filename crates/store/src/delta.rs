@@ -10,12 +10,15 @@ use crate::agents::agent_by_id;
 use crate::approvals::approval_by_id;
 use crate::change::ChangeKind;
 use crate::column::Columns;
+use crate::consents::consent_by_id;
 use crate::erasures::erasure_of;
 use crate::failure::StoreError;
 use crate::grants::grant_by_id;
 use crate::issuer_keys::all_issuer_keys;
 use crate::locks::lock_by_id;
 use crate::owners::owner_by_id;
+use crate::person_grants::person_grant_by_id;
+use crate::persons::person_by_id;
 use crate::policies::policy_in_force;
 use crate::resources::resource_by_id;
 use crate::revocations::revoked_token;
@@ -95,6 +98,7 @@ async fn add(
         | ChangeKind::AgentOwner
         | ChangeKind::AgentRegistered
         | ChangeKind::AgentState
+        | ChangeKind::ClientSet
         | ChangeKind::EnrolmentRedeemed => {
             delta.agents.push(agent_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
@@ -103,6 +107,9 @@ async fn add(
         | ChangeKind::ApprovalRequested
         | ChangeKind::ApprovalUsed => {
             delta.approvals.push(approval_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::ConsentGiven | ChangeKind::ConsentRevoked => {
+            delta.consents.push(consent_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
         ChangeKind::GrantConfirmed | ChangeKind::GrantCreated | ChangeKind::GrantRevoked => {
             delta.grants.push(grant_by_id(connection, &COLUMNS.parse(subject)?).await?);
@@ -113,8 +120,18 @@ async fn add(
         ChangeKind::LockCreated | ChangeKind::LockLifted => {
             delta.locks.push(lock_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
-        ChangeKind::OwnerCreated | ChangeKind::OwnerState => {
+        ChangeKind::OwnerCreated | ChangeKind::OwnerSet | ChangeKind::OwnerState => {
             delta.owners.push(owner_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::InvitationRedeemed
+        | ChangeKind::PersonCreated
+        | ChangeKind::PersonSet
+        | ChangeKind::PersonState => {
+            delta.persons.push(person_by_id(connection, &COLUMNS.parse(subject)?).await?);
+        }
+        ChangeKind::PersonGrantCreated | ChangeKind::PersonGrantRevoked => {
+            let grant = person_grant_by_id(connection, &COLUMNS.parse(subject)?).await?;
+            delta.person_grants.push(grant);
         }
         ChangeKind::PayloadErased => {
             delta.erasures.push(erasure_of(connection, subject).await?);
@@ -127,7 +144,8 @@ async fn add(
         | ChangeKind::ResourceState => {
             delta.resources.push(resource_by_id(connection, &COLUMNS.parse(subject)?).await?);
         }
-        ChangeKind::ServerKeys
+        ChangeKind::ServerBearer
+        | ChangeKind::ServerKeys
         | ChangeKind::ServerOwner
         | ChangeKind::ServerRegistered
         | ChangeKind::ServerState
@@ -141,8 +159,11 @@ async fn add(
             let token = |expires_s| RevokedToken { jti: subject.to_owned(), expires_s };
             delta.revoked.extend(expires_s.map(token));
         }
-        // The epoch is in every delta; codes are in none.
-        ChangeKind::EnrolmentCreated | ChangeKind::EpochRaised => {}
+        // The epoch is in every delta; codes and passwords are in none.
+        ChangeKind::EnrolmentCreated
+        | ChangeKind::EpochRaised
+        | ChangeKind::InvitationCreated
+        | ChangeKind::PersonPassword => {}
     }
     Ok(())
 }
@@ -150,8 +171,8 @@ async fn add(
 #[cfg(test)]
 mod tests {
     use attorn_registry::{
-        AgentKind, Approver, Authentication, Binding, Grant, GrantId, LifeCycle, Lock, LockId,
-        LockTarget, Snapshot, SnapshotParts,
+        AgentKind, Approver, Authentication, Binding, Consent, ConsentId, Grant, GrantId,
+        LifeCycle, Lock, LockId, LockTarget, Snapshot, SnapshotParts,
     };
 
     use crate::change::ChangeKind;
@@ -222,6 +243,19 @@ mod tests {
         store.register_resource(&act(2), &resource).await.unwrap();
         step().await;
         store.set_resource_state(&act(2), &resource.id, LifeCycle::Suspended).await.unwrap();
+        step().await;
+        let person = world.active_person().await;
+        step().await;
+        store.create_person_grant(&act(2), &world.new_person_grant(&person)).await.unwrap();
+        store.put_consent(&act(2), &world.new_consent(&person)).await.unwrap();
+        step().await;
+        let replaced = Consent { id: ConsentId::from_random(&id(7)), ..world.new_consent(&person) };
+        store.put_consent(&act(3), &replaced).await.unwrap();
+        step().await;
+        store.set_password(&act(3), &person, "$argon2id$marked-fixture").await.unwrap();
+        store.revoke_person_grant(&act(3), &world.new_person_grant(&person).id).await.unwrap();
+        store.revoke_consent(&act(3), &replaced.id).await.unwrap();
+        store.set_person_state(&act(3), &person, LifeCycle::Suspended).await.unwrap();
         step().await;
         store.erase_payloads(&act(2), "agt_1").await.unwrap();
         step().await;

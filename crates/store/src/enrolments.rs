@@ -110,6 +110,9 @@ impl Store {
 /// The agent, if it may get a key: pending for the first time, active for another one.
 async fn enrollable(change: &mut Change<'_>, id: &AgentId) -> Result<Agent, StoreError> {
     let agent = agent_by_id(change.connection(), id).await?;
+    if agent.kind == AgentKind::Client {
+        return Err(Refusal::ClientUnsuited.into());
+    }
     let owner = agent.owner.as_ref().ok_or(Refusal::OwnerUnknown)?;
     active_owner(change.connection(), owner).await?;
     match agent.state {

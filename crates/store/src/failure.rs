@@ -1,7 +1,8 @@
 //! What the store refuses, and how it fails. The two are never mixed.
 
 use attorn_registry::{
-    ClassRuleRefusal, GrantRefusal, LockRefusal, ResourceRefusal, ServerRefusal, TransitionRefused,
+    ClassRuleRefusal, ClientRefusal, GrantRefusal, LockRefusal, PersonRefusal, ResourceRefusal,
+    ServerRefusal, TransitionRefused,
 };
 
 /// Why a change was not made.
@@ -27,6 +28,18 @@ pub enum Refusal {
     /// The rules that give a class break a rule of their own.
     #[error("{0}")]
     ClassRules(ClassRuleRefusal),
+    /// A public client breaks a rule of its own.
+    #[error("{0}")]
+    Client(ClientRefusal),
+    /// A public client of people is no agent, and an agent is no public client.
+    #[error("a client of people and an agent are two things, and only some act for people")]
+    ClientUnsuited,
+    /// The consent was taken back or replaced already.
+    #[error("the consent is taken back already")]
+    ConsentRevoked,
+    /// No consent of this identifier.
+    #[error("no such consent")]
+    ConsentUnknown,
     /// The server has no such rule at this resource.
     #[error("no such downstream rule")]
     DownstreamUnknown,
@@ -75,12 +88,27 @@ pub enum Refusal {
     /// The resource has no operation of this name.
     #[error("no such operation")]
     OperationUnknown,
+    /// The successor of an owner leads back to the owner.
+    #[error("who answers after the owner leads back to the owner, or too far")]
+    OwnerCircle,
     /// The owner is not active, so nothing can be put under them.
     #[error("the owner is not active")]
     OwnerInactive,
     /// No owner of this identifier.
     #[error("no such owner")]
     OwnerUnknown,
+    /// A record about a person breaks a rule of its own.
+    #[error("{0}")]
+    Person(PersonRefusal),
+    /// The person signs in at an identity provider, and has no password here.
+    #[error("the person signs in at their identity provider")]
+    PersonExternal,
+    /// The person is not active.
+    #[error("the person is not active")]
+    PersonInactive,
+    /// No person of this identifier.
+    #[error("no such person")]
+    PersonUnknown,
     /// No policy of this version.
     #[error("no such version of the policies")]
     PolicyUnknown,
@@ -90,6 +118,9 @@ pub enum Refusal {
     /// No resource of this identifier.
     #[error("no such resource")]
     ResourceUnknown,
+    /// Calls that cannot be undone always need a proof.
+    #[error("only reading and writing can be open to tokens without a proof")]
+    BearerIrreversible,
     /// The server breaks a rule of its own.
     #[error("{0}")]
     Server(ServerRefusal),

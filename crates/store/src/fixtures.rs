@@ -2,11 +2,12 @@
 
 use attorn_registry::{
     AgentId, AgentKind, Approval, ApprovalCall, ApprovalId, ApprovalRequest, ApprovalState,
-    ApprovalTerms, Authentication, Binding, Grant, GrantId, Jkt, Name, OwnerId, ResourceId,
-    ScopePattern, ServerId, UpstreamSpec,
+    ApprovalTerms, Authentication, Binding, Consent, ConsentId, Grant, GrantId, Jkt, Name, OwnerId,
+    PersonGrant, PersonId, PersonOrGroup, ResourceId, ScopePattern, ScopeSet, ServerId,
+    UpstreamSpec,
 };
 
-use crate::{Act, NewAgent, NewOwner, NewResource, NewServer, Store};
+use crate::{Act, NewAgent, NewOwner, NewPerson, NewResource, NewServer, PersonSettings, Store};
 
 /// An owner, a pending agent and a server.
 pub(crate) struct World {
@@ -117,6 +118,52 @@ impl World {
             name: name("billing"),
             url: "https://api.example/billing".into(),
             owner: self.owner.id.clone(),
+        }
+    }
+
+    pub(crate) fn person(&self) -> PersonId {
+        PersonId::from_random(&id(80))
+    }
+
+    pub(crate) fn new_person(&self) -> NewPerson {
+        NewPerson {
+            id: self.person(),
+            name: name("paula"),
+            settings: PersonSettings::default(),
+            external: None,
+        }
+    }
+
+    /// A person who has a password.
+    pub(crate) async fn active_person(&self) -> PersonId {
+        let id = self.store.create_person(&act(1), &self.new_person()).await.unwrap().record.id;
+        self.store.create_invitation(&act(1), &id, [90; 32]).await.unwrap();
+        self.store.redeem_invitation(&act(2), &[90; 32], "$argon2id$marked-fixture").await.unwrap();
+        id
+    }
+
+    pub(crate) fn new_person_grant(&self, person: &PersonId) -> PersonGrant {
+        PersonGrant {
+            id: GrantId::from_random(&id(85)),
+            to: PersonOrGroup::Person { person: person.clone() },
+            server: self.server.clone(),
+            scopes: vec![ScopePattern::parse("read:*").unwrap()],
+            created_s: 0,
+            expires_s: None,
+            revoked_s: None,
+        }
+    }
+
+    pub(crate) fn new_consent(&self, person: &PersonId) -> Consent {
+        Consent {
+            id: ConsentId::from_random(&id(86)),
+            person: person.clone(),
+            agent: self.agent.clone(),
+            server: self.server.clone(),
+            scopes: ScopeSet::parse("read:get").unwrap(),
+            created_s: 0,
+            expires_s: 1_000_000,
+            revoked_s: None,
         }
     }
 

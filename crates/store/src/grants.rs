@@ -1,6 +1,6 @@
 //! Grants.
 
-use attorn_registry::{Grant, GrantId, ScopePattern};
+use attorn_registry::{AgentKind, Grant, GrantId, ScopePattern};
 use sqlx::SqliteConnection;
 
 use crate::Store;
@@ -98,7 +98,10 @@ pub(crate) async fn insert_grant(
 ) -> Result<Grant, StoreError> {
     let act = change.act;
     grant.verify(act.now_s).map_err(Refusal::Grant)?;
-    agent_by_id(change.connection(), &grant.agent).await?;
+    // A client of people has no right of its own: what it does is what somebody gave it.
+    if agent_by_id(change.connection(), &grant.agent).await?.kind == AgentKind::Client {
+        return Err(Refusal::ClientUnsuited.into());
+    }
     server_by_id(change.connection(), &grant.server).await?;
     sqlx::query(
         "INSERT INTO grants

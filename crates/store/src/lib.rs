@@ -4,7 +4,7 @@
 //! changed, and returns both with the record. Readers poll the version and load what changed.
 //!
 //! The SQL is one text for SQLite and `PostgreSQL`. What is *not* implemented: connecting to
-//! `PostgreSQL`, and people.
+//! `PostgreSQL`.
 //!
 //! What survives a crash: a change is on disk when its method returns (SQLite, write-ahead log,
 //! `synchronous = FULL`); before that, nothing of it is.
@@ -16,6 +16,7 @@ mod approvals;
 mod batch;
 mod change;
 mod column;
+mod consents;
 mod database;
 mod delta;
 mod enrolments;
@@ -24,16 +25,21 @@ mod failure;
 mod grants;
 mod imports;
 pub mod index;
+mod invitations;
 mod issuer_keys;
 mod leases;
 mod locks;
 mod mark;
 mod owners;
+mod person_grants;
+mod persons;
 mod policies;
+mod public_clients;
 mod resources;
 mod revocations;
 mod server_keys;
 mod servers;
+mod sessions;
 mod snapshot;
 mod tools;
 
@@ -50,10 +56,14 @@ pub use delta::DELTA_CHANGES_MAX;
 pub use enrolments::ENROLMENT_LIFETIME_S;
 pub use failure::{Failure, Refusal, StoreError};
 pub use imports::{Import, ImportedName, NewImport};
+pub use invitations::INVITATION_LIFETIME_S;
 pub use mark::{Mark, MarkError};
 pub use owners::NewOwner;
+pub use persons::{LoginRecord, NewPerson, PersonSettings};
 pub use policies::PolicyRecord;
+pub use public_clients::NewPublicClient;
 pub use resources::NewResource;
 pub use revocations::InForce;
 pub use servers::NewServer;
+pub use sessions::{Session, SessionLimits};
 pub use tools::{Confirmed, SeenTool, TOOLS_MAX, ToolDefinitions};

@@ -1,14 +1,17 @@
 //! Owners: who answers for agents and MCP servers.
 
-use attorn_registry::{LifeCycle, Name, Owner, OwnerId};
+use attorn_registry::{LifeCycle, Name, Owner, OwnerId, PersonOrGroup};
 use sqlx::SqliteConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::persons::person_by_id;
 
 const COLUMNS: Columns = Columns("owners");
+/// As long as anybody follows successors; the owner is one of them.
+const SUCCESSORS_MAX: usize = 7;
 
 /// An owner to be.
 #[derive(Clone, Debug)]
@@ -60,6 +63,47 @@ impl Store {
         change.finish(ChangeKind::OwnerState, id.as_str(), record).await
     }
 
+    /// Says who an owner is, and who answers after them. Tokens from before do not count again: who
+    /// answered before may have been stopped.
+    ///
+    /// # Errors
+    /// No such owner, the person is unknown or not active, or the successor is unknown, not active,
+    /// or comes back to the owner.
+    pub async fn set_owner(
+        &self,
+        act: &Act<'_>,
+        id: &OwnerId,
+        (bound_to, successor): (Option<&PersonOrGroup>, Option<&OwnerId>),
+    ) -> Result<Changed<Owner>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let owner = owner_by_id(change.connection(), id).await?;
+        match bound_to {
+            Some(PersonOrGroup::Person { person }) => {
+                let person = person_by_id(change.connection(), person).await?;
+                if person.state != LifeCycle::Active {
+                    return Err(Refusal::PersonInactive.into());
+                }
+            }
+            Some(PersonOrGroup::Group { .. }) | None => {}
+        }
+        if let Some(successor) = successor {
+            active_owner(change.connection(), successor).await?;
+            verify_no_circle(change.connection(), id, successor).await?;
+        }
+        sqlx::query(
+            "UPDATE owners SET bound_to = $1, successor = $2, stop_ended_s = $3 WHERE id = $4",
+        )
+        .bind(bound_to.map(|to| COLUMNS.to_json(to)).transpose()?)
+        .bind(successor.map(OwnerId::as_str))
+        .bind(COLUMNS.number(act.now_s)?)
+        .bind(id.as_str())
+        .execute(change.connection())
+        .await?;
+        let (bound_to, successor) = (bound_to.cloned(), successor.cloned());
+        let record = Owner { bound_to, successor, stop_ended_s: Some(act.now_s), ..owner };
+        change.finish(ChangeKind::OwnerSet, id.as_str(), record).await
+    }
+
     /// Every owner, by name.
     ///
     /// # Errors
@@ -89,6 +133,24 @@ pub(crate) async fn insert_owner(
     owner_by_id(change.connection(), &owner.id).await
 }
 
+/// Who answers after somebody does not come back to them.
+async fn verify_no_circle(
+    connection: &mut SqliteConnection,
+    id: &OwnerId,
+    successor: &OwnerId,
+) -> Result<(), StoreError> {
+    let mut next = Some(successor.clone());
+    for _ in 0..SUCCESSORS_MAX {
+        let Some(owner) = next else { return Ok(()) };
+        if owner == *id {
+            return Err(Refusal::OwnerCircle.into());
+        }
+        next = owner_by_id(connection, &owner).await?.successor;
+    }
+    // Longer than anybody follows it.
+    Err(Refusal::OwnerCircle.into())
+}
+
 /// Everything can be put under an active owner only.
 pub(crate) async fn active_owner(
     connection: &mut SqliteConnection,
@@ -103,7 +165,8 @@ pub(crate) async fn owner_by_id(
     id: &OwnerId,
 ) -> Result<Owner, StoreError> {
     let row: Option<Row> = sqlx::query_as(
-        "SELECT id, name, email, state, created_s, stop_ended_s FROM owners WHERE id = $1",
+        "SELECT id, name, email, state, created_s, stop_ended_s, bound_to, successor
+         FROM owners WHERE id = $1",
     )
     .bind(id.as_str())
     .fetch_optional(connection)
@@ -113,7 +176,8 @@ pub(crate) async fn owner_by_id(
 
 pub(crate) async fn all_owners(connection: &mut SqliteConnection) -> Result<Vec<Owner>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, name, email, state, created_s, stop_ended_s FROM owners ORDER BY name",
+        "SELECT id, name, email, state, created_s, stop_ended_s, bound_to, successor
+         FROM owners ORDER BY name",
     )
     .fetch_all(connection)
     .await?;
@@ -127,6 +191,8 @@ row! {
     state: String,
     created_s: i64,
     stop_ended_s: Option<i64>,
+    bound_to: Option<String>,
+    successor: Option<String>,
 }
 
 impl Row {
@@ -138,6 +204,8 @@ impl Row {
             state: COLUMNS.state(&self.state)?,
             created_s: COLUMNS.count(self.created_s)?,
             stop_ended_s: COLUMNS.maybe_count(self.stop_ended_s)?,
+            bound_to: COLUMNS.maybe_json(self.bound_to.as_deref())?,
+            successor: COLUMNS.maybe_parse(self.successor.as_deref())?,
         })
     }
 }
@@ -157,6 +225,36 @@ mod tests {
         let created = world.store.create_owner(&act(1), &other).await.unwrap();
         assert_eq!(created.record.state, LifeCycle::Active);
         assert_eq!(world.store.owners().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_owner_is_a_person_and_has_a_successor() {
+        let world = World::new().await;
+        let store = &world.store;
+        let id_of = |seed| OwnerId::from_random(&id(seed));
+        for (seed, text) in [(70, "bob"), (71, "carla")] {
+            let new = NewOwner { id: id_of(seed), name: name(text), email: None };
+            store.create_owner(&act(1), &new).await.unwrap();
+        }
+        let ann = &world.owner.id;
+        let nobody = PersonOrGroup::Person { person: world.person() };
+        let refused = store.set_owner(&act(2), ann, (Some(&nobody), None)).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::PersonUnknown))));
+        let person = world.active_person().await;
+        let to = PersonOrGroup::Person { person: person.clone() };
+        let set =
+            store.set_owner(&act(5), ann, (Some(&to), Some(&id_of(70)))).await.unwrap().record;
+        assert_eq!((set.bound_to.as_ref(), set.successor.as_ref()), (Some(&to), Some(&id_of(70))));
+        assert_eq!(set.stop_ended_s, Some(5));
+        assert!(store.owners().await.unwrap().contains(&set));
+        store.set_owner(&act(6), &id_of(70), (None, Some(&id_of(71)))).await.unwrap();
+        for circle in [ann, &id_of(71)] {
+            let refused = store.set_owner(&act(7), &id_of(71), (None, Some(circle))).await;
+            assert!(matches!(refused, Err(StoreError::Refused(Refusal::OwnerCircle))));
+        }
+        store.set_person_state(&act(8), &person, LifeCycle::Suspended).await.unwrap();
+        let refused = store.set_owner(&act(9), &id_of(71), (Some(&to), None)).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::PersonInactive))));
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! MCP servers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use attorn_registry::{
-    LifeCycle, McpServer, Name, OwnerId, ServerId, ServerKey, Tool, UpstreamSpec,
+    Class, LifeCycle, McpServer, Name, OwnerId, ServerId, ServerKey, Tool, UpstreamSpec,
 };
 use sqlx::SqliteConnection;
 
@@ -96,6 +96,33 @@ impl Store {
         change.finish(ChangeKind::ServerOwner, id.as_str(), record).await
     }
 
+    /// Says for which classes a server takes tokens that are bound to no key; the empty set is none.
+    ///
+    /// # Errors
+    /// No such server, it is the built-in one, or the class is irreversible.
+    pub async fn set_server_bearer(
+        &self,
+        act: &Act<'_>,
+        id: &ServerId,
+        classes: &BTreeSet<Class>,
+    ) -> Result<Changed<McpServer>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let server = server_by_id(change.connection(), id).await?;
+        if classes.contains(&Class::Irreversible) {
+            return Err(Refusal::BearerIrreversible.into());
+        }
+        if server.is_builtin() {
+            return Err(Refusal::ServerUnknown.into());
+        }
+        sqlx::query("UPDATE servers SET accept_bearer = $1 WHERE id = $2")
+            .bind(COLUMNS.to_json(classes)?)
+            .bind(id.as_str())
+            .execute(change.connection())
+            .await?;
+        let record = McpServer { accept_bearer: classes.clone(), ..server };
+        change.finish(ChangeKind::ServerBearer, id.as_str(), record).await
+    }
+
     /// One server with its tools.
     ///
     /// # Errors
@@ -144,7 +171,8 @@ pub(crate) async fn server_by_id(
     id: &ServerId,
 ) -> Result<McpServer, StoreError> {
     let row: Option<Row> = sqlx::query_as(
-        "SELECT id, name, owner, state, upstream, created_s, stop_ended_s FROM servers
+        "SELECT id, name, owner, state, upstream, created_s, stop_ended_s, accept_bearer
+         FROM servers
          WHERE id = $1",
     )
     .bind(id.as_str())
@@ -167,7 +195,8 @@ pub(crate) async fn all_servers(
         keys.entry(server).or_default().push(key);
     }
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, name, owner, state, upstream, created_s, stop_ended_s FROM servers
+        "SELECT id, name, owner, state, upstream, created_s, stop_ended_s, accept_bearer
+         FROM servers
          ORDER BY name",
     )
     .fetch_all(connection)
@@ -187,6 +216,7 @@ row! {
     upstream: String,
     created_s: i64,
     stop_ended_s: Option<i64>,
+    accept_bearer: Option<String>,
 }
 
 impl Row {
@@ -201,6 +231,7 @@ impl Row {
             tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
             created_s: COLUMNS.count(self.created_s)?,
             stop_ended_s: COLUMNS.maybe_count(self.stop_ended_s)?,
+            accept_bearer: COLUMNS.maybe_json(self.accept_bearer.as_deref())?.unwrap_or_default(),
         })
     }
 }
@@ -209,6 +240,22 @@ impl Row {
 mod tests {
     use super::*;
     use crate::fixtures::{World, act, id, name};
+
+    #[tokio::test]
+    async fn tokens_without_a_proof_are_taken_only_where_it_is_said() {
+        let world = World::new().await;
+        let store = &world.store;
+        assert!(store.server(&world.server).await.unwrap().accept_bearer.is_empty());
+        let read = BTreeSet::from([Class::Read]);
+        let set = store.set_server_bearer(&act(2), &world.server, &read).await.unwrap().record;
+        assert_eq!(set.accept_bearer, read);
+        assert_eq!(store.server(&world.server).await.unwrap(), set);
+        let all = BTreeSet::from([Class::Read, Class::Irreversible]);
+        let refused = store.set_server_bearer(&act(3), &world.server, &all).await;
+        assert!(matches!(refused, Err(StoreError::Refused(Refusal::BearerIrreversible))));
+        let none = store.set_server_bearer(&act(4), &world.server, &BTreeSet::new()).await.unwrap();
+        assert!(none.record.accept_bearer.is_empty());
+    }
 
     #[tokio::test]
     async fn a_server_is_registered_with_its_upstream() {

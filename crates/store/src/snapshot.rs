@@ -6,12 +6,15 @@ use crate::Store;
 use crate::agents::all_agents;
 use crate::approvals::mattering_approvals;
 use crate::column::Columns;
+use crate::consents::counting_consents;
 use crate::erasures::all_erasures;
 use crate::failure::Failure;
 use crate::grants::counting_grants;
 use crate::issuer_keys::all_issuer_keys;
 use crate::locks::mattering_locks;
 use crate::owners::all_owners;
+use crate::person_grants::counting_person_grants;
+use crate::persons::all_persons;
 use crate::policies::policy_in_force;
 use crate::resources::all_resources;
 use crate::revocations::revoked_tokens;
@@ -43,6 +46,9 @@ impl Store {
             resources: all_resources(&mut transaction).await?,
             grants: counting_grants(&mut transaction, now_s).await?,
             approvals: mattering_approvals(&mut transaction, now_s).await?,
+            persons: all_persons(&mut transaction).await?,
+            person_grants: counting_person_grants(&mut transaction, now_s).await?,
+            consents: counting_consents(&mut transaction, now_s).await?,
             locks: mattering_locks(&mut transaction, now_s).await?,
             revoked: revoked_tokens(&mut transaction, now_s).await?,
             erasures: all_erasures(&mut transaction).await?,
@@ -93,7 +99,8 @@ mod tests {
         assert_eq!(snapshot.version, world.store.version().await.unwrap());
         assert_eq!((snapshot.made_ms, snapshot.policy.version), (50_000, 1));
         assert!(snapshot.acting_agent(&world.agent, 50).is_ok());
-        let scopes = snapshot.effective_scopes(&world.agent, &world.server, 50);
+        let holder = attorn_registry::Holder::alone(&world.agent);
+        let scopes = snapshot.held_scopes(holder, &world.server, 50).unwrap();
         assert_eq!(scopes.to_string(), "read:@prompts read:@resources read:get");
     }
 

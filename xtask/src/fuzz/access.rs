@@ -66,6 +66,13 @@ fn check_token(text: &str, keys: &IssuerKeys, signer: &SigningKey) -> Result<See
     ensure(claims.get("aud").and_then(Value::as_str) == Some(AUDIENCE), "another audience")?;
     ensure(claims.get("iss").and_then(Value::as_str) == Some(ISSUER), "another issuer")?;
     let bound = match token.confirmation() {
+        Confirmation::Bearer(_) => {
+            ensure(claims.get("cnf").is_none(), "bound and not")?;
+            ensure(number("exp").saturating_sub(number("iat")) <= 60, "unbound for too long")?;
+            let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+            ensure(subject.starts_with("usr_"), "unbound and nobody's")?;
+            return Ok(Seen::accepted(&"bearer"));
+        }
         Confirmation::Jkt(jkt) => ("/cnf/jkt", jkt.to_string()),
         Confirmation::Certificate(thumbprint) => ("/cnf/x5t#S256", thumbprint.to_string()),
     };

@@ -40,7 +40,7 @@ impl World {
             policies,
             server: self.snapshot.server_named(ask.server)?,
             agent: &self.agent,
-            subject: "fuzz",
+            person: None,
             token_scope: ask.scope,
             token_jti: "t1",
             token_key: Some(JKT),

@@ -6,6 +6,7 @@ use attorn_authority::{Followers, change_after, next_snapshot};
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::registry_message::{self, RegistryMessage};
+use attorn_oauth::subject::Subject;
 use attorn_registry::{
     Class, GrantId, LifeCycle, Lock, LockId, LockTarget, Published, Scope, Snapshot, SnapshotDelta,
     SnapshotParts,
@@ -252,8 +253,9 @@ impl Authority {
     ) -> Result<Option<Held>, StepFailed> {
         let Some((id, key)) = world.agents.get(agent) else { return Ok(None) };
         let (snapshot, now_s) = (self.published.load(), self.clock_ms(now_ms) / 1000);
-        let scope = snapshot.effective_scopes(id, &world.server, now_s);
-        if snapshot.acting_agent(id, now_s).is_err() || scope.is_empty() {
+        let holder = attorn_registry::Holder::alone(id);
+        let scope = snapshot.held_scopes(holder, &world.server, now_s).unwrap_or_default();
+        if scope.is_empty() {
             return Ok(None);
         }
         let claims = AccessTokenClaims {
@@ -271,7 +273,7 @@ impl Authority {
             nbf: now_s,
             parent: None,
             scope,
-            sub: id.to_string(),
+            sub: Subject::Agent(id.clone()),
         };
         let scoped = claims.scope.contains(&Scope::of_tool(Class::Read, TOOL));
         let text = access_token::issue(&claims, KID, &world.issuer).map_err(broken)?;

@@ -243,7 +243,7 @@ impl Gateway {
             policies: &self.policies,
             server: snapshot.server(&world.server)?,
             agent: &claims.client_id,
-            subject: &claims.sub,
+            person: claims.sub.person(),
             token_scope: &claims.scope,
             token_jti: &claims.jti,
             token_key: Some(claims.cnf.key()),

@@ -69,8 +69,9 @@ enum Part {
 }
 
 fn part(entry: &Entry) -> Part {
-    // Of a gateway `resource.accessed` is a resource or a prompt, of a guard a request to an API.
-    let accessed = if entry.exchanged_jti.is_some() { Part::Access } else { Part::Call };
+    // Of a resource or prompt of a server it is a call; of an API behind it, an access.
+    let is_of_api = entry.exchanged_jti.is_some() || entry.downstream_resource.is_some();
+    let accessed = if is_of_api { Part::Access } else { Part::Call };
     let parts = [
         (Kind::TokenIssued, Part::Issuance),
         (Kind::TokenExchanged, Part::Exchange),
@@ -123,12 +124,27 @@ fn parent(entries: &[Located], at: usize) -> Option<usize> {
         })
     };
     match part(child) {
-        Part::Issuance | Part::Other => None,
+        Part::Issuance => None,
+        // What persons said of a call that waited for them.
+        Part::Other => find(Part::Call, &|one| same(&one.approval, &child.approval)),
         Part::Call => issuance(),
         Part::Exchange => call().or_else(issuance),
-        Part::Access => find(Part::Exchange, &|one| same(&one.exchanged_jti, &child.exchanged_jti))
-            .or_else(call)
-            .or_else(issuance),
+        // A token may be used by several calls: the one with this trace, where there is one.
+        Part::Access => {
+            let exchanged = |one: &Entry| same(&one.exchanged_jti, &child.exchanged_jti);
+            let of_trace = |one: &Entry| {
+                exchanged(one) && (one.trace_id.is_none() || one.trace_id == child.trace_id)
+            };
+            let named = || {
+                let call = child.detail.get(CALL)?;
+                find(Part::Call, &|one| one.decision_id.as_ref() == Some(call))
+            };
+            find(Part::Exchange, &of_trace)
+                .or_else(named)
+                .or_else(call)
+                .or_else(|| find(Part::Exchange, &exchanged))
+                .or_else(issuance)
+        }
         Part::Outcome => {
             let of = |one: &Entry| same(&one.decision_id, &child.decision_id);
             find(Part::Access, &of).or_else(|| find(Part::Call, &of))
@@ -142,16 +158,23 @@ fn findings(entries: &[Located], parents: &[Option<usize>], at: usize) -> Vec<Fi
         let mut pairs = entries.iter().zip(parents);
         pairs.any(|(one, parent)| *parent == Some(at) && part(&one.entry) == of)
     };
-    let has_exchange = || {
-        let parent = parents.get(at).copied().flatten().and_then(|parent| entries.get(parent));
-        parent.is_some_and(|parent| part(&parent.entry) == Part::Exchange)
+    let uses = |of: Part| {
+        entries.iter().any(|one| {
+            let is_same = one.entry.exchanged_jti == entry.exchanged_jti;
+            part(&one.entry) == of && is_same && entry.exchanged_jti.is_some()
+        })
     };
     let has_call = || {
         let mut calls = entries.iter().filter(|one| part(&one.entry) == Part::Call);
         calls.any(|one| {
-            one.entry.trace_id.is_some()
+            let is_named = entry
+                .detail
+                .get(CALL)
+                .is_some_and(|call| one.entry.decision_id.as_ref() == Some(call));
+            let is_same = one.entry.trace_id.is_some()
                 && one.entry.trace_id == entry.trace_id
-                && one.entry.token_jti == entry.token_jti
+                && one.entry.token_jti == entry.token_jti;
+            is_named || is_same
         })
     };
     let is_open = || entry.decision == Some(Decision::Permit) && !is_child(Part::Outcome);
@@ -163,11 +186,14 @@ fn findings(entries: &[Located], parents: &[Option<usize>], at: usize) -> Vec<Fi
         ],
         Part::Access => [
             (is_open(), Finding::AllowedWithoutOutcome),
-            (!has_exchange(), Finding::AccessWithoutExchange),
+            (
+                entry.exchanged_jti.is_some() && !uses(Part::Exchange),
+                Finding::AccessWithoutExchange,
+            ),
             (!has_call(), Finding::AccessWithoutDecision),
         ],
         Part::Exchange => [
-            (!is_child(Part::Access), Finding::ExchangeWithoutAccess),
+            (!uses(Part::Access), Finding::ExchangeWithoutAccess),
             (entry.trace_id.is_none(), Finding::ExchangeUntraced),
             (false, Finding::AllowedWithoutOutcome),
         ],
@@ -175,3 +201,7 @@ fn findings(entries: &[Located], parents: &[Option<usize>], at: usize) -> Vec<Fi
     };
     found.into_iter().filter_map(|(is, finding)| is.then_some(finding)).collect()
 }
+
+/// In `detail` of a request that a server sent on its way out: the decision about the call it
+/// belongs to.
+const CALL: &str = "call";

@@ -137,6 +137,57 @@ fn an_exchange_without_a_trace_is_of_the_token_and_of_no_call() {
 }
 
 #[test]
+fn a_token_that_two_calls_use_hangs_its_accesses_under_their_own_calls() {
+    let mut all = logs();
+    // The second call used the token of the first; both left through the gateway.
+    let out = |call: &str, trace: &str| {
+        let mut entry = Entry {
+            exchanged_jti: some("X"),
+            decision: Some(Decision::Deny),
+            trace_id: some(trace),
+            ..of_token(Kind::ResourceAccessed, "dec_out")
+        };
+        entry.detail.insert("call".into(), call.into());
+        entry
+    };
+    all.push(at("gateway", 7, out("dec_call", T)));
+    all.push(at("gateway", 8, out("dec_other", "other")));
+    // With a key of its own the API needs no token.
+    let keyed =
+        Entry { exchanged_jti: None, downstream_resource: some("res_1"), ..out("dec_call", T) };
+    all.push(at("gateway", 9, keyed));
+    let found: Vec<Located> =
+        all.into_iter().filter(|one| one.log != "guard" && one.index != 2).collect();
+    let shapes = shapes(found).join(" ");
+    assert_eq!(
+        shapes,
+        "token.issued(call.decided!allowed_without_outcome(token.exchanged(resource.accessed()),\
+         resource.accessed()),call.decided!allowed_without_outcome(resource.accessed())) \
+         token.issued()"
+    );
+}
+
+#[test]
+fn what_a_person_approved_hangs_under_the_call() {
+    let mut all = logs();
+    for one in all.iter_mut().filter(|one| one.entry.kind == Kind::CallDecided) {
+        one.entry.approval =
+            one.entry.trace_id.as_deref().filter(|it| *it == T).map(|_| "apr_1".into());
+    }
+    let asked = Entry { approval: some("apr_1"), ..entry(Kind::ApprovalRequested, "dec_asked") };
+    let other = Entry { approval: some("apr_2"), ..entry(Kind::ApprovalRequested, "dec_other") };
+    all.push(at("node", 4, asked));
+    all.push(at("node", 5, other));
+    let found = select(all.clone(), Term::guess("apr_1"));
+    assert_eq!(found, select(all, Term::guess(T)));
+    let shapes = shapes(found).join(" ");
+    assert!(
+        shapes.contains("resource.accessed(call.completed())),approval.requested())"),
+        "{shapes}"
+    );
+}
+
+#[test]
 fn names_say_what_they_are() {
     let key = |id: &str| Term::guess(id).key;
     assert_eq!(key("dec_1"), Key::Decision);

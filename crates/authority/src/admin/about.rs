@@ -54,6 +54,8 @@ pub(crate) struct Status {
     locks_in_force: usize,
     /// Gateways as which another process asked and was refused: see `gateway.list`.
     gateways_copied: usize,
+    /// Servers that take tokens without a proof, a finding: see `server.list`.
+    servers_accepting_bearer: usize,
     /// Tools that wait for their owner.
     tools_waiting: usize,
     policy_version: u64,
@@ -95,6 +97,7 @@ pub(crate) async fn status(context: Context) -> Result<Status, Refusal> {
     let snapshot = &context.snapshot;
     let tools = snapshot.servers().flat_map(|server| server.tools.values());
     let keys = context.shared.keys.in_use().ok();
+    let accepting = snapshot.servers().filter(|server| !server.accept_bearer.is_empty()).count();
     Ok(Status {
         issuer: context.shared.config.issuer.clone(),
         gateway: context.shared.config.gateway_url.clone(),
@@ -104,6 +107,7 @@ pub(crate) async fn status(context: Context) -> Result<Status, Refusal> {
         owners: snapshot.owners().count(),
         gateways_copied: context.shared.followers.refused_count(),
         locks_in_force: snapshot.locks().filter(|lock| lock.holds(context.now_s())).count(),
+        servers_accepting_bearer: accepting,
         tools_waiting: tools.filter(|tool| tool.approved_class().is_none()).count(),
         policy_version: snapshot.policy.version,
         epoch: snapshot.epoch,

@@ -1,7 +1,7 @@
 //! Whether a call would pass now.
 
 use attorn_policy::{Operation, Outcome, Request, Step, explain};
-use attorn_registry::{AgentId, McpServer, ScopeSet, Snapshot};
+use attorn_registry::{AgentId, Holder, McpServer, PersonId, ScopeSet, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -16,6 +16,8 @@ use crate::shared::Shared;
 pub(crate) struct CallAsked {
     /// Name or identifier.
     agent: String,
+    /// The person it acts for, by name or identifier; absent: it acts for itself.
+    person: Option<String>,
     /// Name or identifier.
     server: String,
     /// The exact name, or `@resources` or `@prompts`.
@@ -65,6 +67,7 @@ pub(crate) struct StepView {
 /// What a call is about.
 struct Call<'a> {
     agent: &'a AgentId,
+    person: Option<&'a PersonId>,
     server: &'a McpServer,
     tool: &'a str,
     arguments: Option<&'a str>,
@@ -74,7 +77,9 @@ pub(crate) async fn can_i(context: Context, asked: CallAsked) -> Result<Explanat
     let agent = context.agent(&asked.agent)?;
     let server = context.server(&asked.server)?;
     let arguments = asked.arguments.as_ref().map(|raw| raw.get()).filter(|raw| *raw != "null");
-    let call = Call { agent: &agent.id, server, tool: &asked.tool, arguments };
+    let person = asked.person.as_deref().map(|text| context.person(text)).transpose()?;
+    let person = person.map(|person| &person.id);
+    let call = Call { agent: &agent.id, person, server, tool: &asked.tool, arguments };
     let steps = steps(&context.shared, &context.snapshot, &call, None, context.now_s());
     Ok(Explanation {
         allowed: steps.iter().all(|step| step.outcome == Outcome::Ok),
@@ -99,14 +104,15 @@ fn steps(
     now_s: u64,
 ) -> Vec<StepView> {
     let policies = shared.policies.load();
-    let fresh = snapshot.effective_scopes(call.agent, &call.server.id, now_s);
+    let holder = Holder { agent: call.agent, person: call.person };
+    // Who may not act is explained by the steps.
+    let fresh = snapshot.held_scopes(holder, &call.server.id, now_s).unwrap_or_default();
     let request = Request {
         snapshot,
         policies: &policies,
         server: call.server,
         agent: call.agent,
-        // A token of its own: the agent acts for itself.
-        subject: call.agent.as_str(),
+        person: call.person,
         token_scope: token_scope.unwrap_or(&fresh),
         token_jti: "",
         token_key: None,

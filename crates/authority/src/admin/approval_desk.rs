@@ -12,7 +12,7 @@ use attorn_audit::{Entry, Kind};
 use attorn_registry::{
     APPROVAL_ARGUMENTS_BYTES_MAX, APPROVALS_OPEN_MAX, Agent, Approval, ApprovalAnswer,
     ApprovalCall, ApprovalId, ApprovalRefusal, ApprovalRequest, ApprovalState, AskedCall,
-    DecisionId, LockedSubject, ReasonCode, approval_arguments,
+    DecisionId, Holder, LockedSubject, PersonId, ReasonCode, approval_arguments,
 };
 use attorn_store::{Act, ChangeKind, Refusal as Unchanged, StoreError};
 
@@ -168,16 +168,19 @@ impl Asking<'_> {
     /// The authority may know of a stop that the gateway has not heard of yet.
     fn verify_now(self, call: &ApprovalCall) -> Result<(), ReasonCode> {
         let (snapshot, now_s) = (self.shared.published.load(), self.now_s());
-        snapshot.acting_agent(&call.agent, now_s)?;
-        let server = snapshot.server(&call.server).ok_or(ReasonCode::ServerUnknown)?;
-        snapshot.verify_server(server)?;
+        // The subject of a token is the person that the agent acts for, or the agent itself.
+        let person = PersonId::parse(&call.subject).ok();
+        let person = person.as_ref();
+        snapshot.acting(Holder { agent: &call.agent, person }, now_s)?;
+        let known = snapshot.server(&call.server).ok_or(ReasonCode::ServerUnknown)?;
+        snapshot.verify_server(known)?;
         let tool = Some(call.tool.as_str());
-        let (agent, server_id) = (&call.agent, &call.server);
-        let subject = LockedSubject { agent, server: server_id, tool, token_jti: None, key: None };
+        let (agent, server, token_jti, key) = (&call.agent, &call.server, None, None);
+        let subject = LockedSubject { agent, person, server, tool, token_jti, key };
         if snapshot.lock_on(&subject, now_s).is_some() {
             return Err(ReasonCode::LockActive);
         }
-        match server.tools.get(&call.tool).map(|tool| (tool.digest, tool.approved_class())) {
+        match known.tools.get(&call.tool).map(|tool| (tool.digest, tool.approved_class())) {
             Some((digest, Some(_))) if digest == call.definition => Ok(()),
             Some(_) | None => Err(ReasonCode::ToolDefinitionChanged),
         }

@@ -239,7 +239,7 @@ fn gateway_only(context: &Context) -> Result<(), Refusal> {
     let kind = context.snapshot.agent(&context.operator.id).map(|agent| agent.kind);
     match kind {
         Some(AgentKind::Gateway) => Ok(()),
-        Some(AgentKind::Agent | AgentKind::Operator) | None => {
+        Some(AgentKind::Agent | AgentKind::Client | AgentKind::Operator) | None => {
             Err(Refusal::Approval(ApprovalRefusal::NotAPerson))
         }
     }

@@ -13,6 +13,8 @@ use super::refusal::Refusal;
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum AuthenticationWire {
+    /// Nothing: a public client of people. Told, and never taken.
+    None,
     /// An assertion by one of the agent's keys (RFC 7523).
     PrivateKeyJwt,
     /// One of these certificates (RFC 8705 section 2.2).
@@ -49,6 +51,8 @@ impl AuthenticationWire {
     pub(crate) fn read(wire: Option<Self>) -> Result<Authentication, Refusal> {
         let authentication = match wire {
             None | Some(Self::PrivateKeyJwt) => Authentication::PrivateKeyJwt,
+            // Only a client of people has none, and it is registered as one.
+            Some(Self::None) => return Err(Refusal::Form),
             Some(Self::SelfSignedTlsClientAuth { certificates }) => {
                 let parsed: Result<Vec<CertificateThumbprint>, _> =
                     certificates.iter().map(|text| text.parse()).collect();
@@ -79,6 +83,7 @@ impl AuthenticationWire {
 
     pub(crate) fn of(authentication: &Authentication) -> Self {
         match authentication {
+            Authentication::None => Self::None,
             Authentication::PrivateKeyJwt => Self::PrivateKeyJwt,
             Authentication::SelfSignedTlsClientAuth { certificates } => {
                 let certificates = certificates.iter().map(ToString::to_string).collect();

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use attorn_audit::{Entry, Kind};
-use attorn_registry::{Agent, AgentId, McpServer, Owner, OwnerId, ServerId, Snapshot};
+use attorn_registry::{
+    Agent, AgentId, McpServer, Owner, OwnerId, Person, PersonId, ServerId, Snapshot,
+};
 use attorn_store::Act;
 
 use super::guard::{Operator, Unadmitted};
@@ -95,6 +97,13 @@ impl Context {
         let by_id = || self.snapshot.owner(&OwnerId::parse(text).ok()?);
         let found = self.snapshot.owners().find(|owner| owner.name.as_str() == text).or_else(by_id);
         found.ok_or(Refusal::Missing(Missing::Owner))
+    }
+
+    /// A person by name or identifier.
+    pub(crate) fn person(&self, text: &str) -> Result<&Person, Refusal> {
+        let by_id = || self.snapshot.person(&PersonId::parse(text).ok()?);
+        let found = self.snapshot.person_named(text).or_else(by_id);
+        found.ok_or(Refusal::Missing(Missing::Person))
     }
 
     /// The name behind an identifier of who did something, for answers.

@@ -10,7 +10,7 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_policy::{
     Operation, Outcome, PolicySet, Request, Step, explain as explain_now, place_of,
 };
-use attorn_registry::{Agent, McpServer, PolicySource, ReasonCode, ScopeSet};
+use attorn_registry::{Agent, Holder, McpServer, PersonId, PolicySource, ReasonCode, ScopeSet};
 
 use super::access::{Explanation, StepView};
 use super::audit::entries_of_decision;
@@ -132,14 +132,17 @@ fn present<'a>(context: &'a Context, recorded: &Recorded, policies: &PoliciesThe
         (agent, server, tool, &policies.compiled)
     {
         let now_s = decided.time_ms / 1000;
-        let fresh = context.snapshot.effective_scopes(&agent.id, &server.id, now_s);
+        let person = decided.subject.as_deref().and_then(|text| PersonId::parse(text).ok());
+        let holder = Holder { agent: &agent.id, person: person.as_ref() };
+        // Who holds nothing any more is explained with nothing.
+        let fresh = context.snapshot.held_scopes(holder, &server.id, now_s).unwrap_or_default();
         let held = recorded.token_scope();
         steps = explain_now(&Request {
             snapshot: &context.snapshot,
             policies: compiled,
             server,
             agent: &agent.id,
-            subject: decided.subject.as_deref().unwrap_or_else(|| agent.id.as_str()),
+            person: person.as_ref(),
             token_scope: held.as_ref().unwrap_or(&fresh),
             token_jti: decided.token_jti.as_deref().unwrap_or_default(),
             token_key: decided.agent_key.as_ref().and_then(|key| key.parse().ok()),
@@ -183,7 +186,7 @@ fn failed_at(decided: &Entry) -> usize {
         "frame" | "request" => "transport",
         "token" | "client" => "token",
         "possession" => "possession",
-        "agent" | "server" | "lock" => "identities",
+        "agent" | "person" | "consent" | "server" | "lock" => "identities",
         "tool" => "tool",
         "scope" | "constraint" => "scope",
         "policy" => "policy",

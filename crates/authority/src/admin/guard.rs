@@ -95,7 +95,7 @@ fn decide(
         policies: &policies,
         server,
         agent: &claims.client_id,
-        subject: &claims.sub,
+        person: claims.sub.person(),
         token_scope: &claims.scope,
         token_jti: &claims.jti,
         token_key: Some(claims.cnf.key()),
@@ -179,7 +179,13 @@ const fn ends_the_token(reason: ReasonCode) -> bool {
             | ReasonCode::AgentRetired
             | ReasonCode::AgentSuspended
             | ReasonCode::AgentUnknown
+            | ReasonCode::ConsentMissing
+            | ReasonCode::DelegationNotAllowed
             | ReasonCode::LockActive
+            | ReasonCode::PersonPending
+            | ReasonCode::PersonRetired
+            | ReasonCode::PersonSuspended
+            | ReasonCode::PersonUnknown
             | ReasonCode::TokenRevoked
             | ReasonCode::TokenStopped
     )

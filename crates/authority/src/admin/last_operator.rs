@@ -10,6 +10,7 @@
 use attorn_jose::Jkt;
 use attorn_registry::{
     Agent, AgentId, AgentKind, Authentication, GrantId, LockTarget, OwnerId, Snapshot,
+    SnapshotDelta,
 };
 
 use super::context::Context;
@@ -34,6 +35,28 @@ pub(crate) fn verify_remains(context: &Context, taken: Taken<'_>) -> Result<(), 
     };
     // Where nobody can by these rules, nothing gets worse.
     if remains(Some(taken)) || !remains(None) { Ok(()) } else { Err(Refusal::LastOperator) }
+}
+
+/// Refuses a change of people or owners after which nobody could administer.
+pub(crate) fn verify_remains_after(
+    context: &Context,
+    put: impl FnOnce(&mut SnapshotDelta),
+) -> Result<(), Refusal> {
+    let (now, now_s) = (&context.snapshot, context.now_s());
+    let mut delta = SnapshotDelta {
+        after: now.version,
+        version: now.version.saturating_add(1),
+        made_ms: context.now_ms,
+        epoch: now.epoch,
+        ..SnapshotDelta::default()
+    };
+    put(&mut delta);
+    let next = now.apply(delta).map_err(|_| Refusal::StoreUnavailable)?;
+    let remains = |snapshot: &Snapshot| {
+        let mut operators = snapshot.agents().filter(|agent| agent.kind == AgentKind::Operator);
+        operators.any(|operator| can_administer(snapshot, operator, None, now_s))
+    };
+    if remains(&next) || !remains(now) { Ok(()) } else { Err(Refusal::LastOperator) }
 }
 
 /// Refuses to put the last operator under an owner who is locked.
@@ -65,13 +88,23 @@ fn can_administer(
         Some(Taken::Agent(id)) => without_agent = operator.id == *id,
         Some(Taken::Grant(id)) => without_grant = Some(id),
         Some(Taken::Key(jkt)) => without_key = Some(jkt),
-        Some(Taken::Owner(id)) => without_agent = operator.owner.as_ref() == Some(id),
+        Some(Taken::Owner(id)) => {
+            let mut owners = snapshot.owners_behind(operator.owner.as_ref());
+            without_agent = owners.any(|owner| owner.id == *id);
+        }
     }
-    let owner = operator.owner.clone().map(|owner| LockTarget::Owner { owner });
-    let locks = [Some(LockTarget::Agent { agent: operator.id.clone() }), owner];
-    let locked = locks.iter().flatten().any(|it| snapshot.active_lock(it, now_s).is_some());
+    let owners = snapshot.owners_behind(operator.owner.as_ref());
+    let owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
+    let mut locks = owners.chain([LockTarget::Agent { agent: operator.id.clone() }]);
+    let locked = locks.any(|it| snapshot.active_lock(&it, now_s).is_some());
     let acts = snapshot.acting_agent(&operator.id, now_s).is_ok() && operator.expires_s.is_none();
-    let has_key = operator.authentication != Authentication::PrivateKeyJwt
+    let by_certificate = match operator.authentication {
+        Authentication::None | Authentication::PrivateKeyJwt => false,
+        Authentication::SelfSignedTlsClientAuth { .. }
+        | Authentication::Spiffe { .. }
+        | Authentication::TlsClientAuth { .. } => true,
+    };
+    let has_key = by_certificate
         || operator.accepted_keys(now_s).any(|key| {
             let lock = LockTarget::Key { jkt: key.jkt };
             let free = snapshot.active_lock(&lock, now_s).is_none();

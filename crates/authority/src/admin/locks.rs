@@ -66,6 +66,11 @@ pub(crate) enum Target {
         /// The owner.
         owner: String,
     },
+    /// Everything that is done for a person, and their signing in.
+    Person {
+        /// The person.
+        person: String,
+    },
     /// Everything at an API.
     Resource {
         /// The API.
@@ -105,7 +110,8 @@ pub(crate) async fn create(context: Context, new: LockNew) -> Result<Effect<Lock
         LockTarget::Grant { grant } => verify_remains(&context, Taken::Grant(grant))?,
         LockTarget::Key { jkt } => verify_remains(&context, Taken::Key(*jkt))?,
         LockTarget::Owner { owner } => verify_remains(&context, Taken::Owner(owner))?,
-        LockTarget::Resource { .. }
+        LockTarget::Person { .. }
+        | LockTarget::Resource { .. }
         | LockTarget::Server { .. }
         | LockTarget::Token { .. }
         | LockTarget::Tool { .. } => {}
@@ -140,6 +146,7 @@ fn about(context: &Context, kind: Kind, lock: &Lock, reason: &str) -> Entry {
         LockTarget::Grant { grant } => fact.grant = Some(grant.to_string()),
         LockTarget::Key { jkt } => fact.proof_key = Some(jkt.to_string()),
         LockTarget::Owner { owner } => fact.owner = Some(owner.to_string()),
+        LockTarget::Person { person } => fact.subject = Some(person.to_string()),
         LockTarget::Resource { resource } => {
             fact.downstream_resource = Some(resource.to_string());
         }
@@ -165,6 +172,9 @@ impl Target {
             },
             Self::Key { jkt } => LockTarget::Key { jkt: jkt.parse().map_err(|_| Refusal::Form)? },
             Self::Owner { owner } => LockTarget::Owner { owner: context.owner(&owner)?.id.clone() },
+            Self::Person { person } => {
+                LockTarget::Person { person: context.person(&person)?.id.clone() }
+            }
             Self::Resource { resource } => {
                 LockTarget::Resource { resource: resources::named(context, &resource)?.id.clone() }
             }
@@ -204,6 +214,11 @@ impl Target {
             LockTarget::Owner { owner: id } => Self::Owner {
                 owner: snapshot
                     .owner(id)
+                    .map_or_else(|| id.to_string(), |one| one.name.to_string()),
+            },
+            LockTarget::Person { person: id } => Self::Person {
+                person: snapshot
+                    .person(id)
                     .map_or_else(|| id.to_string(), |one| one.name.to_string()),
             },
             LockTarget::Resource { resource: id } => Self::Resource {

@@ -74,6 +74,21 @@ macro_rules! operations {
 operations! {
     OwnerList = "owner.list", Get "/owners", Read, "List owners";
     OwnerCreate = "owner.create", Post "/owners", Write, "Record an owner";
+    OwnerSet = "owner.set", Post "/owners/{owner}/answering", Write, "Say which person or group an owner is, and who answers after them";
+    PersonList = "person.list", Get "/persons", Read, "List people";
+    PersonShow = "person.show", Get "/persons/{person}", Read, "One person with roles and groups";
+    PersonInvite = "person.invite", Post "/persons", Write, "Record a person and make their one-time code";
+    PersonCode = "person.code", Post "/persons/{person}/code", Write, "Make a new one-time code for a person";
+    PersonSet = "person.set", Post "/persons/{person}/settings", Write, "Give a person other roles or groups";
+    PersonSuspend = "person.suspend", Post "/persons/{person}/suspend", Write, "Stop a person until they are resumed";
+    PersonResume = "person.resume", Post "/persons/{person}/resume", Write, "Let a suspended person act again";
+    PersonRetire = "person.retire", Post "/persons/{person}/retire", Irreversible, "Stop a person for good";
+    PersonGrantList = "person_grant.list", Get "/person_grants", Read, "What people and groups may do";
+    PersonGrantCreate = "person_grant.create", Post "/person_grants", Write, "Let a person or a group use scopes at a server";
+    PersonGrantRevoke = "person_grant.revoke", Post "/person_grants/{grant}/revoke", Write, "Take a grant of a person or a group back";
+    ConsentList = "consent.list", Get "/consents", Read, "What people gave to agents";
+    ConsentRevoke = "consent.revoke", Post "/consents/{consent}/revoke", Write, "Take back what a person gave to an agent";
+    ClientRegister = "client.register", Post "/clients", Write, "Register a public client of people";
     AgentList = "agent.list", Get "/agents", Read, "List agents and operators";
     AgentShow = "agent.show", Get "/agents/{agent}", Read, "One agent with its keys";
     AgentRegister = "agent.register", Post "/agents", Write, "Register an agent and make its one-time code";
@@ -96,6 +111,7 @@ operations! {
     ServerResume = "server.resume", Post "/servers/{server}/resume", Write, "Let a suspended server be used again";
     ServerRetire = "server.retire", Post "/servers/{server}/retire", Irreversible, "Stop a server for good";
     ServerKey = "server.key", Post "/servers/{server}/keys", Write, "Give a server a public key of its own; an earlier one ends";
+    ServerBearer = "server.accept_bearer", Post "/servers/{server}/bearer", Write, "Say for which classes a server takes tokens without a proof";
     ServerDownstreams = "server.downstreams", Get "/servers/{server}/downstreams", Read, "What a server may get tokens for";
     ServerDownstreamAllow = "server.downstream_allow", Post "/servers/{server}/downstreams", Write, "Let a server exchange a right of its callers for one at an API";
     ServerDownstreamRemove = "server.downstream_remove", Post "/servers/{server}/downstreams/remove", Write, "Take a downstream rule back";

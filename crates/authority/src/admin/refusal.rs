@@ -22,6 +22,7 @@ use crate::rotation::RotationError;
 pub(crate) enum Missing {
     Agent,
     Approval,
+    Consent,
     Decision,
     /// The same in a journal that has not all its entries any more.
     DecisionOrRemoved,
@@ -30,6 +31,7 @@ pub(crate) enum Missing {
     Import,
     Lock,
     Owner,
+    Person,
     PolicyVersion,
     Resource,
     Server,
@@ -80,6 +82,12 @@ pub(crate) enum Refusal {
     NotAllowed(Operation, ReasonCode),
     /// Only enrolment makes a registered agent an active one.
     NotEnrolled,
+    /// The person has not used their code yet.
+    NotSignedIn,
+    /// A redirect URI that no client may have.
+    RedirectUri,
+    /// No role of this name.
+    Role,
     /// Nobody would be left who can administer.
     LastOperator,
     /// The payload was never sealed, or is gone.
@@ -143,6 +151,7 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Item(_) | Self::Twice => StatusCode::BAD_REQUEST,
+            Self::RedirectUri | Self::Role => StatusCode::BAD_REQUEST,
             Self::GaveWay | Self::PlanUnderWay => StatusCode::TOO_MANY_REQUESTS,
             Self::CommandElsewhere | Self::NotAllowed(..) => StatusCode::FORBIDDEN,
             Self::Faults(_) | Self::Fixed(_) => StatusCode::CONFLICT,
@@ -158,7 +167,9 @@ impl Refusal {
             Self::PayloadAbsent => StatusCode::NOT_FOUND,
             Self::PayloadChanged => StatusCode::INTERNAL_SERVER_ERROR,
             // The registry as it is does not allow it; another time it might.
-            Self::Builtin | Self::NotEnrolled | Self::Store(_) => StatusCode::CONFLICT,
+            Self::Builtin | Self::NotEnrolled | Self::NotSignedIn | Self::Store(_) => {
+                StatusCode::CONFLICT
+            }
             Self::AgentEnded | Self::Gateway(_) => StatusCode::CONFLICT,
             Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
@@ -187,6 +198,8 @@ impl Refusal {
             Self::HiddenText => ReasonCode::ToolHiddenText,
             Self::LastOperator => ReasonCode::OperatorLast,
             Self::NotEnrolled => ReasonCode::AgentPending,
+            Self::NotSignedIn => ReasonCode::PersonPending,
+            Self::RedirectUri | Self::Role => ReasonCode::RequestMalformed,
             Self::Policy(_) => ReasonCode::PolicyError,
             Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
             Self::RegistryOlder => ReasonCode::AuthorityStale,
@@ -244,6 +257,13 @@ impl Refusal {
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),
             Self::NotEnrolled => "the agent has not enrolled a key yet".to_owned(),
+            Self::NotSignedIn => "the person has not used their code yet".to_owned(),
+            Self::RedirectUri => {
+                "a redirect URI is https, http on a loopback address, or of a scheme with a dot; \
+                 without user, fragment and wildcard"
+                    .to_owned()
+            }
+            Self::Role => attorn_registry::RoleError.to_string(),
             Self::PlanUnderWay => "another plan is being made; ask again".to_owned(),
             Self::Policy(errors) => errors.clone(),
             Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),
@@ -421,6 +441,8 @@ impl Missing {
     const fn reason(self) -> ReasonCode {
         match self {
             Self::Agent => ReasonCode::AgentUnknown,
+            Self::Consent => ReasonCode::ConsentMissing,
+            Self::Person => ReasonCode::PersonUnknown,
             Self::Resource => ReasonCode::ResourceUnknown,
             Self::Server => ReasonCode::ServerUnknown,
             Self::Tool => ReasonCode::ToolUnknown,
@@ -435,6 +457,7 @@ impl Missing {
         match self {
             Self::Agent => "no such agent",
             Self::Approval => "no such request",
+            Self::Consent => "no such consent",
             Self::Decision => "no such decision",
             Self::DecisionOrRemoved => "no such decision, or its entries were removed by retention",
             Self::Entry => "no such journal entry",
@@ -442,6 +465,7 @@ impl Missing {
             Self::Import => "no such server came from a public registry",
             Self::Lock => "no such lock",
             Self::Owner => "no such owner",
+            Self::Person => "no such person",
             Self::PolicyVersion => "no such version of the policies",
             Self::Resource => "no such resource",
             Self::Server => "no such server",

@@ -3,8 +3,9 @@
 use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
-    about, access, agents, apply, approvals, audit, explain, gateways, grants, imports,
-    issuer_keys, locks, owners, payloads, policies, resources, servers, tools,
+    about, access, agents, apply, approvals, audit, clients, explain, gateways, grants, imports,
+    issuer_keys, locks, owners, payloads, person_grants, persons, policies, resources, servers,
+    tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -13,6 +14,21 @@ pub(crate) fn route(operation: Operation) -> Route {
     match operation {
         Operation::OwnerList => Route::read(owners::list),
         Operation::OwnerCreate => Route::change(owners::create),
+        Operation::OwnerSet => Route::change(owners::set),
+        Operation::PersonList => Route::read(persons::list),
+        Operation::PersonShow => Route::read(persons::show),
+        Operation::PersonInvite => Route::change(persons::invite),
+        Operation::PersonCode => Route::change(persons::code),
+        Operation::PersonSet => Route::change(persons::set),
+        Operation::PersonSuspend => Route::change(persons::suspend),
+        Operation::PersonResume => Route::change(persons::resume),
+        Operation::PersonRetire => Route::change(persons::retire),
+        Operation::PersonGrantList => Route::query(InputPlace::Query, person_grants::list),
+        Operation::PersonGrantCreate => Route::change(person_grants::create),
+        Operation::PersonGrantRevoke => Route::change(person_grants::revoke),
+        Operation::ConsentList => Route::query(InputPlace::Query, person_grants::consents),
+        Operation::ConsentRevoke => Route::change(person_grants::revoke_consent),
+        Operation::ClientRegister => Route::change(clients::register),
         Operation::AgentList => Route::read(agents::list),
         Operation::AgentShow => Route::read(agents::show),
         Operation::AgentRegister => Route::change(agents::register),
@@ -35,6 +51,7 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::ServerResume => Route::change(servers::resume),
         Operation::ServerRetire => Route::change(servers::retire),
         Operation::ServerKey => Route::change(servers::key),
+        Operation::ServerBearer => Route::change(servers::bearer),
         Operation::ServerDownstreams => Route::read(resources::downstreams),
         Operation::ServerDownstreamAllow => Route::change(resources::allow),
         Operation::ServerDownstreamRemove => Route::change(resources::deny),

@@ -1,10 +1,12 @@
 //! MCP servers: registered by address or command, stopped and resumed, retired for good.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use attorn_audit::{Entry, Kind};
 use attorn_jose::PublicKey;
-use attorn_registry::{KeyHolder, LifeCycle, McpServer, Name, ServerId, ServerKey, UpstreamSpec};
+use attorn_registry::{
+    Class, KeyHolder, LifeCycle, McpServer, Name, ServerId, ServerKey, UpstreamSpec,
+};
 use attorn_store::NewServer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,7 +29,19 @@ pub(crate) struct ServerView {
     /// The public keys that stand for it, past ones included.
     keys: Vec<ServerKeyView>,
     tools: usize,
+    /// The classes for which it takes tokens without a proof: each is a finding.
+    accept_bearer: Vec<&'static str>,
     created_s: u64,
+}
+
+/// For which classes a server takes tokens that are bound to no key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BearerWanted {
+    /// `read` or `write`; the empty list is none.
+    classes: Vec<String>,
+    /// Why; recorded.
+    reason: String,
 }
 
 /// A public key of a server.
@@ -183,6 +197,29 @@ pub(crate) async fn resume(
     become_state(context, LifeCycle::Active, Kind::IdentityResumed, reason.text()).await
 }
 
+/// Says for which classes tokens without a proof are taken: an exception that each entry marks.
+pub(crate) async fn bearer(
+    context: Context,
+    wanted: BearerWanted,
+) -> Result<Effect<ServerView>, Refusal> {
+    let server = context.server(context.segment("server"))?;
+    if wanted.reason.trim().is_empty() {
+        return Err(Refusal::ReasonMissing);
+    }
+    if server.is_builtin() {
+        return Err(Refusal::Builtin);
+    }
+    let classes = wanted.classes.iter().map(|text| text.parse().map_err(|_| Refusal::Form));
+    let classes = classes.collect::<Result<BTreeSet<Class>, _>>()?;
+    let store = &context.shared.store;
+    let server = store.set_server_bearer(&context.act(), &server.id, &classes).await?.record;
+    let mut fact = about(&context, Kind::AdminChanged, &server);
+    let names: Vec<_> = classes.iter().map(|class| class.as_str()).collect();
+    fact.detail.insert("accept_bearer".to_owned(), names.join(" "));
+    fact.detail.insert("reason".to_owned(), wanted.reason);
+    Ok(Effect::new(ServerView::of(&context, &server), fact))
+}
+
 pub(crate) async fn retire(
     context: Context,
     reason: Reason,
@@ -255,6 +292,7 @@ impl ServerView {
             upstream: Upstream::shown(&server.upstream),
             keys: server.keys.iter().map(ServerKeyView::of).collect(),
             tools: server.tools.len(),
+            accept_bearer: server.accept_bearer.iter().map(|class| class.as_str()).collect(),
             created_s: server.created_s,
         }
     }

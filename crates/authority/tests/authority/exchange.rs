@@ -7,6 +7,7 @@ use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::actor::Actor;
 use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion};
 use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::subject::Subject;
 use attorn_oauth::token_request::{ACCESS_TOKEN, TOKEN_EXCHANGE};
 use attorn_registry::{AgentId, ResourceId, ScopeSet, ServerId};
 use http::StatusCode;
@@ -137,7 +138,7 @@ impl Chain {
             nbf: now_s,
             parent: None,
             scope: ScopeSet::parse("read:get").unwrap(),
-            sub: id.to_string(),
+            sub: Subject::Agent(id),
         };
         change(&mut claims);
         let (kid, signer) = self.world.signing_key();

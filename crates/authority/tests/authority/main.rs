@@ -22,6 +22,7 @@ mod last_operator;
 mod limits;
 mod metadata;
 mod mtls;
+mod people;
 mod places;
 mod revocation;
 mod token;

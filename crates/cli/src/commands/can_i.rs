@@ -14,6 +14,9 @@ use crate::values::{Source, ToolRef};
 pub(crate) struct CanIArgs {
     /// The agent that would call
     agent: String,
+    /// The person it would act for
+    #[arg(long = "for", value_name = "PERSON")]
+    person: Option<String>,
     /// The tool it would call
     #[arg(value_name = "SERVER/TOOL")]
     target: ToolRef,
@@ -25,6 +28,7 @@ pub(crate) struct CanIArgs {
 const EXAMPLES: &str = "\
 Examples:
   attorn can-i billing-agent crm/get_invoice
+  attorn can-i editor crm/get_invoice --for ann
   attorn can-i billing-agent crm/get_invoice --args @call.json && echo yes";
 
 pub(crate) async fn run(context: &Context, args: CanIArgs) -> Result<Exit, Failure> {
@@ -36,6 +40,7 @@ pub(crate) async fn run(context: &Context, args: CanIArgs) -> Result<Exit, Failu
     let admin = Admin::open(context).await?;
     let body = json!({
         "agent": args.agent,
+        "person": args.person,
         "server": args.target.server,
         "tool": args.target.tool,
         "arguments": arguments,

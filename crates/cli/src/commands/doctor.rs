@@ -314,6 +314,12 @@ async fn servers(funnel: &mut Funnel, admin: &Admin) {
     for server in items(&listed).iter().filter(behind) {
         let name = text(server, "name").unwrap_or_default();
         let step = format!("server {name}");
+        let open = member(server, "accept_bearer").as_array().map_or(0, Vec::len);
+        if open > 0 {
+            let what = "it takes tokens without a proof: whoever gets hold of one can use it";
+            let fix = format!("attorn server accept-bearer {name} --none --reason …");
+            funnel.find(&step, what, &fix);
+        }
         let tools = member(server, "tools").as_u64().unwrap_or_default();
         match text(server, "state") {
             Some("active") if tools > 0 => funnel.ok(&step, &format!("active, {tools} tools seen")),

@@ -36,7 +36,7 @@ pub(crate) enum LockCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// `agent/NAME`, `server/NAME`, `resource/NAME`, `tool/SERVER/TOOL`, `token/JTI`, `grant/ID`, `key/THUMBPRINT` or `owner/NAME`
+    /// `agent/NAME`, `server/NAME`, `person/NAME`, `resource/NAME`, `tool/SERVER/TOOL`, `token/JTI`, `grant/ID`, `key/THUMBPRINT` or `owner/NAME`
     target: LockedThing,
     /// Why; recorded
     #[arg(long)]
@@ -55,6 +55,7 @@ enum LockedThing {
     Grant(String),
     Key(String),
     Owner(String),
+    Person(String),
     Resource(String),
     Server(String),
     Token(String),
@@ -76,6 +77,7 @@ impl FromStr for LockedThing {
             "grant" => Ok(Self::Grant(owned)),
             "key" => Ok(Self::Key(owned)),
             "owner" => Ok(Self::Owner(owned)),
+            "person" => Ok(Self::Person(owned)),
             "resource" => Ok(Self::Resource(owned)),
             "server" => Ok(Self::Server(owned)),
             "token" => Ok(Self::Token(owned)),
@@ -93,6 +95,7 @@ impl LockedThing {
             Self::Grant(id) => json!({ "kind": "grant", "grant": id }),
             Self::Key(jkt) => json!({ "kind": "key", "jkt": jkt }),
             Self::Owner(name) => json!({ "kind": "owner", "owner": name }),
+            Self::Person(name) => json!({ "kind": "person", "person": name }),
             Self::Resource(name) => json!({ "kind": "resource", "resource": name }),
             Self::Server(name) => json!({ "kind": "server", "server": name }),
             Self::Token(jti) => json!({ "kind": "token", "jti": jti }),
@@ -104,6 +107,7 @@ impl LockedThing {
 const CREATE_EXAMPLES: &str = "\
 Examples:
   attorn lock create agent/billing-agent --reason \"key leaked\"
+  attorn lock create person/ann --reason \"laptop stolen\"
   attorn lock create tool/crm/export_contacts --reason \"bulk export\" --expires 8h";
 
 pub(crate) async fn run(context: &Context, command: LockCommand) -> Result<Exit, Failure> {
@@ -171,7 +175,8 @@ async fn list(admin: &Admin) -> Result<Exit, Failure> {
 
 /// The target as `lock create` takes it.
 fn as_typed(target: &Value) -> String {
-    let parts = ["kind", "agent", "grant", "jkt", "owner", "resource", "server", "jti", "tool"];
+    let parts =
+        ["kind", "agent", "grant", "jkt", "owner", "person", "resource", "server", "jti", "tool"];
     let given = parts.iter().filter_map(|part| text(target, part));
     given.collect::<Vec<_>>().join("/")
 }
@@ -185,7 +190,7 @@ mod tests {
         let tool: LockedThing = "tool/crm/export".parse().unwrap();
         assert_eq!(tool.to_json(), json!({ "kind": "tool", "server": "crm", "tool": "export" }));
         assert_eq!(as_typed(&tool.to_json()), "tool/crm/export");
-        for wrong in ["agent", "agent/", "tool/crm", "person/x"] {
+        for wrong in ["agent", "agent/", "tool/crm", "people/x"] {
             assert!(wrong.parse::<LockedThing>().is_err(), "{wrong}");
         }
     }

@@ -4,7 +4,9 @@ pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod can_i;
+pub(crate) mod client;
 pub(crate) mod connect;
+pub(crate) mod consent;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod enroll;
@@ -16,6 +18,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod lock;
 pub(crate) mod owner;
+pub(crate) mod person;
 pub(crate) mod policy;
 pub(crate) mod release;
 pub(crate) mod request;
@@ -84,6 +87,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::CanI(args) => Box::pin(can_i::run(context, args)).await,
         Command::Explain(args) => Box::pin(explain::run(context, args)).await,
         Command::Owner(command) => Box::pin(owner::run(context, command)).await,
+        Command::Person(command) => Box::pin(person::run(context, command)).await,
+        Command::Consent(command) => Box::pin(consent::run(context, command)).await,
+        Command::Client(command) => Box::pin(client::run(context, command)).await,
         Command::Agent(command) => Box::pin(agent::run(context, command)).await,
         Command::Gateway(command) => Box::pin(gateway::run(context, command)).await,
         Command::Guard(args) => Box::pin(guard::run(context, args)).await,

@@ -23,10 +23,35 @@ pub(crate) enum OwnerCommand {
         #[command(flatten)]
         change: Change,
     },
+    /// Say which person or group an owner is, and who answers after them
+    #[command(after_help = SET_EXAMPLES)]
+    Set {
+        /// The owner
+        name: String,
+        /// The person it is
+        #[arg(long, conflicts_with = "group")]
+        person: Option<String>,
+        /// The group it is: anybody of it answers
+        #[arg(long)]
+        group: Option<String>,
+        /// The owner who answers once they are gone
+        #[arg(long, value_name = "OWNER")]
+        successor: Option<String>,
+        #[command(flatten)]
+        change: Change,
+    },
     /// List owners
     #[command(after_help = "Example:\n  attorn owner list -o json")]
     List,
 }
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  attorn owner set finance-team --person ann --successor head-of-finance
+  attorn owner set finance-team --group finance
+  attorn owner set finance-team                     bound to nobody again
+
+What is said here replaces what was said before. Tokens from before do not count again.";
 
 pub(crate) async fn run(context: &Context, command: OwnerCommand) -> Result<Exit, Failure> {
     let admin = Admin::open(context).await?;
@@ -35,8 +60,13 @@ pub(crate) async fn run(context: &Context, command: OwnerCommand) -> Result<Exit
             let body = json!({ "name": name, "email": email });
             admin.change(Operation::OwnerCreate, &[], body, change).await
         }
+        OwnerCommand::Set { name, person, group, successor, change } => {
+            let body = json!({ "person": person, "group": group, "successor": successor });
+            admin.change(Operation::OwnerSet, &[&name], body, change).await
+        }
         OwnerCommand::List => {
-            admin.list(Operation::OwnerList, &[], &[], &["id", "name", "email", "state"]).await
+            let columns = ["id", "name", "email", "state", "person", "group", "successor"];
+            admin.list(Operation::OwnerList, &[], &[], &columns).await
         }
     }
 }

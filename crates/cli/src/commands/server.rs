@@ -48,6 +48,22 @@ pub(crate) enum ServerCommand {
     /// Which right of its callers a server may exchange for which right at an API
     #[command(subcommand)]
     Downstream(DownstreamCommand),
+    /// Say for which classes a server takes tokens without a proof; none takes away what was said
+    #[command(after_help = BEARER_EXAMPLES)]
+    AcceptBearer {
+        server: String,
+        /// `read` or `write`; repeat for both
+        #[arg(long, required_unless_present = "none", value_name = "CLASS")]
+        class: Vec<String>,
+        /// Take no such token any more
+        #[arg(long, conflicts_with = "class")]
+        none: bool,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Stop a server until it is resumed
     #[command(after_help = "Example:\n  attorn server suspend crm --reason \"under attack\"")]
     Suspend {
@@ -143,6 +159,14 @@ Examples:
   attorn server register tickets --owner it --env TICKETS_TOKEN -- tickets-mcp
   attorn server register time --owner it --pin -- /opt/time/mcp-server-time";
 
+const BEARER_EXAMPLES: &str = "\
+Examples:
+  attorn server accept-bearer crm --class read --reason \"editor X makes no proofs yet\"
+  attorn server accept-bearer crm --none --reason \"editor X does now\"
+
+Such a token lives 60 seconds at most and goes to clients of people only. Whoever gets hold of it can
+use it until then, so every entry of it is marked, and `attorn status` counts the servers.";
+
 pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exit, Failure> {
     let admin = Admin::open(context).await?;
     match command {
@@ -169,6 +193,10 @@ pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exi
             admin.change(Operation::ServerKey, &[&server], body, change).await
         }
         ServerCommand::Downstream(command) => downstream(&admin, command).await,
+        ServerCommand::AcceptBearer { server, class, none: _, reason, change } => {
+            let body = json!({ "classes": class, "reason": reason });
+            admin.change(Operation::ServerBearer, &[&server], body, change).await
+        }
         ServerCommand::Suspend { server, reason, change } => {
             let body = json!({ "reason": reason });
             admin.change(Operation::ServerSuspend, &[&server], body, change).await

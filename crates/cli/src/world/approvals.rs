@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use attorn_authority::Authority;
-use attorn_gateway::{ApprovalDesk, DeskSilent};
+use attorn_gateway::{ApprovalDesk, DeskSilent, UseAnswer};
 use attorn_policy::GivenApproval;
-use attorn_registry::{ApprovalAnswer, AskedCall, ReasonCode};
+use attorn_registry::{ApprovalAnswer, AskedCall};
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, Operation};
@@ -56,14 +56,15 @@ impl ApprovalDesk for Beside {
         &self,
         given: GivenApproval,
         decision: String,
-    ) -> Pin<Box<dyn Future<Output = Result<Result<(), ReasonCode>, DeskSilent>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<UseAnswer, DeskSilent>> + Send + '_>> {
         let authority = self.0.clone();
         let using = tokio::spawn(async move {
             authority.use_approval(ROLE, (&given.id, &given.call), &decision).await
         });
         Box::pin(async move {
             let used = using.await.map_err(|_stopped| DeskSilent)?;
-            used.map_err(|error| silent(&causes(&error)))
+            let used = used.map_err(|error| silent(&causes(&error)))?;
+            Ok(used.map_or_else(UseAnswer::Refused, |()| UseAnswer::Used))
         })
     }
 }
@@ -109,16 +110,16 @@ impl ApprovalDesk for Elsewhere {
         &self,
         given: GivenApproval,
         decision: String,
-    ) -> Pin<Box<dyn Future<Output = Result<Result<(), ReasonCode>, DeskSilent>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<UseAnswer, DeskSilent>> + Send + '_>> {
         Box::pin(async move {
             let body = json!({ "call": given.call, "decision": decision });
             let place = [given.id.as_str()];
             let answer = self.send(Operation::ApprovalUse, &place, body).await?;
             if member(&answer, "used") == true {
-                return Ok(Ok(()));
+                return Ok(UseAnswer::Used);
             }
             let reason = text(&answer, "reason").and_then(|code| code.parse().ok());
-            reason.map(Err).ok_or_else(|| silent("an answer without a reason"))
+            reason.map(UseAnswer::Refused).ok_or_else(|| silent("an answer without a reason"))
         })
     }
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use attorn_gateway::{ApprovalDesk, DeskSilent};
+use attorn_gateway::{ApprovalDesk, DeskSilent, UseAnswer};
 use attorn_policy::GivenApproval;
 use attorn_registry::{
     AgentKind, Approval, ApprovalAnswer, ApprovalId, ApprovalState, Approver, AskedCall, ReasonCode,
@@ -130,7 +130,7 @@ impl ApprovalDesk for Desk {
         &self,
         given: GivenApproval,
         decision: String,
-    ) -> Pin<Box<dyn Future<Output = Result<Result<(), ReasonCode>, DeskSilent>> + Send + '_>> {
+    ) -> Pin<Box<dyn Future<Output = Result<UseAnswer, DeskSilent>> + Send + '_>> {
         Box::pin(async move {
             if self.is_silent.load(Ordering::SeqCst) {
                 return Err(DeskSilent);
@@ -140,9 +140,13 @@ impl ApprovalDesk for Desk {
             let known = approvals.iter_mut().find(|one| one.id == given.id).unwrap();
             match known.use_once(&given.call, &decision, now_s) {
                 Ok(used) => *known = used,
-                Err(refusal) => return Ok(Err(refusal.reason())),
+                Err(refusal) => return Ok(UseAnswer::Refused(refusal.reason())),
             }
-            if self.loses_answers.load(Ordering::SeqCst) { Err(DeskSilent) } else { Ok(Ok(())) }
+            if self.loses_answers.load(Ordering::SeqCst) {
+                Err(DeskSilent)
+            } else {
+                Ok(UseAnswer::Used)
+            }
         })
     }
 }

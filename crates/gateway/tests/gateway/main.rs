@@ -16,6 +16,7 @@ mod desk;
 mod limits;
 mod lists;
 mod older;
+mod people;
 mod responses;
 mod shared;
 mod stdio;

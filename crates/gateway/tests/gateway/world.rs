@@ -18,6 +18,7 @@ use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_oauth::resource::IssuerUrl;
+use attorn_oauth::subject::Subject;
 use attorn_payloads::SealedPayloads;
 use attorn_policy::PolicySet;
 use attorn_registry::{
@@ -260,7 +261,7 @@ impl World {
             jti: self.unique(),
             nbf: now_s,
             scope: ScopeSet::parse(scope).unwrap(),
-            sub: agent_id().to_string(),
+            sub: Subject::Agent(agent_id()),
         }
     }
 
@@ -406,6 +407,7 @@ fn billing(agent: &SigningKey, owner: OwnerId) -> Agent {
         created_s: 0,
         stop_ended_s: None,
         expires_s: None,
+        client: None,
     }
 }
 
@@ -427,6 +429,8 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             state: LifeCycle::Active,
             created_s: 0,
             stop_ended_s: None,
+            bound_to: None,
+            successor: None,
         }],
         agents: vec![billing(agent, owner.clone())],
         servers: vec![McpServer {
@@ -439,6 +443,7 @@ fn snapshot(canary: &Canary, issuer: &SigningKey, agent: &SigningKey) -> Snapsho
             tools: records.collect(),
             created_s: 0,
             stop_ended_s: None,
+            accept_bearer: std::collections::BTreeSet::new(),
         }],
         grants: vec![Grant {
             id: GrantId::from_random(&[5; 16]),

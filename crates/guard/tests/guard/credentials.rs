@@ -37,7 +37,7 @@ fn agents(world: &World, aud: &str) -> AccessTokenClaims<AgentId> {
         nbf: of.nbf,
         parent: None,
         scope: ScopeSet::parse(READ).unwrap(),
-        sub: agent_id().to_string(),
+        sub: attorn_oauth::subject::Subject::Agent(agent_id()),
     }
 }
 

@@ -178,7 +178,7 @@ async fn a_server_that_asks_too_often_is_told_when_to_come_again() {
             world.entries(|all| all.iter().filter(|one| one.outcome.is_some()).count() == 2).await,
         );
         drop(world.api.take_seen());
-        let answer = world.send(third.clone()).await;
+        let answer = world.send(third).await;
         let refused = world.refused(&answer).await;
         assert_eq!(told(&refused), (429, "rate.limited", ""));
         assert_eq!(world.newest().await.detail["limit"], "server");

@@ -84,6 +84,7 @@ fn agent(key: &SigningKey) -> Agent {
         created_s: 0,
         stop_ended_s: None,
         expires_s: None,
+        client: None,
     }
 }
 
@@ -138,6 +139,8 @@ pub(crate) fn snapshot(
             state: LifeCycle::Active,
             created_s: 0,
             stop_ended_s: None,
+            bound_to: None,
+            successor: None,
         }],
         agents: vec![agent(agent_key)],
         servers: vec![McpServer {
@@ -155,6 +158,7 @@ pub(crate) fn snapshot(
             tools: tools.into_iter().map(|tool| (tool.name.clone(), tool)).collect(),
             created_s: 0,
             stop_ended_s: None,
+            accept_bearer: std::collections::BTreeSet::new(),
         }],
         resources: vec![billing()],
         grants: vec![Grant {

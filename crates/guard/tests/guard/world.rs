@@ -222,7 +222,7 @@ impl World {
                 key: self.agent_key.public().thumbprint(),
             }),
             scope: ScopeSet::parse(scope).unwrap(),
-            sub: agent_id().to_string(),
+            sub: attorn_oauth::subject::Subject::Agent(agent_id()),
         }
     }
 

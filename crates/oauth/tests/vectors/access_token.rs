@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::forge::{Changes, key};
 use crate::{ISSUER, NOW_S, RESOURCE, run};
 
-const REFUSALS: [TokenRefusal; 15] = [
+const REFUSALS: [TokenRefusal; 16] = [
     TokenRefusal::ActorChain,
     TokenRefusal::Audience,
     TokenRefusal::AuthorizationDetails,
@@ -19,6 +19,7 @@ const REFUSALS: [TokenRefusal; 15] = [
     TokenRefusal::Malformed,
     TokenRefusal::MayAct,
     TokenRefusal::Signature,
+    TokenRefusal::Subject,
     TokenRefusal::Type,
     TokenRefusal::Unbound,
 ];
@@ -56,6 +57,60 @@ fn access_tokens() {
     });
 }
 
+/// Whom a token is about, and who acts: agents for themselves or for a person, servers for who called.
+#[test]
+fn a_token_is_about_somebody_for_whom_its_client_acts() {
+    const AGENT: &str = "agt_aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const OTHER: &str = "agt_bbbbbbbbbbbbbbbbbbbbbbbbbb";
+    const PERSON: &str = "usr_aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const SERVER: &str = "srv_aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    let keys = IssuerKeys::new([("issuer".to_owned(), key("issuer").public().clone())]).unwrap();
+    let expected = Expected { issuer: ISSUER, audience: RESOURCE, keys: &keys };
+    let header = json!({"alg": "ES256", "kid": "issuer", "typ": "at+jwt"});
+    let token = |client: &str, sub: &str, act: serde_json::Value| {
+        let mut claims = json!({
+            "aud": RESOURCE,
+            "client_id": client,
+            "cnf": {"jkt": key("agent").public().thumbprint().to_string()},
+            "epoch": 0, "exp": NOW_S + 110, "iat": NOW_S - 10, "iss": ISSUER, "jti": "token-1",
+            "nbf": NOW_S - 10, "scope": "read:get_invoice", "sub": sub,
+        });
+        let members = claims.as_object_mut().unwrap();
+        if !act.is_null() {
+            members.insert("act".to_owned(), act);
+        }
+        if client == SERVER {
+            let jkt = key("agent").public().thumbprint().to_string();
+            let parent = json!({"client_id": AGENT, "jti": "token-0", "key": jkt});
+            members.insert("parent".to_owned(), parent);
+        }
+        Changes::default().jwt(&header, &claims, "issuer", |_| None)
+    };
+    let agent =
+        |sub: &str, act| verify::<AgentId>(&token(AGENT, sub, act), &expected, NOW_S).map(drop);
+    let server =
+        |sub: &str, act| verify::<ServerId>(&token(SERVER, sub, act), &expected, NOW_S).map(drop);
+    let (none, refused) = (|| json!(null), Err(TokenRefusal::Subject));
+    assert_eq!(agent(AGENT, none()), Ok(()));
+    assert_eq!(agent(OTHER, none()), refused);
+    assert_eq!(agent(PERSON, none()), refused);
+    assert_eq!(agent(PERSON, json!({"sub": AGENT})), Ok(()));
+    assert_eq!(agent(PERSON, json!({"sub": AGENT, "act": {"sub": OTHER}})), Ok(()));
+    assert_eq!(agent(PERSON, json!({"sub": OTHER})), refused);
+    assert_eq!(agent(PERSON, json!({"sub": OTHER, "act": {"sub": AGENT}})), refused);
+    assert_eq!(agent(PERSON, json!({"sub": PERSON})), refused);
+    for nobody in ["ann", "usr_", "root", SERVER] {
+        assert_eq!(agent(nobody, json!({"sub": AGENT})), refused, "{nobody}");
+    }
+    assert_eq!(server(AGENT, json!({"sub": SERVER})), Ok(()));
+    assert_eq!(server(AGENT, none()), refused);
+    assert_eq!(server(OTHER, json!({"sub": SERVER})), refused);
+    assert_eq!(server(PERSON, json!({"sub": SERVER, "act": {"sub": AGENT}})), Ok(()));
+    assert_eq!(server(PERSON, json!({"sub": SERVER})), refused);
+    assert_eq!(server(PERSON, json!({"sub": AGENT, "act": {"sub": SERVER}})), refused);
+    assert_eq!(server(PERSON, json!({"sub": SERVER, "act": {"sub": OTHER}})), refused);
+}
+
 /// A server's token for an API is none of an agent's, and the reverse.
 #[test]
 fn tokens_of_one_kind_are_none_of_the_other() {
@@ -83,6 +138,7 @@ fn tokens_of_one_kind_are_none_of_the_other() {
         });
         if let (Some(parent), Some(members)) = (parent, claims.as_object_mut()) {
             members.insert("parent".to_owned(), parent.clone());
+            members.insert("act".to_owned(), json!({ "sub": client_id }));
         }
         let token = Changes::default().jwt(&header, &claims, "issuer", |_| None);
         let agent = verify::<AgentId>(&token, &expected, NOW_S).map(drop);

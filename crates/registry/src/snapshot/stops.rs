@@ -1,17 +1,19 @@
 //! What is stopped now, and which tokens count after a stop.
 //!
-//! A stop is a lock, or a suspension of an agent, an MCP server or an owner. When it ends, tokens
+//! A stop is a lock, or a suspension of an agent, a person, an MCP server or an owner. When it ends, tokens
 //! from before it do not count again: they were out in the world while nobody trusted them.
 
 use super::Snapshot;
 use crate::lock::is_recent;
-use crate::{Agent, AgentId, GrantId, Jkt, Lock, LockTarget, McpServer, Owner, ServerId};
+use crate::{Agent, AgentId, GrantId, Jkt, Lock, LockTarget, McpServer, Owner, PersonId, ServerId};
 
 /// Everything a call involves that a lock may be set on.
 #[derive(Clone, Copy, Debug)]
 pub struct LockedSubject<'a> {
     /// The caller.
     pub agent: &'a AgentId,
+    /// The person it acts for, if it acts for one.
+    pub person: Option<&'a PersonId>,
     /// The server called.
     pub server: &'a ServerId,
     /// The tool called, if it is one.
@@ -45,9 +47,11 @@ impl Snapshot {
     #[must_use]
     pub fn tokens_from_s(&self, subject: &LockedSubject<'_>, now_s: u64) -> u64 {
         let (agent, server) = (self.agents.get(subject.agent), self.servers.get(subject.server));
-        let owners = self.owners_of(agent, server).filter_map(|owner| owner.stop_ended_s);
+        let owners =
+            self.owners_of(agent, server).filter_map(|owner| self.owner_stop_ended_s(owner, now_s));
         let own = [agent.and_then(|it| it.stop_ended_s), server.and_then(|it| it.stop_ended_s)];
-        let states = own.into_iter().flatten().chain(owners);
+        let of_person = subject.person.and_then(|id| self.person(id)?.stop_ended_s);
+        let states = own.into_iter().flatten().chain(of_person).chain(owners);
         let states = states
             .filter(|end_s| is_recent(*end_s, now_s))
             .map(|end_s| end_s.saturating_add(1))
@@ -91,13 +95,14 @@ impl Snapshot {
         // The administration API has to stay open for those who can lift the lock.
         let owned = server.filter(|server| !server.is_builtin());
         let of_server = owned.and_then(|server| server.owner.as_ref());
-        of_agent.into_iter().chain(of_server).filter_map(|id| self.owners.get(id))
+        self.owners_behind(of_agent).chain(self.owners_behind(of_server))
     }
 
     /// Everything a lock may be set on that stops what a call involves.
     fn targets(&self, subject: &LockedSubject<'_>) -> impl Iterator<Item = LockTarget> {
-        let LockedSubject { agent, server, tool, token_jti, key } = *subject;
+        let LockedSubject { agent, person, server, tool, token_jti, key } = *subject;
         let optional = [
+            person.map(|person| LockTarget::Person { person: person.clone() }),
             tool.map(|tool| LockTarget::Tool { server: server.clone(), tool: tool.to_owned() }),
             token_jti.map(|jti| LockTarget::Token { jti: jti.to_owned() }),
             key.map(|jkt| LockTarget::Key { jkt }),

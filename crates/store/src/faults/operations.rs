@@ -1,17 +1,22 @@
 //! Every change there is, each on the prepared registry, and what asking again gives.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use attorn_registry::{
-    AgentId, AgentKind, Approval, Approver, Authentication, Binding, Class, Downstream, Grant,
-    GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle, Lock, LockId, LockTarget,
-    OperationId, OwnerId, PathTemplate, ResourceId, ResourceKey, ResourceOperation,
-    ResourceRefusal, ScopePattern, ServerId, TransitionRefused, UpstreamSpec,
+    AgentId, AgentKind, Approval, Approver, Authentication, Binding, Class, ClientSource, Consent,
+    ConsentId, Downstream, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle,
+    Lock, LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId,
+    PersonOrGroup, PublicClient, ResourceId, ResourceKey, ResourceOperation, ResourceRefusal,
+    ScopePattern, ServerId, TransitionRefused, UpstreamSpec,
 };
 
 use crate::failure::{Refusal, StoreError};
 use crate::fixtures::{World, act, id, key, name};
-use crate::{ChangeKind, Confirmed, InForce, NewAgent, NewOwner, NewResource, NewServer, SeenTool};
+use crate::{
+    ChangeKind, Confirmed, InForce, NewAgent, NewOwner, NewPerson, NewPublicClient, NewResource,
+    NewServer, PersonSettings, SeenTool,
+};
 
 type Run = for<'a> fn(&'a World) -> Running<'a>;
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Option<u64>, StoreError>> + 'a>>;
@@ -67,6 +72,11 @@ pub(super) async fn prepare(world: &World) {
     }
     let change = (&world.new_approval(2).approval, &given(world));
     store.replace_approval(&act(11), ChangeKind::ApprovalDecided, change).await.unwrap();
+    let person = world.active_person().await;
+    store.create_invitation(&act(3), &person, [91; 32]).await.unwrap();
+    store.create_person_grant(&act(3), &world.new_person_grant(&person)).await.unwrap();
+    store.put_consent(&act(3), &world.new_consent(&person)).await.unwrap();
+    store.register_public_client(&act(3), &client(61, "viewer")).await.unwrap();
 }
 
 /// The second approval, given.
@@ -191,6 +201,43 @@ pub(super) const OPERATIONS: &[Operation] = &[
         version!(store.allow_downstream(&act(2), &w.new_resource().id, rule(w, Class::Write)))),
     operation!(deny_downstream, Again::Refused(Refusal::DownstreamUnknown), |w, store|
         version!(store.deny_downstream(&act(2), &w.new_resource().id, &rule(w, Class::Read)))),
+    operation!(set_owner, Again::Same, |w, store| {
+        let group = PersonOrGroup::Group { group: name("sales") };
+        let wanted = (Some(&group), Some(&owner(21, "carla").id));
+        version!(store.set_owner(&act(2), &w.owner.id, wanted)) }),
+    operation!(set_server_bearer, Again::Same, |w, store|
+        version!(store.set_server_bearer(&act(2), &w.server, &BTreeSet::from([Class::Read])))),
+    operation!(create_person, Again::Refused(Refusal::NameTaken), |w, store| {
+        let id = PersonId::from_random(&id(81));
+        let new = NewPerson { id, name: name("peter"), ..w.new_person() };
+        version!(store.create_person(&act(2), &new)) }),
+    operation!(set_person, Again::Same, |w, store| {
+        let settings = PersonSettings { display_name: Some("Paula".into()), ..PersonSettings::default() };
+        version!(store.set_person(&act(2), &w.person(), &settings)) }),
+    operation!(set_person_state, Again::Refused(SUSPENDED_TWICE), |w, store|
+        version!(store.set_person_state(&act(4), &w.person(), LifeCycle::Suspended))),
+    operation!(set_password, Again::Same, |w, store|
+        version!(store.set_password(&act(4), &w.person(), "$argon2id$marked-fixture"))),
+    operation!(create_invitation, Again::Same, |w, store|
+        version!(store.create_invitation(&act(4), &w.person(), [92; 32]))),
+    operation!(redeem_invitation, Again::Refused(Refusal::CodeInvalid), |_w, store|
+        version!(store.redeem_invitation(&act(4), &[91; 32], "$argon2id$marked-fixture"))),
+    operation!(create_person_grant, Again::Refused(Refusal::IdTaken), |w, store| {
+        let grant = PersonGrant { id: GrantId::from_random(&id(87)), ..w.new_person_grant(&w.person()) };
+        version!(store.create_person_grant(&act(4), &grant)) }),
+    operation!(revoke_person_grant, Again::Refused(Refusal::GrantRevoked), |w, store|
+        version!(store.revoke_person_grant(&act(4), &w.new_person_grant(&w.person()).id))),
+    operation!(put_consent, Again::Refused(Refusal::IdTaken), |w, store| {
+        let consent = Consent { id: ConsentId::from_random(&id(88)), ..w.new_consent(&w.person()) };
+        version!(store.put_consent(&act(4), &consent)) }),
+    operation!(revoke_consent, Again::Refused(Refusal::ConsentRevoked), |w, store|
+        version!(store.revoke_consent(&act(4), &w.new_consent(&w.person()).id))),
+    operation!(register_public_client, Again::Refused(Refusal::NameTaken), |_w, store|
+        version!(store.register_public_client(&act(4), &client(60, "editor")))),
+    operation!(set_public_client, Again::Same, |_w, store| {
+        let known = client(61, "viewer");
+        let renamed = PublicClient { display_name: "Viewer 2".into(), ..known.client };
+        version!(store.set_public_client(&act(4), &known.id, &renamed)) }),
     operation!(record_seen_tools, Again::Nothing, |w, store| {
         let tools = [seen("get"), seen("put")];
         let changed = store.record_seen_tools(&act(2), &w.server, &tools).await?;
@@ -199,6 +246,19 @@ pub(super) const OPERATIONS: &[Operation] = &[
         let confirmed = Confirmed::plain([1; 32], Class::Read);
         version!(store.approve_tool(&act(2), &w.server, "get", &confirmed)) }),
 ];
+
+fn client(seed: u8, text: &str) -> NewPublicClient {
+    NewPublicClient {
+        id: AgentId::from_random(&id(seed)),
+        name: name(text),
+        owner: None,
+        client: PublicClient {
+            redirect_uris: vec!["http://127.0.0.1/callback".into()],
+            source: ClientSource::Registered,
+            display_name: "Viewer".into(),
+        },
+    }
+}
 
 fn owner(seed: u8, text: &str) -> NewOwner {
     NewOwner { id: OwnerId::from_random(&id(seed)), name: name(text), email: None }

@@ -69,7 +69,7 @@ async fn allowed_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     acts.check(&format!("allowed: {told}"), answer.is_success() && told.contains("inv-1001"));
     let decided = newest(acts, scene, &[("tool", "get_invoice"), ("kind", "call.decided")]).await?;
     let id = text(&decided, "decision_id").unwrap_or_default();
-    let trace = scene.admin.read(Operation::AuditTrace, &[id], &[]).await?;
+    let trace = whole_trace(scene, id).await?;
     let entries = items(&trace);
     acts.check(
         &format!("its trace, {} entries of the journal:", entries.len()),
@@ -80,6 +80,21 @@ async fn allowed_call(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
     entries.iter_mut().for_each(|entry| names.put_into(entry));
     acts.tell(&tree(&entries));
     Ok(())
+}
+
+/// The entries of a call, once the outcomes of the call, of what its server asked and of what the API's
+/// guard let through are there.
+async fn whole_trace(scene: &Scene, id: &str) -> Result<Value, Failure> {
+    let mut trace = Value::Null;
+    for _ in 0..TRIES {
+        trace = scene.admin.read(Operation::AuditTrace, &[id], &[]).await?;
+        let ended = |entry: &&Value| member(entry, "kind") == "call.completed";
+        if items(&trace).iter().filter(ended).count() >= OUTCOMES {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(trace)
 }
 
 async fn hidden_tool(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
@@ -225,6 +240,8 @@ fn tamper(bundle: &[u8]) -> Vec<u8> {
     changed
 }
 
+/// Of the call, of the request on its way out, and of the same at the guard.
+const OUTCOMES: usize = 3;
 const TRIES: usize = 80;
 const PAUSE: Duration = Duration::from_millis(25);
 
