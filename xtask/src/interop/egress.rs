@@ -63,15 +63,13 @@ pub(super) fn run() -> Result<(), StepFailed> {
 fn servers() -> Result<[Server; 3], StepFailed> {
     let atlassian = interop("atlassian/.venv/bin/mcp-atlassian");
     let samples = root().join("samples");
-    // Where the packages of a sample are looked for: beside it.
-    let packages = samples.join("typescript-server/node_modules");
-    if !packages.exists() {
-        std::os::unix::fs::symlink("../../tests/interop/node_modules", &packages)
-            .map_err(|source| StepFailed::File { path: packages, source })?;
-    }
-    let sample = |name, program: &Path, file: &str| Server {
+    // Node.js looks for packages beside the file.
+    let (typescript, copy) = (samples.join("typescript-server/server.ts"), interop("sample.ts"));
+    std::fs::copy(&typescript, &copy)
+        .map_err(|source| StepFailed::File { path: typescript, source })?;
+    let sample = |name, program: &Path, file: &Path| Server {
         name,
-        command: vec![shown(program), shown(&samples.join(file))],
+        command: vec![shown(program), shown(file)],
         variable: "ISSUES_API_URL",
         environment: &[],
         tool: "get_issue",
@@ -84,15 +82,23 @@ fn servers() -> Result<[Server; 3], StepFailed> {
             name: "jira",
             command: vec![shown(&atlassian), "--read-only".to_owned()],
             variable: "JIRA_URL",
-            // It does not start without a credential. This one is worth nothing.
-            environment: &["JIRA_PERSONAL_TOKEN=fixture-not-a-secret"],
+            // It does not start without a credential. This one is worth nothing. And it would ask a
+            // package index for a newer version of itself.
+            environment: &[
+                "JIRA_PERSONAL_TOKEN=fixture-not-a-secret",
+                "FASTMCP_CHECK_FOR_UPDATES=off",
+            ],
             tool: "jira_get_issue",
             argument: "issue_key",
             operations: &["issue.get", "field.list"],
             version: "2025-11-25",
         },
-        sample("issues-python", &interop(".venv/bin/python"), "python-server/server.py"),
-        sample("issues-typescript", &node_binary(), "typescript-server/server.ts"),
+        sample(
+            "issues-python",
+            &interop(".venv/bin/python"),
+            &samples.join("python-server/server.py"),
+        ),
+        sample("issues-typescript", &node_binary(), &copy),
     ])
 }
 
