@@ -1,7 +1,8 @@
 //! MCP servers that know nothing of Attorn call their API through it, eight agents at once.
 //!
 //! `mcp-atlassian` as it is published, which serves sessions and has a process for each; and the two
-//! servers in `samples/`, which serve MCP 2026-07-28 with one process for all callers.
+//! servers in `samples/`, which serve MCP 2026-07-28 with one process for all callers. What
+//! `mcp-atlassian` asks beyond the registered operations is refused, and it works all the same.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -82,11 +83,14 @@ fn servers() -> Result<[Server; 3], StepFailed> {
             name: "jira",
             command: vec![shown(&atlassian), "--read-only".to_owned()],
             variable: "JIRA_URL",
-            // It does not start without a credential. This one is worth nothing. And it would ask a
-            // package index for a newer version of itself.
             environment: &[
+                // It does not start without a credential. This one is worth nothing.
                 "JIRA_PERSONAL_TOKEN=fixture-not-a-secret",
+                // Else it asks a package index for a newer version of itself.
                 "FASTMCP_CHECK_FOR_UPDATES=off",
+                // Else each process lists the fields of an issue in another order, and a tool is its
+                // definition: the gateway would hold it until somebody confirms the new one.
+                "PYTHONHASHSEED=0",
             ],
             tool: "jira_get_issue",
             argument: "issue_key",
