@@ -82,6 +82,10 @@ impl World {
         self.folder.attorn(&search).json().as_array().map_or(0, Vec::len)
     }
 
+    fn connected(&self, agent: &str) -> Connected {
+        Connected::bare(Connected::command(&self.folder, "slow", agent))
+    }
+
     fn asked(&self) -> Vec<String> {
         let calls = self.api.calls();
         let paths = calls.as_array().unwrap().iter().map(|call| &call["path"]);
@@ -98,7 +102,12 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 fn ask(ids: &[&str], file: &Path) -> String {
     let arguments = json!({ "ids": ids, "file": file });
-    let params = json!({ "name": "ask", "arguments": arguments });
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let params = json!({ "name": "ask", "arguments": arguments, "_meta": meta });
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string()
 }
 
@@ -107,7 +116,7 @@ fn a_caller_who_leaves_does_not_hand_its_call_to_the_next() {
     let world = World::new("egress-left");
     let World { folder, .. } = &world;
     let file = folder.path().join("go");
-    let mut first = Connected::start(folder, "slow", "first");
+    let mut first = world.connected("first");
     first.tell(&ask(&["first-1", "first-2"], &file));
     until("the first call never asked", || world.asked() == ["/invoices/first-1"]);
     drop(first);
@@ -116,7 +125,7 @@ fn a_caller_who_leaves_does_not_hand_its_call_to_the_next() {
     // The server still works for who left. The second call waits for it.
     let answer = std::thread::scope(|scope| {
         let second = scope.spawn(|| {
-            let mut second = Connected::start(folder, "slow", "second");
+            let mut second = world.connected("second");
             second.ask(&ask(&["second-1"], &file))
         });
         until("no second call", || world.entries("call.decided", "second") == 1);
@@ -140,7 +149,7 @@ fn a_caller_who_stays_gets_all_its_requests() {
     let world = World::new("egress-stayed");
     let file = world.folder.path().join("go");
     fs::write(&file, "").unwrap();
-    let mut first = Connected::start(&world.folder, "slow", "first");
+    let mut first = world.connected("first");
     let answer = first.ask(&ask(&["first-1", "first-2"], &file));
     assert!(answer.to_string().contains("[404, 404]"), "{answer}");
     assert_eq!(world.asked(), ["/invoices/first-1", "/invoices/first-2"]);
