@@ -144,11 +144,3 @@ impl Drop for Held {
         drop(self.calls.lock().open.remove(&self.id));
     }
 }
-
-#[cfg(test)]
-impl CallId {
-    /// Some call, for tests.
-    pub(crate) const fn example(number: u64) -> Self {
-        Self(number)
-    }
-}

@@ -1,8 +1,5 @@
-//! The way out of one child process, which works on one request at a time: whatever it asks meanwhile,
-//! it asks for that one.
-//!
-//! A request that was given up before the child answered leaves a child behind that may still work on
-//! it. Such a lane is closed: nothing is asked through it any more, and its child is not used again.
+//! The way out of one child process, which works on one call at a time: whatever it asks meanwhile,
+//! it asks for that call.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +7,7 @@ use attorn_net::{Limits, Listener, Shutdown};
 use attorn_registry::ServerId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::calls::CallId;
+use crate::calls::{CallId, Calls, Unattributed};
 use crate::egress::Egress;
 use crate::service::EgressService;
 
@@ -24,29 +21,25 @@ pub struct Lanes {
 /// The way out of one child. Dropped with it.
 #[derive(Debug)]
 pub struct Lane {
+    calls: Calls,
     current: Current,
     turns: Arc<Semaphore>,
     variables: Vec<(String, String)>,
     shutdown: Shutdown,
 }
 
-/// The call that a child works on.
+/// The call that a child works on, as long as it is under way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Current(Arc<Mutex<Option<CallId>>>);
 
-/// A request's turn at a child. Ends when it is dropped; [`Turn::abandon`] closes the lane instead.
+/// A turn at a child. Nobody else has one until it is dropped, which is when the child has answered: a
+/// call may end before that, and then nothing is asked in its name, but in no other name either.
 #[derive(Debug)]
 pub struct Turn {
     current: Current,
-    turns: Arc<Semaphore>,
-    // Given back last: the next one begins when this one is no longer the current one.
+    // Given back last: the next call begins when this one is no longer the current one.
     _permit: OwnedSemaphorePermit,
 }
-
-/// The child is not used any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the child is not used any more")]
-pub struct LaneClosed;
 
 impl Lanes {
     /// An address for each API that the server reaches by a variable of its children.
@@ -60,9 +53,11 @@ impl Lanes {
             let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
             let listener = Listener::bind(loopback, None).await.map_err(std::io::Error::other)?;
             variables.push((variable, format!("http://{}", listener.address())));
-            drop(tokio::spawn(serve(listener, service, shutdown.clone())));
+            let served = serve(listener, service, shutdown.clone());
+            drop(tokio::spawn(served));
         }
-        Ok(Lane { current, turns: Arc::new(Semaphore::new(1)), variables, shutdown })
+        let calls = self.egress.calls().clone();
+        Ok(Lane { calls, current, turns: Arc::new(Semaphore::new(1)), variables, shutdown })
     }
 }
 
@@ -82,35 +77,36 @@ impl Lane {
         &self.variables
     }
 
-    /// Waits until the child works on nothing. Without a call nothing can be asked meanwhile.
+    /// Waits until the child works on nothing. What it asks from then on belongs to this call, and to
+    /// nobody where the turn is for something else.
     ///
     /// # Errors
-    /// The lane was closed.
-    pub async fn take(&self, call: Option<CallId>) -> Result<Turn, LaneClosed> {
-        let permit = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| LaneClosed)?;
+    /// The call has ended meanwhile, or the lane is closed.
+    pub async fn take(&self, call: Option<CallId>) -> Result<Turn, Unattributed> {
+        let permit = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Unattributed)?;
+        if let Some(call) = call {
+            self.calls.call(call)?;
+        }
         self.current.set(call);
-        let (current, turns) = (self.current.clone(), Arc::clone(&self.turns));
-        Ok(Turn { current, turns, _permit: permit })
+        Ok(Turn { current: self.current.clone(), _permit: permit })
     }
 
-    /// Whether the child may be used.
+    /// Whether anybody can get a turn.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.turns.is_closed()
+    }
+
+    /// Nobody has a turn after this one.
+    pub fn close(&self) {
+        self.turns.close();
+        self.shutdown.start();
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.shutdown.start();
-    }
-}
-
-impl Turn {
-    /// The child was not heard to have ended its work: nobody else gets it.
-    pub fn abandon(self) {
-        // Before the permit goes: who waits must not get it.
-        self.turns.close();
+        self.close();
     }
 }
 
@@ -132,14 +128,11 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future as _;
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
     use super::*;
 
     fn lane() -> Lane {
         Lane {
+            calls: Calls::default(),
             current: Current::default(),
             turns: Arc::new(Semaphore::new(1)),
             variables: Vec::new(),
@@ -147,38 +140,23 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_child_works_for_one_at_a_time_and_for_nobody_in_between() {
-        let lane = lane();
-        let (first, second) = (CallId::example(1), CallId::example(2));
-        let turn = lane.take(Some(first)).await.unwrap();
-        assert_eq!(lane.current.get(), Some(first));
-        let mut waiting = pin!(lane.take(Some(second)));
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(waiting.as_mut().poll(&mut cx).is_pending());
-        assert_eq!(lane.current.get(), Some(first), "who waits changes nothing");
-        drop(turn);
-        assert_eq!(lane.current.get(), None);
-        let turn = waiting.await.unwrap();
-        assert_eq!(lane.current.get(), Some(second));
-        drop(turn);
-        // What is no call gets a turn as well, and nothing can be asked in its name.
-        let _turn = lane.take(None).await.unwrap();
-        assert_eq!(lane.current.get(), None);
+    fn is_ready<T>(future: impl Future<Output = T>) -> bool {
+        let mut future = std::pin::pin!(future);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        future.as_mut().poll(&mut context).is_ready()
     }
 
     #[tokio::test]
-    async fn a_child_that_was_left_behind_is_nobodys() {
+    async fn one_turn_at_a_time_and_none_after_the_end() {
         let lane = lane();
-        let turn = lane.take(Some(CallId::example(1))).await.unwrap();
-        let mut waiting = pin!(lane.take(Some(CallId::example(2))));
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(waiting.as_mut().poll(&mut cx).is_pending());
-        assert!(lane.is_open());
-        turn.abandon();
-        assert!(!lane.is_open());
-        assert!(matches!(waiting.as_mut().poll(&mut cx), Poll::Ready(Err(LaneClosed))));
-        assert_eq!(lane.current.get(), None, "its late requests belong to nobody");
-        assert!(matches!(lane.take(None).await, Err(LaneClosed)));
+        let turn = lane.take(None).await.unwrap();
+        assert!(!is_ready(lane.take(None)), "two turns at once");
+        drop(turn);
+        let turn = lane.take(None).await.unwrap();
+        let waiting = lane.take(None);
+        lane.close();
+        drop(turn);
+        assert!(waiting.await.is_err(), "a turn at a child that is ended");
+        assert!(lane.take(None).await.is_err());
     }
 }

@@ -38,8 +38,20 @@ pub(crate) struct Outgoing {
     pub(crate) tracestate: Option<String>,
     /// Whether the stream that answers may stay silent as long as it lasts.
     pub(crate) may_rest: bool,
-    /// The number of the call, where what the server asks of an API has to belong to one.
-    pub(crate) call: Option<CallId>,
+    /// What it is to a child that has a way out.
+    pub(crate) work: Work,
+}
+
+/// A child that has a way out works on one request of a client at a time: what it asks of an API
+/// meanwhile belongs to that request and to no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Of the gateway itself, or without an end: it waits for nobody and nobody waits for it.
+    Aside,
+    /// A call, in whose name the server may ask.
+    Call(CallId),
+    /// A request of a client that is no call: nothing may be asked in its name.
+    Other,
 }
 
 impl Outgoing {
@@ -58,7 +70,7 @@ impl Outgoing {
             traceparent: trace.traceparent(),
             tracestate: trace.tracestate().map(str::to_owned),
             may_rest: false,
-            call: None,
+            work: Work::Aside,
         }
     }
 

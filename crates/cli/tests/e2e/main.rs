@@ -14,6 +14,7 @@ mod definitions;
 mod delegation;
 mod dev;
 mod egress;
+mod egress_turns;
 mod erasure;
 mod gateways;
 mod guard;
