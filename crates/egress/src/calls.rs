@@ -27,6 +27,8 @@ pub struct OpenCall {
     pub scope: ScopeSet,
     /// What the journal says of it: who, for whom, in which trace.
     pub entry: Entry,
+    /// The trace that the server was sent: not the caller's, which others know.
+    pub sent_trace: String,
     /// Tokens that were exchanged for it, by API and scope.
     pub(crate) exchanged: tokio::sync::Mutex<HashMap<(String, String), Kept>>,
 }
@@ -44,7 +46,7 @@ impl OpenCall {
         server: ServerId,
         (token, token_text, proof): (VerifiedToken, &str, Option<&str>),
         scope: ScopeSet,
-        entry: Entry,
+        (entry, sent_trace): (Entry, String),
     ) -> Self {
         Self {
             server,
@@ -53,12 +55,9 @@ impl OpenCall {
             proof: proof.map(|proof| Zeroizing::new(proof.to_owned())),
             scope,
             entry,
+            sent_trace,
             exchanged: tokio::sync::Mutex::default(),
         }
-    }
-
-    fn trace(&self) -> &str {
-        self.entry.trace_id.as_deref().unwrap_or_default()
     }
 }
 
@@ -109,17 +108,17 @@ impl Calls {
     }
 
     pub(crate) fn call(&self, id: CallId) -> Result<Arc<OpenCall>, Unattributed> {
-        self.lock().open.get(&id).map(Arc::clone).ok_or(Unattributed)
+        self.lock().open.get(&id).cloned().ok_or(Unattributed)
     }
 
-    /// The one call of a trace at a server. Two are one too many: which of them it was is not known.
+    /// The call that a server was sent with this trace: it was made for the call alone.
     pub(crate) fn of_trace(
         &self,
         server: &ServerId,
         trace: &str,
     ) -> Result<Arc<OpenCall>, Unattributed> {
         let table = self.lock();
-        let is_it = |call: &&Arc<OpenCall>| call.server == *server && call.trace() == trace;
+        let is_it = |call: &&Arc<OpenCall>| call.server == *server && call.sent_trace == trace;
         let mut found = table.open.values().filter(is_it);
         match (found.next(), found.next()) {
             (Some(call), None) => Ok(Arc::clone(call)),
@@ -142,8 +141,6 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let ended = self.calls.lock().open.remove(&self.id);
-        // Outside the lock: whoever asks for it now finds that it has ended.
-        drop(ended);
+        drop(self.calls.lock().open.remove(&self.id));
     }
 }

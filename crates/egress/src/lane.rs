@@ -66,6 +66,7 @@ fn serve(
     service: EgressService,
     shutdown: Shutdown,
 ) -> impl Future<Output = ()> + Send {
+    let service = service.at(listener.address());
     attorn_net::serve(listener, service, Limits::default(), shutdown)
 }
 
@@ -88,6 +89,12 @@ impl Lane {
         }
         self.current.set(call);
         Ok(Turn { current: self.current.clone(), _permit: permit })
+    }
+
+    /// Whether anybody can get a turn.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.turns.is_closed()
     }
 
     /// Nobody has a turn after this one.

@@ -78,15 +78,17 @@ where
     let used = permit.scope().clone();
     let cleared = exchange.clear(permit, &call).await?;
     let only_approved = cleared.only_approved;
+    let own_trace = exchange.trace_to_send(server);
     let recorded = exchange.record(cleared, durability).await?;
 
     // 7. From here on the server may ask its API for this call.
-    let open = exchange.open_call(head, (server, &caller), used);
+    let sent_trace = own_trace.as_ref().unwrap_or(&trace);
+    let open = exchange.open_call(head, (server, &caller), (used, sent_trace));
 
     // 8. A new request, made from what was decided.
     let mut relay = exchange.relay(&behind, caller, session.as_ref(), &call);
     relay.only_approved = only_approved;
-    let mut outgoing = relay.outgoing(&call, None, &trace);
+    let mut outgoing = relay.outgoing(&call, None, sent_trace);
     outgoing.work = open.as_ref().map_or(Work::Other, |held| Work::Call(held.id()));
     relay.open = open;
     outgoing.mirror(&call, &tool.param_headers);

@@ -23,7 +23,7 @@ pub(crate) enum Upstream {
 }
 
 /// One message to an upstream, made anew from what was decided.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     /// The JSON-RPC message.
     pub(crate) message: Bytes,
@@ -228,6 +228,10 @@ impl Upstream {
 /// Why an upstream gave no usable answer. None of it reaches the client in the upstream's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UpstreamFailure {
+    #[error("the server works on something else")]
+    Busy,
+    #[error("the child that was to be asked is not used any more")]
+    ChildGone,
     #[error("the answer is coded although `identity` was asked for")]
     ContentEncoding,
     #[error("the answer or one of its messages is too long")]

@@ -60,6 +60,24 @@ fn the_person_s_right_is_the_right() {
 }
 
 #[test]
+fn what_the_person_could_still_give_is_listed_and_asked_for() {
+    let get = || ScopeSet::parse("read:get").unwrap();
+    for who in [agent(), client()] {
+        let mut world = held(&who);
+        world.parts.consents = vec![consent(who.id.clone(), 10, "write:pay")];
+        let denied = world.ask(Operation::Tool("get"), decide).map(drop).unwrap_err();
+        assert_eq!(denied.reason, ReasonCode::ScopeMissing);
+        assert_eq!(denied.visibility, Visibility::StepUp(get()));
+        assert!(world.ask(Operation::Tool("get"), is_visible));
+        // What they may not do themselves is not there.
+        world.parts.person_grants = vec![person_grant(10, &["write:*"])];
+        let denied = world.ask(Operation::Tool("get"), decide).map(drop).unwrap_err();
+        assert_eq!(denied.visibility, Visibility::Hidden);
+        assert!(!world.ask(Operation::Tool("get"), is_visible));
+    }
+}
+
+#[test]
 fn a_client_alone_is_nobody() {
     let mut world = held(&client());
     world.parts.grants = vec![Grant { agent: client().id, ..grant(10, &["read:*"]) }];

@@ -245,10 +245,7 @@ fn tool_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
 fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     let Some(scope) = &facts.scope else { return Err(Stop::NotEvaluated) };
     let Some(covering) = covering(request, facts, scope)? else {
-        // More scope would not help, so the caller learns nothing, unless other arguments have
-        // another class that they may use: then the tool is in their listing.
-        let visibility = other_class_visibility(request, facts);
-        return Err(Denial { reason: ReasonCode::ScopeMissing, visibility, rule: None }.into());
+        return not_covered(request, facts, &scope.clone());
     };
     facts.grant = covering.ids().next();
     facts.constrained = covering.of_agent.is_some_and(|grant| !grant.constraints.is_empty());
@@ -269,6 +266,30 @@ fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     }
     // RFC 6750 section 3.1: `insufficient_scope` names the scope that is necessary.
     let visibility = if shown {
+        Visibility::StepUp(ScopeSet::from_iter([scope.clone()]))
+    } else {
+        other_class_visibility(request, facts)
+    };
+    Err(Denial { reason: ReasonCode::ScopeMissing, visibility, rule: None }.into())
+}
+
+/// What the person could still give is in the listing, and asking them for it helps. Else more scope
+/// would not help, so the caller learns nothing, unless other arguments have another class that they
+/// may use: then the tool is in their listing.
+fn not_covered<'a>(
+    request: &Request<'a>,
+    facts: &mut Facts<'a>,
+    scope: &Scope,
+) -> Result<(), Stop> {
+    let given = facts.delegation.as_ref().map(Delegation::grantable);
+    let given = given.filter(|given| given.covers(scope));
+    let offered = given.and_then(|given| given.person_grant(scope));
+    if let Some(grant) = offered.filter(|_| facts.mode == Mode::Listing) {
+        facts.grant = Some(&grant.id);
+        return Ok(());
+    }
+    let asks = offered.and_then(|_| question(request, facts));
+    let visibility = if asks.is_some_and(|asked| request.policies.may_permit(&asked)) {
         Visibility::StepUp(ScopeSet::from_iter([scope.clone()]))
     } else {
         other_class_visibility(request, facts)

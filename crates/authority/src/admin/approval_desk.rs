@@ -172,6 +172,12 @@ impl Asking<'_> {
         let person = PersonId::parse(&call.subject).ok();
         let person = person.as_ref();
         snapshot.acting(Holder { agent: &call.agent, person }, now_s)?;
+        if let Some(person) = person {
+            // Standing is not enough: what they gave may have been taken back since.
+            snapshot.delegation(person, &call.agent, &call.server, now_s)?;
+        } else if call.subject != call.agent.as_str() {
+            return Err(ReasonCode::DelegationNotAllowed);
+        }
         let known = snapshot.server(&call.server).ok_or(ReasonCode::ServerUnknown)?;
         snapshot.verify_server(known)?;
         let tool = Some(call.tool.as_str());

@@ -26,6 +26,7 @@ mod release;
 mod retention;
 mod server_keys;
 mod shipping;
+mod sign_in;
 mod support;
 mod surroundings;
 mod tls;

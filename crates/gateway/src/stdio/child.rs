@@ -180,11 +180,11 @@ impl Child {
         within: Duration,
     ) -> Result<Reply, UpstreamFailure> {
         let Some(id) = outgoing.id else { return self.send_only(outgoing.message, within).await };
-        let turn = self.turn(outgoing.work, within).await?;
+        let turn = self.turn(outgoing.work).await?;
         let line = Arc::clone(&self.line);
         let ticket = line.with_desk(|desk| desk.register(id, &outgoing.message))?;
         let Ticket { first, messages, watch, mut over } = ticket;
-        let leaves = turn.map(|turn| self.keep_turn(id, turn, within));
+        let leaves = turn.map(|turn| self.keep_turn(id, turn));
         // From here on, whoever leaves cancels.
         let open = OpenRequest { line, id, _leaves: leaves };
         let answer = async {
@@ -210,23 +210,32 @@ impl Child {
         }
     }
 
+    /// Whether it may get another request.
+    pub(super) fn is_usable(&self) -> bool {
+        self.line.lane.as_ref().is_none_or(Lane::is_open)
+    }
+
     /// Waits until the child works on nothing else, where that matters.
-    async fn turn(&self, work: Work, within: Duration) -> Result<Option<Turn>, UpstreamFailure> {
+    async fn turn(&self, work: Work) -> Result<Option<Turn>, UpstreamFailure> {
         let Some(lane) = &self.line.lane else { return Ok(None) };
         let call = match work {
             Work::Aside => return Ok(None),
             Work::Call(call) => Some(call),
             Work::Other => None,
         };
-        let turn = tokio::time::timeout(within, lane.take(call)).await;
-        let turn = turn.map_err(|_late| UpstreamFailure::Timeout)?;
-        turn.map(Some).map_err(|_ended| UpstreamFailure::Interrupted)
+        let turn = tokio::time::timeout(TURN_COMES, lane.take(call)).await;
+        match turn {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            Ok(Err(_ended)) if lane.is_open() => Err(UpstreamFailure::Interrupted),
+            // Nothing of the request was sent.
+            Ok(Err(_closed)) => Err(UpstreamFailure::ChildGone),
+            Err(_late) => Err(UpstreamFailure::Busy),
+        }
     }
 
     /// Keeps the turn until the child has answered, also when the caller leaves before: else the rest
-    /// of its work would be done in the name of the next caller. The child has as long as it had for
-    /// a caller who stays, and is ended then. What this gives is dropped when the caller leaves.
-    fn keep_turn(&self, id: u64, turn: Turn, within: Duration) -> oneshot::Sender<()> {
+    /// of its work would be done in the name of the next caller. After a while the child is ended. What this gives is dropped when the caller leaves.
+    fn keep_turn(&self, id: u64, turn: Turn) -> oneshot::Sender<()> {
         let mut over = self.line.with_desk(|desk| desk.work(id, turn));
         let (leaves, left) = oneshot::channel::<()>();
         let (line, stop) = (Arc::downgrade(&self.line), self.stop.clone());
@@ -235,7 +244,7 @@ impl Child {
                 _answered = &mut over => return,
                 _left = left => {}
             }
-            if tokio::time::timeout(within, over).await.is_err() {
+            if tokio::time::timeout(LEFT_BEHIND, over).await.is_err() {
                 tracing::warn!("a child goes on for a caller who left, and is ended");
                 if let Some(line) = line.upgrade() {
                     line.close();
@@ -448,6 +457,10 @@ fn cancelled_id(message: &[u8]) -> Option<u64> {
 }
 
 const OUTBOX_MAX: usize = 64;
+/// How long a request waits for its turn at a child that works on one at a time.
+const TURN_COMES: Duration = Duration::from_secs(20);
+/// How long a child may go on for a caller who left.
+const LEFT_BEHIND: Duration = Duration::from_secs(15);
 const SIGTERM: i32 = 15;
 /// Between the end of its input and the request to end.
 const INPUT_GRACE: Duration = Duration::from_secs(2);
