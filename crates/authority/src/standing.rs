@@ -175,10 +175,10 @@ fn verify_standing(
     };
     // A lock on a grant that has ended: what the token held from before does not count again.
     let left: ScopeSet = open.iter().filter(|scope| !is_from_before(scope)).cloned().collect();
-    match (left.is_empty(), open.is_empty()) {
-        (true, false) => Err(ReasonCode::TokenStopped),
-        // A token may unlock nothing from the start.
-        (true, true) if !claims.scope.is_empty() => Err(ReasonCode::ScopeMissing),
-        (true, true) | (false, true | false) => Ok(left),
+    if left.is_empty() && !open.is_empty() {
+        return Err(ReasonCode::TokenStopped);
     }
+    // A token may unlock nothing from the start.
+    let has_ended = left.is_empty() && !claims.scope.is_empty();
+    if has_ended { Err(ReasonCode::ScopeMissing) } else { Ok(left) }
 }
