@@ -45,7 +45,7 @@ pub fn everything() -> Result<(), StepFailed> {
     lock_bench::run(10)?;
     crash::run(20)?;
     other_verifier()?;
-    interop::run()?;
+    interop::run(None)?;
     conformance::run(true)?;
     bench::run(1, None, false)?;
     // Last: it asks whether what passed above could have failed. Four to five minutes on two busy

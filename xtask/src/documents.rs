@@ -20,6 +20,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/policies.md",
     "docs/approvals.md",
     "docs/investigate.md",
+    "docs/sign-in.md",
 ];
 
 /// Runs them all.

@@ -9,6 +9,7 @@ mod access;
 mod arguments;
 mod audit;
 mod client_cert;
+mod clients;
 mod compact;
 mod config;
 mod corpus;
@@ -50,6 +51,8 @@ const TARGETS: &[Target] = &[
     proofs::CLIENT_ASSERTION,
     jose::JWK_JWKS,
     oauth::FORM_BODY,
+    clients::REDIRECT_COMPARE,
+    clients::CIMD_DOCUMENT,
     jsonrpc::JSONRPC_PARSE,
     headers::HEADER_BODY_MATCH,
     headers::BASE64_SENTINEL,

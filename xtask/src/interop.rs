@@ -1,5 +1,9 @@
 //! `cargo xtask interop`: other people's servers behind Attorn, other people's clients in front.
 
+mod attribution;
+mod egress;
+mod stand_in;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -73,16 +77,39 @@ pub fn node_binary() -> PathBuf {
     root().join("tests/interop/node_modules/node/bin/node")
 }
 
-/// Runs every client against every server.
+/// A part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Every client against every server.
+    Servers,
+    /// Clients with certificates.
+    Certificates,
+    /// `attorn wrap`.
+    Wrapped,
+    /// Unmodified servers that call an API.
+    Egress,
+}
+
+/// Runs all parts, or one.
 ///
 /// # Errors
-/// At the first client that does not get what it was granted, or gets more.
-pub fn run() -> Result<(), StepFailed> {
-    let port = free_port()?;
-    let _http = everything_over_http(port)?;
-    with_servers(port)?;
-    with_certificates()?;
-    wrapped()
+/// At the first client that does not get what it was granted, or gets more; and at the first request that
+/// does not stand for the call that caused it.
+pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
+    let all = [Part::Servers, Part::Certificates, Part::Wrapped, Part::Egress];
+    for part in all.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
+        match part {
+            Part::Servers => {
+                let port = free_port()?;
+                let _http = everything_over_http(port)?;
+                with_servers(port)?;
+            }
+            Part::Certificates => with_certificates()?,
+            Part::Wrapped => wrapped()?,
+            Part::Egress => egress::run()?,
+        }
+    }
+    Ok(())
 }
 
 fn with_servers(port: u16) -> Result<(), StepFailed> {

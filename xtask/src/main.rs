@@ -90,7 +90,10 @@ enum Task {
         write: bool,
     },
     /// Other people's servers behind Attorn, other people's clients in front
-    Interop,
+    Interop {
+        /// This part alone
+        only: Option<interop::Part>,
+    },
     /// Go's transparency log packages judge a journal of ours
     GoTlog,
     /// Mutated vectors against every parser
@@ -173,10 +176,10 @@ fn run(task: &Task) -> Result<(), StepFailed> {
             interop::build_binary()?;
             conformance::run(*short)
         }
-        Task::Interop => {
+        Task::Interop { only } => {
             setup::everything()?;
             interop::build_binary()?;
-            interop::run()
+            interop::run(*only)
         }
         Task::Injected => with_binary(injected::run),
         Task::Planted { only } => planted::run(only.as_deref()),

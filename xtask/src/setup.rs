@@ -25,7 +25,9 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
 pub fn everything() -> Result<(), StepFailed> {
     debian()?;
     npm()?;
-    pypi()
+    pypi("tests/interop")?;
+    // It needs another generation of the SDK than our clients, and so a folder of its own.
+    pypi("tests/interop/atlassian")
 }
 
 fn debian() -> Result<(), StepFailed> {
@@ -60,18 +62,20 @@ fn npm() -> Result<(), StepFailed> {
     run("npm", &["ci", "--prefix", "tests/interop", "--no-audit", "--no-fund", "--loglevel=error"])
 }
 
-fn pypi() -> Result<(), StepFailed> {
-    let folder = root().join("tests/interop");
+/// Installs what `requirements.txt` in a folder names, in an environment of that folder.
+fn pypi(place: &str) -> Result<(), StepFailed> {
+    let folder = root().join(place);
     let stamp = folder.join(".venv/pyvenv.cfg");
-    let wanted = modified(&folder.join("requirements.txt"));
+    let requirements = format!("{place}/requirements.txt");
+    let wanted = modified(&root().join(&requirements));
     let stamped = folder.join(".venv/installed");
     if wanted.is_some() && stamp.exists() && modified(&stamped) >= wanted {
         return Ok(());
     }
-    run("python3", &["-m", "venv", "tests/interop/.venv"])?;
+    run("python3", &["-m", "venv", &format!("{place}/.venv")])?;
     run(
-        "tests/interop/.venv/bin/pip",
-        &["install", "-q", "--disable-pip-version-check", "-r", "tests/interop/requirements.txt"],
+        &format!("{place}/.venv/bin/pip"),
+        &["install", "-q", "--disable-pip-version-check", "-r", &requirements],
     )?;
     std::fs::write(&stamped, "").map_err(|source| StepFailed::File { path: stamped, source })
 }

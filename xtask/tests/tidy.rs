@@ -19,6 +19,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("mcp", &["json", "planted"]),
     ("audit", &["json"]),
     ("net", &[]),
+    ("console", &[]),
     ("replay", &["jose", "oauth", "net"]),
     ("payloads", &["registry", "jose"]),
     ("store", &["jose", "registry", "audit"]),
@@ -38,6 +39,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "journal",
             "payloads",
             "telemetry",
+            "console",
         ],
     ),
     (
@@ -99,7 +101,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know the rules and nothing of the outside world.
-const PURE: &[&str] = &["planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit"];
+const PURE: &[&str] =
+    &["planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit", "console"];
 
 /// What a pure crate must not name.
 const OUTSIDE_WORLD: &[&str] = &[

@@ -31,6 +31,12 @@ pub enum Kind {
     CallDecided,
     /// The clock of the process went back: later entries can have earlier times.
     ClockSetBack,
+    /// A code was made for a client of a person.
+    CodeIssued,
+    /// A person let an application act for them.
+    ConsentGiven,
+    /// A person did not, or the application asked wrongly.
+    ConsentRefused,
     /// One credential was used from two places.
     CredentialShared,
     /// A second owner confirmed a right that joins risks.
@@ -45,6 +51,12 @@ pub enum Kind {
     IdentityEnrolled,
     /// An enrolment was refused.
     IdentityEnrolmentRefused,
+    /// A person logged in.
+    IdentityLogin,
+    /// A log-in was refused.
+    IdentityLoginRefused,
+    /// A person ended sessions of theirs.
+    IdentityLogout,
     /// The owner of an agent or server changed.
     IdentityOwnerChanged,
     /// An agent, server, operator or owner was registered.
@@ -104,6 +116,8 @@ pub enum Kind {
     TokenIssued,
     /// A token was refused.
     TokenRefused,
+    /// A code or refresh token was used twice; everything that came from it was ended.
+    TokenReplayed,
     /// A token was revoked.
     TokenRevoked,
     /// An owner accepted a tool definition.
@@ -118,7 +132,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the names.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 60] = [
         Self::AdminChanged,
         Self::AdminExported,
         Self::AdminRead,
@@ -131,6 +145,9 @@ impl Kind {
         Self::CallCompleted,
         Self::CallDecided,
         Self::ClockSetBack,
+        Self::CodeIssued,
+        Self::ConsentGiven,
+        Self::ConsentRefused,
         Self::CredentialShared,
         Self::GrantConfirmed,
         Self::GrantCreated,
@@ -138,6 +155,9 @@ impl Kind {
         Self::IdentityCodeIssued,
         Self::IdentityEnrolled,
         Self::IdentityEnrolmentRefused,
+        Self::IdentityLogin,
+        Self::IdentityLoginRefused,
+        Self::IdentityLogout,
         Self::IdentityOwnerChanged,
         Self::IdentityRegistered,
         Self::IdentityResumed,
@@ -167,6 +187,7 @@ impl Kind {
         Self::TokenIntrospected,
         Self::TokenIssued,
         Self::TokenRefused,
+        Self::TokenReplayed,
         Self::TokenRevoked,
         Self::ToolApproved,
         Self::ToolChanged,
@@ -190,6 +211,9 @@ impl Kind {
             Self::CallCompleted => "call.completed",
             Self::CallDecided => "call.decided",
             Self::ClockSetBack => "clock.set_back",
+            Self::CodeIssued => "code.issued",
+            Self::ConsentGiven => "consent.given",
+            Self::ConsentRefused => "consent.refused",
             Self::CredentialShared => "credential.shared",
             Self::GrantConfirmed => "grant.confirmed",
             Self::GrantCreated => "grant.created",
@@ -197,6 +221,9 @@ impl Kind {
             Self::IdentityCodeIssued => "identity.code_issued",
             Self::IdentityEnrolled => "identity.enrolled",
             Self::IdentityEnrolmentRefused => "identity.enrolment_refused",
+            Self::IdentityLogin => "identity.login",
+            Self::IdentityLoginRefused => "identity.login_refused",
+            Self::IdentityLogout => "identity.logout",
             Self::IdentityOwnerChanged => "identity.owner_changed",
             Self::IdentityRegistered => "identity.registered",
             Self::IdentityResumed => "identity.resumed",
@@ -226,6 +253,7 @@ impl Kind {
             Self::TokenIntrospected => "token.introspected",
             Self::TokenIssued => "token.issued",
             Self::TokenRefused => "token.refused",
+            Self::TokenReplayed => "token.replayed",
             Self::TokenRevoked => "token.revoked",
             Self::ToolApproved => "tool.approved",
             Self::ToolChanged => "tool.changed",

@@ -32,6 +32,7 @@ use crate::keys::{KeyError, KeyRing};
 use crate::leases::LeaseSeal;
 use crate::limits::Throttle;
 use crate::noise::Noise;
+use crate::people::{ClientsRefusal, People};
 use crate::places::Places;
 use crate::public::PublicService;
 use crate::rotation::RotationError;
@@ -97,6 +98,9 @@ impl From<PublishError> for ApprovalsUnavailable {
 /// Why an authority does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Clients of people cannot be served as configured.
+    #[error("`[authority.clients]`: {0}")]
+    Clients(#[from] ClientsRefusal),
     /// The configuration is not one to start with.
     #[error(transparent)]
     Config(#[from] ConfigRefusal),
@@ -137,6 +141,10 @@ impl Authority {
         let admin_resource = ResourceIndicator::parse(&parts.config.admin_resource())?;
         let nonces = NonceKey::new(&parts.random.bytes()).map_err(|_| StartError::NonceKey)?;
         let keys = KeyRing::open(parts.keys_folder.clone())?;
+        let people = match parts.config.clients.clone() {
+            Some(clients) => Some(People::new(clients, &parts.random)?),
+            None => None,
+        };
         let shared = Arc::new(Shared {
             leases: LeaseSeal::new(keys.lease_key(&parts.random)?),
             keys,
@@ -160,6 +168,7 @@ impl Authority {
             uses: Uses::default(),
             places: Places::default(),
             throttle: Throttle::new(&parts.config.limits),
+            people,
             telemetry: parts.telemetry,
             nonces,
             config: parts.config,

@@ -9,6 +9,7 @@ use attorn_registry::APPROVAL_LIFETIME_MAX_S;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
+use crate::people::ClientsConfig;
 
 /// The authority's part of the configuration file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -48,6 +49,8 @@ pub struct Config {
     /// How much of everything a client gets.
     #[serde(default)]
     pub limits: Limits,
+    /// Clients of people. Absent, nobody logs in here.
+    pub clients: Option<ClientsConfig>,
 }
 
 /// A configuration the authority cannot start with.
@@ -173,6 +176,7 @@ mod tests {
             approval_lifetime_s: default_approval_lifetime_s(),
             several_places: SeveralPlaces::default(),
             limits: Limits::default(),
+            clients: None,
         }
     }
 

@@ -4,8 +4,6 @@
 //! 4.1), narrowed by the one rule of the registry at this very moment. Whoever calls this has settled
 //! who the client is, and that it holds the key.
 
-#![allow(dead_code, reason = "the authorization code grant is what asks for these tokens")]
-
 use attorn_audit::{Entry, Kind};
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::dpop::DpopRefusal;

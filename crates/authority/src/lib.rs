@@ -9,8 +9,10 @@
 //! one-time codes, rotation of the signing keys, the admin API with one scope per operation, the
 //! search index over the journal.
 //!
-//! Not implemented: people, `/authorize`, PAR, dynamic registration, several
-//! authorities on one registry.
+//! With `[authority.clients]` also people: log-in, consent, codes and refresh tokens for their clients,
+//! in `people.rs`.
+//!
+//! Not implemented: log-in at an identity provider, several authorities on one registry.
 
 mod admin;
 mod authority;
@@ -31,6 +33,7 @@ mod leases;
 mod limits;
 mod news;
 mod noise;
+mod people;
 mod places;
 mod proof;
 mod public;
@@ -56,6 +59,7 @@ pub use followers::{Follower, Followers};
 pub use keys::KeyError;
 pub use limits::Limits;
 pub use news::{change_after, next_snapshot};
+pub use people::{ClientsConfig, ClientsRefusal, Registration};
 pub use public::{Answering, PublicService};
 pub use shared::PublishError;
 pub use trust_domains::TrustDomains;

@@ -21,6 +21,7 @@ use hyper::service::Service;
 use crate::http::{
     BodyRefusal, empty, health, json_answer, method_not_allowed, public_json, read_body, readiness,
 };
+use crate::people::{self, Page, People};
 use crate::proof::is_misdirected;
 use crate::refused::Unserved;
 use crate::shared::Shared;
@@ -49,7 +50,10 @@ enum Endpoint {
 
 impl PublicService {
     pub(crate) fn new(shared: Arc<Shared>, issuer: &IssuerUrl) -> Self {
-        let metadata = AuthorizationServerMetadata::of(issuer, shared.methods);
+        let mut metadata = AuthorizationServerMetadata::of(issuer, shared.methods);
+        if let Some(people) = &shared.people {
+            metadata = metadata.for_people(people.announced());
+        }
         // Strings and lists of strings: serializing cannot fail.
         let metadata = serde_json::to_vec(&metadata).unwrap_or_default().into();
         Self { shared, metadata }
@@ -60,6 +64,12 @@ impl PublicService {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
+        if let Some((people, page)) = self.page(&head) {
+            if is_misdirected(&head) {
+                return self.misdirected(&head).await;
+            }
+            return people::answer((&self.shared, people), page, &head, body).await;
+        }
         let Some(endpoint) = endpoint(head.uri.path(), self.shared.config.issuer_path()) else {
             return empty(StatusCode::NOT_FOUND);
         };
@@ -89,6 +99,13 @@ impl PublicService {
                 self.post(endpoint, &head, body).await
             }
         }
+    }
+
+    /// The page of a request, where people log in.
+    fn page(&self, head: &Parts) -> Option<(&People, Page)> {
+        let people = self.shared.people.as_ref()?;
+        let path = head.uri.path().strip_prefix(self.shared.config.issuer_path())?;
+        Some((people, Page::at(path)?))
     }
 
     async fn post<B>(&self, endpoint: Endpoint, head: &Parts, body: B) -> Response<Body>
@@ -219,7 +236,8 @@ fn endpoint(path: &str, issuer_path: &str) -> Option<Endpoint> {
     }
 }
 
-fn is_media_type(head: &Parts, expected: &str) -> bool {
+/// Whether a body says it is of this media type; its parameters do not matter.
+pub(crate) fn is_media_type(head: &Parts, expected: &str) -> bool {
     let value = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     essence.trim().eq_ignore_ascii_case(expected)

@@ -7,8 +7,8 @@ use attorn_net::Shutdown;
 
 use crate::admin::sweep;
 use crate::authority::ApprovalsUnavailable;
-use crate::ended;
 use crate::shared::Shared;
+use crate::{ended, people};
 
 /// Polls the number of the last change. Works on every database, and misses nothing: what counts
 /// is the number, not a notification.
@@ -43,6 +43,9 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
         }
         if let Err(error) = end_approvals(&shared).await {
             tracing::error!(%error, "approvals past their end are not noted");
+        }
+        if let Err(error) = people::sweep(&shared).await {
+            tracing::error!(%error, "sessions that have ended are not forgotten");
         }
     }
 }

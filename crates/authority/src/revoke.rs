@@ -12,6 +12,7 @@ use http::{Response, StatusCode};
 
 use crate::client::{self, Proven};
 use crate::http::empty;
+use crate::people;
 use crate::proof::{authorization, certificate};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::Shared;
@@ -30,6 +31,13 @@ async fn revoke(shared: &Shared, head: &Parts, body: &[u8], about: Entry) -> Res
     let (now_s, snapshot) = (about.time_ms / 1000, shared.published.load());
     let form = Form::parse(body)?;
     let presented = PresentedClient::of(&form, authorization(head))?;
+    if let PresentedClient::Certificate { client_id } = &presented
+        && let Some(token) = form.value("token")
+        && shared.people.is_some()
+        && people::revoke_of_client(shared, about.clone(), (client_id, token)).await?
+    {
+        return Ok(());
+    }
     let certificate = certificate(head);
     let proven = Proven { certificate: certificate.as_ref(), proof_key: None };
     let client = client::authenticate_any(shared, &snapshot, &presented, proven, now_s)?;

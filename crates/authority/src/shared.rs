@@ -31,6 +31,7 @@ use crate::leases::LeaseSeal;
 use crate::limits::Throttle;
 use crate::news::next_snapshot;
 use crate::noise::Noise;
+use crate::people::People;
 use crate::places::Places;
 use crate::{Config, TrustDomains};
 
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) last_delta: ArcSwapOption<SnapshotDelta>,
     pub(crate) mark: Mark,
     pub(crate) throttle: Throttle,
+    /// What people need; absent where nobody logs in.
+    pub(crate) people: Option<People>,
     pub(crate) telemetry: Telemetry,
     /// One indexer at a time.
     pub(crate) indexing: tokio::sync::Mutex<()>,

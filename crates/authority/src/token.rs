@@ -2,8 +2,8 @@
 //!
 //! Implemented: RFC 6749 section 4.4 with RFC 7523 client assertions, JWT-SVIDs and RFC 8705
 //! certificates, tokens bound by RFC 9449 proofs with our nonces or to the certificate, RFC 8707
-//! resources, RFC 9068 tokens, RFC 9396 details; RFC 8693 in [`crate::exchange`]. Not implemented:
-//! every other grant.
+//! resources, RFC 9068 tokens, RFC 9396 details; RFC 8693 in [`crate::exchange`], codes and refresh tokens in
+//! [`crate::people`]. Not implemented: every other grant.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
 use attorn_oauth::resource::ResourceIndicator;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::subject::Subject as TokenSubject;
-use attorn_oauth::token_request::{ClientCredentials, TokenRequest};
+use attorn_oauth::token_request::{ClientCredentials, Served, TokenRequest};
 use attorn_registry::{
     Agent, AgentId, AuthorizationDetails, Binding, CallConstraint, Class, Grant, GrantId,
     Holder as AgentHolder, LockTarget, LockedSubject, McpServer, ReasonCode, ScopeSet, ScopeTarget,
@@ -34,13 +34,22 @@ use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, certificate, verify_present_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
-use crate::{Config, exchange, places, traced};
+use crate::{Config, exchange, people, places, traced};
 
 /// Answers one token request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
     let started = (now_ms, Instant::now());
-    let redeemed = match TokenRequest::parse(body, authorization(head)) {
+    let served = if shared.people.is_some() { Served::PeopleToo } else { Served::Machines };
+    let redeemed = match TokenRequest::parse(body, authorization(head), served) {
+        Ok(TokenRequest::AuthorizationCode(asked)) => match &shared.people {
+            Some(people) => people::redeem_code((shared, people), head, &asked, now_ms).await,
+            None => Err(TokenError::GrantTypeUnsupported.into()),
+        },
+        Ok(TokenRequest::RefreshToken(asked)) => match &shared.people {
+            Some(people) => people::redeem_refresh((shared, people), head, &asked, now_ms).await,
+            None => Err(TokenError::GrantTypeUnsupported.into()),
+        },
         Ok(TokenRequest::ClientCredentials(asked)) => redeem(shared, head, &asked, now_ms).await,
         Ok(TokenRequest::TokenExchange(asked)) => {
             exchange::redeem(shared, head, &asked, now_ms).await

@@ -285,6 +285,10 @@ impl Config {
             };
             tls.spiffe.iter_mut().for_each(of);
         }
+        let clients = config.authority.as_mut().and_then(|authority| authority.clients.as_mut());
+        if let Some(roots) = clients.and_then(|clients| clients.metadata_roots.as_mut()) {
+            *roots = folder.join(&roots);
+        }
         for certificates in config.trusted_proxies.iter_mut().flat_map(|p| &mut p.certificates) {
             *certificates = folder.join(&*certificates);
         }

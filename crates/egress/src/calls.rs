@@ -13,8 +13,6 @@ use attorn_registry::{ScopeSet, ServerId};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::lane::Turn;
-
 /// A permitted call whose intent is on record.
 pub struct OpenCall {
     /// Where it is under way.
@@ -29,6 +27,8 @@ pub struct OpenCall {
     pub scope: ScopeSet,
     /// What the journal says of it: who, for whom, in which trace.
     pub entry: Entry,
+    /// The trace that the server was sent: not the caller's, which others know.
+    pub sent_trace: String,
     /// Tokens that were exchanged for it, by API and scope.
     pub(crate) exchanged: tokio::sync::Mutex<HashMap<(String, String), Kept>>,
 }
@@ -46,7 +46,7 @@ impl OpenCall {
         server: ServerId,
         (token, token_text, proof): (VerifiedToken, &str, Option<&str>),
         scope: ScopeSet,
-        entry: Entry,
+        (entry, sent_trace): (Entry, String),
     ) -> Self {
         Self {
             server,
@@ -55,12 +55,9 @@ impl OpenCall {
             proof: proof.map(|proof| Zeroizing::new(proof.to_owned())),
             scope,
             entry,
+            sent_trace,
             exchanged: tokio::sync::Mutex::default(),
         }
-    }
-
-    fn trace(&self) -> &str {
-        self.entry.trace_id.as_deref().unwrap_or_default()
     }
 }
 
@@ -83,14 +80,7 @@ pub struct Calls(Arc<Mutex<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     last: u64,
-    open: HashMap<CallId, Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    call: Arc<OpenCall>,
-    /// The child that works on it and on nothing else, until it ends.
-    turn: Option<Turn>,
+    open: HashMap<CallId, Arc<OpenCall>>,
 }
 
 /// Keeps a call open. Dropped, nothing more can be asked in its name.
@@ -112,34 +102,28 @@ impl Calls {
         let mut table = self.lock();
         table.last += 1;
         let id = CallId(table.last);
-        table.open.insert(id, Open { call: Arc::new(call), turn: None });
+        table.open.insert(id, Arc::new(call));
         drop(table);
         Held { calls: self.clone(), id }
     }
 
     pub(crate) fn call(&self, id: CallId) -> Result<Arc<OpenCall>, Unattributed> {
-        self.lock().open.get(&id).map(|open| Arc::clone(&open.call)).ok_or(Unattributed)
+        self.lock().open.get(&id).cloned().ok_or(Unattributed)
     }
 
-    /// The one call of a trace at a server. Two are one too many: which of them it was is not known.
+    /// The call that a server was sent with this trace: it was made for the call alone.
     pub(crate) fn of_trace(
         &self,
         server: &ServerId,
         trace: &str,
     ) -> Result<Arc<OpenCall>, Unattributed> {
         let table = self.lock();
-        let is_it = |open: &&Open| open.call.server == *server && open.call.trace() == trace;
+        let is_it = |call: &&Arc<OpenCall>| call.server == *server && call.sent_trace == trace;
         let mut found = table.open.values().filter(is_it);
         match (found.next(), found.next()) {
-            (Some(open), None) => Ok(Arc::clone(&open.call)),
+            (Some(call), None) => Ok(Arc::clone(call)),
             (Some(_), Some(_)) | (None, _) => Err(Unattributed),
         }
-    }
-
-    /// Ties a child's turn to a call, so that it ends with it. A call that has ended takes none.
-    pub(crate) fn keep(&self, id: CallId, turn: Turn) -> Result<(), Unattributed> {
-        self.lock().open.get_mut(&id).ok_or(Unattributed)?.turn = Some(turn);
-        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -157,8 +141,6 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let ended = self.calls.lock().open.remove(&self.id);
-        // Outside the lock: it lets the next call of the child in.
-        drop(ended);
+        drop(self.calls.lock().open.remove(&self.id));
     }
 }

@@ -10,6 +10,7 @@ use attorn_enforce::record::Recorder;
 use attorn_net::{Client, Clock, Random};
 use attorn_registry::{McpServer, Published, ServerId, Snapshot};
 use attorn_telemetry::Telemetry;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::calls::Calls;
@@ -91,6 +92,8 @@ pub(crate) struct Inner {
 pub(crate) struct Rule {
     pub(crate) config: Config,
     pub(crate) secret: Secret,
+    /// Requests under way: their bodies are in memory.
+    pub(crate) places: Semaphore,
 }
 
 /// Why there is no way out.
@@ -127,7 +130,9 @@ impl Egress {
             clock: parts.clock.clone(),
             random: parts.random.clone(),
         };
-        let rule = |config| Arc::new(Rule { config, secret: Secret::default() });
+        let rule = |config| {
+            Arc::new(Rule { config, secret: Secret::default(), places: Semaphore::new(PLACES) })
+        };
         Ok(Self(Arc::new(Inner {
             rules: parts.rules.into_iter().map(rule).collect(),
             exchanger: Exchanger::new(world, parts.issuer, endpoint),
@@ -160,7 +165,8 @@ impl Egress {
     pub fn listeners(&self) -> Vec<(std::net::SocketAddr, EgressService)> {
         let listening = |rule: &Arc<Rule>| {
             let service = EgressService::new(Arc::clone(&self.0), Arc::clone(rule), By::Trace);
-            Some((rule.config.listen?, service))
+            let address = rule.config.listen?;
+            Some((address, service.at(address)))
         };
         self.0.rules.iter().filter_map(listening).collect()
     }
@@ -198,6 +204,9 @@ impl Rule {
         snapshot.server_named(&self.config.server)
     }
 }
+
+/// Requests under way from one server to one API.
+const PLACES: usize = 64;
 
 fn verify(rule: &Config) -> Result<(), StartError> {
     let name = || rule.server.clone();

@@ -28,13 +28,14 @@ pub struct Lane {
     shutdown: Shutdown,
 }
 
-/// The call that a child works on.
+/// The call that a child works on, as long as it is under way.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Current(Arc<Mutex<Option<CallId>>>);
 
-/// A call's turn at a child. Ends when it is dropped.
+/// A turn at a child. Nobody else has one until it is dropped, which is when the child has answered: a
+/// call may end before that, and then nothing is asked in its name, but in no other name either.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub struct Turn {
     current: Current,
     // Given back last: the next call begins when this one is no longer the current one.
     _permit: OwnedSemaphorePermit,
@@ -65,6 +66,7 @@ fn serve(
     service: EgressService,
     shutdown: Shutdown,
 ) -> impl Future<Output = ()> + Send {
+    let service = service.at(listener.address());
     attorn_net::serve(listener, service, Limits::default(), shutdown)
 }
 
@@ -75,21 +77,36 @@ impl Lane {
         &self.variables
     }
 
-    /// Waits until the child works on nothing, and gives it this call until the call ends.
+    /// Waits until the child works on nothing. What it asks from then on belongs to this call, and to
+    /// nobody where the turn is for something else.
     ///
     /// # Errors
-    /// The call has ended meanwhile.
-    pub async fn take(&self, call: CallId) -> Result<(), Unattributed> {
+    /// The call has ended meanwhile, or the lane is closed.
+    pub async fn take(&self, call: Option<CallId>) -> Result<Turn, Unattributed> {
         let permit = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Unattributed)?;
-        self.current.set(Some(call));
-        let turn = Turn { current: self.current.clone(), _permit: permit };
-        self.calls.keep(call, turn)
+        if let Some(call) = call {
+            self.calls.call(call)?;
+        }
+        self.current.set(call);
+        Ok(Turn { current: self.current.clone(), _permit: permit })
+    }
+
+    /// Whether anybody can get a turn.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.turns.is_closed()
+    }
+
+    /// Nobody has a turn after this one.
+    pub fn close(&self) {
+        self.turns.close();
+        self.shutdown.start();
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.shutdown.start();
+        self.close();
     }
 }
 
@@ -106,5 +123,40 @@ impl Current {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.current.set(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane() -> Lane {
+        Lane {
+            calls: Calls::default(),
+            current: Current::default(),
+            turns: Arc::new(Semaphore::new(1)),
+            variables: Vec::new(),
+            shutdown: Shutdown::new(),
+        }
+    }
+
+    fn is_ready<T>(future: impl Future<Output = T>) -> bool {
+        let mut future = std::pin::pin!(future);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        future.as_mut().poll(&mut context).is_ready()
+    }
+
+    #[tokio::test]
+    async fn one_turn_at_a_time_and_none_after_the_end() {
+        let lane = lane();
+        let turn = lane.take(None).await.unwrap();
+        assert!(!is_ready(lane.take(None)), "two turns at once");
+        drop(turn);
+        let turn = lane.take(None).await.unwrap();
+        let waiting = lane.take(None);
+        lane.close();
+        drop(turn);
+        assert!(waiting.await.is_err(), "a turn at a child that is ended");
+        assert!(lane.take(None).await.is_err());
     }
 }

@@ -26,5 +26,5 @@ mod walk;
 pub use crate::calls::{CallId, Calls, Held, OpenCall, Unattributed};
 pub use crate::config::{Config, StaticKey};
 pub use crate::egress::{Egress, Keys, Parts, StartError};
-pub use crate::lane::{Lane, Lanes};
+pub use crate::lane::{Lane, Lanes, Turn};
 pub use crate::service::EgressService;

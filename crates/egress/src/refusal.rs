@@ -10,10 +10,14 @@ pub(crate) enum Refusal {
     AuthorityStale,
     /// The body is longer than is taken, or broke off.
     Body,
-    /// The call came with a certificate: there is nothing to exchange.
+    /// As many requests are under way as may be.
+    Busy,
+    /// The call came without a proof by a key: there is nothing to exchange.
     Evidence,
     /// The authority gives no token for it.
     Exchange,
+    /// It is addressed to somebody else, or comes from a web page.
+    Host,
     /// The intent could not be recorded.
     JournalUnavailable,
     /// The key of the server, or of the API, cannot be had.
@@ -34,10 +38,11 @@ impl Refusal {
     /// RFC 9110 section 15.
     pub(crate) const fn status(self) -> StatusCode {
         match self {
-            Self::AuthorityStale | Self::JournalUnavailable | Self::KeyUnavailable => {
+            Self::AuthorityStale | Self::Busy | Self::JournalUnavailable | Self::KeyUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::OperationUnknown => StatusCode::NOT_FOUND,
             Self::Evidence
             | Self::Exchange
@@ -53,8 +58,10 @@ impl Refusal {
         match self {
             Self::AuthorityStale => ReasonCode::AuthorityStale,
             Self::Body => ReasonCode::FrameSize,
+            Self::Busy => ReasonCode::DownstreamBusy,
             Self::Evidence => ReasonCode::DelegationEvidence,
             Self::Exchange => ReasonCode::ExchangeScope,
+            Self::Host => ReasonCode::FrameOrigin,
             Self::JournalUnavailable => ReasonCode::JournalUnavailable,
             Self::KeyUnavailable => ReasonCode::ClientAuthentication,
             Self::OperationUnknown => ReasonCode::OperationUnknown,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -20,11 +21,20 @@ pub struct EgressService {
     egress: Arc<Inner>,
     rule: Arc<Rule>,
     by: By,
+    /// The values of `Host` by which it is addressed.
+    hosts: Arc<[String]>,
 }
 
 impl EgressService {
-    pub(crate) const fn new(egress: Arc<Inner>, rule: Arc<Rule>, by: By) -> Self {
-        Self { egress, rule, by }
+    pub(crate) fn new(egress: Arc<Inner>, rule: Arc<Rule>, by: By) -> Self {
+        Self { egress, rule, by, hosts: Arc::default() }
+    }
+
+    /// The same, where it is served: by no other name can it be addressed.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> Self {
+        let hosts = [address.to_string(), format!("localhost:{}", address.port())];
+        Self { hosts: Arc::new(hosts), ..self }
     }
 }
 
@@ -38,7 +48,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<B>) -> Self::Future {
-        let Self { egress, rule, by } = self.clone();
-        Box::pin(async move { Ok(handle(egress, rule, by, request).await) })
+        let Self { egress, rule, by, hosts } = self.clone();
+        Box::pin(async move { Ok(handle(egress, rule, (by, hosts), request).await) })
     }
 }

@@ -20,7 +20,7 @@ use attorn_registry::{
     ScopeTarget, Snapshot,
 };
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, ORIGIN};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request,
 };
@@ -80,7 +80,7 @@ enum Credential {
 pub(crate) async fn handle<B>(
     egress: Arc<Inner>,
     rule: Arc<Rule>,
-    by: By,
+    (by, hosts): (By, Arc<[String]>),
     request: Request<B>,
 ) -> Response<Body>
 where
@@ -89,7 +89,7 @@ where
 {
     let (head, body) = request.into_parts();
     let mut outbound = Outbound::new(egress, rule, &head);
-    match outbound.pass(&by, head, body).await {
+    match outbound.pass((&by, &hosts), head, body).await {
         Ok(response) => response,
         Err(refusal) => outbound.refuse(refusal).await,
     }
@@ -108,7 +108,7 @@ impl Outbound {
 
     async fn pass<B>(
         &mut self,
-        by: &By,
+        (by, hosts): (&By, &[String]),
         head: request::Parts,
         body: B,
     ) -> Result<Response<Body>, Refusal>
@@ -120,6 +120,9 @@ impl Outbound {
         if !self.egress.freshness.is_fresh() {
             return Err(Refusal::AuthorityStale);
         }
+        verify_host(&head, hosts)?;
+        let rule = Arc::clone(&self.rule);
+        let _place = rule.places.try_acquire().map_err(|_full| Refusal::Busy)?;
         // 1. The call it belongs to.
         let snapshot = Arc::clone(&self.snapshot);
         let server = self.rule.server(&snapshot).ok_or(Refusal::Unattributed)?;
@@ -132,18 +135,41 @@ impl Outbound {
         let target = self.target(&head.uri).ok_or(Refusal::OperationUnknown)?;
         let permit = self.decide(&call, (server, resource), &head.method, &target)?;
         // 3. The request as it will leave.
-        let sendable = self.sendable(head, &target, body).await?;
+        let sendable = self.sendable(&head, &target, body).await?;
         // 4. What it is let in with there.
         let credential = self.credential(&call, server, &permit).await?;
-        // 5. The intent, before anything leaves.
+        // 5. All of it once more: the call may have ended meanwhile, and a lock may have come.
+        let permit = self.judge_again((by, &head, &target), &call)?;
+        // 6. The intent, before anything leaves.
         let durability = durability(permit.class);
         let recorded = self.egress.recorder.intent(permit, &mut self.entry, durability).await;
         let recorded = recorded.map_err(|unavailable| {
             tracing::error!(%unavailable, "an intent could not be recorded; nothing leaves");
             Refusal::JournalUnavailable
         })?;
-        // 6 and 7. The API, and how it ended.
+        // 7. The API, and how it ended.
         Ok(self.ask(sendable, &credential, recorded).await)
+    }
+
+    /// The same questions to the registry as it is now.
+    fn judge_again(
+        &mut self,
+        (by, head, target): (&By, &request::Parts, &Target),
+        call: &Arc<OpenCall>,
+    ) -> Result<Permit, Refusal> {
+        if !self.egress.freshness.is_fresh() {
+            return Err(Refusal::AuthorityStale);
+        }
+        self.snapshot = self.egress.published.load();
+        self.now_s = self.egress.clock.now_s();
+        let snapshot = Arc::clone(&self.snapshot);
+        let server = self.rule.server(&snapshot).ok_or(Refusal::Unattributed)?;
+        if !Arc::ptr_eq(&self.attribute(by, server, head)?, call) {
+            return Err(Refusal::Unattributed);
+        }
+        let resource = snapshot.resource_at(self.rule.config.resource.as_str());
+        let resource = resource.ok_or(Refusal::Standing(ReasonCode::ResourceUnknown))?;
+        self.decide(call, (server, resource), &head.method, target)
     }
 
     fn attribute(
@@ -219,6 +245,14 @@ impl Outbound {
         self.entry.class = Some(matched.operation.class.as_str().to_owned());
         self.entry.scope = Some(matched.needed.to_string());
         let claims = call.token.claims();
+        if self.now_s >= claims.exp {
+            return Err(Refusal::Standing(ReasonCode::TokenExpired));
+        }
+        // Who proved no key, or a certificate, has nothing that could be passed on as evidence; and a
+        // static key is not for them either.
+        if call.token.jkt().is_none() || call.proof.is_none() {
+            return Err(Refusal::Evidence);
+        }
         let parent = Ancestor {
             client_id: claims.client_id.clone(),
             jti: claims.jti.clone(),
@@ -256,7 +290,7 @@ impl Outbound {
 
     async fn sendable<B>(
         &self,
-        head: request::Parts,
+        head: &request::Parts,
         target: &Target,
         body: B,
     ) -> Result<Sendable, Refusal>
@@ -285,7 +319,7 @@ impl Outbound {
         let uri = format!("{base}{below}{query}").parse();
         let uri = uri.map_err(|_| Refusal::OperationUnknown)?;
         let proven = Url::parse(&target.htu).map_err(|_| Refusal::OperationUnknown)?;
-        Ok(Sendable { method: head.method, uri, proven, headers, body })
+        Ok(Sendable { method: head.method.clone(), uri, proven, headers, body })
     }
 
     async fn credential(
@@ -445,6 +479,15 @@ impl Outbound {
     }
 }
 
+/// Addressed by the name it was given out under, and not by a web page: a page can be made to ask
+/// loopback addresses, by a name of its own (DNS rebinding) or without reading the answer.
+fn verify_host(head: &request::Parts, hosts: &[String]) -> Result<(), Refusal> {
+    let host = attorn_enforce::host::addressed(head).ok_or(Refusal::Host)?;
+    let is_ours = hosts.iter().any(|own| own.eq_ignore_ascii_case(host));
+    let is_page = [ORIGIN, SEC_FETCH_SITE].iter().any(|name| head.headers.contains_key(name));
+    if is_ours && !is_page { Ok(()) } else { Err(Refusal::Host) }
+}
+
 /// RFC 9449 section 9: the one challenge after which the same request may be sent again.
 fn wants_nonce(headers: &HeaderMap) -> bool {
     let challenges = headers.get_all(http::header::WWW_AUTHENTICATE).iter();
@@ -453,4 +496,5 @@ fn wants_nonce(headers: &HeaderMap) -> bool {
 
 const ROLE: &str = "egress";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const BODY_COMES: Duration = Duration::from_secs(30);

@@ -91,7 +91,9 @@ fn is_its_fault(failure: UpstreamFailure) -> bool {
             true
         }
         UpstreamFailure::Status(status) => status.is_server_error(),
-        UpstreamFailure::ContentEncoding
+        UpstreamFailure::Busy
+        | UpstreamFailure::ChildGone
+        | UpstreamFailure::ContentEncoding
         | UpstreamFailure::MediaType
         | UpstreamFailure::NoStream
         | UpstreamFailure::NotRecorded

@@ -23,7 +23,7 @@ use crate::servers::Behind;
 use crate::sessions::Session;
 use crate::stream::Stream;
 use crate::trace::TraceContext;
-use crate::upstream::{Outgoing, Reply, UpstreamFailure};
+use crate::upstream::{Outgoing, Reply, UpstreamFailure, Work};
 
 impl Exchange {
     /// Notes the tool and its arguments: their digest, never their text.
@@ -194,6 +194,7 @@ impl Relay {
         let mut outgoing = Outgoing::new(self.revision, Some(self.upstream_id), message, trace);
         // MCP 2026-07-28, Subscriptions: such a stream rests until something changes.
         outgoing.may_rest = request.method.class() == MethodClass::Listen;
+        outgoing.work = if outgoing.may_rest { Work::Aside } else { Work::Other };
         outgoing
     }
 

@@ -7,8 +7,19 @@ use http::header::AUTHORIZATION;
 use http::{HeaderName, request};
 
 use crate::exchange::{Caller, Exchange};
+use crate::trace::TraceContext;
 
 impl Exchange {
+    /// The trace that the server is sent, where what it asks of an API is told by it: one that nobody
+    /// else knows. The entry links it to the caller's.
+    pub(crate) fn trace_to_send(&mut self, server: &McpServer) -> Option<TraceContext> {
+        let is_of = self.gateway.egress.as_ref().is_some_and(|egress| egress.is_of(server));
+        let trace = TraceContext::continued(None, None, &self.gateway.random.bytes());
+        let linked = || ("server_trace".to_owned(), trace.trace_id().to_owned());
+        self.entry.detail.extend(is_of.then(linked));
+        is_of.then_some(trace)
+    }
+
     /// Opens a call whose intent is on record. Nothing where its server has no way out.
     ///
     /// The token is kept where requests to the API are made. What talks to the MCP server gets a
@@ -17,7 +28,7 @@ impl Exchange {
         &self,
         head: &request::Parts,
         (server, caller): (&McpServer, &Caller),
-        used: Scope,
+        (used, sent_trace): (Scope, &TraceContext),
     ) -> Option<Held> {
         let egress = self.gateway.egress.as_ref().filter(|egress| egress.is_of(server))?;
         let sent = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
@@ -25,7 +36,8 @@ impl Exchange {
         let (_scheme, token) = sent(AUTHORIZATION)?.split_once(' ')?;
         let credentials = (caller.token.clone(), token.trim_start(), sent(DPOP));
         let scope: ScopeSet = std::iter::once(used).collect();
-        let call = OpenCall::new(server.id.clone(), credentials, scope, self.entry.clone());
+        let known = (self.entry.clone(), sent_trace.trace_id().to_owned());
+        let call = OpenCall::new(server.id.clone(), credentials, scope, known);
         Some(egress.calls().begin(call))
     }
 }

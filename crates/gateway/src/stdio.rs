@@ -124,8 +124,15 @@ impl StdioUpstream {
     }
 
     async fn send_shared(&self, outgoing: Outgoing) -> Result<Reply, UpstreamFailure> {
-        let child = self.shared_child().await?;
-        child.send(outgoing, self.answer_within).await
+        // A child that was left behind got nothing of this yet: it goes to the next one.
+        for _ in 0..CHILDREN_TRIED {
+            let child = self.shared_child().await?;
+            match child.send(outgoing.clone(), self.answer_within).await {
+                Err(UpstreamFailure::ChildGone) => {}
+                ended => return ended,
+            }
+        }
+        Err(UpstreamFailure::Busy)
     }
 
     async fn open_session(
@@ -199,6 +206,9 @@ impl StdioUpstream {
         let mut shared = self.lock();
         if let Some(child) = shared.child.take() {
             match child.ending() {
+                None if !child.is_usable() => {
+                    tracing::debug!(program = %self.command.program, "a child is left behind");
+                }
                 None => {
                     shared.child = Some(Arc::clone(&child));
                     return Ok(Some(child));
@@ -218,5 +228,7 @@ impl StdioUpstream {
     }
 }
 
+/// Children that a request tries, where others were left behind while it waited.
+const CHILDREN_TRIED: usize = 4;
 /// Children of sessions at one server.
 const SESSIONS_MAX: usize = 64;

@@ -115,7 +115,9 @@ impl<P: Send + Sync + 'static> Stream<P> {
             UpstreamFailure::Unreachable | UpstreamFailure::Timeout => {
                 ReasonCode::DownstreamUnreachable
             }
-            UpstreamFailure::ContentEncoding
+            UpstreamFailure::Busy => ReasonCode::DownstreamBusy,
+            UpstreamFailure::ChildGone
+            | UpstreamFailure::ContentEncoding
             | UpstreamFailure::Interrupted
             | UpstreamFailure::MediaType
             | UpstreamFailure::NoStream

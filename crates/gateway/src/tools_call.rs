@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use attorn_egress::Held;
 use attorn_json::Limits;
 use attorn_mcp::{ClientMessage, HeaderView, Method, Request, Revision, check_param_headers};
 use attorn_net::Body;
@@ -25,6 +24,7 @@ use crate::front::{Verb, verify_post};
 use crate::methods;
 use crate::refusal::{DecisionRefusal, HeadRefusal, MessageRefusal, Refusal};
 use crate::servers::{Behind, SeenTool};
+use crate::upstream::Work;
 use crate::view::View;
 
 /// Answers one POST to the MCP endpoint of a server.
@@ -78,16 +78,18 @@ where
     let used = permit.scope().clone();
     let cleared = exchange.clear(permit, &call).await?;
     let only_approved = cleared.only_approved;
+    let own_trace = exchange.trace_to_send(server);
     let recorded = exchange.record(cleared, durability).await?;
 
     // 7. From here on the server may ask its API for this call.
-    let open = exchange.open_call(head, (server, &caller), used);
+    let sent_trace = own_trace.as_ref().unwrap_or(&trace);
+    let open = exchange.open_call(head, (server, &caller), (used, sent_trace));
 
     // 8. A new request, made from what was decided.
     let mut relay = exchange.relay(&behind, caller, session.as_ref(), &call);
     relay.only_approved = only_approved;
-    let mut outgoing = relay.outgoing(&call, None, &trace);
-    outgoing.call = open.as_ref().map(Held::id);
+    let mut outgoing = relay.outgoing(&call, None, sent_trace);
+    outgoing.work = open.as_ref().map_or(Work::Other, |held| Work::Call(held.id()));
     relay.open = open;
     outgoing.mirror(&call, &tool.param_headers);
     if is_planted(Bug::AuthorizationForwarded) {

@@ -23,7 +23,7 @@ pub(crate) enum Upstream {
 }
 
 /// One message to an upstream, made anew from what was decided.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     /// The JSON-RPC message.
     pub(crate) message: Bytes,
@@ -38,8 +38,20 @@ pub(crate) struct Outgoing {
     pub(crate) tracestate: Option<String>,
     /// Whether the stream that answers may stay silent as long as it lasts.
     pub(crate) may_rest: bool,
-    /// The number of the call, where what the server asks of an API has to belong to one.
-    pub(crate) call: Option<CallId>,
+    /// What it is to a child that has a way out.
+    pub(crate) work: Work,
+}
+
+/// A child that has a way out works on one request of a client at a time: what it asks of an API
+/// meanwhile belongs to that request and to no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Of the gateway itself, or without an end: it waits for nobody and nobody waits for it.
+    Aside,
+    /// A call, in whose name the server may ask.
+    Call(CallId),
+    /// A request of a client that is no call: nothing may be asked in its name.
+    Other,
 }
 
 impl Outgoing {
@@ -58,7 +70,7 @@ impl Outgoing {
             traceparent: trace.traceparent(),
             tracestate: trace.tracestate().map(str::to_owned),
             may_rest: false,
-            call: None,
+            work: Work::Aside,
         }
     }
 
@@ -216,6 +228,10 @@ impl Upstream {
 /// Why an upstream gave no usable answer. None of it reaches the client in the upstream's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UpstreamFailure {
+    #[error("the server works on something else")]
+    Busy,
+    #[error("the child that was to be asked is not used any more")]
+    ChildGone,
     #[error("the answer is coded although `identity` was asked for")]
     ContentEncoding,
     #[error("the answer or one of its messages is too long")]

@@ -8,6 +8,7 @@
 
 mod connect;
 mod pool;
+mod public_address;
 mod request;
 mod response;
 mod sender;
@@ -38,6 +39,9 @@ pub enum Reach {
     Any,
     /// Loopback addresses only.
     LoopbackOnly,
+    /// TLS to addresses that are reached over the Internet; a host that also has another one is
+    /// refused. For URLs that strangers give.
+    PublicOnly,
 }
 
 /// How a client connects and how long it waits.

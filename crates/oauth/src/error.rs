@@ -10,6 +10,7 @@ use crate::access_token::TokenRefusal;
 use crate::actor::ChainRefusal;
 use crate::client_assertion::AssertionRefusal;
 use crate::dpop::DpopRefusal;
+use crate::grant::GrantRefusal;
 use crate::jwt_svid::SvidRefusal;
 use crate::mtls::CertificateRefusal;
 use crate::replay::ReplayRefusal;
@@ -17,16 +18,24 @@ use crate::replay::ReplayRefusal;
 /// An `error` value on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
+    /// RFC 6749 section 4.1.2.1: the person said no.
+    AccessDenied,
+    /// OpenID Connect Core 1.0 section 3.1.2.6: the person would have to be asked.
+    ConsentRequired,
     /// RFC 6750 section 3.1: the token lacks a scope.
     InsufficientScope,
     /// RFC 9396 section 5: the details are malformed, unknown or beyond what is granted.
     InvalidAuthorizationDetails,
     /// RFC 6749 section 5.2: client authentication failed.
     InvalidClient,
+    /// RFC 7591 section 3.2.2: the metadata of a client is not acceptable.
+    InvalidClientMetadata,
     /// RFC 9449 section 5: the proof is not acceptable.
     InvalidDpopProof,
     /// RFC 6749 section 5.2: the grant does not hold; here, the subject token.
     InvalidGrant,
+    /// RFC 7591 section 3.2.2: a redirect address is not acceptable.
+    InvalidRedirectUri,
     /// RFC 6749 section 5.2: the request is malformed.
     InvalidRequest,
     /// RFC 6749 section 5.2: the scope is malformed or not granted.
@@ -35,10 +44,16 @@ pub enum ErrorCode {
     InvalidTarget,
     /// RFC 6750 section 3.1: the token is not acceptable.
     InvalidToken,
+    /// OpenID Connect Core 1.0 section 3.1.2.6: somebody would have to log in.
+    LoginRequired,
     /// RFC 6749 section 4.1.2.1, used here for a store that cannot take an entry.
     TemporarilyUnavailable,
+    /// RFC 6749 section 5.2: the client may not use this grant.
+    UnauthorizedClient,
     /// RFC 6749 section 5.2: this grant is not served.
     UnsupportedGrantType,
+    /// RFC 6749 section 4.1.2.1: this response type is not served.
+    UnsupportedResponseType,
     /// RFC 9449 section 8: repeat the request with the nonce that comes with the answer.
     UseDpopNonce,
 }
@@ -48,17 +63,24 @@ impl ErrorCode {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AccessDenied => "access_denied",
+            Self::ConsentRequired => "consent_required",
             Self::InsufficientScope => "insufficient_scope",
             Self::InvalidAuthorizationDetails => "invalid_authorization_details",
             Self::InvalidClient => "invalid_client",
+            Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::InvalidGrant => "invalid_grant",
+            Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidRequest => "invalid_request",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidToken => "invalid_token",
+            Self::LoginRequired => "login_required",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
             Self::UseDpopNonce => "use_dpop_nonce",
         }
     }
@@ -103,12 +125,24 @@ pub enum TokenError {
     /// Two ways of client authentication in one request.
     #[error("more than one way of client authentication")]
     ClientAuthenticationRepeated,
+    /// The client of a person is unknown, or may not act. The two look the same.
+    #[error("the client may not act: {0}")]
+    ClientStanding(ReasonCode),
+    /// No `code`.
+    #[error("the code is missing")]
+    CodeMissing,
     /// Not a form in UTF-8, or longer than allowed.
     #[error("the form is malformed")]
     FormMalformed,
+    /// The code or the refresh token gives nothing.
+    #[error("{0}")]
+    Grant(GrantRefusal),
     /// `grant_type` is missing.
     #[error("the grant type is missing")]
     GrantTypeMissing,
+    /// The client may not use this grant.
+    #[error("the client may not use this grant")]
+    GrantTypeNotRegistered,
     /// `grant_type` is not served.
     #[error("the grant type is not supported")]
     GrantTypeUnsupported,
@@ -121,6 +155,9 @@ pub enum TokenError {
     /// The proof cannot be burned.
     #[error("{0}")]
     PossessionReplay(ReplayRefusal),
+    /// No `refresh_token`.
+    #[error("the refresh token is missing")]
+    RefreshTokenMissing,
     /// A token type that is not issued was asked for.
     #[error("the requested token type is not issued")]
     RequestedTokenType,
@@ -163,14 +200,22 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// Whether a form had a parameter twice.
+    #[must_use]
+    pub const fn is_repetition(&self) -> bool {
+        matches!(self, Self::ParameterRepeated)
+    }
+
     /// The one table. Exhaustive on purpose: a new reason must not compile until it has its code.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
             // RFC 7521 section 4.2.1 and RFC 6749 section 5.2: unsupported or missing parameters.
             Self::AssertionType
+            | Self::CodeMissing
             | Self::FormMalformed
             | Self::GrantTypeMissing
+            | Self::RefreshTokenMissing
             // RFC 9440 section 2.2: what a listed proxy sent is no certificate.
             | Self::CertificateHeader
             // RFC 8693 section 2.2.2.
@@ -183,8 +228,10 @@ impl TokenError {
             | Self::CertificateMissing
             | Self::ParameterRepeated
             | Self::ClientAuthenticationRepeated => ErrorCode::InvalidRequest,
-            // RFC 6749 section 5.2: the grant, which here is the subject token, does not hold.
+            // RFC 6749 section 5.2: the grant, a code, a refresh token or a subject token, does not
+            // hold. RFC 7636 section 4.6 says the same of a verifier.
             Self::ActorTokenRefused
+            | Self::Grant(_)
             | Self::SubjectToken(_)
             | Self::SubjectTokenEvidence(_)
             | Self::SubjectTokenStanding(_) => ErrorCode::InvalidGrant,
@@ -202,7 +249,10 @@ impl TokenError {
             Self::ClientAuthentication(_)
             | Self::ClientAuthenticationMissing
             | Self::ClientCertificate(_)
+            | Self::ClientStanding(_)
             | Self::ClientSvid(_) => ErrorCode::InvalidClient,
+            // RFC 6749 section 5.2.
+            Self::GrantTypeNotRegistered => ErrorCode::UnauthorizedClient,
             // RFC 6749 section 5.2.
             Self::GrantTypeUnsupported => ErrorCode::UnsupportedGrantType,
             // RFC 9449 sections 5 and 8.
@@ -233,7 +283,14 @@ impl TokenError {
             // RFC 9110 section 15.6.4: our fault, worth another try.
             ErrorCode::TemporarilyUnavailable => 503,
             // RFC 6749 section 5.2; RFC 9449 sections 5 and 8 at a token endpoint.
-            ErrorCode::InvalidAuthorizationDetails
+            ErrorCode::AccessDenied
+            | ErrorCode::ConsentRequired
+            | ErrorCode::InvalidAuthorizationDetails
+            | ErrorCode::InvalidClientMetadata
+            | ErrorCode::InvalidRedirectUri
+            | ErrorCode::LoginRequired
+            | ErrorCode::UnauthorizedClient
+            | ErrorCode::UnsupportedResponseType
             | ErrorCode::InvalidDpopProof
             | ErrorCode::InvalidGrant
             | ErrorCode::InvalidRequest
@@ -260,13 +317,16 @@ impl TokenError {
             | Self::ClientAuthenticationMissing
             | Self::ClientCertificate(_)
             | Self::ClientSvid(_)
+            | Self::GrantTypeNotRegistered
             | Self::ClientAuthenticationRepeated => ReasonCode::ClientAuthentication,
             Self::ActorTokenPair
             | Self::AssertionType
+            | Self::CodeMissing
             | Self::FormMalformed
             | Self::GrantTypeMissing
             | Self::GrantTypeUnsupported
             | Self::ParameterRepeated
+            | Self::RefreshTokenMissing
             | Self::RequestedTokenType
             | Self::SubjectTokenMissing
             | Self::SubjectTokenType => ReasonCode::RequestMalformed,
@@ -276,7 +336,10 @@ impl TokenError {
             }
             Self::SubjectToken(refusal) => refusal.reason(),
             Self::SubjectTokenEvidence(_) => ReasonCode::DelegationEvidence,
-            Self::ResourceClosed(reason) | Self::SubjectTokenStanding(reason) => *reason,
+            Self::ClientStanding(reason)
+            | Self::ResourceClosed(reason)
+            | Self::SubjectTokenStanding(reason) => *reason,
+            Self::Grant(refusal) => refusal.reason(),
             Self::Possession(refusal) => refusal.reason(),
             Self::PossessionReplay(refusal) => refusal.reason(),
             Self::ResourceMalformed
@@ -323,7 +386,12 @@ impl TokenError {
             Self::ClientAuthentication(_)
             | Self::ClientAuthenticationMissing
             | Self::ClientCertificate(_)
+            | Self::ClientStanding(_)
             | Self::ClientSvid(_) => "client authentication failed",
+            Self::CodeMissing => "code is missing",
+            Self::Grant(_) => "the code or refresh token is not acceptable",
+            Self::GrantTypeNotRegistered => "the client may not use this grant type",
+            Self::RefreshTokenMissing => "refresh_token is missing",
             Self::ClientAuthenticationRepeated => "use one way of client authentication",
             Self::FormMalformed => "the body must be a form in UTF-8 of at most 64 KiB",
             Self::GrantTypeMissing => "grant_type is missing",
@@ -375,5 +443,11 @@ impl From<SvidRefusal> for TokenError {
 impl From<ReplayRefusal> for TokenError {
     fn from(refusal: ReplayRefusal) -> Self {
         Self::PossessionReplay(refusal)
+    }
+}
+
+impl From<GrantRefusal> for TokenError {
+    fn from(refusal: GrantRefusal) -> Self {
+        Self::Grant(refusal)
     }
 }

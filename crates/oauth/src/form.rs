@@ -10,6 +10,8 @@ use crate::error::TokenError;
 pub const FORM_BYTES_MAX: usize = 64 << 10;
 /// More parameters than any request has.
 const PARAMETERS_MAX: usize = 64;
+/// More rights than any server offers, some of which are classes of one tool.
+const CHOICES_MAX: usize = 2048;
 /// RFC 8707 section 2 and RFC 8693 section 2.1: the parameters that may be repeated.
 const REPEATABLE: [&str; 2] = ["audience", "resource"];
 
@@ -23,13 +25,25 @@ impl Form {
     /// # Errors
     /// [`TokenError::FormMalformed`] or [`TokenError::ParameterRepeated`].
     pub fn parse(body: &[u8]) -> Result<Self, TokenError> {
+        Self::parse_up_to(body, PARAMETERS_MAX)
+    }
+
+    /// Decodes a body of a page of ours, which may name many choices.
+    ///
+    /// # Errors
+    /// As [`Form::parse`].
+    pub fn of_page(body: &[u8]) -> Result<Self, TokenError> {
+        Self::parse_up_to(body, CHOICES_MAX)
+    }
+
+    fn parse_up_to(body: &[u8], parameters_max: usize) -> Result<Self, TokenError> {
         if body.len() > FORM_BYTES_MAX {
             return Err(TokenError::FormMalformed);
         }
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let (name, value) = decode_pair(pair).ok_or(TokenError::FormMalformed)?;
-            if pairs.len() >= PARAMETERS_MAX {
+            if pairs.len() >= parameters_max {
                 return Err(TokenError::FormMalformed);
             }
             // RFC 6749 section 3.2: parameters must not be included more than once, unknown ones

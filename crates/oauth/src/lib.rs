@@ -5,8 +5,11 @@
 //! `client_credentials` grant of RFC 6749 with RFC 8707 resource indicators, metadata by RFC 8414
 //! and RFC 9728, challenges by RFC 9110 section 11, and the proof of possession that enrols a key.
 //!
-//! Not implemented: client secrets, the authorization code grant, refresh tokens, token exchange,
-//! `authorization_details`. A token or request that needs one of them is refused.
+//! RFC 8693 token exchange, RFC 9396 details, and for people the authorization code grant of
+//! RFC 6749 section 4.1 with RFC 7636, RFC 9126, RFC 9207, refresh tokens, and clients that register
+//! by RFC 7591 or are a URL.
+//!
+//! Not implemented: client secrets, request objects. A request that needs one of them is refused.
 //!
 //! Time is an argument, in whole seconds since 1970 UTC. Random bytes are arguments. Each kind of
 //! JWT has its own module with its own media type, keys and audience, and the maker stands beside
@@ -14,20 +17,27 @@
 
 pub mod access_token;
 pub mod actor;
+pub mod authorization_request;
 pub mod challenge;
 mod claim;
 pub mod client_assertion;
+pub mod client_id_url;
+pub mod client_metadata;
 pub mod confirmation;
 pub mod dpop;
 pub mod enrolment;
 pub mod error;
 pub mod form;
+pub mod grant;
 pub mod jwks;
 pub mod jwt_svid;
 pub mod metadata;
 pub mod mtls;
 pub mod nonce;
+pub mod pkce;
 pub mod possession;
+pub mod pushed_request;
+pub mod redirect_uri;
 pub mod registry_message;
 pub mod replay;
 pub mod resource;

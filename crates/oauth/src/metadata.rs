@@ -1,12 +1,13 @@
 //! Metadata documents, written by the servers and read by the client.
 //!
 //! Implemented: RFC 8414 section 2 with the members of RFC 9449 section 5.1 and RFC 8705 sections
-//! 3.3 and 5, and RFC 9728 section 2. Only what is served is announced. Not implemented: signed metadata, languages.
+//! 3.3 and 5, RFC 9126 section 5 and RFC 9207 section 3, and RFC 9728 section 2. Only what is served is announced. Not implemented: signed metadata, languages.
 
 use attorn_jose::Algorithm;
 use attorn_json::Limits;
 use serde::{Deserialize, Serialize};
 
+use crate::client_metadata::{CODE_GRANT, REFRESH_GRANT};
 use crate::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
 use crate::token_request::TOKEN_EXCHANGE;
 
@@ -19,10 +20,19 @@ pub struct AuthorizationServerMetadata {
     /// RFC 9396 section 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorization_details_types_supported: Vec<String>,
-    /// RFC 8414 section 2 asks for it only where a grant uses it, and no grant here does. MCP
-    /// clients refuse a document without it, so it names a page that says so.
+    /// RFC 8414 section 2 asks for it only where a grant uses it. MCP clients refuse a document
+    /// without it, so where nobody logs in it names a page that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization_endpoint: Option<String>,
+    /// RFC 9207 section 3.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub authorization_response_iss_parameter_supported: bool,
+    /// draft-ietf-oauth-client-id-metadata-document-02 section 6.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub client_id_metadata_document_supported: bool,
+    /// RFC 7636 section 6.2. MCP 2026-07-28, Authorization, asks clients to refuse without it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code_challenge_methods_supported: Vec<String>,
     /// RFC 9449 section 5.1.
     #[serde(default)]
     pub dpop_signing_alg_values_supported: Vec<String>,
@@ -40,7 +50,16 @@ pub struct AuthorizationServerMetadata {
     /// RFC 8705 section 5: where clients with certificates go; absent where none are asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtls_endpoint_aliases: Option<EndpointAliases>,
-    /// RFC 8414 section 2 requires the member; no response type is served, so the list is empty.
+    /// RFC 9126 section 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed_authorization_request_endpoint: Option<String>,
+    /// RFC 8414 section 2; absent where clients do not register themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_endpoint: Option<String>,
+    /// RFC 8414 section 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_modes_supported: Vec<String>,
+    /// RFC 8414 section 2 requires the member; it is empty where nobody logs in.
     #[serde(default)]
     pub response_types_supported: Vec<String>,
     /// RFC 7009 section 2; absent where there is none.
@@ -94,6 +113,15 @@ impl ClientMethods {
         ];
         named.into_iter().filter(|(served, _)| *served).map(|(_, name)| name.to_owned()).collect()
     }
+}
+
+/// How clients of people may become known, as the configuration says. Without it none is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeoplesClients {
+    /// Clients that are a URL.
+    pub documents: bool,
+    /// RFC 7591.
+    pub registration: bool,
 }
 
 /// RFC 9728 section 2.
@@ -155,12 +183,18 @@ impl AuthorizationServerMetadata {
         Self {
             authorization_details_types_supported: vec![attorn_registry::DETAILS_TYPE.to_owned()],
             authorization_endpoint: Some(below("authorize")),
+            authorization_response_iss_parameter_supported: false,
+            client_id_metadata_document_supported: false,
+            code_challenge_methods_supported: Vec::new(),
             dpop_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
             grant_types_supported: vec!["client_credentials".to_owned(), TOKEN_EXCHANGE.to_owned()],
             introspection_endpoint: Some(below("introspect")),
             issuer: issuer.to_string(),
             jwks_uri: Some(below("jwks")),
             mtls_endpoint_aliases: methods.certificates.then_some(aliases),
+            pushed_authorization_request_endpoint: None,
+            registration_endpoint: None,
+            response_modes_supported: Vec::new(),
             response_types_supported: Vec::new(),
             revocation_endpoint: Some(below("revoke")),
             tls_client_certificate_bound_access_tokens: methods.certificates,
@@ -168,6 +202,24 @@ impl AuthorizationServerMetadata {
             token_endpoint_auth_methods_supported: methods.names(),
             token_endpoint_auth_signing_alg_values_supported: algorithm_names(&Algorithm::ALL),
         }
+    }
+
+    /// The same where people log in: only then is any of it announced.
+    #[must_use]
+    pub fn for_people(mut self, clients: PeoplesClients) -> Self {
+        let below = |path: &str| format!("{}/{path}", self.issuer);
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        self.pushed_authorization_request_endpoint = Some(below("par"));
+        self.registration_endpoint = clients.registration.then(|| below("register"));
+        self.authorization_response_iss_parameter_supported = true;
+        self.client_id_metadata_document_supported = clients.documents;
+        self.code_challenge_methods_supported = names(&["S256"]);
+        self.response_modes_supported = names(&["query"]);
+        self.response_types_supported = names(&["code"]);
+        self.grant_types_supported.extend([CODE_GRANT, REFRESH_GRANT].map(str::to_owned));
+        // Clients of people have nothing to authenticate with: RFC 7591 section 2.
+        self.token_endpoint_auth_methods_supported.push("none".to_owned());
+        self
     }
 
     /// Reads the document of an issuer.
@@ -227,6 +279,11 @@ impl ProtectedResourceMetadata {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 fn algorithm_names(algorithms: &[Algorithm]) -> Vec<String> {
     let mut names: Vec<String> = algorithms.iter().map(|alg| alg.name().to_owned()).collect();
     // RFC 9864 section 2.2: clients that know only the new name must find it.
@@ -282,6 +339,30 @@ mod tests {
         assert_eq!(document["dpop_bound_access_tokens_required"], true);
         assert_eq!(document["bearer_methods_supported"], serde_json::json!(["header"]));
         assert!(document.get("scopes_supported").is_none());
+    }
+
+    #[test]
+    fn what_people_need_is_announced_where_they_log_in() {
+        let plain = AuthorizationServerMetadata::of(&issuer(), ClientMethods::default());
+        let text = serde_json::to_string(&plain).unwrap();
+        for word in
+            ["\"S256\"", "authorization_code", "/par\"", "\"none\"", "iss_param", "/register"]
+        {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+        let closed = plain.clone().for_people(PeoplesClients::default());
+        assert_eq!(closed.code_challenge_methods_supported, ["S256"]);
+        assert_eq!(closed.response_types_supported, ["code"]);
+        assert!(closed.authorization_response_iss_parameter_supported);
+        assert!(!closed.client_id_metadata_document_supported);
+        assert_eq!(closed.registration_endpoint, None);
+        let par = closed.pushed_authorization_request_endpoint.as_deref();
+        assert_eq!(par, Some("https://auth.example/par"));
+        let open = plain.for_people(PeoplesClients { documents: true, registration: true });
+        assert!(open.client_id_metadata_document_supported);
+        assert_eq!(open.registration_endpoint.as_deref(), Some("https://auth.example/register"));
+        let body = serde_json::to_vec(&open).unwrap();
+        assert_eq!(AuthorizationServerMetadata::parse(&body, &issuer()), Ok(open));
     }
 
     #[test]

@@ -2,15 +2,19 @@
 //!
 //! Implemented: `client_credentials` (RFC 6749 section 4.4) with `private_key_jwt`, a JWT-SVID or
 //! a client certificate, `scope`, one `resource` and `authorization_details` (RFC 9396); token
-//! exchange (RFC 8693 section 2.1) of access tokens, with the proof that the subject token came with.
+//! exchange (RFC 8693 section 2.1) of access tokens, with the proof that the subject token came with;
+//! codes (RFC 6749 section 4.1.3, RFC 7636 section 4.5) and refresh tokens (section 6) of people's
+//! clients, which say who they are and have nothing to prove it with (OAuth 2.1, `none`).
 //! Not implemented: every other grant, `audience`, actor tokens, other token types. What is not checked here: whether the client,
 //! the resource and the scope exist; only their form is.
 
 use attorn_registry::{AuthorizationDetails, ScopeSet};
 
 use crate::client_assertion::ASSERTION_TYPE;
+use crate::client_metadata::{CODE_GRANT, REFRESH_GRANT};
 use crate::error::TokenError;
 use crate::form::Form;
+use crate::grant::GrantRefusal;
 use crate::jwt_svid;
 use crate::resource::ResourceIndicator;
 
@@ -19,13 +23,64 @@ pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchang
 /// RFC 8693 section 3.
 pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
+/// Whose grants the endpoint serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Agents and servers. The grants of people do not exist.
+    Machines,
+    /// Also clients of people.
+    PeopleToo,
+}
+
 /// A token request whose form is right.
 #[derive(Debug)]
 pub enum TokenRequest {
+    /// RFC 6749 section 4.1.3.
+    AuthorizationCode(AuthorizationCode),
+    /// RFC 6749 section 6.
+    RefreshToken(RefreshToken),
     /// RFC 6749 section 4.4.
     ClientCredentials(ClientCredentials),
     /// RFC 8693 section 2.1.
     TokenExchange(TokenExchange),
+}
+
+/// The parameters of RFC 6749 section 4.1.3, RFC 7636 section 4.5 and RFC 8707 section 2.2.
+pub struct AuthorizationCode {
+    /// The client, by its own word: it has nothing to prove it with.
+    pub client_id: String,
+    /// The code.
+    pub code: String,
+    /// What the challenge was made from.
+    pub code_verifier: String,
+    /// Where the code was sent.
+    pub redirect_uri: String,
+    /// What the token is for; `None` is what the code is for.
+    pub resource: Option<ResourceIndicator>,
+}
+
+/// The parameters of RFC 6749 section 6 and RFC 8707 section 2.2.
+pub struct RefreshToken {
+    /// The client, by its own word.
+    pub client_id: String,
+    /// The refresh token.
+    pub refresh_token: String,
+    /// What the token is for; `None` is what the refresh token is for.
+    pub resource: Option<ResourceIndicator>,
+    /// Less than before; `None` is all that is left of it.
+    pub scope: Option<ScopeSet>,
+}
+
+impl std::fmt::Debug for AuthorizationCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuthorizationCode([redacted])")
+    }
+}
+
+impl std::fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RefreshToken([redacted])")
+    }
 }
 
 /// The parameters of RFC 8693 section 2.1 that are served, and the evidence of our profile.
@@ -95,10 +150,21 @@ impl TokenRequest {
     ///
     /// # Errors
     /// [`TokenError`], the first that applies.
-    pub fn parse(body: &[u8], authorization: Option<&str>) -> Result<Self, TokenError> {
+    pub fn parse(
+        body: &[u8],
+        authorization: Option<&str>,
+        served: Served,
+    ) -> Result<Self, TokenError> {
         let form = Form::parse(body)?;
         // RFC 6749 section 4: the grant decides which parameters there are.
         match form.value("grant_type") {
+            Some(CODE_GRANT | REFRESH_GRANT) if served == Served::Machines => {
+                Err(TokenError::GrantTypeUnsupported)
+            }
+            Some(CODE_GRANT) => {
+                AuthorizationCode::of(&form, authorization).map(Self::AuthorizationCode)
+            }
+            Some(REFRESH_GRANT) => RefreshToken::of(&form, authorization).map(Self::RefreshToken),
             Some("client_credentials") => {
                 ClientCredentials::of(&form, authorization).map(Self::ClientCredentials)
             }
@@ -119,6 +185,47 @@ impl ClientCredentials {
             details: details(form)?,
             resource: one_resource(form)?,
         })
+    }
+}
+
+impl AuthorizationCode {
+    fn of(form: &Form, authorization: Option<&str>) -> Result<Self, TokenError> {
+        let required = |name| form.value(name).map(str::to_owned);
+        Ok(Self {
+            client_id: public_client(form, authorization)?,
+            code: required("code").ok_or(TokenError::CodeMissing)?,
+            // RFC 7636 section 4.5: required, since no code is given without a challenge.
+            code_verifier: required("code_verifier")
+                .ok_or(TokenError::Grant(GrantRefusal::CodeVerifier))?,
+            // RFC 6749 section 4.1.3: required, since no code is given without one.
+            redirect_uri: required("redirect_uri")
+                .ok_or(TokenError::Grant(GrantRefusal::RedirectUri))?,
+            resource: one_resource(form)?,
+        })
+    }
+}
+
+impl RefreshToken {
+    fn of(form: &Form, authorization: Option<&str>) -> Result<Self, TokenError> {
+        let refresh_token = form.value("refresh_token").ok_or(TokenError::RefreshTokenMissing)?;
+        Ok(Self {
+            client_id: public_client(form, authorization)?,
+            refresh_token: refresh_token.to_owned(),
+            resource: one_resource(form)?,
+            scope: scope(form)?,
+        })
+    }
+}
+
+/// RFC 6749 section 3.2.1: a client that cannot authenticate says who it is. One that tries to, has a
+/// credential that nobody gave it.
+fn public_client(form: &Form, authorization: Option<&str>) -> Result<String, TokenError> {
+    match PresentedClient::of(form, authorization)? {
+        // The same form as that of a client with a certificate, of which nothing is read here.
+        PresentedClient::Certificate { client_id } => Ok(client_id),
+        PresentedClient::Assertion { .. } | PresentedClient::JwtSvid { .. } => {
+            Err(TokenError::GrantTypeNotRegistered)
+        }
     }
 }
 

@@ -166,13 +166,11 @@ impl Snapshot {
         server: &ServerId,
         now_s: u64,
     ) -> Result<ScopeSet, ReasonCode> {
-        match holder.person {
-            Some(person) => self.delegated_scopes(person, holder.agent, server, now_s),
-            None => {
-                self.acting_agent(holder.agent, now_s)?;
-                Ok(self.effective_scopes(holder.agent, server, now_s))
-            }
+        if let Some(person) = holder.person {
+            return self.delegated_scopes(person, holder.agent, server, now_s);
         }
+        self.acting_agent(holder.agent, now_s)?;
+        Ok(self.effective_scopes(holder.agent, server, now_s))
     }
 
     /// The grants that cover a scope for a holder: of the agent, of the person, or one of each.

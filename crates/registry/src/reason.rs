@@ -73,6 +73,17 @@ reason_codes! {
 
     ClientAuthentication = "client.authentication", "the client did not prove who it is";
     CredentialShared = "credential.shared", "the credential was used from two places within the life of a token";
+    ClientUnknown = "client.unknown", "no such application, or it may not ask people";
+    ClientMetadata = "client.metadata", "what the application says of itself cannot be accepted";
+    RedirectMismatch = "redirect.mismatch", "the address to come back to is not registered for the application";
+    CodeInvalid = "code.invalid", "the authorization code is unknown or too old, or came with another client, address or verifier";
+    CodeReplayed = "code.replayed", "the authorization code was used before; what it gave was ended";
+    RefreshInvalid = "refresh.invalid", "the refresh token is unknown, has ended, or belongs to another client";
+    RefreshReplayed = "refresh.replayed", "the refresh token was used before; its whole family was ended";
+    LoginFailed = "login.failed", "the name or the password is wrong, or the account may not log in";
+    LoginRequired = "login.required", "nobody is logged in, or the session has ended";
+    FormForged = "form.forged", "the form did not come from a page of ours in the same browser and session";
+    ConsentDenied = "consent.denied", "the person did not allow it";
     RequestMalformed = "request.malformed", "the request does not have the required form";
     RequestPrecondition = "request.precondition", "the change does not name the state it replaces, or that state is gone";
     EnrolmentRefused = "enrolment.refused", "the enrolment code is unknown, used or expired, or its proof does not hold";

@@ -1,7 +1,7 @@
 //! Form bodies: read as the WHATWG parser reads them, or refused.
 
 use attorn_oauth::form::Form;
-use attorn_oauth::token_request::TokenRequest;
+use attorn_oauth::token_request::{Served, TokenRequest};
 use url::form_urlencoded;
 
 use super::corpus::Corpus;
@@ -63,8 +63,10 @@ fn check(input: &[u8]) -> Result<Seen, String> {
         return Ok(Seen::refused(&"too long when written anew"));
     }
     for authorization in [None, Some("Basic YTpi")] {
-        let told = |body: &[u8]| format!("{:?}", TokenRequest::parse(body, authorization));
+        let told = |body: &[u8]| {
+            format!("{:?}", TokenRequest::parse(body, authorization, Served::PeopleToo))
+        };
         ensure(told(input) == told(written.as_bytes()), "another request when written anew")?;
     }
-    Ok(Seen::accepted(&TokenRequest::parse(input, None)))
+    Ok(Seen::accepted(&TokenRequest::parse(input, None, Served::PeopleToo)))
 }

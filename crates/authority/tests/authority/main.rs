@@ -2,6 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a helper fails its test by panicking"
 )]
 
@@ -25,5 +26,6 @@ mod mtls;
 mod people;
 mod places;
 mod revocation;
+mod sign_in;
 mod token;
 mod world;

@@ -54,6 +54,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
+    /// The body as it is.
+    pub(crate) page: String,
 }
 
 /// A client with its key.
@@ -116,6 +118,7 @@ impl World {
             approval_lifetime_s: 1800,
             several_places: attorn_net::SeveralPlaces::default(),
             limits: Limits::default(),
+            clients: None,
         };
         configure(&mut config);
         Self::at(folder, Store::in_memory().await.unwrap(), config, |_| ()).await
@@ -446,8 +449,9 @@ impl Drop for World {
 
 impl Answer {
     fn read(head: http::response::Parts, body: &Bytes) -> Self {
+        let page = String::from_utf8_lossy(body).into_owned();
         let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-        Self { status: head.status, headers: head.headers, body }
+        Self { status: head.status, headers: head.headers, body, page }
     }
 
     pub(crate) fn text(&self, member: &str) -> &str {

@@ -169,12 +169,17 @@ impl Connected {
         command
     }
 
-    pub(crate) fn started(mut command: Command) -> Self {
+    /// Without a handshake, which MCP 2026-07-28 does not have.
+    pub(crate) fn bare(mut command: Command) -> Self {
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let mut connected = Self { child, input, output };
+        Self { child, input, output }
+    }
+
+    pub(crate) fn started(command: Command) -> Self {
+        let mut connected = Self::bare(command);
         let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
         let answer = connected.ask(hello);
         assert!(answer["result"]["protocolVersion"].is_string(), "{answer}");
@@ -182,7 +187,8 @@ impl Connected {
         connected
     }
 
-    fn tell(&mut self, line: &str) {
+    /// Sends a line and waits for nothing.
+    pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
         self.input.flush().unwrap();
     }

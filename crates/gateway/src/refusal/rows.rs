@@ -42,6 +42,9 @@ pub(super) fn upstream_row(failure: UpstreamFailure) -> Row {
         UpstreamFailure::NotRecorded => {
             internal(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::JournalUnavailable)
         }
+        UpstreamFailure::Busy => {
+            internal(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::DownstreamBusy)
+        }
         UpstreamFailure::Unreachable => {
             internal(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamUnreachable)
         }
@@ -63,7 +66,9 @@ pub(super) fn upstream_row(failure: UpstreamFailure) -> Row {
             internal(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamProtocol)
         }
         // MCP 2025-11-25, Transports, Session Management.
-        UpstreamFailure::SessionGone => MessageRefusal::SessionUnknown.row(),
+        UpstreamFailure::ChildGone | UpstreamFailure::SessionGone => {
+            MessageRefusal::SessionUnknown.row()
+        }
         UpstreamFailure::NoStream => MessageRefusal::NoStream.row(),
     }
 }

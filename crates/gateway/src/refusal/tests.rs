@@ -72,8 +72,10 @@ fn every() -> Vec<Refusal> {
         .collect()
 }
 
-fn every_failure() -> [UpstreamFailure; 11] {
+fn every_failure() -> [UpstreamFailure; 13] {
     [
+        UpstreamFailure::Busy,
+        UpstreamFailure::ChildGone,
         UpstreamFailure::ContentEncoding,
         UpstreamFailure::NotRecorded,
         UpstreamFailure::Interrupted,

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use attorn_egress::Lane;
+use attorn_egress::{Lane, Turn};
 use attorn_json::{Limits, Value};
 use attorn_mcp::emit;
 use attorn_telemetry::ServerMeter;
@@ -18,12 +18,12 @@ use http::StatusCode;
 use process_wrap::tokio::{ChildWrapper, CommandWrap, ProcessGroup};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::stdio::child_limits::ChildLimits;
 use crate::stdio::desk::{Desk, Ending, First, Ticket};
 use crate::stdio::lines::{LineFault, log, read_line};
-use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure};
+use crate::upstream::{Messages, Outgoing, Reply, UpstreamFailure, Work};
 
 /// What is started.
 #[derive(Clone)]
@@ -117,8 +117,6 @@ impl std::fmt::Debug for ChildCommand {
 #[derive(Debug)]
 pub(super) struct Child {
     line: Arc<Line>,
-    /// Its way out. It then works on one call at a time.
-    lane: Option<Lane>,
     stop: watch::Sender<bool>,
 }
 
@@ -127,6 +125,8 @@ pub(super) struct Child {
 struct Line {
     desk: Mutex<Desk>,
     outbox: mpsc::Sender<Bytes>,
+    /// The way out of the child. It then works on one request at a time.
+    lane: Option<Lane>,
 }
 
 impl Child {
@@ -146,7 +146,7 @@ impl Child {
         let pipes = group.take_pipes().ok_or(UpstreamFailure::Unreachable)?;
         let (outbox, letters) = mpsc::channel(OUTBOX_MAX);
         let (stop, stopped) = watch::channel(false);
-        let line = Arc::new(Line { desk: Mutex::new(desk), outbox });
+        let line = Arc::new(Line { desk: Mutex::new(desk), outbox, lane });
         let program = command.program.clone();
         let running = command.meter.children.occupy();
         let supervised = supervise(group, pipes, Arc::clone(&line), (letters, stopped), program);
@@ -154,7 +154,7 @@ impl Child {
             supervised.await;
             drop(running);
         });
-        Ok(Self { line, lane, stop })
+        Ok(Self { line, stop })
     }
 
     /// Why and since when the child no longer answers, if it does not.
@@ -164,6 +164,7 @@ impl Child {
 
     /// Ends the child: its input is closed, and after a grace its group is killed.
     pub(super) fn stop(&self) {
+        self.line.close();
         self.stop.send_replace(true);
     }
 
@@ -179,16 +180,13 @@ impl Child {
         within: Duration,
     ) -> Result<Reply, UpstreamFailure> {
         let Some(id) = outgoing.id else { return self.send_only(outgoing.message, within).await };
-        if let (Some(lane), Some(call)) = (&self.lane, outgoing.call) {
-            let turn = tokio::time::timeout(within, lane.take(call)).await;
-            turn.map_err(|_late| UpstreamFailure::Timeout)?
-                .map_err(|_ended| UpstreamFailure::Interrupted)?;
-        }
+        let turn = self.turn(outgoing.work).await?;
         let line = Arc::clone(&self.line);
         let ticket = line.with_desk(|desk| desk.register(id, &outgoing.message))?;
         let Ticket { first, messages, watch, mut over } = ticket;
+        let leaves = turn.map(|turn| self.keep_turn(id, turn));
         // From here on, whoever leaves cancels.
-        let open = OpenRequest { line, id };
+        let open = OpenRequest { line, id, _leaves: leaves };
         let answer = async {
             self.write(outgoing.message).await?;
             first.await.map_err(|_| UpstreamFailure::Interrupted)
@@ -212,11 +210,59 @@ impl Child {
         }
     }
 
+    /// Whether it may get another request.
+    pub(super) fn is_usable(&self) -> bool {
+        self.line.lane.as_ref().is_none_or(Lane::is_open)
+    }
+
+    /// Waits until the child works on nothing else, where that matters.
+    async fn turn(&self, work: Work) -> Result<Option<Turn>, UpstreamFailure> {
+        let Some(lane) = &self.line.lane else { return Ok(None) };
+        let call = match work {
+            Work::Aside => return Ok(None),
+            Work::Call(call) => Some(call),
+            Work::Other => None,
+        };
+        let turn = tokio::time::timeout(TURN_COMES, lane.take(call)).await;
+        match turn {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            Ok(Err(_ended)) if lane.is_open() => Err(UpstreamFailure::Interrupted),
+            // Nothing of the request was sent.
+            Ok(Err(_closed)) => Err(UpstreamFailure::ChildGone),
+            Err(_late) => Err(UpstreamFailure::Busy),
+        }
+    }
+
+    /// Keeps the turn until the child has answered, also when the caller leaves before: else the rest
+    /// of its work would be done in the name of the next caller. After a while the child is ended. What this gives is dropped when the caller leaves.
+    fn keep_turn(&self, id: u64, turn: Turn) -> oneshot::Sender<()> {
+        let mut over = self.line.with_desk(|desk| desk.work(id, turn));
+        let (leaves, left) = oneshot::channel::<()>();
+        let (line, stop) = (Arc::downgrade(&self.line), self.stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                _answered = &mut over => return,
+                _left = left => {}
+            }
+            if tokio::time::timeout(LEFT_BEHIND, over).await.is_err() {
+                tracing::warn!("a child goes on for a caller who left, and is ended");
+                if let Some(line) = line.upgrade() {
+                    line.close();
+                }
+                stop.send_replace(true);
+            }
+        });
+        leaves
+    }
+
     /// Writes a notification or a response; nothing answers it.
     async fn send_only(&self, message: Bytes, within: Duration) -> Result<Reply, UpstreamFailure> {
         // A cancelled request gets no answer: MCP 2025-11-25, Cancellation.
         if let Some(id) = cancelled_id(&message) {
             self.line.with_desk(|desk| desk.withdraw(id));
+            if self.line.lane.is_some() {
+                return Ok(Reply::Accepted);
+            }
         }
         let written = tokio::time::timeout(within, self.write(message)).await;
         written.map_err(|_late| UpstreamFailure::Timeout)??;
@@ -239,8 +285,19 @@ impl Line {
         work(&mut self.desk.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells the child that an answer is no longer wanted: MCP 2026-07-28, stdio, Cancellation.
+    /// No other request gets its turn at this child.
+    fn close(&self) {
+        if let Some(lane) = &self.lane {
+            lane.close();
+        }
+    }
+
+    /// Tells the child that an answer is no longer wanted: MCP 2026-07-28, stdio, Cancellation. One that
+    /// has a way out is not told: only its answer says that it works no longer.
     fn cancel(&self, id: u64) {
+        if self.lane.is_some() {
+            return;
+        }
         // A full outbox means a child that does not read; it would not read this either.
         drop(self.outbox.try_send(Bytes::from(emit::cancelled(id))));
     }
@@ -250,6 +307,8 @@ impl Line {
 struct OpenRequest {
     line: Arc<Line>,
     id: u64,
+    /// Where it has a turn at the child.
+    _leaves: Option<oneshot::Sender<()>>,
 }
 
 impl Drop for OpenRequest {
@@ -340,6 +399,7 @@ async fn supervise(
         () = write_messages(input, letters, stopped) => UpstreamFailure::Interrupted,
         () = log_errors => UpstreamFailure::Interrupted,
     };
+    line.close();
     line.with_desk(|desk| desk.end(failure));
     tracing::debug!(%program, %failure, "the server ended");
     group.end().await;
@@ -397,6 +457,10 @@ fn cancelled_id(message: &[u8]) -> Option<u64> {
 }
 
 const OUTBOX_MAX: usize = 64;
+/// How long a request waits for its turn at a child that works on one at a time.
+const TURN_COMES: Duration = Duration::from_secs(20);
+/// How long a child may go on for a caller who left.
+const LEFT_BEHIND: Duration = Duration::from_secs(15);
 const SIGTERM: i32 = 15;
 /// Between the end of its input and the request to end.
 const INPUT_GRACE: Duration = Duration::from_secs(2);

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use attorn_egress::Turn;
 use attorn_json::{Document, Limits, Value};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +22,17 @@ pub(super) struct Desk {
     listener: Option<mpsc::Sender<Bytes>>,
     /// The requests come from more than one caller.
     is_shared: bool,
+    /// What the child works on in its turn. It does so until it answers, whoever still waits for that.
+    working: Option<Working>,
     ended: Option<Ending>,
+}
+
+#[derive(Debug)]
+struct Working {
+    id: u64,
+    _turn: Turn,
+    /// Closes when the turn is over.
+    _over: oneshot::Sender<()>,
 }
 
 /// Why and when a child stopped answering.
@@ -91,6 +102,14 @@ impl Desk {
         Ok(Ticket { first, messages, watch, over })
     }
 
+    /// The child works on this request now, and on no other until it answers. What is given back closes
+    /// then.
+    pub(super) fn work(&mut self, id: u64, turn: Turn) -> oneshot::Receiver<()> {
+        let (over_in, over) = oneshot::channel();
+        self.working = Some(Working { id, _turn: turn, _over: over_in });
+        over
+    }
+
     /// Forgets a request nobody waits for any more; whether it was still open.
     pub(super) fn withdraw(&mut self, id: u64) -> bool {
         self.waiting.remove(&id).is_some()
@@ -110,6 +129,7 @@ impl Desk {
     pub(super) fn end(&mut self, failure: UpstreamFailure) {
         self.ended.get_or_insert_with(|| Ending { failure, at: Instant::now() });
         self.waiting.clear();
+        self.working = None;
         self.listener = None;
     }
 
@@ -140,6 +160,9 @@ impl Desk {
     }
 
     fn answer(&mut self, id: Option<u64>, message: Bytes) {
+        if id.is_some() && self.working.as_ref().map(|working| working.id) == id {
+            self.working = None;
+        }
         let Some(waiting) = id.and_then(|id| self.waiting.remove(&id)) else { return };
         // A caller that is gone needs no answer.
         match waiting.first {

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::limits::Limits;
+use crate::upstream::Work;
 
 /// A server that echoes, reports progress, hangs, exits, or shows its environment.
 const SERVER: &str = r#"
@@ -85,7 +86,7 @@ fn outgoing(id: Option<u64>, method: &str, params: &str) -> Outgoing {
         traceparent: String::new(),
         tracestate: None,
         may_rest: false,
-        call: None,
+        work: Work::Other,
     }
 }
 

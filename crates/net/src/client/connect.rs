@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::public_address::is_public;
 use super::sender::Sender;
 use super::{ClientConfig, Reach, SendError, UrlRefusal};
 use crate::tls::{ALPN_HTTP2, Shown, TlsError, client_config};
@@ -102,14 +103,15 @@ impl Connector {
                 .map_err(SendError::Resolve)?
                 .collect(),
         };
-        let within_reach: Vec<_> = resolved
-            .into_iter()
-            .filter(|address| match self.reach {
-                Reach::Any => target.encrypted || address.ip().is_loopback(),
-                Reach::LoopbackOnly => address.ip().is_loopback(),
-            })
-            .collect();
-        if within_reach.is_empty() {
+        let is_within = |address: &SocketAddr| match self.reach {
+            Reach::Any => target.encrypted || address.ip().is_loopback(),
+            Reach::LoopbackOnly => address.ip().is_loopback(),
+            Reach::PublicOnly => target.encrypted && is_public(address.ip()),
+        };
+        // A name of a stranger that leads both outside and inside was made to.
+        let is_mixed = self.reach == Reach::PublicOnly && !resolved.iter().all(is_within);
+        let within_reach: Vec<_> = resolved.into_iter().filter(is_within).collect();
+        if within_reach.is_empty() || is_mixed {
             return Err(SendError::AddressRefused);
         }
         Ok(within_reach)

@@ -7,6 +7,7 @@ use attorn_oauth::actor::ChainRefusal;
 use attorn_oauth::client_assertion::AssertionRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::error::TokenError;
+use attorn_oauth::grant::GrantRefusal;
 use attorn_oauth::jwt_svid::SvidRefusal;
 use attorn_oauth::mtls::CertificateRefusal;
 use attorn_oauth::replay::ReplayRefusal;
@@ -113,11 +114,14 @@ fn all() -> Vec<TokenError> {
             TokenError::ClientAuthenticationMissing => {
                 Some(TokenError::ClientAuthenticationRepeated)
             }
-            TokenError::ClientAuthenticationRepeated => Some(TokenError::FormMalformed),
+            TokenError::ClientAuthenticationRepeated => Some(TokenError::CodeMissing),
+            TokenError::CodeMissing => Some(TokenError::FormMalformed),
             TokenError::FormMalformed => Some(TokenError::GrantTypeMissing),
-            TokenError::GrantTypeMissing => Some(TokenError::GrantTypeUnsupported),
+            TokenError::GrantTypeMissing => Some(TokenError::GrantTypeNotRegistered),
+            TokenError::GrantTypeNotRegistered => Some(TokenError::GrantTypeUnsupported),
             TokenError::GrantTypeUnsupported => Some(TokenError::ParameterRepeated),
-            TokenError::ParameterRepeated => Some(TokenError::RequestedTokenType),
+            TokenError::ParameterRepeated => Some(TokenError::RefreshTokenMissing),
+            TokenError::RefreshTokenMissing => Some(TokenError::RequestedTokenType),
             TokenError::RequestedTokenType => Some(TokenError::ResourceMalformed),
             TokenError::ResourceMalformed => Some(TokenError::ResourceMissing),
             TokenError::ResourceMissing => Some(TokenError::ResourceRepeated),
@@ -135,7 +139,9 @@ fn all() -> Vec<TokenError> {
             | TokenError::SubjectTokenStanding(_)
             | TokenError::ClientAuthentication(_)
             | TokenError::ClientCertificate(_)
+            | TokenError::ClientStanding(_)
             | TokenError::ClientSvid(_)
+            | TokenError::Grant(_)
             | TokenError::Possession(_)
             | TokenError::PossessionReplay(_) => None,
         };
@@ -152,7 +158,24 @@ fn all() -> Vec<TokenError> {
     // Every reason of the registry passes through unchanged; these stand for all.
     all.push(TokenError::ResourceClosed(ReasonCode::ResourceSuspended));
     all.push(TokenError::SubjectTokenStanding(ReasonCode::LockActive));
+    all.push(TokenError::ClientStanding(ReasonCode::ClientUnknown));
+    all.extend(grants().map(TokenError::Grant));
     all
+}
+
+fn grants() -> [GrantRefusal; 10] {
+    [
+        GrantRefusal::CodeOfAnotherClient,
+        GrantRefusal::CodeReplayed,
+        GrantRefusal::CodeUnknown,
+        GrantRefusal::CodeVerifier,
+        GrantRefusal::KeyMismatch,
+        GrantRefusal::RedirectUri,
+        GrantRefusal::RefreshOfAnotherClient,
+        GrantRefusal::RefreshReplayed,
+        GrantRefusal::RefreshUnknown,
+        GrantRefusal::Standing(ReasonCode::AgentSuspended),
+    ]
 }
 
 fn assertions() -> [AssertionRefusal; 9] {

@@ -1,5 +1,6 @@
 use attorn_oauth::error::TokenError;
-use attorn_oauth::token_request::{PresentedClient, TokenRequest};
+use attorn_oauth::grant::GrantRefusal;
+use attorn_oauth::token_request::{PresentedClient, Served, TokenRequest};
 use serde::Deserialize;
 
 use crate::run;
@@ -10,19 +11,27 @@ struct Input {
     form: String,
     #[serde(default)]
     authorization: Option<String>,
+    /// Whether people log in here.
+    #[serde(default)]
+    people: bool,
 }
 
-const REFUSALS: [TokenError; 18] = [
+const REFUSALS: [TokenError; 23] = [
     TokenError::ActorTokenPair,
     TokenError::ActorTokenRefused,
     TokenError::AssertionType,
     TokenError::AuthorizationDetails,
     TokenError::ClientAuthenticationMissing,
     TokenError::ClientAuthenticationRepeated,
+    TokenError::CodeMissing,
     TokenError::FormMalformed,
+    TokenError::Grant(GrantRefusal::CodeVerifier),
+    TokenError::Grant(GrantRefusal::RedirectUri),
     TokenError::GrantTypeMissing,
+    TokenError::GrantTypeNotRegistered,
     TokenError::GrantTypeUnsupported,
     TokenError::ParameterRepeated,
+    TokenError::RefreshTokenMissing,
     TokenError::RequestedTokenType,
     TokenError::ResourceMalformed,
     TokenError::ResourceMissing,
@@ -39,7 +48,8 @@ fn token_requests() {
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let file = include_str!("../../../../vectors/oauth/token-request.json");
     run(file, &names, |input: &Input| {
-        match TokenRequest::parse(input.form.as_bytes(), input.authorization.as_deref()) {
+        let served = if input.people { Served::PeopleToo } else { Served::Machines };
+        match TokenRequest::parse(input.form.as_bytes(), input.authorization.as_deref(), served) {
             Ok(_request) => "accepted".to_owned(),
             Err(refusal) => format!("{refusal:?}"),
         }
@@ -52,7 +62,7 @@ fn what_is_parsed_is_what_was_sent() {
                 client-assertion-type%3Ajwt-bearer&client_assertion=a.b.c&scope=read%3Aa&\
                 resource=https%3A%2F%2Fgateway.example%2Fbilling%2Fmcp&client_id=x%2By+z";
     let TokenRequest::ClientCredentials(request) =
-        TokenRequest::parse(form.as_bytes(), None).unwrap()
+        TokenRequest::parse(form.as_bytes(), None, Served::Machines).unwrap()
     else {
         panic!("another grant")
     };

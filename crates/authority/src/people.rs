@@ -1,0 +1,103 @@
+//! People: they log in, are asked what an application may do for them, and their clients redeem what
+//! they gave. Nothing of it is there without `[authority.clients]`.
+//!
+//! File to open first: `authorize.rs`, then `consent.rs`, then `code_grant.rs`.
+//!
+//! Implemented: RFC 6749 section 4.1 for public clients with RFC 7636, RFC 9126, RFC 9207 and RFC 9449
+//! section 10; clients that are registered, register themselves (RFC 7591) or are the URL of a
+//! document; refresh tokens that rotate; log-in by name and password.
+//!
+//! Not implemented: log-in at an identity provider, passkeys, pages for anything else.
+
+mod attempts;
+mod authorize;
+mod browser;
+mod clients;
+mod code_grant;
+mod config;
+mod consent;
+mod documents;
+mod endings;
+mod forms;
+mod invite;
+mod login;
+mod offer;
+mod page;
+mod password;
+mod push;
+mod refresh_grant;
+mod register;
+mod route;
+mod sessions;
+mod waiting;
+
+use attorn_net::Random;
+use attorn_store::Failure;
+
+use crate::shared::Shared;
+
+pub use config::{ClientsConfig, ClientsRefusal, Registration};
+pub(crate) use endings::revoke_of_client;
+pub(crate) use route::{Page, answer};
+pub(crate) use {code_grant::redeem as redeem_code, refresh_grant::redeem as redeem_refresh};
+
+use attempts::Counted;
+use documents::Documents;
+use forms::FormKey;
+use password::Passwords;
+use waiting::Held;
+
+/// What the endpoints for people share.
+#[derive(Debug)]
+pub(crate) struct People {
+    config: ClientsConfig,
+    form_key: FormKey,
+    passwords: Passwords,
+    documents: Documents,
+    /// Log-ins that failed, by name and by address.
+    login_failures: Counted,
+    /// Registrations, by address.
+    registrations: Counted,
+    /// Requests that wait for a person, by the digest of their name.
+    waiting: Held<waiting::Waiting>,
+    /// Pushed requests: RFC 9126.
+    pushed: Held<waiting::Pushed>,
+}
+
+impl People {
+    pub(crate) fn new(config: ClientsConfig, random: &Random) -> Result<Self, ClientsRefusal> {
+        config.verify()?;
+        Ok(Self {
+            form_key: FormKey::new(random),
+            passwords: Passwords::new(random),
+            documents: Documents::new(&config)?,
+            login_failures: Counted::new(LOGIN_WINDOW_S),
+            registrations: Counted::new(REGISTRATION_WINDOW_S),
+            waiting: Held::new(WAITING_MAX, |waiting| !waiting.offered.is_empty()),
+            pushed: Held::new(WAITING_MAX, |_| false),
+            config,
+        })
+    }
+
+    /// How clients may become known, for the metadata.
+    pub(crate) fn announced(&self) -> attorn_oauth::metadata::PeoplesClients {
+        attorn_oauth::metadata::PeoplesClients {
+            documents: self.config.documents,
+            registration: self.config.registration == Registration::Open,
+        }
+    }
+}
+
+/// Forgets sessions that have ended by age.
+pub(crate) async fn sweep(shared: &Shared) -> Result<(), Failure> {
+    let before_s = shared.clock.now_s().saturating_sub(browser::SESSION_LIMITS.absolute_s);
+    match &shared.people {
+        Some(_) => shared.store.forget_sessions(before_s).await,
+        None => Ok(()),
+    }
+}
+
+const LOGIN_WINDOW_S: u64 = 15 * 60;
+const REGISTRATION_WINDOW_S: u64 = 3600;
+/// Each is some kilobytes.
+const WAITING_MAX: usize = 4096;

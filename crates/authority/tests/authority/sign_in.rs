@@ -1,0 +1,10 @@
+//! People: they log in, are asked, and their clients redeem what they gave.
+
+mod authorize;
+mod browser;
+mod clients;
+mod codes;
+mod documents;
+mod forms;
+mod log_in;
+mod refresh;

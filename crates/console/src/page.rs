@@ -1,0 +1,140 @@
+//! The pages around a session: log-in, first password, sessions, signed out, error.
+
+use askama::Template;
+
+/// What each form carries: it shows that the form came from a page of ours in this browser.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// Path of the issuer, empty for most; every address of a page begins with it.
+    pub base: &'a str,
+    /// Bound to the browser, the session and the form.
+    pub token: &'a str,
+    /// The request that waits for the person, where one does.
+    pub waiting: &'a str,
+}
+
+/// Who are you?
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "login.html")]
+pub struct LoginPage<'a> {
+    /// What the form carries.
+    pub form: Form<'a>,
+    /// The application that asks, where one does.
+    pub application: Option<&'a str>,
+    /// What went wrong just now.
+    pub problem: Option<&'a str>,
+}
+
+/// The first password of somebody who was invited.
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "invitation.html")]
+pub struct InvitationPage<'a> {
+    /// What the form carries.
+    pub form: Form<'a>,
+    /// Fewest characters of a password.
+    pub password_characters_min: usize,
+    /// What went wrong just now.
+    pub problem: Option<&'a str>,
+}
+
+/// Something did not go on, and nobody is sent anywhere.
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "error.html")]
+pub struct ErrorPage<'a> {
+    /// Path of the issuer.
+    pub base: &'a str,
+    /// What happened, in one sentence.
+    pub what: &'a str,
+    /// What the person can do.
+    pub next: &'a str,
+}
+
+/// The session has ended.
+#[derive(Clone, Copy, Debug, Template)]
+#[template(path = "signed_out.html")]
+pub struct SignedOutPage<'a> {
+    /// Path of the issuer.
+    pub base: &'a str,
+}
+
+/// Where somebody is signed in.
+#[derive(Clone, Debug, Template)]
+#[template(path = "sessions.html")]
+pub struct SessionsPage<'a> {
+    /// What the forms carry.
+    pub form: Form<'a>,
+    /// Who is signed in.
+    pub person: &'a str,
+    /// The sessions, this one first.
+    pub sessions: Vec<Session>,
+}
+
+/// One session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// When it began.
+    pub opened: String,
+    /// When it was used last.
+    pub seen: String,
+    /// Whether it is the one that looks at the page.
+    pub is_this: bool,
+}
+
+macro_rules! html {
+    ($($page:ident),*) => {
+        $(impl $page<'_> {
+            /// The page. Writing to memory does not fail; if it did, the page would be empty.
+            #[must_use]
+            pub fn html(&self) -> String {
+                self.render().unwrap_or_default()
+            }
+        })*
+    };
+}
+
+html!(LoginPage, InvitationPage, ErrorPage, SignedOutPage, SessionsPage);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORM: Form<'_> = Form { base: "/t/a", token: "tok", waiting: "req" };
+
+    #[test]
+    fn a_log_in_asks_for_name_and_password() {
+        let page = LoginPage { form: FORM, application: Some("<i>Desk</i>"), problem: None }.html();
+        assert!(
+            page.contains(r#"action="/t/a/login""#) && page.contains(r#"href="/t/a/style.css""#)
+        );
+        assert!(page.contains(r#"value="tok""#) && page.contains(r#"value="req""#), "{page}");
+        assert!(page.contains(r#"autocomplete="current-password""#), "{page}");
+        assert!(!page.contains("<i>") && page.contains("&#60;i&#62;Desk"), "{page}");
+        assert!(!page.contains(r#"role="alert""#), "{page}");
+        let again = LoginPage { form: FORM, application: None, problem: Some("no") }.html();
+        assert!(again.contains(r#"role="alert""#), "{again}");
+    }
+
+    #[test]
+    fn no_page_has_script_style_or_another_origin() {
+        let session = Session { opened: "a".into(), seen: "b".into(), is_this: true };
+        for page in [
+            LoginPage { form: FORM, application: None, problem: None }.html(),
+            InvitationPage { form: FORM, password_characters_min: 12, problem: None }.html(),
+            ErrorPage { base: "", what: "a", next: "b" }.html(),
+            SignedOutPage { base: "" }.html(),
+            SessionsPage { form: FORM, person: "ann", sessions: vec![session] }.html(),
+        ] {
+            assert!(page.starts_with("<!doctype html>"), "{page}");
+            for word in ["<script", "style=", "<style", "javascript:", "http://", "https://", " on"]
+            {
+                let found = page.contains(word) && word != " on";
+                assert!(!found, "{word}: {page}");
+            }
+            assert_eq!(page.matches("<title>").count(), 1);
+            assert_eq!(page.matches("<h1").count(), 1);
+            // Each field that a person fills in has its label.
+            let fields = page.matches("<input id=").count();
+            assert_eq!(fields, page.matches("<label for=").count(), "{page}");
+        }
+    }
+}
