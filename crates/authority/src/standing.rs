@@ -4,7 +4,7 @@ use attorn_jose::Compact;
 use attorn_json::Limits;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_registry::{
-    Holder, LockedSubject, ReasonCode, ResourceId, ScopeSet, ServerId, Snapshot,
+    Holder, LockedSubject, ReasonCode, ResourceId, Scope, ScopeSet, ServerId, Snapshot,
 };
 use serde::Deserialize;
 
@@ -144,6 +144,9 @@ fn verify_standing(
     }
     let holder = Holder { agent: &claims.client_id, person: claims.sub.person() };
     let agent = snapshot.acting(holder, now_s)?;
+    if claims.cnf.is_given_up(agent, now_s) {
+        return Err(ReasonCode::TokenRevoked);
+    }
     let name = shared.config.server_of(&claims.aud).ok_or(ReasonCode::TokenAudience)?;
     let server = snapshot.server_named(name).ok_or(ReasonCode::ServerUnknown)?;
     snapshot.verify_server(server)?;
@@ -164,8 +167,17 @@ fn verify_standing(
     if claims.iat < snapshot.tokens_from_s(&subject, now_s) {
         return Err(ReasonCode::TokenStopped);
     }
-    let open = snapshot.open_scopes(holder, &server.id, (claims.iat, now_s))?;
-    let left = open.intersect(&claims.scope);
+    let open =
+        snapshot.open_scopes(holder, &server.id, (claims.iat, now_s))?.intersect(&claims.scope);
+    let is_from_before = |scope: &Scope| {
+        let behind = snapshot.grants_behind(holder, &server.id, scope, now_s);
+        behind.into_iter().any(|grant| claims.iat < snapshot.use_from_s(None, grant, now_s))
+    };
+    // A lock on a grant that has ended: what the token held from before does not count again.
+    let left: ScopeSet = open.iter().filter(|scope| !is_from_before(scope)).cloned().collect();
+    if left.is_empty() && !open.is_empty() {
+        return Err(ReasonCode::TokenStopped);
+    }
     // A token may unlock nothing from the start.
     let has_ended = left.is_empty() && !claims.scope.is_empty();
     if has_ended { Err(ReasonCode::ScopeMissing) } else { Ok(left) }

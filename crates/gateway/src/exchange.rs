@@ -238,6 +238,10 @@ impl Caller {
         if snapshot.lock_on(&subject, now_s).is_some() {
             return Err(DecisionRefusal::Told(ReasonCode::LockActive));
         }
+        // Whoever has a token without a key can use it, so nothing that it opened outlives it.
+        if claims.cnf.is_bearer() && now_s >= claims.exp {
+            return Err(DecisionRefusal::Told(ReasonCode::TokenExpired));
+        }
         // The owner may have closed the server to tokens without a proof since.
         if claims.cnf.is_bearer() && !server.accepts_bearer(&claims.scope) {
             return Err(DecisionRefusal::Told(ReasonCode::TokenBearerNotAllowed));
@@ -245,7 +249,9 @@ impl Caller {
         // Whom nobody gave anything here has no business here, not even with a list.
         if let Some(person) = claims.sub.person() {
             let given = snapshot.delegation(person, &claims.client_id, &server.id, now_s);
-            given.map(drop).map_err(DecisionRefusal::Told)?;
+            if !given.map_err(DecisionRefusal::Told)?.gives_something() {
+                return Err(DecisionRefusal::Told(ReasonCode::ScopeMissing));
+            }
         }
         Ok(Standing(()))
     }

@@ -14,9 +14,7 @@ use attorn_oauth::challenge::{Presented, presented};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::possession::PossessionRefusal;
 use attorn_planted::{Bug, is_planted};
-use attorn_registry::{
-    Agent, Authentication, LifeCycle, LockedSubject, McpServer, ReasonCode, Snapshot,
-};
+use attorn_registry::{Agent, LifeCycle, LockedSubject, McpServer, ReasonCode, Snapshot};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -238,24 +236,8 @@ pub(crate) fn counts_now(
     snapshot: &Snapshot,
     now_s: u64,
 ) -> bool {
-    // The agent may use other keys for its proofs than it registered, but not one it gave up.
-    let given_up = match &claims.cnf {
-        Confirmation::Bearer(_) => false,
-        Confirmation::Jkt(jkt) => {
-            agent.keys.iter().any(|key| key.jkt == *jkt) && agent.accepted_key(jkt, now_s).is_none()
-        }
-        Confirmation::Certificate(thumbprint) => match &agent.authentication {
-            Authentication::SelfSignedTlsClientAuth { certificates } => {
-                !certificates.contains(thumbprint)
-            }
-            Authentication::None
-            | Authentication::PrivateKeyJwt
-            | Authentication::Spiffe { .. }
-            | Authentication::TlsClientAuth { .. } => false,
-        },
-    };
     let revoked = snapshot.is_revoked(&claims.jti) && !is_planted(Bug::RevocationIgnored);
-    claims.epoch >= snapshot.epoch && !revoked && !given_up
+    claims.epoch >= snapshot.epoch && !revoked && !claims.cnf.is_given_up(agent, now_s)
 }
 
 const PARTS: usize = 16;

@@ -5,7 +5,7 @@
 //! confirmation that is not understood cannot be confirmed.
 
 use attorn_jose::{CertificateThumbprint, Jkt, sha256};
-use attorn_registry::{AgentId, PersonId};
+use attorn_registry::{Agent, AgentId, Authentication, PersonId};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::claim::{Text, present};
@@ -50,6 +50,28 @@ impl Confirmation {
         match self {
             Self::Bearer(_) => true,
             Self::Certificate(_) | Self::Jkt(_) => false,
+        }
+    }
+
+    /// Whether it is a key or a certificate that an agent gave up. An agent may use other keys for its
+    /// proofs than it registered, but none of those that it gave up.
+    #[must_use]
+    pub fn is_given_up(&self, agent: &Agent, now_s: u64) -> bool {
+        match self {
+            Self::Bearer(_) => false,
+            Self::Jkt(jkt) => {
+                let is_registered = agent.keys.iter().any(|key| key.jkt == *jkt);
+                is_registered && agent.accepted_key(jkt, now_s).is_none()
+            }
+            Self::Certificate(thumbprint) => match &agent.authentication {
+                Authentication::SelfSignedTlsClientAuth { certificates } => {
+                    !certificates.contains(thumbprint)
+                }
+                Authentication::None
+                | Authentication::PrivateKeyJwt
+                | Authentication::Spiffe { .. }
+                | Authentication::TlsClientAuth { .. } => false,
+            },
         }
     }
 

@@ -6,6 +6,8 @@
 //!
 //! What is *not* here: asking and telling people, and the order in which things are recorded.
 
+use std::collections::BTreeSet;
+
 use attorn_jose::sha256;
 use attorn_json::Limits;
 use serde::{Deserialize, Serialize};
@@ -18,9 +20,12 @@ pub const APPROVAL_LIFETIME_MAX_S: u64 = 30 * 60;
 /// The longest arguments that a person is asked about, in bytes of their canonical form.
 pub const APPROVAL_ARGUMENTS_BYTES_MAX: usize = 256 * 1024;
 
-/// So many requests of one agent may wait, or be denied and not past their end. Who is asked too
-/// often stops to read.
+/// So many requests of one agent for one subject may wait, or be denied and not past their end. Who
+/// is asked too often stops to read.
 pub const APPROVALS_OPEN_MAX: usize = 8;
+
+/// So many of one agent in all: one person's requests leave places for those of others.
+pub const APPROVALS_OPEN_OF_AGENT_MAX: usize = 64;
 
 /// Who has to say yes. The default is one person who did not ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,10 +81,27 @@ pub struct Word {
     pub by: String,
     /// The owner behind that identity: two of one owner are one person.
     pub owner: Option<OwnerId>,
+    /// Every owner and person who may be behind it: who share one of them may be one person.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub behind: BTreeSet<String>,
     /// When, in Unix seconds.
     pub at_s: u64,
     /// Why.
     pub reason: String,
+}
+
+impl Word {
+    /// Whether an identity, an owner or a person may be who said it.
+    fn may_be_of(&self, id: &str) -> bool {
+        let of_owner = self.owner.as_ref().is_some_and(|owner| owner.as_str() == id);
+        self.by == id || of_owner || self.behind.contains(id)
+    }
+
+    /// Whether one person may have said both.
+    fn may_be_who_said(&self, other: &Self) -> bool {
+        let of_owner = self.owner.is_some() && self.owner == other.owner;
+        self.by == other.by || of_owner || !self.behind.is_disjoint(&other.behind)
+    }
 }
 
 /// Where an approval stands.
@@ -204,6 +226,10 @@ pub struct Approver<'a> {
     pub kind: AgentKind,
     /// Who answers for it.
     pub owner: Option<&'a OwnerId>,
+    /// Every owner and person who may be behind it.
+    pub behind: BTreeSet<String>,
+    /// Whether they may be who answers for the agent that calls, or nobody does.
+    pub answers_for_agent: bool,
 }
 
 /// Why an approval cannot be changed or used so.
@@ -303,12 +329,12 @@ impl Approval {
             ApprovalState::Expired => return Err(ApprovalRefusal::Expired),
         };
         let word = word(who, reason, now_s)?;
-        let named = |text: &str| self.excluded.iter().any(|one| one == text);
-        if named(&word.by) || word.owner.as_ref().is_some_and(|owner| named(owner.as_str())) {
+        let barred = self.call.terms.not_owner && who.answers_for_agent;
+        if barred || self.excluded.iter().any(|one| word.may_be_of(one)) {
             return Err(ApprovalRefusal::Excluded);
         }
         if let Some(first) = &first
-            && (first.by == word.by || (first.owner.is_some() && first.owner == word.owner))
+            && word.may_be_who_said(first)
         {
             return Err(ApprovalRefusal::SamePerson);
         }
@@ -413,8 +439,8 @@ fn word(who: &Approver<'_>, reason: &str, now_s: u64) -> Result<Word, ApprovalRe
     if who.kind != AgentKind::Operator {
         return Err(ApprovalRefusal::NotAPerson);
     }
-    let (by, owner) = (who.id.to_owned(), who.owner.cloned());
-    Ok(Word { by, owner, at_s: now_s, reason: reason.to_owned() })
+    let (by, owner, behind) = (who.id.to_owned(), who.owner.cloned(), who.behind.clone());
+    Ok(Word { by, owner, behind, at_s: now_s, reason: reason.to_owned() })
 }
 
 /// The arguments of a call as they are approved and sent (RFC 8785), and the digest of that text.

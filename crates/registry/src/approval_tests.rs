@@ -32,7 +32,8 @@ fn of_two() -> Approval {
 }
 
 fn person(id: &str) -> Approver<'_> {
-    Approver { id, kind: AgentKind::Operator, owner: None }
+    let behind = BTreeSet::new();
+    Approver { id, kind: AgentKind::Operator, owner: None, behind, answers_for_agent: false }
 }
 
 fn approved() -> Approval {

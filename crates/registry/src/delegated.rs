@@ -132,6 +132,12 @@ impl<'s> Delegation<'s> {
         self.consent.scopes.contains(scope) && self.grantable.covers(scope)
     }
 
+    /// Whether any scope is within it.
+    #[must_use]
+    pub fn gives_something(&self) -> bool {
+        self.consent.scopes.iter().any(|scope| self.grantable.covers(scope))
+    }
+
     /// Every scope within it.
     #[must_use]
     pub fn scopes(&self) -> ScopeSet {

@@ -57,6 +57,21 @@ fn the_right_is_what_all_have_in_common() {
 }
 
 #[test]
+fn nothing_in_common_gives_nothing() {
+    let gives = |parts: SnapshotParts| {
+        let snapshot = Snapshot::new(parts);
+        let at = server("crm", Vec::new()).id;
+        let given = snapshot.delegation(&person().id, &agent().id, &at, NOW_S).unwrap();
+        assert_eq!(given.gives_something(), !given.scopes().is_empty());
+        given.gives_something()
+    };
+    assert!(gives(parts()));
+    assert!(!gives(SnapshotParts { grants: vec![grant("write:*")], ..parts() }));
+    assert!(!gives(SnapshotParts { person_grants: vec![person_grant("write:*")], ..parts() }));
+    assert!(!gives(SnapshotParts { servers: vec![server("crm", Vec::new())], ..parts() }));
+}
+
+#[test]
 fn a_page_offers_what_was_not_given_yet() {
     let snapshot = Snapshot::new(SnapshotParts { consents: Vec::new(), ..parts() });
     let at = server("crm", Vec::new()).id;

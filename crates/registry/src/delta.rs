@@ -104,7 +104,7 @@ impl Snapshot {
         delta.approvals.into_iter().for_each(|one| next.put_approval(one, now_s));
         delta.persons.into_iter().for_each(|person| next.put_person(person));
         delta.person_grants.into_iter().for_each(|grant| next.put_person_grant(grant, now_s));
-        delta.consents.into_iter().for_each(|consent| next.put_consent(consent, now_s));
+        next.put_consents(delta.consents, now_s);
         delta.locks.into_iter().for_each(|lock| next.put_lock(lock, now_s));
         delta.revoked.into_iter().for_each(|token| next.put_revoked(token, now_s));
         delta.erasures.into_iter().for_each(|erasure| next.put_erasure(erasure));
@@ -121,8 +121,8 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{agent, grant, lock, owner, server, tool};
-    use crate::{Class, LifeCycle, LockTarget, SnapshotParts};
+    use crate::fixtures::{agent, consent, grant, lock, owner, person, server, tool};
+    use crate::{Class, ConsentId, LifeCycle, LockTarget, SnapshotParts};
 
     fn first() -> Snapshot {
         Snapshot::new(SnapshotParts {
@@ -186,6 +186,32 @@ mod tests {
         let next = next.apply(again.clone()).unwrap();
         let next = next.apply(SnapshotDelta { after: 9, version: 10, ..again }).unwrap();
         assert_eq!(next.grants(&agent().id, &at).len(), 1);
+    }
+
+    #[test]
+    fn a_consent_that_was_replaced_does_not_come_back() {
+        let whom = (person().id, agent().id, server("crm", Vec::new()).id);
+        let given = |next: &Snapshot| {
+            next.consent(&whom.0, &whom.1, &whom.2).map(|consent| consent.id.clone())
+        };
+        let first = SnapshotDelta { consents: vec![consent("read:get")], ..delta() };
+        let first = self::first().apply(first).unwrap();
+        assert_eq!(given(&first), Some(consent("read:get").id));
+        let id = |seed| ConsentId::from_random(&[seed; 16]);
+        let after = |consents| {
+            let delta = SnapshotDelta { after: 8, version: 9, consents, ..delta() };
+            given(&first.apply(SnapshotDelta { made_ms: 5000, ..delta }).unwrap())
+        };
+        // Another one replaced it and ended, both since: the delta tells of that one alone.
+        let second = Consent { id: id(21), ..consent("read:get") };
+        assert_eq!(after(vec![second.clone()]), Some(id(21)));
+        let revoked = Consent { revoked_s: Some(4), ..second.clone() };
+        assert_eq!(after(vec![revoked.clone()]), None);
+        assert_eq!(after(vec![Consent { expires_s: 5, ..second }]), None);
+        // And the one that counts is there, in whatever order it comes.
+        let third = Consent { id: id(20), ..consent("read:get") };
+        assert_eq!(after(vec![third.clone(), revoked.clone()]), Some(id(20)));
+        assert_eq!(after(vec![revoked, third]), Some(id(20)));
     }
 
     #[test]

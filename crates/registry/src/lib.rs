@@ -54,9 +54,9 @@ mod fixtures;
 
 pub use agent::{Agent, AgentKey, AgentKind, IssuerKey, KeyRefusal, KeyState, rotate};
 pub use approval::{
-    APPROVAL_ARGUMENTS_BYTES_MAX, APPROVAL_LIFETIME_MAX_S, APPROVALS_OPEN_MAX, Approval,
-    ApprovalAnswer, ApprovalCall, ApprovalRefusal, ApprovalRequest, ApprovalState, ApprovalTerms,
-    Approver, AskedCall, Word, approval_arguments,
+    APPROVAL_ARGUMENTS_BYTES_MAX, APPROVAL_LIFETIME_MAX_S, APPROVALS_OPEN_MAX,
+    APPROVALS_OPEN_OF_AGENT_MAX, Approval, ApprovalAnswer, ApprovalCall, ApprovalRefusal,
+    ApprovalRequest, ApprovalState, ApprovalTerms, Approver, AskedCall, Word, approval_arguments,
 };
 pub use arguments_schema::{ArgumentsSchema, SchemaRefusal};
 pub use attorn_jose::{CertificateThumbprint, Jkt};

@@ -257,7 +257,8 @@ mod tests {
     }
 
     fn approved(approval: &Approval) -> Approval {
-        let who = Approver { id: "bob", kind: AgentKind::Operator, owner: None };
+        let (kind, behind) = (AgentKind::Operator, std::collections::BTreeSet::new());
+        let who = Approver { id: "bob", kind, owner: None, behind, answers_for_agent: false };
         approval.approve(&who, "fine", 11).unwrap()
     }
 

@@ -286,7 +286,8 @@ mod tests {
         }
         step(2).await;
         let asked = world.new_approval(1).approval;
-        let who = Approver { id: "bob", kind: AgentKind::Operator, owner: None };
+        let (kind, behind) = (AgentKind::Operator, std::collections::BTreeSet::new());
+        let who = Approver { id: "bob", kind, owner: None, behind, answers_for_agent: false };
         let given = asked.approve(&who, "fine", 11).unwrap();
         let change = (&asked, &given);
         store.replace_approval(&act(11), ChangeKind::ApprovalDecided, change).await.unwrap();

@@ -2,11 +2,12 @@
 //! used once, for a day.
 
 use attorn_registry::{LifeCycle, Person, PersonId, TransitionRefused};
+use sqlx::SqliteConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::Columns;
-use crate::failure::{Refusal, StoreError};
+use crate::failure::{Failure, Refusal, StoreError};
 use crate::persons::{person_by_id, write_password, write_state};
 
 const COLUMNS: Columns = Columns("invitations");
@@ -27,10 +28,7 @@ impl Store {
     ) -> Result<Changed<Person>, StoreError> {
         let mut change = Change::begin(self, *act).await?;
         let person = invitable(&mut change, id).await?;
-        sqlx::query("DELETE FROM invitations WHERE person = $1 AND redeemed_s IS NULL")
-            .bind(id.as_str())
-            .execute(change.connection())
-            .await?;
+        end_invitations(change.connection(), id).await?;
         sqlx::query(
             "INSERT INTO invitations (code_hash, person, created_s, expires_s)
              VALUES ($1, $2, $3, $4)",
@@ -98,6 +96,18 @@ impl Store {
         let record = Person { state, ..person };
         change.finish(ChangeKind::InvitationRedeemed, id.as_str(), record).await
     }
+}
+
+/// Ends the codes of a person that nobody used.
+pub(crate) async fn end_invitations(
+    connection: &mut SqliteConnection,
+    id: &PersonId,
+) -> Result<(), Failure> {
+    sqlx::query("DELETE FROM invitations WHERE person = $1 AND redeemed_s IS NULL")
+        .bind(id.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// The person, if they may get a password here: pending for the first one, active for another.

@@ -11,6 +11,7 @@ use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::invitations::end_invitations;
 use crate::sessions::end_all;
 
 const COLUMNS: Columns = Columns("persons");
@@ -84,7 +85,8 @@ impl Store {
         change.finish(ChangeKind::PersonCreated, new.id.as_str(), person).await
     }
 
-    /// Changes what a person is called, may do and belongs to.
+    /// Changes what a person is called, may do and belongs to. Where they get more, a code that waits
+    /// stops to count: whoever made it gave away less than it would open now.
     ///
     /// # Errors
     /// No such person, they are retired, or the record breaks a rule of its own.
@@ -101,6 +103,7 @@ impl Store {
             return Err(Refusal::Transition(refused).into());
         }
         let PersonSettings { display_name, roles, groups } = settings.clone();
+        let grows = !roles.is_subset(&person.roles) || !groups.is_subset(&person.groups);
         let person = Person { display_name, roles, groups, ..person };
         person.verify().map_err(Refusal::Person)?;
         sqlx::query(
@@ -112,6 +115,9 @@ impl Store {
         .bind(id.as_str())
         .execute(change.connection())
         .await?;
+        if grows {
+            end_invitations(change.connection(), id).await?;
+        }
         change.finish(ChangeKind::PersonSet, id.as_str(), person).await
     }
 
@@ -137,10 +143,7 @@ impl Store {
             .await?;
         if state != LifeCycle::Active {
             end_all(change.connection(), id, act.now_s).await?;
-            sqlx::query("DELETE FROM invitations WHERE person = $1 AND redeemed_s IS NULL")
-                .bind(id.as_str())
-                .execute(change.connection())
-                .await?;
+            end_invitations(change.connection(), id).await?;
         }
         let record = Person { state, stop_ended_s, ..person };
         change.finish(ChangeKind::PersonState, id.as_str(), record).await
@@ -403,6 +406,28 @@ mod tests {
         assert!(store.set_person(&act(3), &id, &odd).await.is_err());
         store.set_person_state(&act(4), &id, LifeCycle::Retired).await.unwrap();
         assert!(store.set_person(&act(5), &id, &settings).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_code_does_not_open_more_than_it_was_made_for() {
+        let world = World::new().await;
+        let store = &world.store;
+        let person = store.create_person(&act(1), &world.new_person()).await.unwrap().record.id;
+        let group = |text: &str| BTreeSet::from([name(text)]);
+        let first = PersonSettings { groups: group("sales"), ..PersonSettings::default() };
+        let after = async |settings: &PersonSettings| {
+            store.set_person(&act(1), &person, &first).await.unwrap();
+            store.create_invitation(&act(2), &person, [9; 32]).await.unwrap();
+            store.set_person(&act(3), &person, settings).await.unwrap();
+            store.invitation(&[9; 32], 4).await.is_ok()
+        };
+        let none = PersonSettings::default();
+        let renamed = PersonSettings { display_name: Some("P".into()), ..first.clone() };
+        let roles = PersonSettings { roles: BTreeSet::from([Role::Viewer]), ..first.clone() };
+        let moved = PersonSettings { groups: group("finance"), ..first.clone() };
+        let kept = [after(&first).await, after(&renamed).await, after(&none).await];
+        assert_eq!(kept, [true; 3]);
+        assert_eq!([after(&roles).await, after(&moved).await], [false; 2]);
     }
 
     #[tokio::test]

@@ -10,9 +10,9 @@
 
 use attorn_audit::{Entry, Kind};
 use attorn_registry::{
-    APPROVAL_ARGUMENTS_BYTES_MAX, APPROVALS_OPEN_MAX, Agent, Approval, ApprovalAnswer,
-    ApprovalCall, ApprovalId, ApprovalRefusal, ApprovalRequest, ApprovalState, AskedCall,
-    DecisionId, Holder, LockedSubject, PersonId, ReasonCode, approval_arguments,
+    APPROVAL_ARGUMENTS_BYTES_MAX, APPROVALS_OPEN_MAX, APPROVALS_OPEN_OF_AGENT_MAX, Agent, Approval,
+    ApprovalAnswer, ApprovalCall, ApprovalId, ApprovalRefusal, ApprovalRequest, ApprovalState,
+    AskedCall, DecisionId, Holder, LockedSubject, PersonId, ReasonCode, approval_arguments,
 };
 use attorn_store::{Act, ChangeKind, Refusal as Unchanged, StoreError};
 
@@ -59,8 +59,10 @@ impl Asking<'_> {
         if let Some(approval) = open.iter().map(|one| &one.approval).rfind(stands) {
             return Ok(standing(approval, self.now_s()));
         }
-        let taken = open.iter().filter(|one| one.approval.is_open(self.now_s())).count();
-        if taken >= APPROVALS_OPEN_MAX {
+        let taken = || open.iter().map(|one| &one.approval).filter(|one| one.is_open(self.now_s()));
+        // What is asked for one person leaves places for what is asked for the others.
+        let for_subject = taken().filter(|one| one.call.subject == asked.call.subject).count();
+        if for_subject >= APPROVALS_OPEN_MAX || taken().count() >= APPROVALS_OPEN_OF_AGENT_MAX {
             return Ok(no(ReasonCode::RateLimited));
         }
         self.request(asked, &agent).await

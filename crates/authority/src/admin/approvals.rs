@@ -7,7 +7,7 @@
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_registry::{
     AgentKind, Approval, ApprovalAnswer, ApprovalCall, ApprovalId, ApprovalRefusal,
-    ApprovalRequest, ApprovalState, Approver, AskedCall, Tool, Word,
+    ApprovalRequest, ApprovalState, AskedCall, Tool, Word,
 };
 use attorn_store::ChangeKind;
 use attorn_store::index::Filter;
@@ -182,13 +182,9 @@ async fn say(
 ) -> Result<Effect<ApprovalView>, Refusal> {
     let reason = reason.text()?;
     let request = named(context).await?;
-    let record = context.snapshot.agent(&context.operator.id);
-    let who = Approver {
-        id: context.operator.id.as_str(),
-        kind: record.map_or(AgentKind::Agent, |record| record.kind),
-        owner: record.and_then(|record| record.owner.as_ref()),
-    };
     let (before, now_s) = (&request.approval, context.now_s());
+    // Who is behind an owner changes: what counts is who is there when the word is said.
+    let who = context.snapshot.approver(&context.operator.id, &before.call);
     let after = if kind == Kind::ApprovalApproved {
         before.approve(&who, &reason, now_s)?
     } else {

@@ -154,7 +154,7 @@ operations! {
     AuditExport = "audit.export", Post "/audit/export", Read, "A bundle of entries anyone can verify offline";
     AuditCheckpoint = "audit.checkpoint", Get "/audit/checkpoint", Read, "The newest signed checkpoint";
     AuditPayload = "audit.payload", Post "/audit/payloads", Write, "Give out the sealed arguments or result of a call, for an auditor to read";
-    AuditErase = "audit.erase", Post "/audit/erasures", Irreversible, "Forget what was sealed for an agent, for good";
+    AuditErase = "audit.erase", Post "/audit/erasures", Irreversible, "Forget what was sealed for an agent or a person, for good";
     AuditTrace = "audit.trace", Get "/audit/traces/{trace}", Read, "All entries of one chain: by decision, trace, token, agent, approval or the API's name";
     DecisionExplain = "decision.explain", Get "/decisions/{decision}", Read, "Why a call was decided as it was";
     AccessCanI = "access.can_i", Post "/access/can_i", Read, "Whether a call would pass now";

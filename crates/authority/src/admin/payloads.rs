@@ -47,7 +47,8 @@ pub(crate) struct PayloadView {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ErasureNew {
-    /// An agent, by name or identifier.
+    /// An agent or a person, by name or identifier; by identifier where both have the name. What an
+    /// agent does for a person is sealed under the person.
     subject: String,
     /// Why; recorded.
     reason: String,
@@ -102,7 +103,7 @@ pub(crate) async fn erase(
     if new.reason.trim().is_empty() {
         return Err(Refusal::ReasonMissing);
     }
-    let subject = context.agent(&new.subject)?.id.to_string();
+    let subject = subject(&context, &new.subject)?;
     let erasure = context.shared.store.erase_payloads(&context.act(), &subject).await?.record;
     let (of_whom, until_s) = (subject.clone(), erasure.until_s);
     let had_payloads =
@@ -112,6 +113,16 @@ pub(crate) async fn erase(
     fact.detail.insert("reason".to_owned(), new.reason);
     fact.detail.insert("until_s".to_owned(), until_s.to_string());
     Ok(Effect::new(ErasureView { subject, until_s, had_payloads }, fact))
+}
+
+/// The one agent or person of a name. What is erased does not come back, so nothing is guessed.
+fn subject(context: &Context, text: &str) -> Result<String, Refusal> {
+    match (context.agent(text), context.person(text)) {
+        (Ok(_), Ok(_)) => Err(Refusal::Ambiguous),
+        (Ok(agent), Err(_)) => Ok(agent.id.to_string()),
+        (Err(_), Ok(person)) => Ok(person.id.to_string()),
+        (Err(refusal), Err(_)) => Err(refusal),
+    }
 }
 
 async fn blocking<T: Send + 'static>(

@@ -83,7 +83,8 @@ pub(crate) async fn invite(
     new: PersonNew,
 ) -> Result<Effect<PersonCode>, Refusal> {
     let (roles, groups) = (roles(&new.roles)?, groups(&new.groups)?);
-    if !roles.is_empty() {
+    // A group has grants, and may answer for agents: it is given as roles are.
+    if !roles.is_empty() || !groups.is_empty() {
         context.may(Operation::PersonSet)?;
     }
     let new = NewPerson {
@@ -100,8 +101,8 @@ pub(crate) async fn invite(
 /// A new code: the password that is set with it replaces an earlier one.
 pub(crate) async fn code(context: Context, _: ReasonWished) -> Result<Effect<PersonCode>, Refusal> {
     let person = context.person(context.segment("person"))?;
-    // Whoever has the code can be the person, so it takes what giving their roles would take.
-    if !person.roles.is_empty() {
+    // Whoever has the code can be the person, so it takes what giving them all of it would take.
+    if !person.roles.is_empty() || !person.groups.is_empty() {
         context.may(Operation::PersonSet)?;
     }
     let fact = about(&context, Kind::IdentityCodeIssued, person);

@@ -44,6 +44,8 @@ pub(crate) enum Missing {
 pub(crate) enum Refusal {
     /// The agent is past its end, so that it would not act if it were resumed.
     AgentEnded,
+    /// An agent and a person have the name.
+    Ambiguous,
     /// What was said about a call that waits does not count.
     Approval(ApprovalRefusal),
     /// The body is too long.
@@ -170,7 +172,7 @@ impl Refusal {
             Self::Builtin | Self::NotEnrolled | Self::NotSignedIn | Self::Store(_) => {
                 StatusCode::CONFLICT
             }
-            Self::AgentEnded | Self::Gateway(_) => StatusCode::CONFLICT,
+            Self::AgentEnded | Self::Ambiguous | Self::Gateway(_) => StatusCode::CONFLICT,
             Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
             Self::LastOperator | Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
@@ -187,7 +189,8 @@ impl Refusal {
                 faults.first().map_or(ReasonCode::RequestMalformed, |fault| fault.reason)
             }
             Self::FindingsUnnamed(_) | Self::Quarantined => ReasonCode::ServerPending,
-            Self::Fixed(_) | Self::Item(_) | Self::Twice => ReasonCode::RequestMalformed,
+            Self::Ambiguous | Self::Twice => ReasonCode::RequestMalformed,
+            Self::Fixed(_) | Self::Item(_) => ReasonCode::RequestMalformed,
             Self::GaveWay | Self::PlanUnderWay => ReasonCode::RateLimited,
             Self::NotAllowed(_, reason) => *reason,
             Self::JournalUnavailable | Self::StoreUnavailable => ReasonCode::JournalUnavailable,
@@ -221,6 +224,7 @@ impl Refusal {
     pub(crate) fn message(&self) -> String {
         match self {
             Self::AgentEnded => "the agent is past its end; give it another one first".to_owned(),
+            Self::Ambiguous => "two have this name; use the identifier".to_owned(),
             Self::Approval(refusal) => refusal.to_string(),
             Self::BodyTooLong => "the body is too long".to_owned(),
             Self::Builtin => "the built-in server is not changed this way".to_owned(),

@@ -165,6 +165,36 @@ async fn nobody_approves_their_own_request() {
     assert_eq!(refused.iter().filter(is_self).count(), 2);
 }
 
+/// A person and a key of an owner who they are, are one.
+#[tokio::test]
+async fn who_is_acted_for_approves_with_no_key_of_theirs() {
+    let scene = Scene::new().await;
+    let bob = scene.approver("bob", "finance").await;
+    let carla = scene.approver("carla", "legal").await;
+    let new = json!({ "name": "ann" });
+    let new = scene.world.done(&scene.operator, Operation::PersonInvite, &[], new).await;
+    let code = sha256(new["code"].as_str().unwrap().as_bytes());
+    let act = attorn_store::Act { by: "browser", now_s: scene.world.now_s() };
+    scene.world.store.redeem_invitation(&act, &code, "$argon2id$marked-fixture").await.unwrap();
+    scene.world.authority.publish().await.unwrap();
+    let mut asked = scene.call(r#"{"id":1}"#, one());
+    asked.call.subject = new["id"].as_str().unwrap().to_owned();
+    let id = scene.ask(&asked).await.approval.unwrap();
+    // Who the owner is, is said after the request, and counts when the word is said.
+    let bound = json!({ "person": "ann" });
+    scene.world.done(&scene.operator, Operation::OwnerSet, &["finance"], bound).await;
+    assert_eq!(scene.approve(&bob, &id).await.refusal(), (403, "approval.self"));
+    assert_eq!(scene.world.newest("admin.refused").await["reason"], "approval.self");
+    assert_eq!(scene.approve(&carla, &id).await.body["state"], "approved");
+    // Nor are two owners of one person two persons.
+    let both = json!({ "person": "ann" });
+    scene.world.done(&scene.operator, Operation::OwnerSet, &["legal"], both).await;
+    let (_, id) = scene.asked(ApprovalTerms { two: true, not_owner: false }).await;
+    assert_eq!(scene.approve(&bob, &id).await.body["state"], "pending");
+    assert_eq!(scene.approve(&carla, &id).await.refusal(), (403, "approval.self"));
+    assert_eq!(scene.approve(&scene.operator, &id).await.body["state"], "approved");
+}
+
 #[tokio::test]
 async fn an_owner_is_excluded_where_a_rule_says_so() {
     let scene = Scene::new().await;
@@ -334,6 +364,24 @@ async fn an_agent_cannot_flood_its_approvers() {
     let first = scene.ask(&scene.call(r#"{"id":1}"#, one())).await.approval.unwrap();
     scene.approve(&scene.operator, &first).await;
     assert_eq!(scene.ask(&ninth).await.reason, ReasonCode::ApprovalRequired);
+}
+
+/// Nobody uses up the places of the others, and no agent has places without end.
+#[tokio::test]
+async fn requests_for_one_person_leave_places_for_those_of_others() {
+    let scene = Scene::new().await;
+    let ask = async |person: u8, number: u8| {
+        let mut asked = scene.call(&format!(r#"{{"id":{number}}}"#), one());
+        asked.call.subject = attorn_registry::PersonId::from_random(&[person; 16]).to_string();
+        scene.ask(&asked).await.reason
+    };
+    for person in 1..=8 {
+        for number in 0..8 {
+            assert_eq!(ask(person, number).await, ReasonCode::ApprovalRequired, "{person}");
+        }
+        assert_eq!(ask(person, 8).await, ReasonCode::RateLimited, "{person}");
+    }
+    assert_eq!(ask(9, 0).await, ReasonCode::RateLimited);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! People, what they may do, and who answers after them.
 
 use attorn_authority::Operation;
-use attorn_registry::{AgentId, Consent, ConsentId, ScopeSet};
+use attorn_registry::{AgentId, Consent, ConsentId, PersonId, ScopeSet};
 use attorn_store::Act;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -203,4 +203,52 @@ async fn tokens_without_a_proof_are_an_exception_with_a_reason() {
     assert_eq!(run("admin", read).await.status, StatusCode::CONFLICT);
     let none = json!({ "classes": [], "reason": "over" });
     assert_eq!(run("crm", none).await.body["accept_bearer"], json!([]));
+}
+
+#[tokio::test]
+async fn a_group_is_given_by_who_may_give_it() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    let new = json!({ "name": "second", "owner": "administrators", "kind": "operator" });
+    let new = world.done(&operator, Operation::AgentRegister, &[], new).await;
+    let (second, _) = world.enroll(new["code"].as_str().unwrap()).await;
+    let patterns = ["write:person.invite", "write:person.code"];
+    let grant = json!({ "agent": "second", "server": "admin", "patterns": patterns });
+    world.done(&operator, Operation::GrantCreate, &[], grant).await;
+    let invite = async |body| world.run(&second, Operation::PersonInvite, &[], body).await;
+    for more in ["groups", "roles"] {
+        let answer = invite(json!({ "name": "ann", more: ["admin"] })).await;
+        assert_eq!(answer.refusal(), (403, "scope.missing"), "{more}");
+    }
+    assert_eq!(invite(json!({ "name": "ann" })).await.status, StatusCode::OK);
+    let code = async || world.run(&second, Operation::PersonCode, &["ann"], json!({})).await;
+    assert_eq!(code().await.status, StatusCode::OK);
+    let group = json!({ "groups": ["sales"] });
+    world.done(&operator, Operation::PersonSet, &["ann"], group).await;
+    assert_eq!(code().await.refusal(), (403, "scope.missing"));
+}
+
+#[tokio::test]
+async fn what_was_done_for_a_person_is_forgotten_by_their_name() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let ann = person(&world, &operator, "ann").await["id"].as_str().unwrap().to_owned();
+    let erase = async |subject: &str| {
+        let body = json!({ "subject": subject, "reason": "request 12" });
+        world.run(&operator, Operation::AuditErase, &[], body).await
+    };
+    for name in ["ann", &ann] {
+        assert_eq!(erase(name).await.body["subject"], ann.as_str(), "{name}");
+    }
+    assert_eq!(world.newest("payload.erased").await["subject"], ann.as_str());
+    let is_sent = |(subject, until_s)| subject == ann && until_s == world.now_s();
+    assert!(world.published.load().erasures().any(is_sent));
+    // What is erased does not come back, so nobody guesses which of two is meant.
+    let agent = world.agent(&operator, "ann", &[]).await;
+    assert_eq!(erase("ann").await.status, StatusCode::CONFLICT);
+    assert_eq!(erase(&ann).await.status, StatusCode::OK);
+    assert_eq!(erase(agent.id.as_str()).await.body["subject"], agent.id.as_str());
+    let nobody = PersonId::from_random(&[99; 16]);
+    assert_eq!(erase(nobody.as_str()).await.status, StatusCode::NOT_FOUND);
 }

@@ -187,6 +187,53 @@ async fn a_token_from_before_a_lock_does_not_count_again() {
     assert!(is_active(&world, &one, &new).await && is_active(&world, &two, &other).await);
 }
 
+/// Whether a token stands, and why not, as an operator is told.
+async fn standing(world: &World, operator: &Client, token: &str) -> (bool, String) {
+    let seen = json!({ "token": token });
+    let seen = world.done(operator, Operation::TokenInspect, &[], seen).await;
+    (seen["active"] == true, seen["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn a_token_from_before_a_lock_on_its_grant_does_not_count_again() {
+    let (world, operator, one, two) = with_two().await;
+    let (old, other) = (world.token(&one, CRM).await, world.token(&two, CRM).await);
+    let snapshot = world.published.load();
+    let crm = snapshot.server_named("crm").unwrap().id.clone();
+    let grant = snapshot.counting_grants(&one.id, &crm, world.now_s()).next().unwrap().id.clone();
+    let lock = json!({ "target": { "kind": "grant", "grant": grant }, "reason": "test" });
+    let lock = world.done(&operator, Operation::LockCreate, &[], lock).await;
+    let reason = json!({ "reason": "test" });
+    let id = lock["id"].as_str().unwrap();
+    world.done(&operator, Operation::LockLift, &[id], reason).await;
+    let stopped = (false, "token.stopped".to_owned());
+    assert_eq!(standing(&world, &operator, &old).await, stopped);
+    assert!(!is_active(&world, &one, &old).await && is_active(&world, &two, &other).await);
+    let new = world.token(&one, CRM).await;
+    assert!(is_active(&world, &one, &new).await);
+}
+
+#[tokio::test]
+async fn a_token_ends_with_the_key_that_its_agent_gave_up() {
+    let (world, operator, one, two) = with_two().await;
+    let (old, other) = (world.token(&one, CRM).await, world.token(&two, CRM).await);
+    let key = crate::world::new_key();
+    let (jkt, jwk) = (key.public().thumbprint(), key.public().to_jwk(None));
+    let act = attorn_store::Act { by: "one", now_s: world.now_s() };
+    world.store.rotate_agent_key(&act, &one.id, (jkt, &jwk), 60).await.unwrap();
+    world.authority.publish().await.unwrap();
+    // Both keys count for a while.
+    assert!(standing(&world, &operator, &old).await.0);
+    world.store.remove_agent_key(&act, &one.id, &one.key.public().thumbprint()).await.unwrap();
+    world.authority.publish().await.unwrap();
+    let revoked = (false, "token.revoked".to_owned());
+    assert_eq!(standing(&world, &operator, &old).await, revoked);
+    assert!(is_active(&world, &two, &other).await);
+    let renewed = Client { id: one.id.clone(), key };
+    let new = world.token(&renewed, CRM).await;
+    assert!(is_active(&world, &renewed, &new).await);
+}
+
 #[tokio::test]
 async fn an_operator_who_was_stopped_needs_a_new_token() {
     let (world, operator, _, _) = with_two().await;

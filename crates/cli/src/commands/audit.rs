@@ -68,12 +68,12 @@ pub(crate) enum AuditCommand {
     /// recorded first
     #[command(after_help = payload::EXAMPLES)]
     Payload(payload::Payload),
-    /// Forget what was sealed for an agent, on every node and for good; the journal stays as it is
+    /// Forget what was sealed for an agent or a person, on every node and for good; the journal stays as it is
     #[command(
         after_help = "Example:\n  attorn audit erase billing-agent --reason \"erasure request 12\"\n\nEntries and their digests stay and verify as before. Calls from now on are sealed under a new key."
     )]
     Erase {
-        /// Name or identifier of an agent
+        /// Name or identifier of an agent or a person
         subject: String,
         /// Why, for the journal
         #[arg(long)]

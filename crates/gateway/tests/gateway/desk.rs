@@ -21,7 +21,13 @@ pub(crate) struct Desk {
     now_s: Arc<AtomicU64>,
 }
 
-const BOB: Approver<'_> = Approver { id: "bob", kind: AgentKind::Operator, owner: None };
+const BOB: Approver<'_> = Approver {
+    id: "bob",
+    kind: AgentKind::Operator,
+    owner: None,
+    behind: std::collections::BTreeSet::new(),
+    answers_for_agent: false,
+};
 
 impl Desk {
     pub(crate) fn new(now_s: Arc<AtomicU64>) -> Self {

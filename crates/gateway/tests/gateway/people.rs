@@ -12,7 +12,9 @@ use attorn_registry::{
     LifeCycle, LockTarget, Name, Person, PersonGrant, PersonId, PersonOrGroup, PublicClient,
     ScopePattern, ScopeSet, SnapshotParts,
 };
+use attorn_testkit::canary::Script;
 use http::StatusCode;
+use http_body_util::BodyExt;
 use serde_json::json;
 
 use crate::world::{Answer, Ask, NOW_S, World, agent_id, call, modern, server_id};
@@ -105,9 +107,11 @@ fn reason(answer: &Answer) -> String {
     told.into_iter().filter_map(|text| text.as_str()).next().unwrap_or("none").to_owned()
 }
 
+/// The newest entry about a caller. What the gateway does by itself is recorded too.
 async fn newest(world: &World, kind: Kind) -> Entry {
-    let entries = world.entries(|all| all.iter().any(|one| one.kind == kind)).await;
-    entries.into_iter().rfind(|one| one.kind == kind).unwrap()
+    let of_caller = |one: &Entry| one.kind == kind && one.agent.is_some();
+    let entries = world.entries(|all| all.iter().any(of_caller)).await;
+    entries.into_iter().rfind(of_caller).unwrap()
 }
 
 #[tokio::test]
@@ -201,14 +205,15 @@ async fn whoever_takes_any_of_it_away_ends_it_at_once() {
         assert_eq!(world.calls().len(), 1);
         let token = world.issue(&claims(&world, &agent_id(), "read:get"));
         world.change(take);
-        for ask in [call("get", &json!({})), modern("tools/list", json!({}), None)] {
+        let asks = [call("get", &json!({})), modern("tools/list", json!({}), None)];
+        for (number, ask) in asks.into_iter().enumerate() {
             let answer = world.ask_with(&token, ask).await;
             if answer.status != StatusCode::UNAUTHORIZED {
                 assert_eq!(reason(&answer), expected, "{name}: {}", answer.text);
             }
-            let entries = world.entries(|_| true).await;
-            let last = entries.iter().rfind(|one| one.reason.as_deref() == Some(expected));
-            assert!(last.is_some(), "{name}");
+            // Each of them is on record, some after their answer.
+            let is_it = |one: &&Entry| one.reason.as_deref() == Some(expected);
+            world.entries(|all| all.iter().filter(is_it).count() > number).await;
         }
         assert!(world.calls().is_empty(), "{name}");
     }
@@ -285,4 +290,60 @@ async fn a_server_that_takes_bearer_tokens_says_so() {
     assert_eq!(schemes(&world.send(ask()).await), ["DPoP"]);
     world.change(|parts| parts.servers[0].accept_bearer = BTreeSet::from([Class::Read]));
     assert_eq!(schemes(&world.send(ask()).await), ["DPoP", "Bearer"]);
+}
+
+/// The end of an answer that begins now and is cut after `change`.
+async fn cut(world: &World, change: impl FnOnce(&World)) -> String {
+    let bytes = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".into();
+    let hold = std::time::Duration::from_secs(30);
+    let rpc_method = "tools/call".into();
+    world.canary.set_script(Some(Script { rpc_method, bytes, hold, trickle: false }));
+    let token = world.issue(&unbound(world, &client_id(), "read:get"));
+    let mut ask = call("get", &json!({}));
+    ask.headers.push(("authorization".into(), format!("Bearer {token}")));
+    let response = world.respond(ask).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    change(world);
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+    let ended = |one: &Entry| one.outcome.is_some() && one.agent.is_some();
+    let entries = world.entries(|all| all.iter().any(ended)).await;
+    entries.into_iter().rfind(ended).and_then(|one| one.reason).unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_nobody_had_to_prove() {
+    let open = |parts: &mut SnapshotParts| {
+        parts.servers[0].accept_bearer = BTreeSet::from([Class::Read]);
+    };
+    let first = world("bearer-ends");
+    first.change(open);
+    let later = |world: &World| {
+        world.now_s.fetch_add(60, std::sync::atomic::Ordering::SeqCst);
+    };
+    assert_eq!(cut(&first, later).await, "token.expired");
+    let second = world("bearer-closed");
+    second.change(open);
+    let close = |world: &World| world.change(|parts| parts.servers[0].accept_bearer.clear());
+    assert_eq!(cut(&second, close).await, "token.bearer_not_allowed");
+}
+
+#[tokio::test]
+async fn who_has_nothing_left_is_not_here_either() {
+    let world = world("nothing-left");
+    let token = world.issue(&claims(&world, &agent_id(), "read:get"));
+    let list = || modern("tools/list", json!({}), None);
+    assert_eq!(reason(&world.ask_with(&token, list()).await), "none");
+    // The person keeps their grant and the consent; they have nothing in common any more.
+    let other = |parts: &mut SnapshotParts| {
+        parts.person_grants[0].scopes = vec![ScopePattern::parse("read:region").unwrap()];
+    };
+    world.change(other);
+    let answer = world.ask_with(&token, list()).await;
+    assert_ne!(reason(&answer), "none", "{}", answer.text);
+    let refused = |one: &Entry| one.reason.as_deref() == Some("scope.missing");
+    world.entries(|all| all.iter().any(refused)).await;
+    world.change(|parts| {
+        parts.person_grants[0].scopes = vec![ScopePattern::parse("read:*").unwrap()]
+    });
+    assert_eq!(reason(&world.ask_with(&token, list()).await), "none");
 }

@@ -92,16 +92,32 @@ impl Snapshot {
         self.people.grants.insert(holder, of_holder);
     }
 
-    /// One that counts replaces the one before; one that does not takes away itself alone.
-    pub(crate) fn put_consent(&mut self, consent: Consent, now_s: u64) {
+    /// The consents of one delta, in whatever order. One that does not count takes away whatever
+    /// stands in its place: it may have replaced that, and the delta does not tell of what was
+    /// replaced. One that counts comes afterwards, and at most one does.
+    pub(crate) fn put_consents(&mut self, consents: Vec<Consent>, now_s: u64) {
+        let (counting, ended): (Vec<_>, Vec<_>) =
+            consents.into_iter().partition(|consent| consent.counts(now_s));
+        for consent in ended {
+            self.change_consents(consent, |at_server, consent| {
+                drop(at_server.remove(&consent.server))
+            });
+        }
+        for consent in counting {
+            self.change_consents(consent, |at_server, consent| {
+                at_server.insert(consent.server.clone(), consent);
+            });
+        }
+    }
+
+    fn change_consents(
+        &mut self,
+        consent: Consent,
+        change: impl FnOnce(&mut HashMap<ServerId, Consent>, Consent),
+    ) {
         let person = consent.person.clone();
         let mut of_person = self.people.consents.get(&person).cloned().unwrap_or_default();
-        let of_agent = of_person.entry(consent.agent.clone()).or_default();
-        if consent.counts(now_s) {
-            of_agent.insert(consent.server.clone(), consent);
-        } else if of_agent.get(&consent.server).is_some_and(|old| old.id == consent.id) {
-            of_agent.remove(&consent.server);
-        }
+        change(of_person.entry(consent.agent.clone()).or_default(), consent);
         self.people.consents.insert(person, of_person);
     }
 

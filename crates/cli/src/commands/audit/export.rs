@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use attorn_journal::{CheckError, ReadError};
 use clap::Args;
 use serde_json::json;
 
@@ -81,7 +83,7 @@ async fn write_chain(
     let mut names = BTreeSet::new();
     for (log, places) in chain.places() {
         let bundle = match (chain.journals.iter().find(|one| one.log == log), &chain.admin) {
-            (Some(journal), _) => of_journal(args, journal, &places)?,
+            (Some(journal), _) => of_journal(args, journal, &places).await?,
             (None, Some(admin)) if chain.asked.as_deref() == Some(log) => {
                 let body = json!({ "indices": places });
                 admin.post_bytes(Operation::AuditExport, &body).await?.to_vec()
@@ -104,7 +106,11 @@ async fn write_chain(
 }
 
 /// Out of a folder the entries that are wanted; an export is what it is.
-fn of_journal(args: &ChainArgs, journal: &Journal, places: &[u64]) -> Result<Vec<u8>, Failure> {
+async fn of_journal(
+    args: &ChainArgs,
+    journal: &Journal,
+    places: &[u64],
+) -> Result<Vec<u8>, Failure> {
     if !journal.is_folder {
         return files::read_bounded(&journal.path, super::verify::EXPORT_BYTES_MAX);
     }
@@ -114,8 +120,20 @@ fn of_journal(args: &ChainArgs, journal: &Journal, places: &[u64]) -> Result<Vec
         let what = format!("`{}` needs the key of its log with `--key`", journal.path.display());
         return Err(Failure::usage(what).next("`attorn serve` prints it as `log key`"));
     }
-    attorn_journal::export(&journal.path, &own, places, None)
-        .map_err(|e| Failure::broken(format!("`{}`: {}", journal.path.display(), causes(&e))))
+    let mut tries = 0..SIGNED_TRIES;
+    loop {
+        let error = match attorn_journal::export(&journal.path, &own, places, None) {
+            Ok(bundle) => return Ok(bundle),
+            Err(error) => error,
+        };
+        // A log that is being written signs its newest entries a moment after they are there.
+        let may_come = matches!(error, CheckError::Read(ReadError::Missing { .. }));
+        if !may_come || tries.next().is_none() {
+            let place = journal.path.display();
+            return Err(Failure::broken(format!("`{place}`: {}", causes(&error))));
+        }
+        tokio::time::sleep(SIGNED_PAUSE).await;
+    }
 }
 
 fn file_name(log: &str) -> String {
@@ -127,3 +145,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes)
         .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", path.display())))
 }
+
+/// Five seconds, which is more than a log that is written takes.
+const SIGNED_TRIES: u32 = 50;
+const SIGNED_PAUSE: Duration = Duration::from_millis(100);
