@@ -16,6 +16,9 @@ pub struct Payload {
 
 impl Payload {
     /// Blocks.
+    ///
+    /// # Errors
+    /// See [`SealError`]; also where the decision has no name.
     pub fn seal(self, payloads: &SealedPayloads) -> Result<Seal, SealError> {
         let decision = DecisionId::parse(&self.decision_id).map_err(|_| SealError::Encryption)?;
         let of = Of { decision: &decision, part: self.part, subject: &self.subject };

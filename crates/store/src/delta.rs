@@ -85,6 +85,7 @@ impl Store {
 
 /// Reads what one kind of change is about. A record that was read before is read again: the rows
 /// of one delta are few.
+#[expect(clippy::too_many_lines, reason = "a table, with one arm for each kind of record")]
 async fn add(
     connection: &mut SqliteConnection,
     delta: &mut SnapshotDelta,
@@ -192,6 +193,7 @@ mod tests {
 
     /// Every kind of change, one after the other: a delta leads to what is read whole.
     #[tokio::test]
+    #[expect(clippy::too_many_lines, reason = "one change after the other, of every kind")]
     async fn deltas_lead_where_a_whole_snapshot_does() {
         let world = World::new().await;
         let store = &world.store;

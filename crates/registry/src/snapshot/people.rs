@@ -100,7 +100,7 @@ impl Snapshot {
             consents.into_iter().partition(|consent| consent.counts(now_s));
         for consent in ended {
             self.change_consents(consent, |at_server, consent| {
-                drop(at_server.remove(&consent.server))
+                drop(at_server.remove(&consent.server));
             });
         }
         for consent in counting {

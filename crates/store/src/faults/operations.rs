@@ -81,7 +81,7 @@ pub(super) async fn prepare(world: &World) {
 
 /// The second approval, given.
 fn given(world: &World) -> Approval {
-    let (kind, behind) = (AgentKind::Operator, std::collections::BTreeSet::new());
+    let (kind, behind) = (AgentKind::Operator, BTreeSet::new());
     let who = Approver { id: "bob", kind, owner: None, behind, answers_for_agent: false };
     world.new_approval(2).approval.approve(&who, "fine", 11).unwrap()
 }
@@ -147,7 +147,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation!(request_approval, Again::Refused(Refusal::IdTaken), |w, store|
         version!(store.request_approval(&act(10), &w.new_approval(3)))),
     operation!(decide_approval, Again::Refused(Refusal::ApprovalChanged), |w, store| {
-        let (kind, behind) = (AgentKind::Operator, std::collections::BTreeSet::new());
+        let (kind, behind) = (AgentKind::Operator, BTreeSet::new());
     let who = Approver { id: "bob", kind, owner: None, behind, answers_for_agent: false };
         let before = w.new_approval(1).approval;
         let after = before.deny(&who, "no", 12).unwrap();
