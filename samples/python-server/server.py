@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 
 API = os.environ["ISSUES_API_URL"]
@@ -31,7 +32,7 @@ def get_issue(key: str) -> str:
             return json.load(answer)["summary"]
     except urllib.error.HTTPError as refused:
         # The body of a refusal by Attorn names the reason and the decision.
-        raise ValueError(f"{refused.code} {refused.read().decode()}") from None
+        raise ToolError(f"{refused.code} {refused.read().decode()}") from None
 
 
 server.run()
