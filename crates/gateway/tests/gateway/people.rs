@@ -107,9 +107,10 @@ fn reason(answer: &Answer) -> String {
     told.into_iter().filter_map(|text| text.as_str()).next().unwrap_or("none").to_owned()
 }
 
-/// The newest entry about a caller. What the gateway does by itself is recorded too.
+/// The newest entry of a kind. What the gateway lists by itself, for no agent, is recorded too.
 async fn newest(world: &World, kind: Kind) -> Entry {
-    let of_caller = |one: &Entry| one.kind == kind && one.agent.is_some();
+    let of_caller =
+        |one: &Entry| one.kind == kind && (one.agent.is_some() || one.kind != Kind::CallDecided);
     let entries = world.entries(|all| all.iter().any(of_caller)).await;
     entries.into_iter().rfind(of_caller).unwrap()
 }
