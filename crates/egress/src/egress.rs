@@ -47,7 +47,21 @@ pub struct Parts {
 
 /// The private keys that this process holds in the name of servers.
 #[derive(Clone)]
-pub struct Keys(Arc<dyn Fn(&McpServer) -> Option<ServerIdentity> + Send + Sync>);
+pub struct Keys(Arc<dyn FindKey>);
+
+/// How a key is found.
+trait FindKey: Send + Sync {
+    fn find(&self, server: &McpServer) -> Option<ServerIdentity>;
+}
+
+impl<F> FindKey for F
+where
+    F: Fn(&McpServer) -> Option<ServerIdentity> + Send + Sync,
+{
+    fn find(&self, server: &McpServer) -> Option<ServerIdentity> {
+        self(server)
+    }
+}
 
 impl Keys {
     /// `find` gives the active key of a server, and blocks for a moment.
@@ -58,7 +72,7 @@ impl Keys {
     }
 
     pub(crate) fn find(&self, server: &McpServer) -> Option<ServerIdentity> {
-        (self.0)(server)
+        self.0.find(server)
     }
 }
 

@@ -215,7 +215,7 @@ impl Outbound {
     /// The address stands for the API's URL: what comes after it comes after that.
     fn target(&self, sent: &Uri) -> Option<Target> {
         let api = &self.rule.config.resource;
-        let own = api.path().strip_suffix('/').unwrap_or(api.path());
+        let own = api.path().strip_suffix('/').unwrap_or_else(|| api.path());
         let path = match (sent.path(), own) {
             ("/", _) => api.path().to_owned(),
             (path, own) => format!("{own}{path}"),

@@ -223,7 +223,7 @@ fn a_new_consent_replaces_the_one_before() {
     let newer = Consent { id: ConsentId::from_random(&[80; 16]), ..consent("read:list") };
     let older = Consent { revoked_s: Some(1), ..consent("read:get") };
     // A delta has them in no order.
-    for consents in [vec![newer.clone(), older.clone()], vec![older, newer]] {
+    for consents in [vec![newer.clone(), older.clone()], vec![older.clone(), newer]] {
         let delta = SnapshotDelta { version: 1, consents, ..SnapshotDelta::default() };
         let next = first.apply(delta).unwrap();
         assert_eq!(scopes(&next), Ok("read:list".into()));

@@ -98,11 +98,12 @@ fn check_document(input: &[u8]) -> Result<Seen, String> {
         Err(refusal) => return Ok(Seen::refused(&refusal)),
     };
     let read: Value = serde_json::from_slice(input).map_err(|error| error.to_string())?;
-    ensure(read["client_id"] == URL, "another client")?;
+    ensure(read.get("client_id").is_some_and(|id| id == URL), "another client")?;
     ensure(read.get("client_secret").is_none_or(Value::is_null), "a secret")?;
     let method = read.get("token_endpoint_auth_method");
     ensure(method.is_none_or(|method| method == "none"), "another authentication")?;
-    let addresses = read["redirect_uris"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let addresses = read.get("redirect_uris").and_then(Value::as_array);
+    let addresses = addresses.map(Vec::as_slice).unwrap_or_default();
     ensure(addresses.len() == metadata.redirect_uris.len(), "other addresses")?;
     for (read, kept) in addresses.iter().zip(&metadata.redirect_uris) {
         ensure(read == kept.as_str(), "another address")?;

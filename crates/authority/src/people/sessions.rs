@@ -76,9 +76,8 @@ async fn end(
         let about = shared.entry_from(head, Kind::IdentityLoginRefused, now_ms);
         return page::forged(shared, about).await;
     }
-    let logged_in = match browser.logged_in(shared, now_s).await {
-        Ok(logged_in) => logged_in,
-        Err(_) => return page::unavailable(shared),
+    let Ok(logged_in) = browser.logged_in(shared, now_s).await else {
+        return page::unavailable(shared);
     };
     if let Some(LoggedIn { person, session }) = logged_in {
         let mut entry = Entry {

@@ -78,12 +78,11 @@ impl Elsewhere {
     ) -> Result<Value, DeskSilent> {
         let mut admin = self.admin.lock().await;
         let sent = async {
-            let admin = match &mut *admin {
-                Some(admin) => admin,
-                None => {
-                    let output = Output::new(Format::Ndjson);
-                    admin.insert(Admin::with_profile(self.profile.clone(), output).await?)
-                }
+            let admin = if let Some(admin) = &mut *admin {
+                admin
+            } else {
+                let output = Output::new(Format::Ndjson);
+                admin.insert(Admin::with_profile(self.profile.clone(), output).await?)
             };
             let change = Change { dry_run: false };
             admin.send_change(operation, place, body, change).await

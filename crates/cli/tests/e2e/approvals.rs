@@ -146,7 +146,8 @@ impl Two {
             front = front.address,
         );
         fs::write(folder.path().join("attorn.toml"), text).unwrap();
-        (admin.lead_to(&listening), front.lead_to(&own));
+        admin.lead_to(&listening);
+        front.lead_to(&own);
         folder.attorn(&["init"]).expect(0);
         let serving = Serving::start(&folder);
         let code = "@state/first-admin.code";

@@ -174,9 +174,12 @@ async fn a_client_is_nobody_without_a_person_and_nobody_acts_for_strangers() {
     assert_eq!(world.calls().len(), 2);
 }
 
+/// What is done, how, and the reason after it.
+type Case = (&'static str, fn(&mut SnapshotParts), &'static str);
+
 #[tokio::test]
 async fn whoever_takes_any_of_it_away_ends_it_at_once() {
-    let cases: [(&str, fn(&mut SnapshotParts), &str); 7] = [
+    let cases: [Case; 7] = [
         ("consent", |parts| parts.consents.clear(), "consent.missing"),
         ("suspended", |parts| parts.persons[0].state = LifeCycle::Suspended, "person.suspended"),
         ("retired", |parts| parts.persons[0].state = LifeCycle::Retired, "person.retired"),
@@ -344,7 +347,7 @@ async fn who_has_nothing_left_is_not_here_either() {
     let refused = |one: &Entry| one.reason.as_deref() == Some("scope.missing");
     world.entries(|all| all.iter().any(refused)).await;
     world.change(|parts| {
-        parts.person_grants[0].scopes = vec![ScopePattern::parse("read:*").unwrap()]
+        parts.person_grants[0].scopes = vec![ScopePattern::parse("read:*").unwrap()];
     });
     assert_eq!(reason(&world.ask_with(&token, list()).await), "none");
 }

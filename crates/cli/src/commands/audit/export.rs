@@ -47,28 +47,24 @@ A journal's folder needs the key of its log, which `attorn serve` prints at its 
 
 pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Failure> {
     let id = args.trace.as_deref().or(args.downstream_id.as_deref());
-    match id {
-        Some(id) => {
-            let is_downstream = args.downstream_id.is_some();
-            let chain = args.chain.read(context, id, is_downstream).await?;
-            if chain.entries.is_empty() {
-                return Err(nothing(id, &chain));
-            }
-            write_chain(context, &args.chain, &chain, &args.to).await
+    if let Some(id) = id {
+        let is_downstream = args.downstream_id.is_some();
+        let chain = args.chain.read(context, id, is_downstream).await?;
+        if chain.entries.is_empty() {
+            return Err(nothing(id, &chain));
         }
-        None => {
-            let admin = Admin::open(context).await?;
-            let bundle = {
-                let _progress = Progress::start("exporting");
-                admin.post_bytes(Operation::AuditExport, &args.filter.body()).await?
-            };
-            write(&args.to, &bundle)?;
-            let (bytes, to) = (bundle.len(), args.to.display());
-            admin.output.say(&format!("wrote {bytes} bytes to {to}"));
-            admin.output.say(&format!("next: attorn audit verify {to}"));
-            Ok(Exit::Yes)
-        }
+        return write_chain(context, &args.chain, &chain, &args.to).await;
     }
+    let admin = Admin::open(context).await?;
+    let bundle = {
+        let _progress = Progress::start("exporting");
+        admin.post_bytes(Operation::AuditExport, &args.filter.body()).await?
+    };
+    write(&args.to, &bundle)?;
+    let (bytes, to) = (bundle.len(), args.to.display());
+    admin.output.say(&format!("wrote {bytes} bytes to {to}"));
+    admin.output.say(&format!("next: attorn audit verify {to}"));
+    Ok(Exit::Yes)
 }
 
 /// One bundle for each log. Each verifies by itself, so that one that was changed is named.
