@@ -75,11 +75,8 @@ const TARGETS: &[Target] = &[
 ];
 
 /// Targets whose code is not there yet. They are named and never counted as run.
-const WAITING: &[(&str, &str)] = &[
-    ("cimd_document", "there are no client metadata documents"),
-    ("redirect_compare", "there is no authorization endpoint, so nothing is redirected"),
-    ("peer_certificate", "its parser is private to `net`; rustls verifies before it reads"),
-];
+const WAITING: &[(&str, &str)] =
+    &[("peer_certificate", "its parser is private to `net`; rustls verifies before it reads")];
 
 /// Runs every target for `seconds` with the default seed.
 ///

@@ -56,6 +56,7 @@
 //! ```
 
 mod analysis;
+mod approval;
 mod arguments;
 mod cases;
 mod cedar;

@@ -5,12 +5,13 @@
 
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    Agent, ApprovalCall, ApprovalTerms, AuthorizationDetails, Class, Delegation, Grant, GrantId,
-    LockTarget, LockedSubject, ReasonCode, Scope, ScopeSet, ToolState, approval_arguments,
+    Agent, ApprovalTerms, AuthorizationDetails, Class, Delegation, Grant, GrantId, LockTarget,
+    LockedSubject, ReasonCode, Scope, ScopeSet, ToolState,
 };
 
+use crate::approval;
 use crate::cedar::{Question, Verdict};
-use crate::decide::{Counted, Denial, GivenApproval, Operation, Request, Visibility, Waiting};
+use crate::decide::{Counted, Denial, GivenApproval, Operation, Request, Visibility};
 
 /// One step.
 pub(crate) struct Rule {
@@ -30,7 +31,7 @@ pub(crate) const STEPS: [Rule; 10] = [
     Rule { name: "scope", run: scope, detail: scope_detail },
     Rule { name: "constraint", run: constraint, detail: constraint_detail },
     Rule { name: "policy", run: policy, detail: policy_detail },
-    Rule { name: "approval", run: approval, detail: approval_detail },
+    Rule { name: "approval", run: approval::approval, detail: approval::approval_detail },
 ];
 
 /// What a walk is for.
@@ -158,7 +159,7 @@ fn person_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
     format!("for {person}, consent {}", given.consent().id)
 }
 
-fn tool_of<'a>(request: &Request<'a>) -> Option<&'a str> {
+pub(crate) fn tool_of<'a>(request: &Request<'a>) -> Option<&'a str> {
     match request.operation {
         Operation::Tool(tool) => Some(tool),
         Operation::Prompts | Operation::Resources => None,
@@ -433,57 +434,6 @@ fn other_class_visibility(request: &Request<'_>, facts: &Facts<'_>) -> Visibilit
 fn policy_detail(request: &Request<'_>, facts: &Facts<'_>) -> String {
     let rule = facts.rule.as_deref().unwrap_or_default();
     format!("permitted by `{rule}` in version {}", request.policies.version())
-}
-
-fn approval<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
-    let class = facts.class.ok_or(Stop::NotEvaluated)?;
-    // An operator who administers is the person whose approval would be asked for.
-    let by_a_person = request.server.is_builtin()
-        && facts.agent.is_some_and(|agent| agent.kind == attorn_registry::AgentKind::Operator);
-    let terms = match class {
-        Class::Read | Class::Write => facts.terms,
-        Class::Irreversible => Some(facts.terms.unwrap_or_default()),
-    };
-    let Some(terms) = terms.filter(|_| !by_a_person && facts.mode == Mode::Call) else {
-        return Ok(());
-    };
-    let required = || Denial::told(ReasonCode::ApprovalRequired);
-    // Nobody is asked about these: the administration has its own rules, and the rest no arguments.
-    let Some(tool) = tool_of(request).filter(|_| !request.server.is_builtin()) else {
-        return Err(required().into());
-    };
-    let definition = request.server.tools.get(tool).map(|tool| tool.digest);
-    let definition = definition.ok_or_else(required)?;
-    let arguments = approval_arguments(request.arguments);
-    let (_, arguments) = arguments.ok_or_else(|| Denial::told(ReasonCode::RequestMalformed))?;
-    let call = ApprovalCall {
-        agent: request.agent.clone(),
-        subject: request.person.map_or_else(|| request.agent.to_string(), ToString::to_string),
-        server: request.server.id.clone(),
-        tool: tool.to_owned(),
-        definition,
-        arguments,
-        terms,
-    };
-    let pending = match request.snapshot.approval_for(&call, request.now_s) {
-        Some(approval) if approval.is_usable(request.now_s) => {
-            facts.approval = Some(Box::new(GivenApproval { id: approval.id.clone(), call }));
-            return Ok(());
-        }
-        Some(approval) => Some((approval.id.clone(), approval.expires_s)),
-        None => None,
-    };
-    let reason = match pending {
-        Some(_) => ReasonCode::ApprovalPending,
-        None => ReasonCode::ApprovalRequired,
-    };
-    let visibility = Visibility::Waits(Box::new(Waiting { call, class, pending }));
-    Err(Denial { reason, visibility, rule: facts.rule.clone() }.into())
-}
-
-fn approval_detail(_request: &Request<'_>, facts: &Facts<'_>) -> String {
-    let approval = facts.approval.as_ref();
-    approval.map_or_else(|| "none needed".to_owned(), |it| format!("approved as {}", it.id))
 }
 
 /// What to ask the policies, if the call is known well enough.
