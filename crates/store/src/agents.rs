@@ -13,6 +13,7 @@ use crate::agent_keys::{all_keys, keys_of};
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::family_ends::{Ends, end_families};
 use crate::owners::active_owner;
 
 const COLUMNS: Columns = Columns("agents");
@@ -84,6 +85,9 @@ impl Store {
         let stop_ended_s = ends.or(agent.stop_ended_s);
         write_state(change.connection(), id, state).await?;
         write_stop_end(change.connection(), id, stop_ended_s).await?;
+        if state != LifeCycle::Active {
+            end_families(change.connection(), Ends::Agent(id), act.now_s).await?;
+        }
         let record = Agent { state, stop_ended_s, ..agent };
         change.finish(ChangeKind::AgentState, id.as_str(), record).await
     }

@@ -127,9 +127,11 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         if taken.rows_affected() != 1 {
+            // A family that has ended has nothing left to be ended: then it is a code like any other.
             let used: Option<(String,)> = sqlx::query_as(
                 "SELECT family FROM authorization_codes
-                 WHERE code_hash = $1 AND used_s IS NOT NULL",
+                 WHERE code_hash = $1 AND used_s IS NOT NULL
+                   AND family IN (SELECT id FROM token_families WHERE ended_s IS NULL)",
             )
             .bind(&hash)
             .fetch_optional(&mut *transaction)

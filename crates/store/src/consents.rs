@@ -8,6 +8,7 @@ use crate::agents::agent_by_id;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::family_ends::{Ends, end_families};
 use crate::persons::person_by_id;
 use crate::servers::server_by_id;
 
@@ -85,6 +86,7 @@ impl Store {
             .bind(id.as_str())
             .execute(change.connection())
             .await?;
+        end_families(change.connection(), Ends::Consent(&consent), act.now_s).await?;
         let record = Consent { revoked_s: Some(act.now_s), ..consent };
         change.finish(ChangeKind::ConsentRevoked, id.as_str(), record).await
     }

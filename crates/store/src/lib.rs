@@ -24,6 +24,7 @@ mod enrolments;
 mod erasures;
 mod failure;
 mod families;
+mod family_ends;
 mod grants;
 mod imports;
 pub mod index;

@@ -7,6 +7,7 @@ use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::family_ends::end_with_lock;
 
 const COLUMNS: Columns = Columns("locks");
 
@@ -38,6 +39,7 @@ impl Store {
         .execute(change.connection())
         .await
         .map_err(|error| StoreError::unique(error, Refusal::IdTaken))?;
+        end_with_lock(change.connection(), &lock.target, act.now_s).await?;
         let subject = lock.id.to_string();
         change.finish(ChangeKind::LockCreated, &subject, lock).await
     }

@@ -7,6 +7,7 @@ use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::family_ends::{Ends, end_families};
 use crate::persons::person_by_id;
 
 const COLUMNS: Columns = Columns("owners");
@@ -59,6 +60,9 @@ impl Store {
             .bind(id.as_str())
             .execute(change.connection())
             .await?;
+        if state != LifeCycle::Active {
+            end_families(change.connection(), Ends::Owner(id), act.now_s).await?;
+        }
         let record = Owner { state, stop_ended_s, ..owner };
         change.finish(ChangeKind::OwnerState, id.as_str(), record).await
     }

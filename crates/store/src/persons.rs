@@ -11,6 +11,7 @@ use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::family_ends::{Ends, end_families};
 use crate::invitations::end_invitations;
 use crate::sessions::end_all;
 
@@ -144,12 +145,13 @@ impl Store {
         if state != LifeCycle::Active {
             end_all(change.connection(), id, act.now_s).await?;
             end_invitations(change.connection(), id).await?;
+            end_families(change.connection(), Ends::Person(id), act.now_s).await?;
         }
         let record = Person { state, stop_ended_s, ..person };
         change.finish(ChangeKind::PersonState, id.as_str(), record).await
     }
 
-    /// Gives a person another password, by its hash. Every session of theirs ends.
+    /// Gives a person another password, by its hash. Every session of theirs ends, and what clients have.
     ///
     /// # Errors
     /// No such person, or they are not active.
@@ -271,6 +273,8 @@ pub(crate) async fn write_password(
     .execute(change.connection())
     .await?;
     end_all(change.connection(), id, now_s).await?;
+    // Who knew the old one may have given something to a client of theirs.
+    end_families(change.connection(), Ends::Person(id), now_s).await?;
     Ok(())
 }
 

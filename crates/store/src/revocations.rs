@@ -8,6 +8,7 @@ use crate::approvals::end_approvals;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::Columns;
 use crate::failure::{Failure, StoreError};
+use crate::family_ends::end_everything;
 
 const COLUMNS: Columns = Columns("revoked_tokens");
 
@@ -75,6 +76,7 @@ impl Store {
         .fetch_one(change.connection())
         .await?;
         end_approvals(change.connection()).await?;
+        end_everything(change.connection(), act.now_s).await?;
         let record = COLUMNS.count(epoch)?;
         change.finish(ChangeKind::EpochRaised, &epoch.to_string(), record).await
     }

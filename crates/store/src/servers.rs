@@ -11,6 +11,7 @@ use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::family_ends::{Ends, end_families};
 use crate::owners::active_owner;
 use crate::server_keys::{all_keys, keys_of};
 use crate::tools::{all_tools, tools_of};
@@ -67,6 +68,9 @@ impl Store {
             .bind(id.as_str())
             .execute(change.connection())
             .await?;
+        if state != LifeCycle::Active {
+            end_families(change.connection(), Ends::Server(id), act.now_s).await?;
+        }
         let record = McpServer { state, stop_ended_s, ..server };
         change.finish(ChangeKind::ServerState, id.as_str(), record).await
     }

@@ -6,7 +6,7 @@
 
 use attorn_jose::{base64url, sha256};
 use attorn_net::Random;
-use attorn_registry::Person;
+use attorn_registry::{LockTarget, Person, PersonId, Snapshot};
 use attorn_store::{Failure, Session, SessionLimits};
 use http::HeaderMap;
 use http::header::COOKIE;
@@ -61,6 +61,12 @@ impl Cookie {
     }
 }
 
+/// Whether a person may be logged in now: active, and not locked.
+pub(crate) fn may_sign_in(snapshot: &Snapshot, id: &PersonId, now_s: u64) -> bool {
+    let locked = LockTarget::Person { person: id.clone() };
+    snapshot.acting_person(id).is_ok() && snapshot.active_lock(&locked, now_s).is_none()
+}
+
 impl Browser {
     /// Reads the cookies of a request. A browser without a name gets one.
     pub(crate) fn of(headers: &HeaderMap, encrypted: bool, random: &Random) -> Self {
@@ -98,8 +104,10 @@ impl Browser {
         let Some(session) = session else { return Ok(None) };
         let snapshot = shared.published.load();
         // Of the registry in force: a lock or suspension counts at once.
-        let Ok(person) = snapshot.acting_person(&session.person) else { return Ok(None) };
-        let person = person.clone();
+        if !may_sign_in(&snapshot, &session.person, now_s) {
+            return Ok(None);
+        }
+        let Some(person) = snapshot.person(&session.person).cloned() else { return Ok(None) };
         shared.store.touch_session(&digest, now_s).await?;
         Ok(Some(LoggedIn { person, session }))
     }

@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use zeroize::Zeroizing;
 
-use super::browser::{Browser, Cookie};
+use super::browser::{Browser, Cookie, may_sign_in};
 use super::forms::FormName;
 use super::{People, page};
 use crate::shared::Shared;
@@ -91,9 +91,10 @@ async fn verify((shared, people): (&Shared, &People), asked: &Form) -> Result<Pe
     let person = person.filter(|person| is_right && person.state == LifeCycle::Active);
     let person = person.ok_or(Failed::Wrong)?;
     // Of the registry in force: one that is locked does not log in.
-    match shared.published.load().acting_person(&person.id) {
-        Ok(_) => Ok(person),
-        Err(_) => Err(Failed::Wrong),
+    if may_sign_in(&shared.published.load(), &person.id, shared.clock.now_s()) {
+        Ok(person)
+    } else {
+        Err(Failed::Wrong)
     }
 }
 

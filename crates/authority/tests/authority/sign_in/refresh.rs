@@ -122,7 +122,7 @@ async fn it_gives_what_the_person_may_now() {
     store.revoke_consent(&town.act(), &consent.id).await.unwrap();
     publish().await;
     assert_eq!(renewed(&town, &token).await.refusal(), (400, "invalid_grant"));
-    assert_eq!(town.reason("token.refused").await, "consent.missing");
+    assert_eq!(town.reason("token.refused").await, "refresh.invalid");
 }
 
 #[tokio::test]
@@ -135,11 +135,14 @@ async fn what_was_given_before_a_stop_does_not_come_back() {
     store.set_person_state(&town.act(), &person, LifeCycle::Suspended).await.unwrap();
     publish().await;
     assert_eq!(renewed(&town, &token).await.refusal(), (400, "invalid_grant"));
-    assert_eq!(town.reason("token.refused").await, "person.suspended");
+    assert_eq!(town.reason("token.refused").await, "refresh.invalid");
     store.set_person_state(&town.act(), &person, LifeCycle::Active).await.unwrap();
     publish().await;
     assert_eq!(renewed(&town, &token).await.refusal(), (400, "invalid_grant"));
-    assert_eq!(town.reason("token.refused").await, "token.stopped");
+    // Nor later than a stop is remembered.
+    town.world.pass_s(400);
+    assert_eq!(renewed(&town, &token).await.refusal(), (400, "invalid_grant"));
+    assert_eq!(town.reason("token.refused").await, "refresh.invalid");
     // What is given afterwards counts, also in the same second.
     let (token, _) = given(&town).await;
     let answer = renewed(&town, &token).await;
@@ -152,8 +155,9 @@ async fn what_was_given_before_a_stop_does_not_come_back() {
     assert_eq!(renewed(&town, token).await.refusal(), (401, "invalid_client"));
     store.set_agent_state(&town.act(), &client, LifeCycle::Active).await.unwrap();
     publish().await;
+    town.world.pass_s(400);
     assert_eq!(renewed(&town, token).await.refusal(), (400, "invalid_grant"));
-    assert_eq!(town.reason("token.refused").await, "token.stopped");
+    assert_eq!(town.reason("token.refused").await, "refresh.invalid");
 }
 
 #[tokio::test]
