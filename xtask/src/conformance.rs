@@ -3,6 +3,8 @@
 //! A verdict through the gateway must be the fixture's own verdict. What differs is in
 //! `DIFFERENCES` with its reason, and a difference that is gone fails as well.
 
+mod client;
+
 use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -21,9 +23,6 @@ const RUNS: &[(&str, &[&str])] = &[
     ("2025-06-18", &["--spec-version", "2025-06-18"]),
 ];
 
-/// Client scenarios that `attorn connect` takes part in.
-const CLIENT_SCENARIOS: &[&str] = &["auth/client-credentials-jwt", "auth/dpop", "auth/dpop-nonce"];
-
 /// For one run of the suite, which asks for some forty scenarios.
 const SUITE_WITHIN: Duration = Duration::from_secs(180);
 
@@ -38,7 +37,7 @@ pub fn run(short: bool) -> Result<(), StepFailed> {
     let port = free_port()?;
     let _fixture = start_fixture(port)?;
     server_runs(port, if short { 1 } else { RUNS.len() })?;
-    client_scenarios()
+    client::scenarios()
 }
 
 fn server_runs(port: u16, runs: usize) -> Result<(), StepFailed> {
@@ -117,26 +116,6 @@ fn verdicts(text: &str) -> Verdicts {
         }
     }
     found
-}
-
-fn client_scenarios() -> Result<(), StepFailed> {
-    for scenario in CLIENT_SCENARIOS {
-        let driver = format!(
-            "{} {} {}",
-            crate::interop::node_binary().display(),
-            root().join("tests/interop/clients/conformance.mjs").display(),
-            crate::installation::binary().display()
-        );
-        let output = conformance(&["client", "--command", &driver, "--scenario", scenario])?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let summary: Vec<&str> = text.lines().rev().take(12).collect();
-        if !output.status.success() {
-            summary.iter().rev().for_each(|line| println!("    {line}"));
-            return Err(StepFailed::Check(format!("client scenario {scenario} fails")));
-        }
-        println!("client {scenario}: passed");
-    }
-    Ok(())
 }
 
 fn conformance(arguments: &[&str]) -> Result<Output, StepFailed> {

@@ -10,7 +10,7 @@ use url::Url;
 use crate::authorized::{AuthorizedClient, CallError};
 use crate::discovery::{DiscoveryError, discover};
 use crate::request::TokenFailure;
-use crate::token::{Grant, TokenSource, UnboundTokens};
+use crate::token::{Grant, Place, TokenSource, UnboundTokens};
 use crate::world::World;
 
 /// What a connector is told by its user. Nothing of it comes from the folder it runs in.
@@ -79,8 +79,8 @@ impl Connector {
                 UnboundTokens::Refuse
             }
         };
-        let named = found.resource.resource;
-        let tokens = TokenSource::new(world, found.server, named, grant, unbound);
+        let place = Place { url: resource.clone(), issuer };
+        let tokens = TokenSource::found(world, found, place, grant, unbound);
         tokens.token().await?;
         Ok(Self { calls: AuthorizedClient::new(tokens)?, url: resource, era })
     }

@@ -28,6 +28,16 @@ pub struct Discovered {
     pub resource: ProtectedResource,
     /// Metadata of the one authorization server used.
     pub server: AuthorizationServer,
+    /// The scopes its challenge named: RFC 6750 section 3.
+    pub challenged_scope: Option<String>,
+}
+
+impl Discovered {
+    /// What to ask for first: MCP 2026-07-28, Scope Selection Strategy.
+    pub(crate) fn first_scope(&self) -> Option<String> {
+        let supported = self.resource.scopes_supported.join(" ");
+        self.challenged_scope.clone().or(Some(supported).filter(|scope| !scope.is_empty()))
+    }
 }
 
 /// Why a resource cannot be used.
@@ -97,7 +107,7 @@ pub async fn discover(
     resource: &Url,
     pinned_issuer: Option<&str>,
 ) -> Result<Discovered, DiscoveryError> {
-    let found = protected_resource(world, resource).await?;
+    let (found, challenged_scope) = protected_resource(world, resource).await?;
     let issuer = match pinned_issuer {
         Some(pinned) => found
             .authorization_servers
@@ -108,7 +118,7 @@ pub async fn discover(
     };
     let server = authorization_server(world, issuer).await?;
     same_protection(resource, &server.token_endpoint)?;
-    Ok(Discovered { resource: found, server })
+    Ok(Discovered { resource: found, server, challenged_scope })
 }
 
 /// Reads the metadata of the authorization server called `issuer`.
@@ -142,6 +152,7 @@ pub async fn authorization_server(
                     Some(&server.token_endpoint),
                     server.authorization_endpoint.as_ref(),
                     server.registration_endpoint.as_ref(),
+                    server.pushed_authorization_request_endpoint.as_ref(),
                 ];
                 for endpoint in endpoints.into_iter().flatten() {
                     same_protection(&url, endpoint)?;
@@ -162,14 +173,14 @@ pub async fn authorization_server(
 async fn protected_resource(
     world: &World,
     resource: &Url,
-) -> Result<ProtectedResource, DiscoveryError> {
+) -> Result<(ProtectedResource, Option<String>), DiscoveryError> {
     if resource.host_str().is_none() || resource.fragment().is_some() {
         return Err(DiscoveryError::UrlRefused { url: resource.to_string() });
     }
-    let named = challenged_metadata(world, resource).await?;
+    let Challenged { metadata, scope } = challenged(world, resource).await?;
     // MCP 2026-07-28, Authorization Server Discovery: the named URL is used when there is one,
     // else the path-inserted well-known URL, else the one at the root.
-    let places = match named {
+    let places = match metadata {
         Some(named) => vec![named],
         None => vec![
             well_known(resource, "oauth-protected-resource"),
@@ -179,7 +190,7 @@ async fn protected_resource(
     let mut failure = None;
     for place in places {
         match fetch::get_json::<ProtectedResource>(world, &place).await {
-            Ok(found) if describes(&found, resource, &place) => return Ok(found),
+            Ok(found) if describes(&found, resource, &place) => return Ok((found, scope)),
             // RFC 9728 section 3.3: metadata of another resource must not be used.
             Ok(_) => {
                 return Err(DiscoveryError::ResourceMismatch {
@@ -208,8 +219,15 @@ fn describes(found: &ProtectedResource, resource: &Url, place: &Url) -> bool {
     *place == root && found.resource.trim_end_matches('/') == origin
 }
 
+/// What a challenge says.
+#[derive(Default)]
+struct Challenged {
+    metadata: Option<Url>,
+    scope: Option<String>,
+}
+
 /// Asks without a token and reads the challenge. Nothing of a later call is in this request.
-async fn challenged_metadata(world: &World, resource: &Url) -> Result<Option<Url>, DiscoveryError> {
+async fn challenged(world: &World, resource: &Url) -> Result<Challenged, DiscoveryError> {
     let mut request = Request::new(Bytes::from_static(PROBE));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = resource
@@ -223,19 +241,20 @@ async fn challenged_metadata(world: &World, resource: &Url) -> Result<Option<Url
         DiscoveryError::Unreachable { resource: Box::new(resource.clone()), source }
     })?;
     if response.status() != StatusCode::UNAUTHORIZED {
-        return Ok(None);
+        return Ok(Challenged::default());
     }
-    let Some(named) = challenges(response.headers())
-        .iter()
-        .find_map(Challenge::resource_metadata)
-        .map(str::to_owned)
-    else {
-        return Ok(None);
+    let challenges = challenges(response.headers());
+    let scope = challenges.iter().find_map(Challenge::scope).map(str::to_owned);
+    let named = challenges.iter().find_map(Challenge::resource_metadata);
+    let metadata = match named.map(Url::parse) {
+        None => None,
+        Some(Ok(url)) if url.origin() == resource.origin() => Some(url),
+        Some(Ok(_) | Err(_)) => {
+            let url = named.unwrap_or_default().to_owned();
+            return Err(DiscoveryError::UrlRefused { url });
+        }
     };
-    match Url::parse(&named) {
-        Ok(url) if url.origin() == resource.origin() => Ok(Some(url)),
-        Ok(_) | Err(_) => Err(DiscoveryError::UrlRefused { url: named }),
-    }
+    Ok(Challenged { metadata, scope })
 }
 
 /// A document read over TLS must not send credentials anywhere without TLS.

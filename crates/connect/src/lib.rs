@@ -8,9 +8,9 @@
 //! `private_key_jwt` and DPoP (RFC 7523, RFC 9449) with the nonces of both servers, or by a client
 //! certificate (RFC 8705), renewal by one
 //! caller for all, step-up on `insufficient_scope`; stdio and loopback HTTP towards clients of every
-//! revision from 2025-03-26 to 2026-07-28; a code flow without a person where the user asks for it.
+//! revision from 2025-03-26 to 2026-07-28; acting for a person by the code flow (RFC 8252).
 //!
-//! Not implemented: flows with a person, refresh tokens, keys in an operating system's key store.
+//! Not implemented: keys in an operating system's key store, the device grant.
 //!
 //! The client never sees a credential: none is in an answer, an error or a log line.
 
@@ -27,6 +27,7 @@ mod guard;
 pub mod key_file;
 mod lines;
 mod listen;
+pub mod login_file;
 mod message;
 pub mod metadata;
 mod mirror;

@@ -16,6 +16,9 @@ pub struct ProtectedResource {
     /// Whether tokens must be bound by DPoP.
     #[serde(default)]
     pub dpop_bound_access_tokens_required: bool,
+    /// Scopes that can be asked for; empty when it does not say.
+    #[serde(default)]
+    pub scopes_supported: Vec<String>,
 }
 
 /// Metadata of an authorization server, RFC 8414 section 2.
@@ -29,6 +32,9 @@ pub struct AuthorizationServer {
     /// Where codes come from.
     #[serde(default, deserialize_with = "present_url")]
     pub authorization_endpoint: Option<Url>,
+    /// Where requests are pushed, RFC 9126 section 5.
+    #[serde(default, deserialize_with = "present_url")]
+    pub pushed_authorization_request_endpoint: Option<Url>,
     /// Where clients register themselves, RFC 7591.
     #[serde(default, deserialize_with = "present_url")]
     pub registration_endpoint: Option<Url>,
@@ -47,6 +53,12 @@ pub struct AuthorizationServer {
     /// RFC 9207 section 3.
     #[serde(default)]
     pub authorization_response_iss_parameter_supported: bool,
+    /// Scopes it knows; empty when it does not say.
+    #[serde(default)]
+    pub scopes_supported: Vec<String>,
+    /// How clients authenticate.
+    #[serde(default = "default_methods")]
+    pub token_endpoint_auth_methods_supported: Vec<String>,
 }
 
 /// RFC 8705 section 5: where clients with certificates go.
@@ -84,6 +96,11 @@ pub(crate) fn well_known_behind(identifier: &Url, suffix: &str) -> Url {
     url.set_query(None);
     url.set_fragment(None);
     url
+}
+
+/// RFC 8414 section 2: what counts when nothing is said.
+fn default_methods() -> Vec<String> {
+    vec!["client_secret_basic".to_owned()]
 }
 
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {

@@ -1,14 +1,17 @@
-//! One token request: RFC 6749 section 4.4, RFC 7523 section 2.2, RFC 9449 section 5, RFC 8707.
+//! One token request: RFC 6749 sections 4.1.3, 4.4 and 6, RFC 7523 section 2.2, RFC 9449 section 5,
+//! RFC 8707.
 
 use attorn_jose::SignError;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 use url::form_urlencoded::Serializer;
+use zeroize::Zeroizing;
 
-use crate::code::{self, CodeFailure};
+use crate::code::{self, Authorized, CodeFailure, Login, PersonClient, Registered};
 use crate::fetch::{self, FetchError, Fetched};
+use crate::login_file::LoginFileError;
 use crate::metadata::AuthorizationServer;
 use crate::nonces::Nonces;
 use crate::proof::{client_assertion, dpop_proof};
@@ -21,6 +24,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) server: &'a AuthorizationServer,
     pub(crate) resource: &'a str,
     pub(crate) scope: Option<&'a str>,
+    /// Whether it is more than was had before, so that a renewal does not do.
+    pub(crate) is_wider: bool,
 }
 
 impl Wish<'_> {
@@ -39,6 +44,7 @@ pub(crate) struct Answer {
     pub(crate) token_type: String,
     pub(crate) expires_in: Option<u64>,
     pub(crate) scope: Option<String>,
+    refresh_token: Option<String>,
 }
 
 /// Why there is no token.
@@ -50,6 +56,15 @@ pub enum TokenFailure {
     /// The answer is no token and no error either.
     #[error("the authorization server's answer is not understood")]
     Malformed,
+    /// The resource names another authorization server now, at which the client is not known.
+    #[error("the server trusts another authorization server now: `{issuer}`")]
+    Moved {
+        /// The issuer it names now.
+        issuer: String,
+    },
+    /// What the person gave cannot be kept, or read again.
+    #[error(transparent)]
+    Kept(#[from] LoginFileError),
     /// The authorization server refused: RFC 6749 section 5.2.
     #[error("the authorization server refused: {}", .0.code)]
     Refused(Refusal),
@@ -79,22 +94,79 @@ struct ErrorAnswer {
     error_description: Option<String>,
 }
 
-/// Asks for a token; once more when the server wants its nonce in the proof.
+/// Gets a token, with whatever the grant needs first.
 pub(crate) async fn token(
     world: &World,
     nonces: &Nonces,
     grant: &Grant,
     wish: &Wish<'_>,
+    login: &mut Login,
 ) -> Result<Answer, TokenFailure> {
-    // A code is single use, but a nonce challenge does not redeem it.
-    let code = match grant {
-        Grant::ClientCredentials(_) => None,
-        Grant::UnattendedCode(client) => Some(code::authorize(world, client, wish).await?),
-    };
+    match grant {
+        Grant::ClientCredentials(identity) => {
+            redeem(world, nonces, (grant, wish), &Redeemed::Itself(identity)).await
+        }
+        Grant::Person(client) => of_person(world, nonces, (grant, client), wish, login).await,
+    }
+}
+
+/// Renews what a person gave; asks the person when there is nothing, it counts no longer, or is too
+/// little.
+async fn of_person(
+    world: &World,
+    nonces: &Nonces,
+    (grant, client): (&Grant, &PersonClient),
+    wish: &Wish<'_>,
+    login: &mut Login,
+) -> Result<Answer, TokenFailure> {
+    if !wish.is_wider
+        && let (Some(known), Some(kept)) = (&login.client, &login.refresh_token)
+    {
+        let redeemed = Redeemed::Refresh(known, kept);
+        match redeem(world, nonces, (grant, wish), &redeemed).await {
+            Ok(answer) => return Ok(with_refresh(answer, login)),
+            // RFC 6749 section 5.2: it has ended, or was taken back.
+            Err(TokenFailure::Refused(refusal)) => {
+                login.refresh_token = None;
+                if code::is_forgotten(&refusal) {
+                    login.client = None;
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    let (known, code) = code::authorize(world, client, wish, login).await?;
+    let answer = redeem(world, nonces, (grant, wish), &Redeemed::Code(&known, &code)).await?;
+    Ok(with_refresh(answer, login))
+}
+
+/// RFC 6749 section 6: without a new one, the old one goes on.
+fn with_refresh(mut answer: Answer, login: &mut Login) -> Answer {
+    if let Some(new) = answer.refresh_token.take() {
+        login.refresh_token = Some(Zeroizing::new(new));
+    }
+    answer
+}
+
+/// What is given for a token.
+enum Redeemed<'a> {
+    Code(&'a Registered, &'a Authorized),
+    Itself(&'a Identity),
+    Refresh(&'a Registered, &'a str),
+}
+
+/// One request; once more when the server wants its nonce in the proof. A code is single use, but a
+/// nonce challenge does not redeem it.
+async fn redeem(
+    world: &World,
+    nonces: &Nonces,
+    (grant, wish): (&Grant, &Wish<'_>),
+    redeemed: &Redeemed<'_>,
+) -> Result<Answer, TokenFailure> {
     let mut nonce_asked = false;
     loop {
-        let form = form(world, grant, wish, code.as_ref())?;
-        let fetched = post(world, nonces, grant, wish, form).await?;
+        let (form, headers) = form(world, wish, redeemed)?;
+        let fetched = post(world, nonces, (grant, wish), (form, headers)).await?;
         let learned = nonces.learn(wish.endpoint(grant), &fetched.headers);
         if fetched.status == StatusCode::OK {
             let endpoint = &wish.server.token_endpoint;
@@ -111,15 +183,15 @@ pub(crate) async fn token(
 
 fn form(
     world: &World,
-    grant: &Grant,
     wish: &Wish<'_>,
-    code: Option<&code::Authorized>,
-) -> Result<String, TokenFailure> {
+    redeemed: &Redeemed<'_>,
+) -> Result<(String, HeaderMap), TokenFailure> {
     let mut form = Serializer::new(String::new());
-    match grant {
-        Grant::ClientCredentials(Identity { client_id, credential }) => {
-            form.append_pair("grant_type", "client_credentials")
-                .append_pair("client_id", client_id);
+    let mut headers = fetch::content_type("application/x-www-form-urlencoded");
+    match redeemed {
+        Redeemed::Itself(Identity { client_id, credential }) => {
+            form.append_pair("grant_type", "client_credentials");
+            form.append_pair("client_id", client_id);
             match credential {
                 // RFC 8705 section 2: the handshake says the rest.
                 Credential::Certificate => {}
@@ -130,30 +202,33 @@ fn form(
                         .append_pair("client_assertion", &assertion);
                 }
             }
-        }
-        Grant::UnattendedCode(_) => {
-            if let Some(code) = code {
-                code.append_to(&mut form);
+            if let Some(scope) = wish.scope {
+                form.append_pair("scope", scope);
             }
+        }
+        // RFC 6749 section 4.1.3: the scope is that of the request the code answers.
+        Redeemed::Code(known, code) => {
+            known.authentication.apply(&known.client_id, &mut form, &mut headers)?;
+            code.append_to(&mut form);
+        }
+        // RFC 6749 section 6: no scope means what was given.
+        Redeemed::Refresh(known, kept) => {
+            known.authentication.apply(&known.client_id, &mut form, &mut headers)?;
+            form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", kept);
         }
     }
     // RFC 8707 section 2.2: the one place the token is for.
     form.append_pair("resource", wish.resource);
-    if let Some(scope) = wish.scope {
-        form.append_pair("scope", scope);
-    }
-    Ok(form.finish())
+    Ok((form.finish(), headers))
 }
 
 async fn post(
     world: &World,
     nonces: &Nonces,
-    grant: &Grant,
-    wish: &Wish<'_>,
-    form: String,
+    (grant, wish): (&Grant, &Wish<'_>),
+    (form, mut headers): (String, HeaderMap),
 ) -> Result<Fetched, TokenFailure> {
     let endpoint = wish.endpoint(grant);
-    let mut headers = fetch::content_type("application/x-www-form-urlencoded");
     if let Some(key) = grant.key() {
         let nonce = nonces.of(endpoint);
         let proof = dpop_proof(world, key, "POST", endpoint, None, nonce.as_deref())?;

@@ -4,4 +4,5 @@ mod calls;
 mod discovery;
 mod fake;
 mod listen;
+mod person;
 mod stdio;

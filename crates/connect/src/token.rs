@@ -1,20 +1,22 @@
 //! Access tokens: got once for all callers, renewed before they end, never shown.
 //!
 //! Implemented: one request at a time whoever asks (single flight), renewal at four fifths of the
-//! lifetime, an older token while its renewal fails, widening on demand.
-//! Not implemented: refresh tokens, tokens kept on disk.
+//! lifetime, an older token while its renewal fails, widening on demand, an authorization server that
+//! a resource leaves for another one.
+//! Not implemented: access tokens kept on disk.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use attorn_jose::SigningKey;
 use tokio::sync::Mutex;
+use url::Url;
 
-use crate::code::CodeClient;
-use crate::discovery::{self, DiscoveryError};
+use crate::code::{Login, PersonClient};
+use crate::discovery::{self, Discovered, DiscoveryError};
 use crate::metadata::AuthorizationServer;
 use crate::nonces::Nonces;
-use crate::request::{self, TokenFailure};
+use crate::request::{self, Answer, TokenFailure};
 use crate::world::World;
 
 /// Who asks for tokens.
@@ -40,8 +42,8 @@ pub enum Credential {
 pub enum Grant {
     /// `client_credentials`: a program acting for itself.
     ClientCredentials(Identity),
-    /// `authorization_code` with PKCE at a server that approves without a person. Only on request.
-    UnattendedCode(CodeClient),
+    /// `authorization_code` with PKCE: a program acting for the person at this computer.
+    Person(PersonClient),
 }
 
 impl Grant {
@@ -50,7 +52,16 @@ impl Grant {
         match self {
             Self::ClientCredentials(Identity { credential: Credential::Key(key), .. }) => Some(key),
             Self::ClientCredentials(Identity { credential: Credential::Certificate, .. }) => None,
-            Self::UnattendedCode(client) => Some(&client.key),
+            Self::Person(client) => Some(&client.key),
+        }
+    }
+
+    /// What to ask for first. A program acting for itself asks for all that is granted; a person is not
+    /// asked for more than the server says it takes.
+    fn first_scope(&self, found: &Discovered) -> Option<String> {
+        match self {
+            Self::ClientCredentials(_) => None,
+            Self::Person(_) => found.first_scope(),
         }
     }
 }
@@ -70,8 +81,8 @@ pub struct TokenSource(Arc<Inner>);
 
 struct Inner {
     world: World,
-    server: AuthorizationServer,
     resource: String,
+    place: Option<Place>,
     grant: Grant,
     unbound: UnboundTokens,
     nonces: Nonces,
@@ -80,11 +91,21 @@ struct Inner {
     flight: Mutex<Flight>,
 }
 
-#[derive(Default)]
+/// Where a resource was found, to look again.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Its address.
+    pub(crate) url: Url,
+    /// The only authorization server that counts, when the user knows it.
+    pub(crate) issuer: Option<String>,
+}
+
 struct Flight {
-    /// The scopes to ask for; none at first, which asks for all that is granted.
+    server: AuthorizationServer,
+    /// The scopes to ask for; none asks for all that is granted.
     scope: Option<String>,
     count: u64,
+    login: Login,
 }
 
 /// An access token and what its server said about it.
@@ -106,16 +127,33 @@ impl TokenSource {
         grant: Grant,
         unbound: UnboundTokens,
     ) -> Self {
-        Self(Arc::new(Inner {
-            world,
-            server,
-            resource: resource.into(),
-            grant,
-            unbound,
-            nonces: Nonces::default(),
-            current: RwLock::new(None),
-            flight: Mutex::new(Flight::default()),
-        }))
+        Self::with(world, Flight::to(server), resource.into(), None, grant, unbound)
+    }
+
+    /// Tokens for a resource that was found at `place`.
+    pub(crate) fn found(
+        world: World,
+        found: Discovered,
+        place: Place,
+        grant: Grant,
+        unbound: UnboundTokens,
+    ) -> Self {
+        let scope = grant.first_scope(&found);
+        let flight = Flight { scope, ..Flight::to(found.server) };
+        Self::with(world, flight, found.resource.resource, Some(place), grant, unbound)
+    }
+
+    fn with(
+        world: World,
+        flight: Flight,
+        resource: String,
+        place: Option<Place>,
+        grant: Grant,
+        unbound: UnboundTokens,
+    ) -> Self {
+        let (nonces, current) = (Nonces::default(), RwLock::new(None));
+        let flight = Mutex::new(flight);
+        Self(Arc::new(Inner { world, resource, place, grant, unbound, nonces, current, flight }))
     }
 
     /// Bound tokens for `resource` from the authorization server called `issuer`.
@@ -187,8 +225,32 @@ impl TokenSource {
         let mut flight = self.0.flight.lock().await;
         match self.kept().filter(|token| token.number > stale.number) {
             Some(newer) => Ok(newer),
-            None => self.renewed(&mut flight).await,
+            None => {
+                self.look_again(&mut flight).await?;
+                self.renewed(&mut flight).await
+            }
         }
+    }
+
+    /// Where the resource trusts another server now, a person is asked there. What the application has
+    /// at the old one stays there: MCP 2026-07-28, Authorization Server Binding.
+    async fn look_again(&self, flight: &mut Flight) -> Result<(), TokenFailure> {
+        let Inner { world, place, grant, .. } = &*self.0;
+        let (Grant::Person(client), Some(place)) = (grant, place) else { return Ok(()) };
+        let found = discovery::discover(world, &place.url, place.issuer.as_deref()).await;
+        // A token that is refused while the metadata is not to be had may still be renewed.
+        let Ok(found) = found else { return Ok(()) };
+        if found.server.issuer == flight.server.issuer {
+            return Ok(());
+        }
+        if client.known.as_ref().is_some_and(|known| !known.is_document()) {
+            return Err(TokenFailure::Moved { issuer: found.server.issuer });
+        }
+        tracing::warn!(issuer = %found.server.issuer, "the server trusts another issuer now");
+        flight.login = Login::default();
+        flight.scope = grant.first_scope(&found);
+        flight.server = found.server;
+        Ok(())
     }
 
     /// A token that also has `scopes`, which `narrow` lacked. Remembered for renewals.
@@ -206,12 +268,52 @@ impl TokenSource {
         let asked_before = flight.scope.clone();
         let held = asked_before.clone().or_else(|| narrow.scope.clone()).unwrap_or_default();
         flight.scope = Some(union(&held, scopes));
-        let landed = self.request(&mut flight).await;
+        let landed = self.request(&mut flight, true).await;
         if !landed.as_ref().is_ok_and(|token| token.has(scopes)) {
             // The wider set is not to be had; renewals must not ask for it for ever.
             flight.scope = asked_before;
         }
         landed
+    }
+
+    /// Asks, with what is kept for a person read first and written last.
+    async fn answer(&self, flight: &mut Flight, is_wider: bool) -> Result<Answer, TokenFailure> {
+        let Inner { world, resource, grant, nonces, .. } = &*self.0;
+        let Flight { server, scope, login, .. } = flight;
+        let wish = request::Wish { server, resource, scope: scope.as_deref(), is_wider };
+        let file = match grant {
+            Grant::Person(client) => client.file.as_ref().map(|file| (file, client)),
+            Grant::ClientCredentials(_) => None,
+        };
+        let Some((file, client)) = file else {
+            return request::token(world, nonces, grant, &wish, login).await;
+        };
+        let locked = file.lock().await?;
+        let kept = locked
+            .read(&server.issuer)?
+            .filter(|kept| kept.client.as_ref().is_some_and(|kept| kept.is(client.known.as_ref())));
+        // Another program may have renewed it since.
+        *login = kept.unwrap_or_default();
+        let answer = request::token(world, nonces, grant, &wish, login).await;
+        // Also after a refusal: what counts no longer is not tried again.
+        locked.write(&server.issuer, login)?;
+        answer
+    }
+
+    /// Whether a token of this type is used, RFC 9449 section 5.
+    fn is_acceptable(&self, token_type: &str, server: &AuthorizationServer) -> bool {
+        let is_bearer = token_type.eq_ignore_ascii_case("Bearer");
+        // RFC 8705 section 3: `Bearer`, and bound all the same to the certificate that was shown.
+        let is_certified = self.0.grant.key().is_none()
+            && server.tls_client_certificate_bound_access_tokens
+            && is_bearer;
+        // `Bearer` in answer to a proof means that the token is not bound.
+        let knows_dpop = !server.dpop_signing_alg_values_supported.is_empty();
+        let is_taken_unbound = match self.0.unbound {
+            UnboundTokens::Refuse => false,
+            UnboundTokens::AcceptWithoutDpopSupport => !knows_dpop && is_bearer,
+        };
+        token_type.eq_ignore_ascii_case("DPoP") || is_certified || is_taken_unbound
     }
 
     fn fresh(&self) -> Option<Arc<AccessToken>> {
@@ -224,38 +326,27 @@ impl TokenSource {
 
     /// A token of the remembered scope; of all that is granted when that is no longer to be had.
     async fn renewed(&self, flight: &mut Flight) -> Result<Arc<AccessToken>, TokenFailure> {
-        match self.request(flight).await {
+        match self.request(flight, false).await {
             // RFC 6749 section 5.2: the scope exceeds what is granted now.
             Err(TokenFailure::Refused(refusal))
                 if refusal.code == "invalid_scope" && flight.scope.is_some() =>
             {
                 flight.scope = None;
-                self.request(flight).await
+                self.request(flight, false).await
             }
             landed => landed,
         }
     }
 
-    async fn request(&self, flight: &mut Flight) -> Result<Arc<AccessToken>, TokenFailure> {
-        let Inner { world, server, resource, grant, nonces, .. } = &*self.0;
-        let asked_ms = world.clock.now_ms();
-        let wish = request::Wish { server, resource, scope: flight.scope.as_deref() };
-        let answer = request::token(world, nonces, grant, &wish).await?;
+    async fn request(
+        &self,
+        flight: &mut Flight,
+        is_wider: bool,
+    ) -> Result<Arc<AccessToken>, TokenFailure> {
+        let asked_ms = self.0.world.clock.now_ms();
+        let answer = self.answer(flight, is_wider).await?;
         let bound = answer.token_type.eq_ignore_ascii_case("DPoP");
-        // RFC 9449 section 5: `Bearer` in answer to a proof means that the token is not bound.
-        let knows_dpop = !server.dpop_signing_alg_values_supported.is_empty();
-        // RFC 8705 section 3: `Bearer`, and bound all the same to the certificate that was shown.
-        let certified = grant.key().is_none()
-            && server.tls_client_certificate_bound_access_tokens
-            && answer.token_type.eq_ignore_ascii_case("Bearer");
-        let acceptable = certified
-            || match self.0.unbound {
-                UnboundTokens::Refuse => bound,
-                UnboundTokens::AcceptWithoutDpopSupport => {
-                    bound || (!knows_dpop && answer.token_type.eq_ignore_ascii_case("Bearer"))
-                }
-            };
-        if !acceptable {
+        if !self.is_acceptable(&answer.token_type, &flight.server) {
             return Err(TokenFailure::Unbound);
         }
         flight.count = flight.count.saturating_add(1);
@@ -272,6 +363,12 @@ impl TokenSource {
         let kept = Arc::clone(&token);
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         Ok(token)
+    }
+}
+
+impl Flight {
+    fn to(server: AuthorizationServer) -> Self {
+        Self { server, scope: None, count: 0, login: Login::default() }
     }
 }
 

@@ -370,7 +370,9 @@ impl Outbound {
                 TokenFailure::Unreachable(_) => Refusal::AuthorityStale,
                 TokenFailure::Sign(_) => Refusal::KeyUnavailable,
                 TokenFailure::Code(_)
+                | TokenFailure::Kept(_)
                 | TokenFailure::Malformed
+                | TokenFailure::Moved { .. }
                 | TokenFailure::Refused(_)
                 | TokenFailure::Unbound => Refusal::Exchange,
             }

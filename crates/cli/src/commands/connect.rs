@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use attorn_connect::code::CodeClient;
+mod person;
+
 use attorn_connect::token::{Credential, Grant, Identity as TokenIdentity, UnboundTokens};
 use attorn_connect::{Connector, Era, LocalPort, OpenError, Options, TokenFailure, World};
-use attorn_jose::{Algorithm, SigningKey};
+use attorn_jose::SigningKey;
 use attorn_net::Shutdown;
 use clap::Args;
 use url::Url;
@@ -15,7 +16,7 @@ use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::write_error;
-use crate::outside::{causes, connect_world, system_random};
+use crate::outside::{causes, connect_world};
 use crate::profile::{self, Identity, Profile, Who};
 use crate::signals::Signals;
 
@@ -31,24 +32,35 @@ pub(crate) struct ConnectArgs {
     /// Serve loopback HTTP on this address instead of standard input and output
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Client id, for a key that was not enrolled with `attorn agent enroll`
-    #[arg(long, requires = "key")]
+    /// Act for the person at this computer, who logs in and is asked in a browser
+    #[arg(long, conflicts_with_all = ["agent", "key"])]
+    person: bool,
+    /// Program that opens an address for `--person`; `none` prints it
+    #[arg(long, requires = "person", env = "BROWSER", value_name = "PROGRAM")]
+    browser: Option<String>,
+    /// Client id, for a key that was not enrolled with `attorn agent enroll`; with `--person` a name
+    /// that was registered, or the address of a metadata document
+    #[arg(long)]
     client_id: Option<String>,
+    /// File (0600) with a secret, for authorization servers that know nothing better
+    #[arg(long, requires_all = ["client_id", "person"], value_name = "FILE")]
+    client_secret: Option<PathBuf>,
+    /// PEM file of the certificate authorities that count, for `--person` and `--key`
+    #[arg(long, value_name = "FILE")]
+    roots: Option<PathBuf>,
     /// Private key file (PKCS#8 PEM, 0600) of that client
     #[arg(long, requires = "client_id", value_name = "FILE")]
     key: Option<PathBuf>,
     /// Take bearer tokens from an authorization server that knows no DPoP
     #[arg(long)]
     accept_bearer: bool,
-    /// Register at a foreign authorization server that approves without a person
-    #[arg(long, conflicts_with_all = ["agent", "client_id"])]
-    unattended_code: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   attorn connect crm                               in an MCP client's `command`
   attorn connect crm --agent billing-agent --listen 127.0.0.1:9000
+  attorn connect https://gateway.example.com/crm/mcp --person
   attorn connect https://gateway.example.com/crm/mcp --client-id agt_… --key key.pem";
 
 pub(crate) async fn run(context: &Context, args: ConnectArgs) -> Result<Exit, Failure> {
@@ -86,17 +98,19 @@ struct Way {
 }
 
 fn way(context: &Context, args: &ConnectArgs) -> Result<Way, Failure> {
-    let foreign = args.unattended_code || args.key.is_some();
+    let foreign = args.person || args.key.is_some();
     if foreign && !args.server.contains("://") {
         return Err(Failure::usage("without an enrolled agent, name the server by its address"));
     }
-    if args.unattended_code {
-        let seed = system_random().bytes::<32>();
-        let key = SigningKey::from_seed(Algorithm::Es256, &seed)
-            .map_err(|e| Failure::usage(e.to_string()))?;
-        let grant = Grant::UnattendedCode(CodeClient { client_id: None, key });
-        let world = connect_world(None)?;
+    let roots = args.roots.as_deref();
+    if args.person {
+        let grant = Grant::Person(person::client(context, args)?);
+        let world = connect_world(roots)?;
         return Ok(Way { grant, issuer: None, resource: args.server.clone(), world });
+    }
+    if args.client_id.is_some() != args.key.is_some() {
+        return Err(Failure::usage("`--client-id` and `--key` go together, or with `--person`")
+            .next("attorn connect URL --person"));
     }
     if let (Some(client_id), Some(key)) = (&args.client_id, &args.key) {
         let key = SigningKey::from_pkcs8_pem(&files::read_private(key)?)
@@ -104,7 +118,7 @@ fn way(context: &Context, args: &ConnectArgs) -> Result<Way, Failure> {
         let credential = Credential::Key(key);
         let who = TokenIdentity { client_id: client_id.clone(), credential };
         let grant = Grant::ClientCredentials(who);
-        let world = connect_world(None)?;
+        let world = connect_world(roots)?;
         return Ok(Way { grant, issuer: None, resource: args.server.clone(), world });
     }
     let profile = load(context, args.agent.as_deref())?;
@@ -167,7 +181,7 @@ fn load(context: &Context, agent: Option<&str>) -> Result<Profile, Failure> {
         [only] => Profile::load(&context.profile, Who::Agent(only)),
         [] => {
             Err(Failure::usage(format!("no agent is enrolled in `{}`", context.profile.display()))
-                .next("attorn agent enroll --url ISSUER --code @FILE"))
+                .next("attorn agent enroll --url ISSUER --code @FILE   (or, for a person, attorn connect URL --person)"))
         }
         several => {
             Err(Failure::usage(format!("several agents are enrolled: {}", several.join(", ")))

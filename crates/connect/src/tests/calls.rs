@@ -7,11 +7,9 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 use url::Url;
 
-use super::fake::{Fake, Seen, insufficient, key, reply, scopes, text};
+use super::fake::{Fake, Seen, insufficient, reply, scopes, text};
 use crate::authorized::{AuthorizedClient, CallError};
-use crate::code::CodeClient;
 use crate::request::TokenFailure;
-use crate::token::{Grant, TokenSource, UnboundTokens};
 
 fn ok(_: &Seen, _: &Fake) -> http::Response<attorn_net::Body> {
     reply(200, &json!({ "ok": true }))
@@ -187,21 +185,6 @@ async fn an_unbound_token_is_discarded() {
     fake.script().token_type = "Bearer";
     let failure = call(&client(&fake).await, &fake).await.unwrap_err();
     assert!(matches!(failure, CallError::Token(TokenFailure::Unbound)));
-}
-
-#[tokio::test]
-async fn an_unattended_code_flow_gets_a_bound_token() {
-    let fake = Fake::start(ok).await;
-    fake.script().server_nonce = Some("n1");
-    let world = fake.world();
-    let server = crate::discovery::authorization_server(&world, &fake.origin).await.unwrap();
-    let grant = Grant::UnattendedCode(CodeClient { client_id: None, key: key() });
-    let tokens = TokenSource::new(world, server, fake.resource(), grant, UnboundTokens::Refuse);
-    let client = AuthorizedClient::new(tokens).unwrap();
-    assert_eq!(call(&client, &fake).await.unwrap().status(), 200);
-    assert_eq!(fake.seen("/authorize").len(), 1);
-    let registration = &fake.seen("/register")[0];
-    assert!(registration.body.contains(r#""application_type":"native""#));
 }
 
 #[tokio::test]

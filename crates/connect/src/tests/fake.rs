@@ -1,6 +1,6 @@
 //! An authorization server and a resource, as strict as a test needs and scripted by it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +60,14 @@ pub(super) struct Script {
     pub(super) token_error: Option<(u16, &'static str)>,
     /// Tokens below this number are refused as no longer valid.
     pub(super) valid_from: u64,
+    /// The refresh token that counts, where any are given.
+    pub(super) refresh_token: Option<String>,
+    /// What is said of each request of a person's browser.
+    pub(super) asked: Vec<HashMap<String, String>>,
+    /// Pushed requests, by their number.
+    pub(super) pushed: Vec<String>,
+    /// Makes something else of the answer for the browser.
+    pub(super) bend: Option<fn(&str) -> String>,
 }
 
 type Answer = Arc<dyn Fn(&Seen, &Fake) -> Response<Body> + Send + Sync>;
@@ -166,6 +174,10 @@ impl Fake {
             }
             "/token" => self.token(seen),
             "/authorize" => self.authorize(query.unwrap_or("")),
+            "/par" => {
+                self.script().pushed.push(seen.body.clone());
+                reply(201, &json!({ "request_uri": "urn:pushed:1", "expires_in": 60 }))
+            }
             "/register" => reply(201, &json!({ "client_id": "registered" })),
             "/billing/mcp" => self.resource_request(seen),
             _ => reply(404, &json!({})),
@@ -181,22 +193,28 @@ impl Fake {
             "code_challenge_methods_supported": ["S256"],
             "dpop_signing_alg_values_supported": ["EdDSA", "ES256"],
             "authorization_response_iss_parameter_supported": true,
+            "token_endpoint_auth_methods_supported": ["none"],
         })
     }
 
+    /// Approves at once, as a person would after a while.
     fn authorize(&self, query: &str) -> Response<Body> {
-        let field = |name: &str| {
-            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
-            pairs.find(|(known, _)| known == name).unwrap().1.into_owned()
+        let of = |text: &str| -> HashMap<String, String> {
+            url::form_urlencoded::parse(text.as_bytes()).into_owned().collect()
         };
-        assert_eq!(field("code_challenge_method"), "S256");
+        let mut script = self.script();
+        let mut asked = of(query);
+        if asked.contains_key("request_uri") {
+            assert_eq!(asked.len(), 2, "{asked:?}");
+            asked = of(script.pushed.last().unwrap());
+        }
+        assert_eq!(asked["code_challenge_method"], "S256");
         let location = format!(
             "{}?code=c1-{}&state={}&iss={}",
-            field("redirect_uri"),
-            field("code_challenge"),
-            field("state"),
-            self.origin
+            asked["redirect_uri"], asked["code_challenge"], asked["state"], self.origin
         );
+        let location = script.bend.map_or(location.clone(), |bend| bend(&location));
+        script.asked.push(asked);
         let mut response = reply(302, &json!({}));
         response.headers_mut().insert("location", location.parse().unwrap());
         response
@@ -225,19 +243,30 @@ impl Fake {
                 let verifier = seen.field("code_verifier").unwrap();
                 let challenge = base64url(&sha256(verifier.as_bytes()));
                 assert_eq!(seen.field("code"), Some(format!("c1-{challenge}")));
-                assert_eq!(seen.field("client_id").as_deref(), Some("registered"));
+                let asked = script.asked.last().unwrap();
+                assert_eq!(seen.field("client_id").as_ref(), asked.get("client_id"));
+                assert_eq!(seen.field("redirect_uri").as_ref(), asked.get("redirect_uri"));
+                assert_eq!(seen.field("scope"), None);
+            }
+            Some("refresh_token") => {
+                if seen.field("refresh_token") != script.refresh_token {
+                    return reply(400, &json!({ "error": "invalid_grant" }));
+                }
+                script.refresh_token = Some(format!("r{}", script.tokens));
             }
             other => panic!("unexpected grant {other:?}"),
         }
-        assert_eq!(seen.field("resource"), Some(self.resource()));
+        assert!(seen.field("resource").unwrap().ends_with("/billing/mcp"));
         script.tokens += 1;
-        let scope = seen.field("scope").unwrap_or_else(|| script.granted.clone());
+        let asked = script.asked.last().and_then(|asked| asked.get("scope").cloned());
+        let scope = seen.field("scope").or(asked).unwrap_or_else(|| script.granted.clone());
         reply(
             200,
             &json!({
                 "access_token": format!("at-{}-{}", script.tokens, scope.replace(' ', "+")),
                 "token_type": script.token_type,
                 "expires_in": script.lifetime_s,
+                "refresh_token": script.refresh_token,
                 "scope": scope,
             }),
         )
@@ -247,7 +276,7 @@ impl Fake {
         let Some(authorization) = seen.header("authorization") else {
             let mut response = reply(401, &json!({}));
             let challenge = format!(
-                r#"DPoP algs="EdDSA ES256", resource_metadata="{}/.well-known/oauth-protected-resource/billing/mcp""#,
+                r#"DPoP scope="read:a", resource_metadata="{}/.well-known/oauth-protected-resource/billing/mcp""#,
                 self.origin
             );
             response.headers_mut().insert("www-authenticate", challenge.parse().unwrap());
