@@ -51,7 +51,9 @@ pub struct PersonClient {
 
 /// Opens an address for the person at this computer.
 #[derive(Clone)]
-pub struct Browser(Arc<dyn Fn(&Url) -> io::Result<()> + Send + Sync>);
+pub struct Browser(Arc<Open>);
+
+type Open = dyn Fn(&Url) -> io::Result<()> + Send + Sync;
 
 impl Browser {
     /// `open` is called once for each question to the person; it must not wait for the answer.

@@ -35,8 +35,8 @@ pub struct Discovered {
 impl Discovered {
     /// What to ask for first: MCP 2026-07-28, Scope Selection Strategy.
     pub(crate) fn first_scope(&self) -> Option<String> {
-        let supported = self.resource.scopes_supported.join(" ");
-        self.challenged_scope.clone().or(Some(supported).filter(|scope| !scope.is_empty()))
+        let supported = || Some(self.resource.scopes_supported.join(" "));
+        self.challenged_scope.clone().or_else(supported).filter(|scope| !scope.is_empty())
     }
 }
 

@@ -223,13 +223,11 @@ impl TokenSource {
         stale: &AccessToken,
     ) -> Result<Arc<AccessToken>, TokenFailure> {
         let mut flight = self.0.flight.lock().await;
-        match self.kept().filter(|token| token.number > stale.number) {
-            Some(newer) => Ok(newer),
-            None => {
-                self.look_again(&mut flight).await?;
-                self.renewed(&mut flight).await
-            }
+        if let Some(newer) = self.kept().filter(|token| token.number > stale.number) {
+            return Ok(newer);
         }
+        self.look_again(&mut flight).await?;
+        self.renewed(&mut flight).await
     }
 
     /// Where the resource trusts another server now, a person is asked there. What the application has

@@ -203,6 +203,23 @@ mod tests {
         })
     }
 
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_left_and_the_address_is_always_loopback() {
+        let first = Callback::bind(None).await.unwrap();
+        let second = Callback::bind(Some(first.redirect_uri())).await.unwrap();
+        assert_ne!(first.redirect_uri(), second.redirect_uri());
+        for callback in [&first, &second] {
+            assert!(callback.listener.address().ip().is_loopback());
+        }
+        let before = first.redirect_uri().to_owned();
+        drop(first);
+        let again = Callback::bind(Some(&before)).await.unwrap();
+        assert_eq!(again.redirect_uri(), before);
+        // Nothing but the port is taken from what was kept.
+        let elsewhere = Callback::bind(Some("http://192.0.2.1:0/callback")).await.unwrap();
+        assert!(elsewhere.redirect_uri().starts_with("http://127.0.0.1:"));
+    }
+
     #[test]
     fn an_answer_is_whole_or_refused() {
         let iss = "&iss=https%3A%2F%2Fid.example";
