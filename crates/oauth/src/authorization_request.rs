@@ -21,6 +21,8 @@ use crate::resource::ResourceIndicator;
 
 /// RFC 6749 appendix A.5 sets no end. It comes back in a header, so ours is that of a header.
 const STATE_BYTES_MAX: usize = 4096;
+/// As many rights as a page can show.
+const SCOPE_BYTES_MAX: usize = 8192;
 
 /// A request whose client and address nobody has looked up yet.
 #[derive(Debug)]
@@ -234,7 +236,12 @@ impl Addressed {
             CodeChallenge::parse(challenge, method).map_err(AuthorizationError::Challenge)?;
         let dpop_jkt = form.value("dpop_jkt").map(str::parse).transpose();
         let dpop_jkt = dpop_jkt.map_err(|_| AuthorizationError::DpopJkt)?;
-        let scope = form.value("scope").map(ScopeSet::parse).transpose();
+        let scope = form.value("scope");
+        // Requests that wait are in memory.
+        if scope.is_some_and(|scope| scope.len() > SCOPE_BYTES_MAX) {
+            return Err(AuthorizationError::ScopeMalformed);
+        }
+        let scope = scope.map(ScopeSet::parse).transpose();
         let scope = scope.map_err(|_| AuthorizationError::ScopeMalformed)?;
         let prompt = prompt(form.value("prompt"))?;
         let resource = resource(form)?;

@@ -27,6 +27,21 @@ pub(crate) enum Stopped {
     Shown(ShownError, ReasonCode),
     /// At the client.
     Sent(AuthorizationError, Destination),
+    /// What would be told to the client, were it not one that anybody could have brought: nobody is sent
+    /// to its address, or told whether somebody is logged in, before a person saw what it is (RFC 9700
+    /// section 4.11.2).
+    Withheld(AuthorizationError),
+}
+
+impl Stopped {
+    /// An error of a client's request that no person has seen yet.
+    pub(crate) fn unseen(
+        client: &KnownClient,
+        error: AuthorizationError,
+        destination: Destination,
+    ) -> Self {
+        if client.is_vouched_for() { Self::Sent(error, destination) } else { Self::Withheld(error) }
+    }
 }
 
 impl From<ShownError> for Stopped {
@@ -80,9 +95,10 @@ pub(crate) async fn read(
     let client = client.map_err(|unknown| Stopped::Shown(unknown.into(), unknown.0))?;
     let addressed = unaddressed.addressed(&client.redirect_uris)?;
     let destination = addressed.destination();
-    let request = addressed.request().map_err(|error| Stopped::Sent(error, destination.clone()))?;
+    let stopped = |error| Stopped::unseen(&client, error, destination.clone());
+    let request = addressed.request().map_err(stopped)?;
     if target(shared, &shared.published.load(), &request).is_none() {
-        return Err(Stopped::Sent(AuthorizationError::ResourceUnknown, destination));
+        return Err(stopped(AuthorizationError::ResourceUnknown));
     }
     Ok(Pushed { request, client })
 }
@@ -119,8 +135,8 @@ async fn wait(
         } else {
             AuthorizationError::LoginRequired
         };
-        let destination = request.destination();
-        return stop(shared, head, Stopped::Sent(error, destination), now_s * 1000).await;
+        let stopped = Stopped::unseen(&client, error, request.destination());
+        return stop(shared, head, stopped, now_s * 1000).await;
     }
     let login_from_s = if request.prompt == Prompt::Login { now_s } else { 0 };
     let (browser_digest, offered) = (browser.digest(), Vec::new());
@@ -149,6 +165,14 @@ pub(crate) async fn stop(
             }
             let text = (error.description(), "Go back to the application and start again there.");
             page::error(shared, StatusCode::BAD_REQUEST, text)
+        }
+        Stopped::Withheld(error) => {
+            shared.throttle.failed(head);
+            if shared.note_refusal(about, error.reason()).await.is_err() {
+                return page::unavailable(shared);
+            }
+            let next = "The application asked wrongly. Whoever makes it has to mend it.";
+            page::error(shared, StatusCode::BAD_REQUEST, (error.description(), next))
         }
         Stopped::Sent(error, destination) => {
             let entry = Entry { audience: None, ..about };

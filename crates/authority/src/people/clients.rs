@@ -9,8 +9,8 @@ use attorn_registry::{
 };
 use attorn_store::{Act, NewPublicClient, StoreError};
 
-use super::People;
 use super::documents::DocumentRefusal;
+use super::{People, Registration};
 use crate::shared::{PublishError, Shared};
 
 /// A client that may ask people.
@@ -59,6 +59,7 @@ impl KnownClient {
         }
         let snapshot = shared.published.load();
         let agent = registered(&snapshot, client_id, now_s).map_err(Unknown)?;
+        people.verify_open(agent).map_err(Unknown)?;
         let client = agent.client.as_ref().ok_or(Unknown(ReasonCode::ClientUnknown))?;
         let is_dynamic = match client.source {
             ClientSource::Registered => false,
@@ -111,6 +112,11 @@ impl KnownClient {
         })
     }
 
+    /// Whether an operator registered it.
+    pub(crate) const fn is_vouched_for(&self) -> bool {
+        matches!(self.source, Known::Record { is_dynamic: false, .. })
+    }
+
     /// The record of the client, made or brought up to date if it is a document's. Only for a person
     /// who is logged in: a stranger writes nothing into the registry.
     pub(crate) async fn record(
@@ -132,11 +138,19 @@ impl KnownClient {
             if agent.client.as_ref() == Some(&client) {
                 return Ok(agent.id);
             }
+            super::register::announce(shared, (&agent.id, agent.owner.as_ref(), &client), act)
+                .await?;
             shared.store.set_public_client(act, &agent.id, &client).await?;
             agent.id
         } else {
+            // Anybody who is logged in can bring any number of documents.
+            let by_whom = format!("documents of {}", act.by);
+            let asked = people.registrations.look(&by_whom, PER_PERSON_MAX, act.now_s);
+            asked.map_err(|_wait_s| RecordError::TooMany)?;
+            people.registrations.count(&by_whom, act.now_s);
             let new = new_client((shared, people), client)?;
-            super::register::announce(shared, &new, act).await?;
+            super::register::announce(shared, (&new.id, new.owner.as_ref(), &new.client), act)
+                .await?;
             shared.store.register_public_client(act, &new).await?;
             new.id
         };
@@ -171,22 +185,44 @@ pub(crate) enum RecordError {
     Publish(#[from] PublishError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("one person brought too many clients")]
+    TooMany,
 }
+
+/// New clients that are documents, for one person in an hour.
+const PER_PERSON_MAX: u32 = 20;
 
 /// The record of a client that redeems something, by what it calls itself. Nothing is fetched.
 pub(crate) async fn redeeming(
-    shared: &Shared,
+    (shared, people): (&Shared, &People),
     snapshot: &Snapshot,
     client_id: &str,
     now_s: u64,
 ) -> Result<Agent, ReasonCode> {
     if !ClientIdUrl::is_meant(client_id) {
-        return registered(snapshot, client_id, now_s).cloned();
+        let agent = registered(snapshot, client_id, now_s)?;
+        people.verify_open(agent)?;
+        return Ok(agent.clone());
+    }
+    if !people.config.documents {
+        return Err(ReasonCode::ClientUnknown);
     }
     let known = shared.store.public_client_at(client_id).await;
     let known = known.map_err(|_| ReasonCode::JournalUnavailable)?;
     let known = known.ok_or(ReasonCode::ClientUnknown)?;
     snapshot.acting_for_people(&known.id, now_s).cloned()
+}
+
+impl People {
+    /// A client that registered itself counts while anybody may: closing it ends what came of it.
+    fn verify_open(&self, agent: &Agent) -> Result<(), ReasonCode> {
+        let source = agent.client.as_ref().map(|client| &client.source);
+        let is_dynamic = matches!(source, Some(ClientSource::Dynamic { .. }));
+        match self.config.registration {
+            Registration::Closed if is_dynamic => Err(ReasonCode::ClientUnknown),
+            Registration::Closed | Registration::Open => Ok(()),
+        }
+    }
 }
 
 /// A client of people that may act, by its identifier.

@@ -50,9 +50,8 @@ pub(crate) async fn redeem(
     if proof.is_none() && !snapshot.servers().any(takes_bearer) {
         return Err(refused(TokenError::Possession(DpopRefusal::Missing)).into());
     }
-    let agent = redeeming(shared, &snapshot, &asked.client_id, now_s).await;
+    let agent = redeeming((shared, people), &snapshot, &asked.client_id, now_s).await;
     let agent = agent.map_err(|reason| refused(TokenError::ClientStanding(reason)))?;
-    shared.throttle.admit(agent.id.as_str())?;
     let proven = proof.map(|proof| proof.burn(&shared.replays, now_s)).transpose();
     let proven = proven.map_err(TokenError::from)?;
     let key = proven.as_ref().map(ProvenKey::jkt);
@@ -70,6 +69,8 @@ pub(crate) async fn redeem(
         .and_then(|()| verify_not_stopped(&snapshot, &code.family, now_s))
         .and_then(|()| server_of(shared, &snapshot, &code.family.server, asked.resource.as_ref()))
         .map_err(refused)?;
+    // Only now: who merely knows the client's name must not use up its rate.
+    shared.throttle.admit(agent.id.as_str())?;
     let holder = Holder {
         // What has no key is refused where the server does not take it: [`issue`].
         confirmation: key.map_or_else(

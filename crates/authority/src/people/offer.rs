@@ -79,8 +79,8 @@ impl Offer {
             scope: scope.to_string(),
             title: title(scope, server),
             is_new: !is_known && !self.before.is_empty(),
-            // What cannot be undone is chosen by hand, each time it is new.
-            is_chosen: is_known || scope.class != Class::Irreversible,
+            // What cannot be undone is chosen by hand, each time.
+            is_chosen: scope.class != Class::Irreversible,
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn handle(
         Err(Refusal::Request(Stopped::Shown(error, reason))) => {
             (error.code(), error.description(), reason)
         }
-        Err(Refusal::Request(Stopped::Sent(error, _))) => {
+        Err(Refusal::Request(Stopped::Sent(error, _) | Stopped::Withheld(error))) => {
             (error.code(), error.description(), error.reason())
         }
     };

@@ -35,9 +35,8 @@ pub(crate) async fn redeem(
     let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
     let refused = |error: TokenError| Refused::of(error, Some(&asked.client_id));
     let proof = verify_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
-    let agent = redeeming(shared, &snapshot, &asked.client_id, now_s).await;
+    let agent = redeeming((shared, people), &snapshot, &asked.client_id, now_s).await;
     let agent = agent.map_err(|reason| refused(TokenError::ClientStanding(reason)))?;
-    shared.throttle.admit(agent.id.as_str())?;
     let hash = sha256(asked.refresh_token.as_bytes());
     let record = shared.store.refresh_token(&hash, now_s).await;
     let record = record.map_err(|_| Unserved::Unavailable)?;
@@ -50,6 +49,8 @@ pub(crate) async fn redeem(
     if family.jkt != Some(proof.jkt()) {
         return Err(refused(GrantRefusal::KeyMismatch.into()).into());
     }
+    // Only now: who merely knows the client's name must not use up its rate.
+    shared.throttle.admit(agent.id.as_str())?;
     let proven = proof.burn(&shared.replays, now_s).map_err(|error| refused(error.into()))?;
     let about = Entry {
         agent: Some(agent.id.to_string()),

@@ -10,7 +10,7 @@ use attorn_journal::JournalUnavailable;
 use attorn_net::{Body, Peer};
 use attorn_oauth::client_metadata::{ClientMetadata, ClientMetadataRefusal};
 use attorn_oauth::error::ErrorCode;
-use attorn_registry::{ClientSource, PublicClient, ReasonCode};
+use attorn_registry::{AgentId, ClientSource, OwnerId, PublicClient, ReasonCode};
 use attorn_store::{Act, NewPublicClient};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -95,41 +95,42 @@ async fn register(
     let unnamed = || "an application without a name".to_owned();
     let client = PublicClient {
         redirect_uris: uris.collect(),
-        source: ClientSource::Dynamic { expires_s: now_s.saturating_add(UNUSED_S) },
+        source: ClientSource::Dynamic { expires_s: now_s.saturating_add(UNKNOWN_S) },
         display_name: metadata.client_name.clone().unwrap_or_else(unnamed),
     };
     let _alone = shared.changing.lock().await;
     let new = new_client((shared, people), client)?;
     let by = new.id.to_string();
     let act = Act { by: &by, now_s };
-    announce(shared, &new, &act).await?;
+    announce(shared, (&new.id, new.owner.as_ref(), &new.client), &act).await?;
     shared.store.register_public_client(&act, &new).await?;
     shared.publish().await?;
     Ok(new)
 }
 
-/// Records that a client becomes known. If the process dies after it, the entry names one that is
-/// not there.
+/// Records that a client becomes known, or says something else of itself than before. If the process
+/// dies after it, the entry names one that is not there.
 pub(crate) async fn announce(
     shared: &Shared,
-    new: &NewPublicClient,
+    (id, owner, client): (&AgentId, Option<&OwnerId>, &PublicClient),
     act: &Act<'_>,
 ) -> Result<(), JournalUnavailable> {
     let mut entry = Entry {
-        agent: Some(new.id.to_string()),
+        agent: Some(id.to_string()),
         by: Some(act.by.to_owned()),
-        client_id: Some(new.id.to_string()),
+        client_id: Some(id.to_string()),
         decision: Some(Decision::Permit),
-        owner: new.owner.as_ref().map(ToString::to_string),
+        owner: owner.map(ToString::to_string),
         ..shared.entry(Kind::IdentityRegistered, act.now_s.saturating_mul(1000))
     };
-    let source = match &new.client.source {
+    let source = match &client.source {
         ClientSource::Dynamic { .. } => "registered itself".to_owned(),
         ClientSource::MetadataDocument { url } => format!("document {url}"),
         ClientSource::Registered => "registered".to_owned(),
     };
     entry.detail.insert("source".to_owned(), source);
-    entry.detail.insert("display_name".to_owned(), new.client.display_name.clone());
+    entry.detail.insert("display_name".to_owned(), client.display_name.clone());
+    entry.detail.insert("redirect_uris".to_owned(), client.redirect_uris.join(" "));
     shared.record(&entry).await.map(|_recorded| ())
 }
 
@@ -149,7 +150,9 @@ fn answer(new: &NewPublicClient, metadata: &ClientMetadata, now_s: u64) -> Respo
     json_answer(StatusCode::CREATED, body.to_string())
 }
 
-/// A client that nobody used for so long is forgotten.
+/// For a first person to use it: a flood is gone after it.
+const UNKNOWN_S: u64 = 24 * 3600;
+/// A client that was used, and then not for so long, is forgotten.
 pub(crate) const UNUSED_S: u64 = 30 * 24 * 3600;
 /// In an hour.
 const PER_ADDRESS_MAX: u32 = 20;

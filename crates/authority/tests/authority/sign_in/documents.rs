@@ -268,3 +268,50 @@ async fn an_answer_that_leaves_to_another_host_is_marked() {
     let consent = browser.follow(&asked).await;
     assert!(!consent.page.contains("not where"), "{}", consent.page);
 }
+
+#[tokio::test]
+async fn who_brings_a_client_sends_nobody_anywhere_before_a_person_saw_it() {
+    let host = Host::new().await;
+    let town = town(&host).await;
+    host.answers(&host.document());
+    let (stranger, ann) = (Browser::new(&town.world), town.logged_in("ann").await);
+    for (browser, change, reason) in [
+        (&stranger, ("response_type", "token"), "request.malformed"),
+        (&stranger, ("resource", "https://gw.example/none/mcp"), "exchange.target"),
+        (&stranger, ("prompt", "none"), "login.required"),
+        (&ann, ("prompt", "none"), "login.required"),
+    ] {
+        let answer = browser.get(&format!("/authorize?{}", town.query(&[change]))).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{change:?}");
+        assert!(answer.headers.get("location").is_none(), "{change:?}");
+        assert_eq!(town.reason("consent.refused").await, reason, "{change:?}");
+    }
+    assert!(is_taken(&town).await);
+}
+
+#[tokio::test]
+async fn what_a_document_says_anew_is_on_record() {
+    let host = Host::new().await;
+    let town = town(&host).await;
+    host.answers(&host.document());
+    let browser = town.logged_in("ann").await;
+    let asked = browser.get(&format!("/authorize?{}", town.query(&[]))).await;
+    assert_eq!(browser.follow(&asked).await.status, StatusCode::OK);
+    let mut document = host.document();
+    document["redirect_uris"] = json!([CALLBACK, "https://elsewhere.example/cb"]);
+    host.answers(&document);
+    town.world.pass_s(25 * 3600);
+    town.person("bob", &["read:*"]).await;
+    let browser = town.logged_in("bob").await;
+    let asked = browser.get(&format!("/authorize?{}", town.query(&[]))).await;
+    assert_eq!(browser.follow(&asked).await.status, StatusCode::OK);
+    let entries = town.world.entries().await;
+    let said: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry["kind"] == "identity.registered")
+        .filter_map(|entry| entry["detail"]["redirect_uris"].as_str())
+        .filter(|uris| uris.contains("https"))
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[1].contains("elsewhere.example"), "{said:?}");
+}
