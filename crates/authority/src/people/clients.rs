@@ -189,6 +189,20 @@ pub(crate) async fn redeeming(
     snapshot.acting_for_people(&known.id, now_s).cloned()
 }
 
+/// The client of people that a `client_id` names, whatever its standing. Nothing is fetched.
+pub(crate) async fn named(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    client_id: &str,
+) -> Result<Option<AgentId>, StoreError> {
+    if ClientIdUrl::is_meant(client_id) {
+        let known = shared.store.public_client_at(client_id).await?;
+        return Ok(known.map(|known| known.id));
+    }
+    let agent = AgentId::parse(client_id).ok().and_then(|id| snapshot.agent(&id));
+    Ok(agent.filter(|agent| agent.kind == AgentKind::Client).map(|agent| agent.id.clone()))
+}
+
 /// A client of people that may act, by its identifier.
 fn registered<'s>(
     snapshot: &'s Snapshot,
