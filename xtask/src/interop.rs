@@ -279,7 +279,9 @@ fn everything_script() -> PathBuf {
     interop("node_modules/@modelcontextprotocol/server-everything/dist/index.js")
 }
 
-fn interop(path: &str) -> PathBuf {
+/// A file of the tests with other people's programs.
+#[must_use]
+pub fn interop(path: &str) -> PathBuf {
     root().join("tests/interop").join(path)
 }
 

@@ -108,7 +108,7 @@ class Application {
     const options = { ...INSECURE, requireDPoP: true };
     const claims = await oauth.validateJwtAccessToken(this.server, sent, scene.url, options);
     assert.equal(claims.act.sub, claims.client_id);
-    // Gap: sign-in. In tokens a client that is a document has the name of its record, not its URL.
+    // In tokens such a client has the name of its record and not its URL: docs/gaps.md#sign-in.
     if (scene.document) assert.match(claims.client_id, /^agt_/);
     else assert.equal(claims.client_id, this.client.client_id);
     assert.match(claims.sub, /^usr_/);

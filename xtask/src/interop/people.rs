@@ -4,17 +4,10 @@
 //! Each SDK is let in for one tool, steps up to a second one when the gateway asks for more, and never sees
 //! a third. What the scripts report is judged here, and so is what the journal says of the same.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::{interop, node_binary};
-use crate::agent::unique;
-use crate::bounded::{Background, output_within};
-use crate::installation::{Installation, Setting, binary, free_port, wait_for_port};
-use crate::pki::Pki;
+use super::node_binary;
+use crate::peopled_installation::{PeopledInstallation, SERVER, script};
 use crate::step::StepFailed;
 
 /// One SDK, and what it is asked to be.
@@ -33,129 +26,61 @@ const PYTHON: Run =
     Run { client: "python", script: "sdk_code.py", is_document: false, token_type: "Bearer" };
 const STRICT: &str = "oauth4webapi-code.mjs";
 
-struct World {
-    installation: Installation,
-    pki: Pki,
-    /// The client that is a document.
-    document: String,
-    _documents: Background,
-}
-
 pub(super) fn run() -> Result<(), StepFailed> {
-    let world = World::start()?;
-    world.invite()?;
-    world.strict(false)?;
-    world.strict(true)?;
-    world.sdk(TYPESCRIPT)?;
-    world.sdk(Run { is_document: true, ..TYPESCRIPT })?;
+    let world = PeopledInstallation::start()?;
+    strict(&world, false)?;
+    strict(&world, true)?;
+    sdk(&world, TYPESCRIPT)?;
+    sdk(&world, Run { is_document: true, ..TYPESCRIPT })?;
     // The Python SDK makes no proofs. Until the owner says so, there is nothing for it.
-    let report = world.play(PYTHON.script, None)?;
+    let report = play(&world, PYTHON.script, None)?;
     if report.get("ok") != Some(&Value::Bool(false)) || !report.to_string().contains("proof") {
         return Err(failed(PYTHON.script, "it was let in without a proof", &report));
     }
-    let classes = ["--class", "read", "--class", "write", "--reason", "it makes no proofs yet"];
-    world.cli(&[&["server", "accept-bearer", SERVER], &classes[..]].concat())?;
-    world.sdk(PYTHON)?;
-    world.sdk(Run { is_document: true, ..PYTHON })?;
+    world.accept_bearer()?;
+    sdk(&world, PYTHON)?;
+    sdk(&world, Run { is_document: true, ..PYTHON })?;
     let entries = world.installation.journal_entries(0)?;
     recorded(&entries).map_err(StepFailed::Check)?;
     world.installation.verify_journal()
 }
 
-impl World {
-    fn start() -> Result<Self, StepFailed> {
-        let pki = Pki::make(&std::env::temp_dir().join(format!("attorn-people-{}", unique())))?;
-        let (certificate, key) = (pki.path("server.pem"), pki.path("server.key"));
-        let port = free_port()?;
-        let documents = documents(port, &certificate, &key)?;
-        let clients = format!(
-            "\n[authority.clients]\nowner = \"test-team\"\nregistration = \"open\"\ndocuments = true\n\
-             metadata_hosts = [\"localhost:{port}\"]\nmetadata_roots = \"{certificate}\"\n"
-        );
-        let setting = Setting { more: &clients, ..Setting::default() };
-        let installation = Installation::start_on(&setting)?;
-        let program = binary().display().to_string();
-        installation.register_server(SERVER, &["--", &program, "sample-mcp-server"])?;
-        installation.approve_all(SERVER)?;
-        let document = format!("https://localhost:{port}/app.json");
-        Ok(Self { installation, pki, document, _documents: documents })
-    }
-
-    fn cli(&self, arguments: &[&str]) -> Result<(), StepFailed> {
-        self.installation.cli(arguments).map(drop)
-    }
-
-    /// Invites a person, who chooses a password in the browser, and says what they may do.
-    fn invite(&self) -> Result<(), StepFailed> {
-        let path = self.installation.folder().join("person.code");
-        self.cli(&["person", "invite", NAME, "--code-file", &path.display().to_string()])?;
-        self.cli(&["person", "grant", NAME, SERVER, "read:*", "write:*"])?;
-        let code = std::fs::read_to_string(&path)
-            .map_err(|source| StepFailed::File { path: path.clone(), source })?;
-        let issuer = &self.installation.addresses().issuer;
-        let invite = json!({ "issuer": issuer, "code": code.trim() });
-        let given = json!({ "person": person(), "invite": invite });
-        let report = report_of("browser.mjs", &given)?;
-        succeeded(&report).map_err(|what| failed("the invitation", &what, &report))
-    }
-
-    fn strict(&self, is_document: bool) -> Result<(), StepFailed> {
-        let report = self.play(STRICT, is_document.then_some(&self.document))?;
-        succeeded(&report).map_err(|what| failed(STRICT, &what, &report))?;
-        println!("a person by oauth4webapi, which {}: ok", known(is_document));
-        Ok(())
-    }
-
-    fn sdk(&self, run: Run) -> Result<(), StepFailed> {
-        let report = self.play(run.script, run.is_document.then_some(&self.document))?;
-        let document = run.is_document.then_some(self.document.as_str());
-        judge(run, document, &report).map_err(|what| failed(run.script, &what, &report))?;
-        let (known, kind) = (known(run.is_document), run.token_type);
-        println!("a person by {}, which {known}, with {kind} tokens: ok", run.client);
-        Ok(())
-    }
-
-    fn play(&self, script: &str, document: Option<&String>) -> Result<Value, StepFailed> {
-        let scene = json!({
-            "url": self.installation.addresses().resource(SERVER),
-            "node": node_binary(),
-            "person": person(),
-            "document": document,
-            "first": { "tool": "get_invoice", "right": FIRST, "answer": "inv-1001",
-                       "arguments": { "id": "inv-1001" } },
-            "second": { "tool": "add_note", "right": SECOND, "answer": "looked at",
-                        "arguments": { "id": "inv-1001", "note": "looked at" } },
-            "hidden": HIDDEN,
-        });
-        report_of(script, &scene)
-    }
+fn strict(world: &PeopledInstallation, is_document: bool) -> Result<(), StepFailed> {
+    let report = play(world, STRICT, is_document.then_some(&world.document))?;
+    succeeded(&report).map_err(|what| failed(STRICT, &what, &report))?;
+    println!("a person by oauth4webapi, which {}: ok", known(is_document));
+    Ok(())
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(PathBuf::from(self.pki.path(""))));
-    }
+fn sdk(world: &PeopledInstallation, run: Run) -> Result<(), StepFailed> {
+    let report = play(world, run.script, run.is_document.then_some(&world.document))?;
+    let document = run.is_document.then_some(world.document.as_str());
+    judge(run, document, &report).map_err(|what| failed(run.script, &what, &report))?;
+    let (known, kind) = (known(run.is_document), run.token_type);
+    println!("a person by {}, which {known}, with {kind} tokens: ok", run.client);
+    Ok(())
 }
 
-fn documents(port: u16, certificate: &str, key: &str) -> Result<Background, StepFailed> {
-    let mut command = Command::new(node_binary());
-    command.arg(interop("clients/document.mjs")).args([&port.to_string(), certificate, key]);
-    let running = Background::start("document", command.stdout(Stdio::null()))?;
-    wait_for_port(port)?;
-    Ok(running)
-}
-
-/// Runs one of our scripts with its one argument. Whether it went well is in what it says.
-fn report_of(script: &str, given: &Value) -> Result<Value, StepFailed> {
-    let is_python = PathBuf::from(script).extension().is_some_and(|ending| ending == "py");
-    let program = if is_python { interop(".venv/bin/python") } else { node_binary() };
-    let mut command = Command::new(program);
-    command.arg(interop("clients").join(script)).arg(given.to_string());
-    let output = output_within(script, SCRIPT_WITHIN, &mut command)?;
-    serde_json::from_slice(&output.stdout).map_err(|_| {
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        failed(script, "it printed no report", &Value::String(errors))
-    })
+/// Lets one script act for the person.
+fn play(
+    world: &PeopledInstallation,
+    name: &str,
+    document: Option<&String>,
+) -> Result<Value, StepFailed> {
+    let scene = json!({
+        "url": world.installation.addresses().resource(SERVER),
+        "node": node_binary(),
+        "person": PeopledInstallation::person(),
+        "document": document,
+        "first": { "tool": "get_invoice", "right": FIRST, "answer": "inv-1001",
+                   "arguments": { "id": "inv-1001" } },
+        "second": { "tool": "add_note", "right": SECOND, "answer": "looked at",
+                    "arguments": { "id": "inv-1001", "note": "looked at" } },
+        "hidden": HIDDEN,
+    });
+    let text = script(name, &scene)?;
+    serde_json::from_str(&text)
+        .map_err(|_| failed(name, "it printed no report", &Value::String(text)))
 }
 
 fn succeeded(report: &Value) -> Result<(), String> {
@@ -252,23 +177,13 @@ const fn known(is_document: bool) -> &'static str {
     if is_document { "is a document" } else { "registered itself" }
 }
 
-fn person() -> Value {
-    json!({ "name": NAME, "password": PASSWORD })
-}
-
 fn failed(script: &str, what: &str, report: &Value) -> StepFailed {
     StepFailed::Check(format!("{script}: {what}: {report}"))
 }
 
-const SERVER: &str = "invoices";
 const FIRST: &str = "read:get_invoice";
 const SECOND: &str = "write:add_note";
 const HIDDEN: &str = "pay_invoice";
-const NAME: &str = "ann";
-/// A fixture: the installation is removed when the check is over.
-const PASSWORD: &str = "correct horse battery staple";
-/// Several starts of a browser on a busy machine.
-const SCRIPT_WITHIN: Duration = Duration::from_secs(180);
 
 #[cfg(test)]
 mod tests {
