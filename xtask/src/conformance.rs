@@ -3,6 +3,7 @@
 //! A verdict through the gateway must be the fixture's own verdict. What differs is in
 //! `DIFFERENCES` with its reason, and a difference that is gone fails as well.
 
+mod authority;
 mod client;
 
 use std::collections::BTreeMap;
@@ -32,12 +33,13 @@ type Verdicts = BTreeMap<String, (u32, u32)>;
 /// Runs everything; `short` leaves all but the newest revision out.
 ///
 /// # Errors
-/// When a verdict differs and is not listed, or a client scenario fails.
+/// When a verdict differs and is not listed, or a client or authorization scenario fails.
 pub fn run(short: bool) -> Result<(), StepFailed> {
     let port = free_port()?;
     let _fixture = start_fixture(port)?;
     server_runs(port, if short { 1 } else { RUNS.len() })?;
-    client::scenarios()
+    client::scenarios()?;
+    authority::run()
 }
 
 fn server_runs(port: u16, runs: usize) -> Result<(), StepFailed> {

@@ -17,6 +17,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/people.md",
     "docs/protect-a-server.md",
     "docs/connect-a-client.md",
+    "docs/connect-an-app.md",
     "docs/policies.md",
     "docs/approvals.md",
     "docs/investigate.md",
@@ -68,10 +69,14 @@ fn one(document: &str, folder: &Path) -> Result<(), StepFailed> {
 
 /// The shell blocks of a document.
 fn blocks(text: &str) -> Vec<String> {
+    blocks_in(text, "sh")
+}
+
+fn blocks_in(text: &str, language: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        if line == "```sh" {
+        if line.strip_prefix("```") == Some(language) {
             let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
             found.push(block.join("\n"));
         }
@@ -109,5 +114,19 @@ mod tests {
         let text = "a\n```sh\none\ntwo\n```\n```\nthree\n```\n```sh\n# exit code 4\nfour\n```\n";
         assert_eq!(blocks(text), ["one\ntwo", "# exit code 4\nfour"]);
         assert!(script(&blocks(text)).contains("-ne 4"));
+    }
+
+    #[test]
+    fn listings_are_parts_of_scripts_that_run() {
+        let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+        let page = read("docs/connect-an-app.md");
+        for (language, script) in [("js", "sdk-code.mjs"), ("python", "sdk_code.py")] {
+            let script = read(&format!("tests/interop/clients/{script}"));
+            let listings = blocks_in(&page, language);
+            assert_ne!(listings.len(), 0, "{language}");
+            for listing in listings {
+                assert!(script.contains(&listing), "not in the script: {listing}");
+            }
+        }
     }
 }

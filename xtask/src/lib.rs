@@ -27,6 +27,7 @@ pub mod lock_bench;
 pub mod memory_limit;
 pub mod mutants;
 pub mod negative;
+pub mod peopled_installation;
 pub mod pki;
 pub mod planted;
 pub mod pressure;

@@ -36,6 +36,7 @@ use attorn_store::Failure;
 
 use crate::shared::Shared;
 
+pub(crate) use clients::named as client_named;
 pub use config::{ClientsConfig, ClientsRefusal, Registration};
 pub(crate) use endings::revoke_of_client;
 pub(crate) use route::{Page, answer};

@@ -5,7 +5,7 @@ use attorn_net::Body;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::form::Form;
 use attorn_oauth::token_request::PresentedClient;
-use attorn_registry::ReasonCode;
+use attorn_registry::{AgentId, ReasonCode, Snapshot};
 use attorn_store::Act;
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -31,21 +31,50 @@ async fn revoke(shared: &Shared, head: &Parts, body: &[u8], about: Entry) -> Res
     let (now_s, snapshot) = (about.time_ms / 1000, shared.published.load());
     let form = Form::parse(body)?;
     let presented = PresentedClient::of(&form, authorization(head))?;
-    if let PresentedClient::Certificate { client_id } = &presented
-        && let Some(token) = form.value("token")
-        && shared.people.is_some()
+    let of_people = client_of_people(shared, &snapshot, &presented).await?;
+    let client = if let Some((agent, _)) = &of_people {
+        agent.to_string()
+    } else {
+        let certificate = certificate(head);
+        let proven = Proven { certificate: certificate.as_ref(), proof_key: None };
+        client::authenticate_any(shared, &snapshot, &presented, proven, now_s)?
+    };
+    // RFC 7009 section 2.1: `token` is required.
+    let token =
+        form.value("token").ok_or_else(|| Refused::of(TokenError::FormMalformed, Some(&client)))?;
+    if let Some((_, client_id)) = of_people
         && people::revoke_of_client(shared, about.clone(), (client_id, token)).await?
     {
         return Ok(());
     }
-    let certificate = certificate(head);
-    let proven = Proven { certificate: certificate.as_ref(), proof_key: None };
-    let client = client::authenticate_any(shared, &snapshot, &presented, proven, now_s)?;
-    // RFC 7009 section 2.1: `token` is required.
-    let token =
-        form.value("token").ok_or_else(|| Refused::of(TokenError::FormMalformed, Some(&client)))?;
+    revoke_access_token(shared, &snapshot, about, (client, token)).await
+}
+
+/// RFC 7009 section 2.1: a client of people has nothing to authenticate with. Whoever names one needs
+/// the token, and takes from nobody else. Gives its record and the name it came by.
+async fn client_of_people<'p>(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    presented: &'p PresentedClient,
+) -> Result<Option<(AgentId, &'p str)>, Unserved> {
+    let PresentedClient::Certificate { client_id } = presented else { return Ok(None) };
+    if shared.people.is_none() {
+        return Ok(None);
+    }
+    let named = people::client_named(shared, snapshot, client_id).await;
+    let named = named.map_err(|_| Unserved::Unavailable)?;
+    Ok(named.map(|agent| (agent, client_id.as_str())))
+}
+
+async fn revoke_access_token(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    about: Entry,
+    (client, token): (String, &str),
+) -> Result<(), Unserved> {
+    let now_s = about.time_ms / 1000;
     // RFC 7009 section 2.2: a token that is not valid needs no revocation, and that is a success.
-    let Ok(token) = verify_any_audience(shared, &snapshot, token, now_s) else { return Ok(()) };
+    let Ok(token) = verify_any_audience(shared, snapshot, token, now_s) else { return Ok(()) };
     // A foreign token is answered alike, so that nobody learns whether it lives. Its client leaked
     // it, and this one tried to end it: both are for the journal.
     if !token.is_of(&client) {

@@ -4,11 +4,9 @@
 import { createPrivateKey, webcrypto } from 'node:crypto';
 import fs from 'node:fs';
 import * as oauth from 'oauth4webapi';
+import { INSECURE, Session, discover, repeatedOnce } from './strict.mjs';
 
 const [url, clientId, keyFile, tool, given, hidden, hiddenGiven] = process.argv.slice(2);
-const INSECURE = { [oauth.allowInsecureRequests]: true };
-// What the servers under test speak.
-const VERSION = '2025-11-25';
 
 async function clientKey() {
   const pem = fs.readFileSync(keyFile, 'utf8');
@@ -18,78 +16,26 @@ async function clientKey() {
   return webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
 }
 
-async function discover() {
-  const resource = new URL(url);
-  const metadata = await oauth.resourceDiscoveryRequest(resource, INSECURE);
-  const protectedResource = await oauth.processResourceDiscoveryResponse(resource, metadata);
-  const issuer = new URL(protectedResource.authorization_servers[0]);
-  const options = { ...INSECURE, algorithm: 'oauth2' };
-  const found = await oauth.discoveryRequest(issuer, options);
-  return oauth.processDiscoveryResponse(issuer, found);
-}
-
 async function getToken(server, client, DPoP) {
   const authentication = oauth.PrivateKeyJwt(await clientKey());
   const parameters = new URLSearchParams({ resource: url });
   const options = { ...INSECURE, DPoP };
-  const ask = async () => {
+  return repeatedOnce(async () => {
     const reply = await oauth.clientCredentialsGrantRequest(
       server, client, authentication, parameters, options);
     return oauth.processClientCredentialsResponse(server, client, reply);
-  };
-  return repeatedOnce(ask);
-}
-
-async function repeatedOnce(ask) {
-  try {
-    return await ask();
-  } catch (error) {
-    if (!oauth.isDPoPNonceError(error)) throw error;
-    return ask();
-  }
-}
-
-// Sends one message; gives back the response and the message that answered it.
-async function send(session, message) {
-  const headers = new Headers({
-    'content-type': 'application/json',
-    accept: 'application/json, text/event-stream',
-    'mcp-protocol-version': VERSION,
   });
-  if (session.id) headers.set('mcp-session-id', session.id);
-  const body = JSON.stringify({ jsonrpc: '2.0', ...message });
-  const options = { ...INSECURE, DPoP: session.DPoP };
-  const reply = await repeatedOnce(() =>
-    oauth.protectedResourceRequest(session.token, 'POST', new URL(url), headers, body, options));
-  session.id ??= reply.headers.get('mcp-session-id');
-  const text = await reply.text();
-  const line = text.split('\n').findLast((found) => found.startsWith('data:'));
-  return { status: reply.status, answer: text ? JSON.parse(line ? line.slice(5) : text) : null };
 }
 
-async function open(session) {
-  const about = { name: 'oauth4webapi', version: '1' };
-  const params = { protocolVersion: VERSION, capabilities: {}, clientInfo: about };
-  await send(session, { id: 1, method: 'initialize', params });
-  await send(session, { method: 'notifications/initialized' });
-}
-
-// Whether a call went through to a result that is no error.
-async function works(session, name, text) {
-  const params = { name, arguments: JSON.parse(text) };
-  const { status, answer } = await send(session, { id: 2, method: 'tools/call', params });
-  return status === 200 && answer?.result !== undefined && !answer.result.isError;
-}
-
-const server = await discover();
+const server = await discover(url);
 const client = { client_id: clientId };
 const keys = await oauth.generateKeyPair('ES256');
 const DPoP = oauth.DPoP(client, keys);
 const token = await getToken(server, client, DPoP);
-const session = { token: token.access_token, DPoP, id: null };
-await open(session);
-const called = await works(session, tool, given);
-const hidden_called = await works(session, hidden, hiddenGiven);
+const session = new Session({ url, token: token.access_token, DPoP });
+await session.open();
+const called = await session.works(tool, JSON.parse(given));
+const hidden_called = await session.works(hidden, JSON.parse(hiddenGiven));
 const ok = called && !hidden_called;
 const report = { client: 'oauth4webapi', token_type: token.token_type, ok, called, hidden_called };
 console.log(JSON.stringify(report));

@@ -225,6 +225,20 @@ impl People {
     }
 }
 
+/// The client of people that a `client_id` names, whatever its standing. Nothing is fetched.
+pub(crate) async fn named(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    client_id: &str,
+) -> Result<Option<AgentId>, StoreError> {
+    if ClientIdUrl::is_meant(client_id) {
+        let known = shared.store.public_client_at(client_id).await?;
+        return Ok(known.map(|known| known.id));
+    }
+    let agent = AgentId::parse(client_id).ok().and_then(|id| snapshot.agent(&id));
+    Ok(agent.filter(|agent| agent.kind == AgentKind::Client).map(|agent| agent.id.clone()))
+}
+
 /// A client of people that may act, by its identifier.
 fn registered<'s>(
     snapshot: &'s Snapshot,

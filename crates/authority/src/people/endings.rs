@@ -38,7 +38,7 @@ async fn end(shared: &Shared, entry: &Entry, family: &str) -> Result<(), Unserve
 }
 
 /// RFC 7009 section 2.1: a client of people gives back a refresh token, and with it everything of its
-/// family. Says whether the text was one of this client's; nobody is told.
+/// family. Says whether the text was one of this client's, which it is not told.
 pub(crate) async fn revoke_of_client(
     shared: &Shared,
     about: Entry,

@@ -185,7 +185,7 @@ async fn giving_it_back_ends_the_tokens_of_its_family() {
     let revoke = async |client_id: &str| {
         town.world.post_form("/revoke", &[("client_id", client_id), ("token", &token)]).await
     };
-    revoke(&other).await;
+    assert_eq!(revoke(&other).await.status, StatusCode::OK, "nobody learns whose it is");
     assert!(!town.world.published.load().is_revoked(&jti));
     let answer = renewed(&town, &token).await;
     let token = answer.text("refresh_token").to_owned();
@@ -194,4 +194,41 @@ async fn giving_it_back_ends_the_tokens_of_its_family() {
     assert_eq!(revoked.status, StatusCode::OK, "{}", revoked.page);
     assert!(town.world.published.load().is_revoked(&jti));
     assert_eq!(renewed(&town, &token).await.refusal(), (400, "invalid_grant"));
+}
+
+#[tokio::test]
+async fn giving_back_what_is_over_is_no_error() {
+    let town = Town::new().await;
+    let (token, _) = given(&town).await;
+    let revoke = async |client_id: &str, token: &str| {
+        town.world.post_form("/revoke", &[("client_id", client_id), ("token", token)]).await
+    };
+    // RFC 7009 section 2.2: the client could do nothing about it.
+    for text in [token.as_str(), token.as_str(), "never-a-token"] {
+        assert_eq!(revoke(&town.client_id, text).await.status, StatusCode::OK, "{text}");
+    }
+    for unknown in ["agt_aaaaaaaaaaaaaaaaaaaaaaaaaa", "https://client.example/unknown.json"] {
+        assert_eq!(revoke(unknown, &token).await.refusal(), (401, "invalid_client"), "{unknown}");
+    }
+    let form = [("client_id", town.client_id.as_str())];
+    let without = town.world.post_form("/revoke", &form).await;
+    assert_eq!(without.refusal(), (400, "invalid_request"));
+}
+
+#[tokio::test]
+async fn an_access_token_is_given_back_alone() {
+    let town = Town::new().await;
+    let (refresh, _) = given(&town).await;
+    let answer = renewed(&town, &refresh).await;
+    let (access, jti) = (answer.text("access_token"), jti(&answer));
+    let other = town.client("other", &[CALLBACK]).await;
+    let revoke = async |client_id: &str| {
+        let form = [("client_id", client_id), ("token", access)];
+        assert_eq!(town.world.post_form("/revoke", &form).await.status, StatusCode::OK);
+        town.world.published.load().is_revoked(&jti)
+    };
+    assert!(!revoke(&other).await, "of another client");
+    assert!(revoke(&town.client_id).await);
+    let next = answer.text("refresh_token");
+    assert_eq!(renewed(&town, next).await.status, StatusCode::OK, "the family stands");
 }
