@@ -59,7 +59,8 @@ export class Person {
   }
 
   // Opens what an application sent the person to, and answers: with exactly these rights, or with no.
-  // Gives where the browser ended and what the person saw on the way.
+  // `callback` is where the browser ends: the beginning of an address, or a test of one. Gives where it
+  // ended and what the person saw on the way.
   async answer({ url, callback, rights }) {
     const page = await this.open(url);
     const seen = { logged_in: false };
@@ -68,7 +69,8 @@ export class Person {
       seen.logged_in = true;
     }
     if (isAt(page, '/consent')) Object.assign(seen, await this.decide(page, rights));
-    await page.waitForURL((at) => at.href.startsWith(callback)).catch(() => this.fail(page));
+    const isBack = typeof callback === 'function' ? callback : (at) => at.href.startsWith(callback);
+    await page.waitForURL(isBack).catch(() => this.fail(page));
     if (this.objections.length > 0) throw new Error(`the browser: ${this.objections.join('; ')}`);
     seen.url = page.url();
     await page.close();

@@ -24,12 +24,14 @@ const TYPESCRIPT: Run =
     Run { client: "typescript", script: "sdk-code.mjs", is_document: false, token_type: "DPoP" };
 const PYTHON: Run =
     Run { client: "python", script: "sdk_code.py", is_document: false, token_type: "Bearer" };
+const CONNECT: &str = "connect-code.mjs";
 const STRICT: &str = "oauth4webapi-code.mjs";
 
 pub(super) fn run() -> Result<(), StepFailed> {
     let world = PeopledInstallation::start()?;
     strict(&world, false)?;
     strict(&world, true)?;
+    connect(&world)?;
     sdk(&world, TYPESCRIPT)?;
     sdk(&world, Run { is_document: true, ..TYPESCRIPT })?;
     // The Python SDK makes no proofs. Until the owner says so, there is nothing for it.
@@ -61,6 +63,44 @@ fn sdk(world: &PeopledInstallation, run: Run) -> Result<(), StepFailed> {
     Ok(())
 }
 
+/// `attorn connect` as the command of a client that knows nothing of all this.
+fn connect(world: &PeopledInstallation) -> Result<(), StepFailed> {
+    let report = play(world, CONNECT, None)?;
+    judge_connect(&report).map_err(|what| failed(CONNECT, &what, &report))?;
+    println!("a person by attorn connect, asked twice, and not again after a restart: ok");
+    Ok(())
+}
+
+fn judge_connect(report: &Value) -> Result<(), String> {
+    succeeded(report)?;
+    let seen = report.get("seen").and_then(Value::as_array);
+    let [first, second] = seen.map(Vec::as_slice).unwrap_or_default() else {
+        return Err("the person was not asked twice".to_owned());
+    };
+    let opened = |seen: &Value| seen.get("opened").and_then(Value::as_str).map(str::to_owned);
+    let pushed = [first, second].map(|seen| opened(seen).unwrap_or_default());
+    let tools = names(report.get("tools"));
+    for (holds, what) in [
+        (first.get("logged_in") == Some(&Value::Bool(true)), "the person did not log in"),
+        (pushed.iter().all(|url| url.contains("request_uri=")), "a request was not pushed"),
+        (!pushed.iter().any(|url| url.contains("scope=")), "the address says what is asked for"),
+        (tools.iter().any(|name| name == "add_note"), "what the person can give is not listed"),
+        (!tools.iter().any(|name| name == HIDDEN), "what the person cannot give is listed"),
+        (report.get("hidden_refused") == Some(&Value::Bool(true)), "a hidden tool was called"),
+        (names(second.get("fresh")).iter().any(|one| one == SECOND), "it was not marked as new"),
+    ] {
+        if !holds {
+            return Err(what.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn names(value: Option<&Value>) -> Vec<String> {
+    let all = value.and_then(Value::as_array).into_iter().flatten();
+    all.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// Lets one script act for the person.
 fn play(
     world: &PeopledInstallation,
@@ -70,6 +110,7 @@ fn play(
     let scene = json!({
         "url": world.installation.addresses().resource(SERVER),
         "node": node_binary(),
+        "attorn": crate::installation::binary(),
         "person": PeopledInstallation::person(),
         "document": document,
         "first": { "tool": "get_invoice", "right": FIRST, "answer": "inv-1001",
@@ -97,10 +138,6 @@ fn judge(run: Run, document: Option<&str>, report: &Value) -> Result<(), String>
     let is_itself = match document {
         Some(url) => text("client_id") == url,
         None => text("client_id").starts_with("agt_"),
-    };
-    let names = |value: Option<&Value>| -> Vec<String> {
-        let all = value.and_then(Value::as_array).into_iter().flatten();
-        all.filter_map(Value::as_str).map(str::to_owned).collect()
     };
     let tools = names(report.get("tools"));
     let has = |tool: &str| tools.iter().any(|name| name == tool);
@@ -140,12 +177,13 @@ fn recorded(entries: &[Value]) -> Result<(), String> {
         entry.get(name).and_then(Value::as_str) == Some(value)
     };
     for (kind, name, value, expected) in [
-        // Two by each run of the strict library, two by each of an SDK, one by the run that got nothing.
-        ("consent.given", "decision", "permit", 2 * 2 + 4 * 2 + 1),
+        // Two by each run of the strict library, two by each of an SDK and by `connect`, one by the run
+        // that got nothing.
+        ("consent.given", "decision", "permit", 2 * 2 + 5 * 2 + 1),
         ("consent.refused", "reason", "consent.denied", 2),
         ("token.replayed", "reason", "refresh.replayed", 2),
-        // Of each run of an SDK, one step up and one call of what is hidden.
-        ("call.decided", "reason", "scope.missing", 8),
+        // Of each run of an SDK and of `connect`, one step up and one call of what is hidden.
+        ("call.decided", "reason", "scope.missing", 5 * 2),
     ] {
         let of_kind = entries.iter().filter(|entry| is(entry, "kind", kind));
         let found = of_kind.filter(|entry| is(entry, name, value)).count();
@@ -165,8 +203,8 @@ fn recorded(entries: &[Value]) -> Result<(), String> {
         }
         of_tools += usize::from(call.get("tool").is_some());
     }
-    // Four by each run of the strict library, three by each of an SDK.
-    let expected = 2 * 4 + 4 * 3;
+    // Four by each run of the strict library and by `connect`, three by each of an SDK.
+    let expected = 2 * 4 + 4 + 4 * 3;
     if of_tools == expected {
         return Ok(());
     }
@@ -227,5 +265,28 @@ mod tests {
             assert!(judge(TYPESCRIPT, None, &report).is_err(), "{place}: {report}");
         }
         assert!(judge(TYPESCRIPT, Some(DOCUMENT), &good()).is_err());
+    }
+    #[test]
+    fn each_part_of_a_report_of_connect_counts() {
+        let seen = |fresh: &[&str]| json!({ "logged_in": true, "opened": "http://i/authorize?request_uri=u", "fresh": fresh });
+        let good = json!({
+            "ok": true, "tools": ["add_note", "get_invoice"], "hidden_refused": true,
+            "seen": [seen(&[]), seen(&[SECOND])],
+        });
+        assert_eq!(judge_connect(&good), Ok(()));
+        for (place, value) in [
+            ("/ok", json!(false)),
+            ("/tools", json!(["get_invoice"])),
+            ("/tools", json!(["add_note", HIDDEN])),
+            ("/hidden_refused", json!(false)),
+            ("/seen", json!([seen(&[]), seen(&[SECOND]), seen(&[])])),
+            ("/seen/0/logged_in", json!(false)),
+            ("/seen/0/opened", json!("http://i/authorize?scope=read%3Aa")),
+            ("/seen/1/fresh", json!([])),
+        ] {
+            let mut report = good.clone();
+            *report.pointer_mut(place).unwrap() = value;
+            assert!(judge_connect(&report).is_err(), "{place}: {report}");
+        }
     }
 }
