@@ -8,6 +8,7 @@ use crate::agents::agent_by_id;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::families::revoke_tokens_of;
 use crate::family_ends::{Ends, end_families};
 use crate::persons::person_by_id;
 use crate::servers::server_by_id;
@@ -76,11 +77,14 @@ impl Store {
         act: &Act<'_>,
         id: &ConsentId,
     ) -> Result<Changed<Consent>, StoreError> {
-        let mut change = Change::begin(self, *act).await?;
+        let mut change = Change::open(self, *act).await?;
         let consent = consent_by_id(change.connection(), id).await?;
         if consent.revoked_s.is_some() {
             return Err(Refusal::ConsentRevoked.into());
         }
+        // Each under a number of its own, as the consent.
+        revoke_tokens_of(&mut change, &consent, act.now_s).await?;
+        change.count_up().await?;
         sqlx::query("UPDATE consents SET revoked_s = $1 WHERE id = $2")
             .bind(COLUMNS.number(act.now_s)?)
             .bind(id.as_str())

@@ -3,7 +3,7 @@
 //! Refresh tokens are kept as SHA-256 and used once. A family that has ended gives nothing, and the
 //! access tokens it gave that still live are revoked in the transaction that ends it.
 
-use attorn_registry::{AgentId, Jkt, PersonId, ScopeSet, ServerId};
+use attorn_registry::{AgentId, Consent, Jkt, PersonId, ScopeSet, ServerId};
 use sqlx::SqliteConnection;
 
 use crate::Store;
@@ -195,18 +195,48 @@ impl Store {
         .bind(now_s)
         .fetch_all(change.connection())
         .await?;
-        for (jti, expires_s) in &living {
-            change.count_up().await?;
-            sqlx::query("INSERT INTO revoked_tokens (jti, expires_s) VALUES ($1, $2)")
-                .bind(jti)
-                .bind(expires_s)
-                .execute(change.connection())
-                .await?;
-            change.note(ChangeKind::TokenRevoked, jti).await?;
-        }
+        revoke_living(&mut change, &living).await?;
         change.commit().await?;
         Ok(living.into_iter().map(|(jti, _)| jti).collect())
     }
+}
+
+/// Revokes the access tokens that live of what a consent gave: the same given anew must not bring them
+/// back.
+pub(crate) async fn revoke_tokens_of(
+    change: &mut Change<'_>,
+    consent: &Consent,
+    now_s: u64,
+) -> Result<(), StoreError> {
+    let living: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT jti, family_tokens.expires_s FROM family_tokens
+         JOIN token_families ON token_families.id = family_tokens.family
+         WHERE agent = $1 AND person = $2 AND server = $3 AND family_tokens.expires_s > $4
+           AND jti NOT IN (SELECT jti FROM revoked_tokens)",
+    )
+    .bind(consent.agent.as_str())
+    .bind(consent.person.as_str())
+    .bind(consent.server.as_str())
+    .bind(COLUMNS.number(now_s)?)
+    .fetch_all(change.connection())
+    .await?;
+    revoke_living(change, &living).await
+}
+
+async fn revoke_living(
+    change: &mut Change<'_>,
+    living: &[(String, i64)],
+) -> Result<(), StoreError> {
+    for (jti, expires_s) in living {
+        change.count_up().await?;
+        sqlx::query("INSERT INTO revoked_tokens (jti, expires_s) VALUES ($1, $2)")
+            .bind(jti)
+            .bind(expires_s)
+            .execute(change.connection())
+            .await?;
+        change.note(ChangeKind::TokenRevoked, jti).await?;
+    }
+    Ok(())
 }
 
 /// Writes down an access token and a refresh token of a family.

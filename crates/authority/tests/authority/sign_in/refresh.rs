@@ -126,6 +126,23 @@ async fn it_gives_what_the_person_may_now() {
 }
 
 #[tokio::test]
+async fn an_access_token_of_a_consent_that_was_taken_back_stays_dead_when_it_is_given_anew() {
+    let town = Town::new().await;
+    let (_, first) = given(&town).await;
+    // Given again without an end in between, what there was goes on.
+    let (_, second) = given(&town).await;
+    let is_revoked = |jti: &str| town.world.published.load().is_revoked(jti);
+    assert!(!is_revoked(&first) && !is_revoked(&second));
+    let store = &town.world.store;
+    let consents = store.consents(None).await.unwrap();
+    let consent = consents.iter().find(|consent| consent.revoked_s.is_none()).unwrap();
+    store.revoke_consent(&town.act(), &consent.id).await.unwrap();
+    town.world.authority.publish().await.unwrap();
+    let (_, third) = given(&town).await;
+    assert!(is_revoked(&first) && is_revoked(&second) && !is_revoked(&third));
+}
+
+#[tokio::test]
 async fn what_was_given_before_a_stop_does_not_come_back() {
     let town = Town::new().await;
     let store = &town.world.store;
