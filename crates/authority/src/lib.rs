@@ -10,9 +10,9 @@
 //! search index over the journal.
 //!
 //! With `[authority.clients]` also people: log-in, consent, codes and refresh tokens for their clients,
-//! in `people.rs`.
+//! in `people.rs`; with `[authority.login]` they log in at an OpenID Connect provider.
 //!
-//! Not implemented: log-in at an identity provider, several authorities on one registry.
+//! Not implemented: several authorities on one registry.
 
 mod admin;
 mod authority;
@@ -61,7 +61,7 @@ pub use issuer_keys::IssuerClientError;
 pub use keys::KeyError;
 pub use limits::Limits;
 pub use news::{change_after, next_snapshot};
-pub use people::{ClientsConfig, ClientsRefusal, Registration};
+pub use people::{ClientsConfig, ClientsRefusal, LoginConfig, LoginRefusal, Registration};
 pub use public::{Answering, PublicService};
 pub use shared::PublishError;
 pub use trust_domains::TrustDomains;

@@ -88,6 +88,23 @@ impl TrustedKeys {
         if trusted.keys.is_empty() { Err(JwksRefusal::Empty) } else { Ok((trusted, left_out)) }
     }
 
+    /// How many keys may be used.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether none may.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The names that tokens can call keys by.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|(name, _)| name.as_deref())
+    }
+
     /// The key that a header names, or the only one of its algorithm where it names none: OpenID
     /// Connect Core 1.0 section 10.1.
     ///
@@ -206,16 +223,16 @@ mod tests {
                 [&why.into()],
                 "{name}"
             );
-            assert_eq!(keys.keys.len(), 1, "{name}");
+            assert_eq!(keys.len(), 1, "{name}");
         }
         let (keys, left_out) = parse(&[good, rsa(2048, "AQAB", "")]).unwrap();
-        assert_eq!((keys.keys.len(), left_out.len()), (2, 0));
+        assert_eq!((keys.len(), left_out.len()), (2, 0));
     }
 
     #[test]
     fn of_two_keys_with_one_name_neither_counts() {
         let (keys, left_out) = parse(&[jwk(1, "a"), jwk(2, "a"), jwk(3, "b")]).unwrap();
-        assert_eq!(keys.keys.len(), 1);
+        assert_eq!(keys.len(), 1);
         assert!(left_out.iter().all(|one| one.why == KeyRefusal::Duplicate), "{left_out:?}");
         // Also beside one that could not be used.
         let weak = rsa(1024, "AQAB", "").replace("bad", "a");

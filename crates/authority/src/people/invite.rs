@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::browser::Browser;
 use super::forms::FormName;
+use super::login::passwords_off;
 use super::password::{CHARACTERS_MIN, is_long_enough};
 use super::{People, page};
 use crate::shared::Shared;
@@ -37,6 +38,9 @@ pub(crate) async fn redeem(
     let Ok(asked) = people.form_key.read(FormName::Invite, from, &head.headers, body) else {
         return page::forged(shared, about).await;
     };
+    if !people.allows_passwords() {
+        return passwords_off(shared, about).await;
+    }
     let password = Zeroizing::new(asked.value("password").unwrap_or_default().to_owned());
     let again =
         |problem| form((shared, people), &browser, (StatusCode::BAD_REQUEST, Some(problem)));
