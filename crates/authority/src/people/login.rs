@@ -37,13 +37,13 @@ pub(crate) async fn log_in(
     let now_s = now_ms / 1000;
     let browser = Browser::of(&head.headers, page::is_encrypted(shared), &shared.random);
     let about = shared.entry_from(head, Kind::IdentityLoginRefused, now_ms);
+    if !people.allows_passwords() {
+        return passwords_off(shared, about).await;
+    }
     let from = (&browser, page::origin(shared));
     let Ok(asked) = people.form_key.read(FormName::Login, from, &head.headers, body) else {
         return page::forged(shared, about).await;
     };
-    if !people.allows_passwords() {
-        return passwords_off(shared, about).await;
-    }
     let keys = keys(head, asked.value("name").unwrap_or_default());
     let limited =
         keys.iter().filter_map(|(key, max)| people.login_failures.look(key, *max, now_s).err());
@@ -179,6 +179,11 @@ pub(crate) async fn passwords_off(shared: &Shared, about: Entry) -> Response<Bod
     if shared.note_refusal(about, ReasonCode::LoginPasswordsOff).await.is_err() {
         return page::unavailable(shared);
     }
+    no_passwords(shared)
+}
+
+/// What people are told where a password is of no use.
+pub(crate) fn no_passwords(shared: &Shared) -> Response<Body> {
     let text = ("Nobody signs in by password here.", "Go back and sign in at your provider.");
     page::error(shared, StatusCode::FORBIDDEN, text)
 }

@@ -34,7 +34,11 @@ impl Provider {
                 let provided = provided.clone().unwrap_or_default();
                 self.create(shared, head, (token, provided), now_ms).await?
             }
-            None => return Err(Refused::PersonUnknown),
+            None => {
+                // For the operator who is asked to link them; the journal could not forget it.
+                tracing::info!(subject = token.subject, "nobody is linked to who logged in");
+                return Err(Refused::PersonUnknown);
+            }
         };
         // Of the registry in force: one that is locked does not log in, and is given nothing.
         if !may_sign_in(&shared.published.load(), &person.id, now_ms / 1000) {

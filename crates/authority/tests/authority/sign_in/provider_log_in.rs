@@ -297,14 +297,22 @@ async fn where_passwords_are_off_nobody_gets_in_by_one() {
     let browser = Browser::new(&town.world);
     let page = browser.get("/login").await;
     assert!(!page.page.contains("<form") && page.page.contains("/login/provider"), "{}", page.page);
-    // With the token of another page of ours, so that nothing but the setting is in the way.
-    let other = Browser::new(&town.world);
-    other.get("/invite").await;
+    let invited = browser.get("/invite").await;
+    assert!(invited.status == StatusCode::FORBIDDEN && !invited.page.contains("<form"));
     let code = town.world_code("ann").await;
-    let form = [("code", code.as_str()), ("password", "x"), ("again", "x")];
-    let set = other.submit("/invite", &form).await;
-    assert_eq!(set.status, StatusCode::FORBIDDEN, "{}", set.page);
-    assert_eq!(town.refused().await.0, "login.passwords_off");
+    let password = super::browser::PASSWORD;
+    let set = [("code", code.as_str()), ("password", password), ("again", password)];
+    let log_in = [("name", "ann"), ("password", password)];
+    let is_refused = |entry: &&Value| entry["reason"] == "login.passwords_off";
+    for (number, (path, form)) in
+        [("/invite", &set[..]), ("/login", &log_in[..])].iter().enumerate()
+    {
+        let refused = browser.submit(path, form).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path}: {}", refused.page);
+        let entries = town.world.entries().await;
+        assert_eq!(entries.iter().filter(is_refused).count(), number + 1, "{path} is on record");
+    }
+    assert!(browser.cookie("session").is_none());
     town.link("ann", &provider, super::provider::ANN).await;
     assert!(is_in(&town.comes_back(&browser, &provider, |_| ()).await));
 }
