@@ -22,6 +22,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/approvals.md",
     "docs/investigate.md",
     "docs/sign-in.md",
+    "docs/log-in-at-your-provider.md",
 ];
 
 /// Runs them all.

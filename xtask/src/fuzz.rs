@@ -22,6 +22,7 @@ mod mutate;
 mod oauth;
 mod policy;
 mod proofs;
+mod provider;
 mod random;
 mod registry;
 mod runner;
@@ -72,6 +73,9 @@ const TARGETS: &[Target] = &[
     spiffe::SPIFFE_ID,
     spiffe::SPIFFE_BUNDLE,
     client_cert::CLIENT_CERT_HEADER,
+    provider::PROVIDER_DOCUMENT,
+    provider::ISSUER_KEYS,
+    provider::ID_TOKEN,
 ];
 
 /// Targets whose code is not there yet. They are named and never counted as run.

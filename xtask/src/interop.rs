@@ -2,6 +2,7 @@
 
 mod attribution;
 mod egress;
+mod login;
 mod people;
 mod stand_in;
 
@@ -91,6 +92,8 @@ pub enum Part {
     Egress,
     /// Clients that act for a person, who answers in a browser.
     People,
+    /// People who log in at a provider, in a browser.
+    Login,
 }
 
 /// Runs all parts, or one.
@@ -99,7 +102,14 @@ pub enum Part {
 /// At the first client that does not get what it was granted, or gets more; and at the first request that
 /// does not stand for the call that caused it.
 pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
-    let all = [Part::Servers, Part::Certificates, Part::Wrapped, Part::Egress, Part::People];
+    let all = [
+        Part::Servers,
+        Part::Certificates,
+        Part::Wrapped,
+        Part::Egress,
+        Part::People,
+        Part::Login,
+    ];
     for part in all.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
         match part {
             Part::Servers => {
@@ -111,6 +121,7 @@ pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
             Part::Wrapped => wrapped()?,
             Part::Egress => egress::run()?,
             Part::People => people::run()?,
+            Part::Login => login::run()?,
         }
     }
     Ok(())

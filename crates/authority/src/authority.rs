@@ -32,7 +32,7 @@ use crate::keys::{KeyError, KeyRing};
 use crate::leases::LeaseSeal;
 use crate::limits::Throttle;
 use crate::noise::Noise;
-use crate::people::{ClientsRefusal, People};
+use crate::people::{ClientsRefusal, LoginRefusal, People, Provider};
 use crate::places::Places;
 use crate::public::PublicService;
 use crate::rotation::RotationError;
@@ -107,6 +107,9 @@ pub enum StartError {
     /// The journal cannot take an entry.
     #[error("the journal cannot take an entry")]
     Journal(#[from] attorn_journal::JournalUnavailable),
+    /// People cannot log in at the provider as configured.
+    #[error("`[authority.login]`: {0}")]
+    Login(#[from] LoginRefusal),
     /// The signing keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -141,10 +144,7 @@ impl Authority {
         let admin_resource = ResourceIndicator::parse(&parts.config.admin_resource())?;
         let nonces = NonceKey::new(&parts.random.bytes()).map_err(|_| StartError::NonceKey)?;
         let keys = KeyRing::open(parts.keys_folder.clone())?;
-        let people = match parts.config.clients.clone() {
-            Some(clients) => Some(People::new(clients, &parts.random)?),
-            None => None,
-        };
+        let people = people(&parts.config, &parts.random)?;
         let shared = Arc::new(Shared {
             leases: LeaseSeal::new(keys.lease_key(&parts.random)?),
             keys,
@@ -285,6 +285,16 @@ impl From<RotationError> for StartError {
             RotationError::Keys(error) => Self::Keys(error),
             RotationError::Store(error) => Self::Store(error),
         }
+    }
+}
+
+/// What people need, where they log in.
+fn people(config: &Config, random: &Random) -> Result<Option<People>, StartError> {
+    let provider = config.login.clone().map(Provider::new).transpose()?;
+    match config.clients.clone() {
+        Some(clients) => Ok(Some(People::new(clients, provider, random)?)),
+        None if provider.is_some() => Err(LoginRefusal::ClientsMissing.into()),
+        None => Ok(None),
     }
 }
 

@@ -9,7 +9,7 @@ use attorn_registry::APPROVAL_LIFETIME_MAX_S;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
-use crate::people::ClientsConfig;
+use crate::people::{ClientsConfig, LoginConfig};
 
 /// The authority's part of the configuration file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -51,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// Clients of people. Absent, nobody logs in here.
     pub clients: Option<ClientsConfig>,
+    /// The OpenID Connect provider at which people log in. Absent, they have a name and a password here.
+    pub login: Option<LoginConfig>,
 }
 
 /// A configuration the authority cannot start with.
@@ -177,6 +179,7 @@ mod tests {
             several_places: SeveralPlaces::default(),
             limits: Limits::default(),
             clients: None,
+            login: None,
         }
     }
 

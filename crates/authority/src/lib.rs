@@ -10,9 +10,9 @@
 //! search index over the journal.
 //!
 //! With `[authority.clients]` also people: log-in, consent, codes and refresh tokens for their clients,
-//! in `people.rs`.
+//! in `people.rs`; with `[authority.login]` they log in at an OpenID Connect provider.
 //!
-//! Not implemented: log-in at an identity provider, several authorities on one registry.
+//! Not implemented: several authorities on one registry.
 
 mod admin;
 mod authority;
@@ -28,6 +28,7 @@ mod followers;
 mod http;
 mod indexer;
 mod introspect;
+mod issuer_keys;
 mod keys;
 mod leases;
 mod limits;
@@ -56,10 +57,11 @@ pub use authority::{ApprovalsUnavailable, Authority, Parts, StartError};
 pub use code::EnrolmentCode;
 pub use config::{Config, ConfigRefusal};
 pub use followers::{Follower, Followers};
+pub use issuer_keys::IssuerClientError;
 pub use keys::KeyError;
 pub use limits::Limits;
 pub use news::{change_after, next_snapshot};
-pub use people::{ClientsConfig, ClientsRefusal, Registration};
+pub use people::{ClientsConfig, ClientsRefusal, LoginConfig, LoginRefusal, Registration};
 pub use public::{Answering, PublicService};
 pub use shared::PublishError;
 pub use trust_domains::TrustDomains;

@@ -5,9 +5,10 @@
 //!
 //! Implemented: RFC 6749 section 4.1 for public clients with RFC 7636, RFC 9126, RFC 9207 and RFC 9449
 //! section 10; clients that are registered, register themselves (RFC 7591) or are the URL of a
-//! document; refresh tokens that rotate; log-in by name and password.
+//! document; refresh tokens that rotate; log-in by name and password, or at an OpenID Connect provider
+//! (`provider.rs`).
 //!
-//! Not implemented: log-in at an identity provider, passkeys, pages for anything else.
+//! Not implemented: passkeys, pages for anything else.
 
 mod attempts;
 mod authorize;
@@ -21,9 +22,11 @@ mod endings;
 mod forms;
 mod invite;
 mod login;
+mod login_config;
 mod offer;
 mod page;
 mod password;
+mod provider;
 mod push;
 mod refresh_grant;
 mod register;
@@ -39,6 +42,8 @@ use crate::shared::Shared;
 pub(crate) use clients::named as client_named;
 pub use config::{ClientsConfig, ClientsRefusal, Registration};
 pub(crate) use endings::revoke_of_client;
+pub use login_config::{LoginConfig, LoginRefusal};
+pub(crate) use provider::Provider;
 pub(crate) use route::{Page, answer};
 pub(crate) use {code_grant::redeem as redeem_code, refresh_grant::redeem as redeem_refresh};
 
@@ -54,6 +59,8 @@ pub(crate) struct People {
     config: ClientsConfig,
     form_key: FormKey,
     passwords: Passwords,
+    /// Where people log in beside that, or instead.
+    provider: Option<Provider>,
     documents: Documents,
     /// Log-ins that failed, by name and by address.
     login_failures: Counted,
@@ -66,9 +73,14 @@ pub(crate) struct People {
 }
 
 impl People {
-    pub(crate) fn new(config: ClientsConfig, random: &Random) -> Result<Self, ClientsRefusal> {
+    pub(crate) fn new(
+        config: ClientsConfig,
+        provider: Option<Provider>,
+        random: &Random,
+    ) -> Result<Self, ClientsRefusal> {
         config.verify()?;
         Ok(Self {
+            provider,
             form_key: FormKey::new(random),
             passwords: Passwords::new(random),
             documents: Documents::new(&config)?,
@@ -78,6 +90,11 @@ impl People {
             pushed: Held::new(WAITING_MAX, |_| false),
             config,
         })
+    }
+
+    /// Whether people may log in by name and password.
+    pub(crate) fn allows_passwords(&self) -> bool {
+        self.provider.as_ref().is_none_or(Provider::allows_passwords)
     }
 
     /// How clients may become known, for the metadata.

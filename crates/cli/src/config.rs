@@ -289,6 +289,12 @@ impl Config {
         if let Some(roots) = clients.and_then(|clients| clients.metadata_roots.as_mut()) {
             *roots = folder.join(&roots);
         }
+        let login = config.authority.as_mut().and_then(|authority| authority.login.as_mut());
+        if let Some(login) = login {
+            let files =
+                [&mut login.client_key, &mut login.client_secret, &mut login.provider_roots];
+            files.into_iter().flatten().for_each(|path| *path = folder.join(&*path));
+        }
         for certificates in config.trusted_proxies.iter_mut().flat_map(|p| &mut p.certificates) {
             *certificates = folder.join(&*certificates);
         }

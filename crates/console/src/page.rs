@@ -21,6 +21,10 @@ pub struct LoginPage<'a> {
     pub form: Form<'a>,
     /// The application that asks, where one does.
     pub application: Option<&'a str>,
+    /// What people call the provider at which they can sign in, where there is one.
+    pub provider: Option<&'a str>,
+    /// Whether they can sign in by name and password.
+    pub asks_password: bool,
     /// What went wrong just now.
     pub problem: Option<&'a str>,
 }
@@ -99,10 +103,17 @@ mod tests {
     use super::*;
 
     const FORM: Form<'_> = Form { base: "/t/a", token: "tok", waiting: "req" };
+    const LOGIN: LoginPage<'_> = LoginPage {
+        form: FORM,
+        application: None,
+        provider: None,
+        asks_password: true,
+        problem: None,
+    };
 
     #[test]
     fn a_log_in_asks_for_name_and_password() {
-        let page = LoginPage { form: FORM, application: Some("<i>Desk</i>"), problem: None }.html();
+        let page = LoginPage { application: Some("<i>Desk</i>"), ..LOGIN }.html();
         assert!(
             page.contains(r#"action="/t/a/login""#) && page.contains(r#"href="/t/a/style.css""#)
         );
@@ -110,15 +121,31 @@ mod tests {
         assert!(page.contains(r#"autocomplete="current-password""#), "{page}");
         assert!(!page.contains("<i>") && page.contains("&#60;i&#62;Desk"), "{page}");
         assert!(!page.contains(r#"role="alert""#), "{page}");
-        let again = LoginPage { form: FORM, application: None, problem: Some("no") }.html();
+        assert!(!page.contains("/login/provider"), "{page}");
+        let again = LoginPage { problem: Some("no"), ..LOGIN }.html();
         assert!(again.contains(r#"role="alert""#), "{again}");
+    }
+
+    #[test]
+    fn a_log_in_leads_to_the_provider_by_a_link() {
+        let both = LoginPage { provider: Some("<b>Corp"), ..LOGIN }.html();
+        assert!(both.contains(r#"href="/t/a/login/provider?waiting=req""#), "{both}");
+        assert!(both.contains("Sign in with &#60;b&#62;Corp"), "{both}");
+        assert!(both.contains("<form"), "{both}");
+        let alone = LoginPage { provider: Some("Corp"), asks_password: false, ..LOGIN }.html();
+        assert!(!alone.contains("<form") && !alone.contains("password"), "{alone}");
+        let unasked = Form { waiting: "", ..FORM };
+        let alone = LoginPage { form: unasked, provider: Some("Corp"), ..LOGIN }.html();
+        assert!(alone.contains(r#"href="/t/a/login/provider""#), "{alone}");
     }
 
     #[test]
     fn no_page_has_script_style_or_another_origin() {
         let session = Session { opened: "a".into(), seen: "b".into(), is_this: true };
         for page in [
-            LoginPage { form: FORM, application: None, problem: None }.html(),
+            LOGIN.html(),
+            LoginPage { provider: Some("Corp"), ..LOGIN }.html(),
+            LoginPage { provider: Some("Corp"), asks_password: false, ..LOGIN }.html(),
             InvitationPage { form: FORM, password_characters_min: 12, problem: None }.html(),
             ErrorPage { base: "", what: "a", next: "b" }.html(),
             SignedOutPage { base: "" }.html(),

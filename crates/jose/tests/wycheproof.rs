@@ -1,14 +1,14 @@
 //! Wycheproof's sets for our algorithms, through our own key parsing: raw ECDSA on P-256, Ed25519,
-//! RSA-PSS as `PS256`, and the neighbours that must not verify: DER signatures, SHA-512, other
+//! RSA-PSS as `PS256`, RSA as `RS256` for other issuers, and the neighbours that must not verify: DER signatures, SHA-512, other
 //! lengths of salt. Every set is counted, so that an empty one cannot pass.
 //!
 //! The crate does not carry the sets of JWS, JWK and JWE texts; `vectors/jose` has texts of ours.
 
 #![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
 
-use attorn_jose::{PublicKey, base64url};
+use attorn_jose::{Algorithm, PublicKey, base64url};
 use wycheproof::TestResult;
-use wycheproof::{ecdsa, eddsa, rsa_pss_verify};
+use wycheproof::{ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
 /// How many cases of a set there are, how many are good, and how many of all verified.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -150,4 +150,49 @@ fn rsa_pss_with_another_salt_or_mask_verifies_never() {
         assert_eq!((seen.cases, seen.good), (cases, good), "{name:?}");
         assert_eq!(verified, ours, "{name:?}");
     }
+}
+
+/// Keys of other issuers. Groups under another exponent than 65537 are counted: their key is refused.
+fn pkcs1(
+    name: rsa_pkcs1_verify::TestName,
+    mut judge: impl FnMut(&mut Tally, bool, &rsa_pkcs1_verify::Test),
+) -> (Tally, usize) {
+    let (mut tally, mut weak) = (Tally::default(), 0);
+    for group in rsa_pkcs1_verify::TestSet::load(name).unwrap().test_groups {
+        let number = |bytes: &[u8]| {
+            let first = bytes.iter().position(|byte| *byte != 0).unwrap();
+            base64url(bytes.get(first..).unwrap())
+        };
+        let (n, e) = (number(group.key.n.as_ref()), number(group.key.e.as_ref()));
+        let jwk = format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}","alg":"RS256"}}"#);
+        // What a client brings is for PS256, whatever it says.
+        assert!(PublicKey::parse_jwk(&jwk).is_err());
+        let Ok(key) = PublicKey::parse_jwk_of_issuer(&jwk, Algorithm::Ps256) else {
+            weak += 1;
+            continue;
+        };
+        for test in group.tests {
+            judge(&mut tally, key.verify(&test.msg, &test.sig).is_ok(), &test);
+        }
+    }
+    (tally, weak)
+}
+
+#[test]
+fn rsa_with_sha_256_for_other_issuers() {
+    use rsa_pkcs1_verify::TestName;
+    for (name, expected) in [
+        (TestName::Rsa2048Sha256, (tally(257, 7, 7), 2)),
+        (TestName::Rsa3072Sha256, (tally(258, 7, 7), 1)),
+        (TestName::Rsa4096Sha256, (tally(258, 7, 7), 0)),
+    ] {
+        let seen = pkcs1(name, |tally, verifies, test| {
+            tally.own(verifies, test.result, &format!("{}: {}", test.tc_id, test.comment));
+        });
+        assert_eq!(seen, expected, "{name:?}");
+    }
+    let (seen, _) = pkcs1(TestName::Rsa2048Sha512, |tally, verifies, test| {
+        tally.foreign(verifies, test.result);
+    });
+    assert_eq!((seen.good > 0, seen.verified), (true, 0), "another hash");
 }

@@ -273,11 +273,12 @@ struct NewClaims<'a> {
     sub: &'a str,
 }
 
-/// Makes an assertion, on the side of the client. `kid` is the thumbprint of the key.
+/// Makes an assertion, on the side of the client. `kid` is the thumbprint of the key. At the server of
+/// somebody else, a client is named by any text.
 ///
 /// # Errors
 /// [`SignError`] if the library fails.
-pub fn new_assertion<C: ClientId>(
+pub fn new_assertion<C: std::fmt::Display>(
     key: &SigningKey,
     assertion: &NewAssertion<'_, C>,
 ) -> Result<String, SignError> {

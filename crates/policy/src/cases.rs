@@ -116,6 +116,7 @@ impl CasePerson {
             roles: self.roles,
             groups: self.groups,
             external: None,
+            provided: attorn_registry::Provided::default(),
             created_s: 0,
             stop_ended_s: None,
         }

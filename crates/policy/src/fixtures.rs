@@ -98,6 +98,7 @@ pub(crate) fn person() -> Person {
         roles: BTreeSet::new(),
         groups: BTreeSet::from([name("sales")]),
         external: None,
+        provided: attorn_registry::Provided::default(),
         created_s: 0,
         stop_ended_s: None,
     }

@@ -87,6 +87,7 @@ pub(crate) fn person() -> Person {
         roles: BTreeSet::new(),
         groups: BTreeSet::from([name("sales")]),
         external: None,
+        provided: crate::Provided::default(),
         created_s: 0,
         stop_ended_s: None,
     }

@@ -90,7 +90,8 @@ pub use name::{Name, NameError};
 pub use owner::Owner;
 pub use path_template::{PathTemplate, is_plain_path};
 pub use person::{
-    ExternalSubject, GROUPS_MAX, Person, PersonGrant, PersonOrGroup, PersonRefusal, Role, RoleError,
+    ExternalSubject, GROUPS_MAX, Person, PersonGrant, PersonOrGroup, PersonRefusal, Provided, Role,
+    RoleError, is_display_name,
 };
 pub use pointer::{ArgumentPointer, PointerError};
 pub use public_client::{

@@ -150,12 +150,34 @@ pub struct Person {
     pub groups: BTreeSet<Name>,
     /// Who they are at an identity provider, if they come from one.
     pub external: Option<ExternalSubject>,
+    /// Which of the roles and groups are the provider's, as of the last log-in there.
+    #[serde(default, skip_serializing_if = "Provided::is_empty")]
+    pub provided: Provided,
     /// When the record was made, in Unix seconds.
     pub created_s: u64,
     /// The second in which their last stop ended, if they had one: they were resumed.
     /// Tokens from before do not count again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_ended_s: Option<u64>,
+}
+
+/// What a person has because their identity provider says so. It comes and goes with what the
+/// provider says; what was given by hand is no part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provided {
+    /// Roles that nobody gave by hand.
+    pub roles: BTreeSet<Role>,
+    /// Groups that nobody gave by hand.
+    pub groups: BTreeSet<Name>,
+}
+
+impl Provided {
+    /// Whether the provider gives nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.roles.is_empty() && self.groups.is_empty()
+    }
 }
 
 /// Why a record about a person cannot be taken.
@@ -173,6 +195,9 @@ pub enum PersonRefusal {
     /// More groups than a person may have.
     #[error("a person is in at most {GROUPS_MAX} groups")]
     Groups,
+    /// The provider gives what the person does not have.
+    #[error("what the provider gives is part of what the person has")]
+    Provided,
     /// No scope: it would give nothing, and never means everything.
     #[error("at least one scope is named")]
     ScopesEmpty,
@@ -200,7 +225,46 @@ impl Person {
         if !self.external.as_ref().is_none_or(is_named) {
             return Err(PersonRefusal::External);
         }
+        let Provided { roles, groups } = &self.provided;
+        if !roles.is_subset(&self.roles) || !groups.is_subset(&self.groups) {
+            return Err(PersonRefusal::Provided);
+        }
         Ok(())
+    }
+
+    /// The roles that were given by hand.
+    #[must_use]
+    pub fn given_roles(&self) -> BTreeSet<Role> {
+        self.roles.difference(&self.provided.roles).copied().collect()
+    }
+
+    /// The groups that were given by hand.
+    #[must_use]
+    pub fn given_groups(&self) -> BTreeSet<Name> {
+        self.groups.difference(&self.provided.groups).cloned().collect()
+    }
+
+    /// The record with other roles and groups by hand. What the provider gives beside them stays.
+    #[must_use]
+    pub fn with_given(self, roles: BTreeSet<Role>, groups: BTreeSet<Name>) -> Self {
+        let wanted = self.provided.clone();
+        Self { roles, groups, provided: Provided::default(), ..self }.with_provided(wanted)
+    }
+
+    /// The record with what the provider gives now. What was given by hand stays by hand.
+    #[must_use]
+    pub fn with_provided(self, provided: Provided) -> Self {
+        let (roles, groups) = (self.given_roles(), self.given_groups());
+        let provided = Provided {
+            roles: provided.roles.difference(&roles).copied().collect(),
+            groups: provided.groups.difference(&groups).cloned().collect(),
+        };
+        Self {
+            roles: &roles | &provided.roles,
+            groups: &groups | &provided.groups,
+            provided,
+            ..self
+        }
     }
 
     /// Whether they are active and one of their roles allows it, such as `Role::may_approve`.
@@ -211,7 +275,8 @@ impl Person {
 }
 
 /// Whether a text may be shown as a name: visible, on one line, in one direction.
-pub(crate) fn is_display_name(text: &str) -> bool {
+#[must_use]
+pub fn is_display_name(text: &str) -> bool {
     // A direction that changes inside the name would make it read as another one.
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}');
     let hides = |c: char| matches!(c, '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
@@ -349,6 +414,33 @@ mod tests {
         assert_eq!(from("https://idp.example", "1"), Ok(()));
         assert_eq!(from("", "1"), Err(PersonRefusal::External));
         assert_eq!(from("https://idp.example", ""), Err(PersonRefusal::External));
+    }
+
+    #[test]
+    fn what_the_provider_gives_comes_and_goes_and_what_a_hand_gave_stays() {
+        let group = |text: &str| BTreeSet::from([Name::parse(text).unwrap()]);
+        let provided =
+            |roles: &[Role], groups| Provided { roles: roles.iter().copied().collect(), groups };
+        let by_hand =
+            Person { roles: BTreeSet::from([Role::Viewer]), groups: group("sales"), ..person() };
+        let both =
+            by_hand.clone().with_provided(provided(&[Role::Viewer, Role::Auditor], group("audit")));
+        assert_eq!(both.roles, BTreeSet::from([Role::Viewer, Role::Auditor]));
+        assert_eq!(both.provided, provided(&[Role::Auditor], group("audit")));
+        assert_eq!(
+            (both.given_roles(), both.given_groups()),
+            (by_hand.roles.clone(), group("sales"))
+        );
+        assert_eq!(both.verify(), Ok(()));
+        // Gone at the provider.
+        assert_eq!(both.clone().with_provided(Provided::default()), by_hand);
+        // Another hand: what was the provider's becomes what was given where a hand gives it too.
+        let given = both.clone().with_given(BTreeSet::from([Role::Auditor]), BTreeSet::new());
+        assert_eq!(given.roles, BTreeSet::from([Role::Auditor]));
+        assert_eq!(given.provided, provided(&[], group("audit")));
+        assert_eq!(given.with_provided(Provided::default()).roles, BTreeSet::from([Role::Auditor]));
+        let odd = Person { provided: provided(&[Role::Admin], BTreeSet::new()), ..by_hand };
+        assert_eq!(odd.verify(), Err(PersonRefusal::Provided));
     }
 
     #[test]

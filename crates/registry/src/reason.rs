@@ -81,6 +81,14 @@ reason_codes! {
     RefreshInvalid = "refresh.invalid", "the refresh token is unknown, has ended, or belongs to another client";
     RefreshReplayed = "refresh.replayed", "the refresh token was used before; its whole family was ended";
     LoginFailed = "login.failed", "the name or the password is wrong, or the account may not log in";
+    LoginCode = "login.code", "the identity provider did not give an ID token for its code";
+    LoginDenied = "login.denied", "the identity provider did not sign the person in";
+    LoginIssuer = "login.issuer", "the answer is from another issuer than the identity provider";
+    LoginPasswordsOff = "login.passwords_off", "people log in at the identity provider alone";
+    LoginPersonUnknown = "login.person_unknown", "nobody here is linked to who signed in at the identity provider";
+    LoginProviderUnavailable = "login.provider_unavailable", "the identity provider cannot be asked, or does not answer as one";
+    LoginState = "login.state", "the answer belongs to no log-in of this browser, came twice, or came too late";
+    LoginToken = "login.token", "the ID token of the identity provider does not hold";
     LoginRequired = "login.required", "nobody is logged in, or the session has ended";
     FormForged = "form.forged", "the form did not come from a page of ours in the same browser and session";
     ConsentDenied = "consent.denied", "the person did not allow it";

@@ -106,6 +106,12 @@ pub enum Refusal {
     /// The person is not active.
     #[error("the person is not active")]
     PersonInactive,
+    /// The person is linked to somebody at a provider already.
+    #[error("the person is linked already; unlink them first")]
+    PersonLinked,
+    /// The person is linked to nobody at a provider.
+    #[error("the person is linked to nobody at a provider")]
+    PersonNotLinked,
     /// No person of this identifier.
     #[error("no such person")]
     PersonUnknown,
@@ -130,6 +136,9 @@ pub enum Refusal {
     /// A server shows more tools than one may.
     #[error("the server has too many tools")]
     ToolLimit,
+    /// Somebody else is linked to the subject.
+    #[error("somebody else is linked to this subject of the provider")]
+    SubjectTaken,
     /// The server has no such tool.
     #[error("no such tool")]
     ToolUnknown,

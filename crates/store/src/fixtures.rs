@@ -131,6 +131,7 @@ impl World {
             name: name("paula"),
             settings: PersonSettings::default(),
             external: None,
+            provided: attorn_registry::Provided::default(),
         }
     }
 

@@ -35,6 +35,7 @@ mod locks;
 mod mark;
 mod owners;
 mod person_grants;
+mod person_links;
 mod persons;
 mod policies;
 mod public_clients;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use attorn_registry::{
-    ExternalSubject, LifeCycle, Name, Person, PersonId, Role, TransitionRefused,
+    ExternalSubject, LifeCycle, Name, Person, PersonId, Provided, Role, TransitionRefused,
 };
 use sqlx::SqliteConnection;
 
@@ -29,9 +29,12 @@ pub struct NewPerson {
     /// Who they are at an identity provider. Then they are active at once; without it they are
     /// pending until they redeem an invitation.
     pub external: Option<ExternalSubject>,
+    /// Which of the roles and groups are the provider's.
+    pub provided: Provided,
 }
 
-/// What an administrator may change about a person. All of it is said each time.
+/// What an administrator may change about a person. All of it is said each time; what the provider
+/// gives beside it stays.
 #[derive(Clone, Debug, Default)]
 pub struct PersonSettings {
     /// What pages show.
@@ -78,6 +81,7 @@ impl Store {
             roles: new.settings.roles.clone(),
             groups: new.settings.groups.clone(),
             external: new.external.clone(),
+            provided: new.provided.clone(),
             created_s: act.now_s,
             stop_ended_s: None,
         };
@@ -105,17 +109,9 @@ impl Store {
         }
         let PersonSettings { display_name, roles, groups } = settings.clone();
         let grows = !roles.is_subset(&person.roles) || !groups.is_subset(&person.groups);
-        let person = Person { display_name, roles, groups, ..person };
+        let person = Person { display_name, ..person }.with_given(roles, groups);
         person.verify().map_err(Refusal::Person)?;
-        sqlx::query(
-            "UPDATE persons SET display_name = $1, role_names = $2, group_names = $3 WHERE id = $4",
-        )
-        .bind(person.display_name.as_deref())
-        .bind(COLUMNS.to_json(&person.roles)?)
-        .bind(COLUMNS.to_json(&person.groups)?)
-        .bind(id.as_str())
-        .execute(change.connection())
-        .await?;
+        write_settings(change.connection(), &person).await?;
         if grows {
             end_invitations(change.connection(), id).await?;
         }
@@ -178,7 +174,7 @@ impl Store {
         let mut transaction = self.pool.begin().await?;
         let row: Option<Row> = sqlx::query_as(
             "SELECT id, name, display_name, state, role_names, group_names, issuer, subject,
-                    created_s, stop_ended_s
+                    created_s, stop_ended_s, provided
              FROM persons WHERE name = $1",
         )
         .bind(name.as_str())
@@ -214,7 +210,7 @@ impl Store {
     ) -> Result<Option<Person>, Failure> {
         let row: Option<Row> = sqlx::query_as(
             "SELECT id, name, display_name, state, role_names, group_names, issuer, subject,
-                    created_s, stop_ended_s
+                    created_s, stop_ended_s, provided
              FROM persons WHERE issuer = $1 AND subject = $2",
         )
         .bind(issuer)
@@ -238,8 +234,9 @@ async fn insert(connection: &mut SqliteConnection, person: &Person) -> Result<()
     let external = person.external.as_ref();
     sqlx::query(
         "INSERT INTO persons
-         (id, name, display_name, state, role_names, group_names, issuer, subject, created_s)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         (id, name, display_name, state, role_names, group_names, issuer, subject, created_s,
+          provided)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(person.id.as_str())
     .bind(person.name.as_str())
@@ -250,9 +247,29 @@ async fn insert(connection: &mut SqliteConnection, person: &Person) -> Result<()
     .bind(external.map(|it| it.issuer.as_str()))
     .bind(external.map(|it| it.subject.as_str()))
     .bind(COLUMNS.number(person.created_s)?)
+    .bind(COLUMNS.to_json(&person.provided)?)
     .execute(connection)
     .await
     .map_err(|error| StoreError::unique(error, Refusal::NameTaken))?;
+    Ok(())
+}
+
+/// Writes what a person is called, may do and belongs to, and what of it is the provider's.
+pub(crate) async fn write_settings(
+    connection: &mut SqliteConnection,
+    person: &Person,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE persons SET display_name = $1, role_names = $2, group_names = $3, provided = $4
+         WHERE id = $5",
+    )
+    .bind(person.display_name.as_deref())
+    .bind(COLUMNS.to_json(&person.roles)?)
+    .bind(COLUMNS.to_json(&person.groups)?)
+    .bind(COLUMNS.to_json(&person.provided)?)
+    .bind(person.id.as_str())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -297,7 +314,7 @@ pub(crate) async fn person_by_id(
 ) -> Result<Person, StoreError> {
     let row: Option<Row> = sqlx::query_as(
         "SELECT id, name, display_name, state, role_names, group_names, issuer, subject,
-                created_s, stop_ended_s
+                created_s, stop_ended_s, provided
          FROM persons WHERE id = $1",
     )
     .bind(id.as_str())
@@ -309,7 +326,7 @@ pub(crate) async fn person_by_id(
 pub(crate) async fn all_persons(connection: &mut SqliteConnection) -> Result<Vec<Person>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, name, display_name, state, role_names, group_names, issuer, subject,
-                created_s, stop_ended_s
+                created_s, stop_ended_s, provided
          FROM persons ORDER BY name",
     )
     .fetch_all(connection)
@@ -328,6 +345,7 @@ row! {
     subject: Option<String>,
     created_s: i64,
     stop_ended_s: Option<i64>,
+    provided: Option<String>,
 }
 
 impl Row {
@@ -348,6 +366,10 @@ impl Row {
             external,
             created_s: COLUMNS.count(self.created_s)?,
             stop_ended_s: COLUMNS.maybe_count(self.stop_ended_s)?,
+            provided: match self.provided {
+                Some(provided) => COLUMNS.json(&provided)?,
+                None => Provided::default(),
+            },
         })
     }
 }

@@ -8,6 +8,7 @@ use attorn_testkit::wire::RawRequest;
 use serde_json::{Value, json};
 
 use super::case::{algorithm, call_body, forged_jwt, parsed, proof};
+use super::people::filled;
 use super::rows::{Case, Forged};
 use super::world::{Identity, World};
 use crate::step::StepFailed;
@@ -51,17 +52,10 @@ fn client_request(
     case: &Case,
     (target, mut form): (&str, BTreeMap<String, String>),
 ) -> Result<RawRequest, StepFailed> {
-    let now = world.now_s();
     let right = Forged::default();
-    let assertion = case.assertion.as_ref().unwrap_or(&right);
-    if !assertion.omit {
-        let header = json!({"alg": algorithm(&agent.key), "typ": "client-authentication+jwt"});
-        let claims = json!({
-            "iss": agent.client_id, "sub": agent.client_id, "aud": world.issuer(), "iat": now,
-            "exp": now + 50, "jti": world.unique()
-        });
-        let text = forged_jwt(world, assertion, header, claims, &agent.key)?;
-        form.insert("client_assertion".to_owned(), text);
+    let wanted = case.assertion.as_ref().unwrap_or(&right);
+    if !wanted.omit {
+        form.insert("client_assertion".to_owned(), assertion(world, agent, wanted)?);
         form.insert(
             "client_assertion_type".to_owned(),
             "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned(),
@@ -69,7 +63,7 @@ fn client_request(
     }
     for (name, value) in &case.form {
         match value.as_str() {
-            Some(value) => form.insert(name.clone(), value.to_owned()),
+            Some(value) => form.insert(name.clone(), filled(world, agent, value)?),
             None => form.remove(name),
         };
     }
@@ -85,6 +79,21 @@ fn client_request(
         body: body.finish().into_bytes(),
         verbatim: None,
     })
+}
+
+/// What an agent proves with who it is.
+pub(super) fn assertion(
+    world: &World,
+    agent: &Identity,
+    forged: &Forged,
+) -> Result<String, StepFailed> {
+    let now = world.now_s();
+    let header = json!({"alg": algorithm(&agent.key), "typ": "client-authentication+jwt"});
+    let claims = json!({
+        "iss": agent.client_id, "sub": agent.client_id, "aud": world.issuer(), "iat": now,
+        "exp": now + 50, "jti": world.unique()
+    });
+    forged_jwt(world, forged, header, claims, &agent.key)
 }
 
 /// `POST /enroll` with a fresh code; the proof is by a key that nobody has enrolled yet.

@@ -6,6 +6,7 @@ use attorn_testkit::wire::RawRequest;
 use serde_json::{Value, json};
 
 use super::bases;
+use super::people;
 use super::rows::{Case, Forged};
 use super::world::{Identity, World};
 use crate::step::StepFailed;
@@ -24,14 +25,19 @@ pub(super) fn build(world: &World, case: &Case) -> Result<RawRequest, StepFailed
         "enroll" => bases::enroll(world, case)?,
         "admin" => bases::admin(world, case)?,
         "connect" => bases::connect(world, case)?,
+        "login" => people::login(world, agent, case)?,
         "metadata" => bases::metadata(world),
         other => return Err(StepFailed::Check(format!("no base `{other}`"))),
     };
-    apply(world, &mut request, case)?;
+    apply((world, agent), &mut request, case)?;
     Ok(request)
 }
 
-fn apply(world: &World, request: &mut RawRequest, case: &Case) -> Result<(), StepFailed> {
+fn apply(
+    (world, agent): (&World, &Identity),
+    request: &mut RawRequest,
+    case: &Case,
+) -> Result<(), StepFailed> {
     if let Some(method) = &case.method {
         request.method.clone_from(method);
     }
@@ -46,7 +52,10 @@ fn apply(world: &World, request: &mut RawRequest, case: &Case) -> Result<(), Ste
     }
     for (name, value) in &case.headers {
         let value = match value.as_str() {
-            Some(text) => Some(fill(world, request, text).into_bytes()),
+            Some(text) => {
+                let text = people::filled(world, agent, text)?;
+                Some(fill(world, request, &text).into_bytes())
+            }
             None if value.is_null() => None,
             None => Some(made(value)?),
         };
@@ -233,7 +242,7 @@ pub(super) fn forged_jwt(
     if let Some(patch) = &forged.claims {
         forge::merge(&mut claims, patch);
     }
-    at_hand(world, &mut claims);
+    at_hand(world, &mut claims)?;
     let header = altered(sorted(header).to_string(), &forged.header_replace)?;
     let claims = altered(sorted(claims).to_string(), &forged.claims_replace)?;
     let public = right_key.public().to_jwk(None);
@@ -253,10 +262,12 @@ pub(super) fn forged_jwt(
 }
 
 /// `"@now-61"` becomes the number of that second, `"@resource:gone"` the name of that resource,
-/// `"@issuer/a"` the issuer with that path.
-fn at_hand(world: &World, value: &mut Value) {
+/// `"@issuer/a"` the issuer with that path, `"@person"` the identifier of the person.
+fn at_hand(world: &World, value: &mut Value) -> Result<(), StepFailed> {
     match value {
-        Value::Object(members) => members.values_mut().for_each(|member| at_hand(world, member)),
+        Value::Object(members) => {
+            members.values_mut().try_for_each(|member| at_hand(world, member))?;
+        }
         Value::String(text) => {
             if let Some(offset) = text.strip_prefix("@now") {
                 let offset = offset.parse::<i64>().unwrap_or(0);
@@ -265,10 +276,13 @@ fn at_hand(world: &World, value: &mut Value) {
                 *value = json!(world.resource(server));
             } else if let Some(path) = text.strip_prefix("@issuer") {
                 *value = json!(format!("{}{path}", world.issuer()));
+            } else if text == "@person" {
+                *value = json!(world.paula()?.id());
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {}
     }
+    Ok(())
 }
 
 pub(super) fn algorithm(key: &SigningKey) -> &'static str {

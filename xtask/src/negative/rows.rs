@@ -121,7 +121,8 @@ pub(super) struct Case {
     /// What this spelling is.
     #[serde(default)]
     pub(super) name: String,
-    /// `call` (the default), `list`, `token`, `revoke`, `enroll`, `metadata`, `admin`, `connect`.
+    /// `call` (the default), `list`, `token`, `revoke`, `enroll`, `metadata`, `admin`, `connect`,
+    /// `login`.
     #[serde(default)]
     pub(super) base: Option<String>,
     /// The agent that sends it: `alpha` unless said otherwise.

@@ -19,6 +19,7 @@ pub(super) use self::tokens::{Nonce, Warmth};
 use super::fixtures::tools;
 use super::modes::{Cache, Combination, Http};
 use super::nodes::{Node, settle};
+use super::people::Paula;
 use super::verdict::spellings;
 use crate::agent::{Agent, now_s, unique};
 use crate::installation::{Connect, Installation};
@@ -55,6 +56,7 @@ pub(super) struct World {
     authority_nonce: Nonce,
     connector: OnceCell<Connect>,
     tls: OnceCell<TlsInstallation>,
+    paula: OnceCell<Paula>,
     sent: RefCell<BTreeSet<String>>,
     issuer_key: SigningKey,
     stranger: SigningKey,
@@ -199,6 +201,19 @@ impl World {
         self.tls.get().ok_or_else(|| StepFailed::Check("no TLS installation".to_owned()))
     }
 
+    /// The person of the rows; she comes when first asked for.
+    pub(super) fn paula(&self) -> Result<&Paula, StepFailed> {
+        if self.paula.get().is_none() {
+            drop(self.paula.set(Paula::new(self)?));
+        }
+        self.paula.get().ok_or_else(|| StepFailed::Check("no person".to_owned()))
+    }
+
+    /// Where a file of this name is.
+    pub(super) fn file(&self, name: &str) -> String {
+        self.installation.state().join(name).display().to_string()
+    }
+
     /// Remembers credentials that were sent, to look for them in the logs at the end.
     pub(super) fn remember_sent(&self, secrets: &[String]) {
         self.sent.borrow_mut().extend(secrets.iter().cloned());
@@ -254,14 +269,14 @@ impl World {
 
     pub(super) fn peer(&self, base: &str) -> Result<SocketAddr, StepFailed> {
         Ok(match base {
-            "token" | "revoke" | "enroll" => self.installation.addresses().authority,
+            "token" | "revoke" | "enroll" | "login" => self.installation.addresses().authority,
             "admin" => self.installation.addresses().admin,
             "connect" => self.connector()?.0,
             _ => self.node()?.address,
         })
     }
 
-    fn send(&self, base: &str, request: &RawRequest) -> Result<RawReply, StepFailed> {
+    pub(super) fn send(&self, base: &str, request: &RawRequest) -> Result<RawReply, StepFailed> {
         let peer = self.peer(base)?;
         // The connector's own port speaks HTTP/1.1.
         let reply = match self.combination.http {
@@ -332,5 +347,5 @@ impl World {
 
 /// Whether the authority answers requests of this base.
 pub(super) fn is_of_authority(base: &str) -> bool {
-    matches!(base, "token" | "revoke" | "enroll" | "admin")
+    matches!(base, "token" | "revoke" | "enroll" | "admin" | "login")
 }

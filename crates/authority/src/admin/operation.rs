@@ -80,6 +80,8 @@ operations! {
     PersonInvite = "person.invite", Post "/persons", Write, "Record a person and make their one-time code";
     PersonCode = "person.code", Post "/persons/{person}/code", Write, "Make a new one-time code for a person";
     PersonSet = "person.set", Post "/persons/{person}/settings", Write, "Give a person other roles or groups";
+    PersonLink = "person.link", Post "/persons/{person}/link", Write, "Say who a person is at the identity provider";
+    PersonUnlink = "person.unlink", Post "/persons/{person}/unlink", Write, "Take that back; their sessions end";
     PersonSuspend = "person.suspend", Post "/persons/{person}/suspend", Write, "Stop a person until they are resumed";
     PersonResume = "person.resume", Post "/persons/{person}/resume", Write, "Let a suspended person act again";
     PersonRetire = "person.retire", Post "/persons/{person}/retire", Irreversible, "Stop a person for good";

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use attorn_audit::{Entry, Kind};
-use attorn_registry::{LifeCycle, Name, Person, PersonId, Role};
+use attorn_registry::{ExternalSubject, LifeCycle, Name, Person, PersonId, Provided, Role};
 use attorn_store::{INVITATION_LIFETIME_S, NewPerson, PersonSettings};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -29,8 +29,14 @@ pub(crate) struct PersonView {
     /// `viewer`, `developer`, `operator`, `approver`, `auditor`, `admin`.
     roles: Vec<&'static str>,
     groups: Vec<String>,
-    /// The identity provider they sign in at, if not here.
+    /// The identity provider they are linked to, if they are.
     issuer: Option<String>,
+    /// Who they are there.
+    subject: Option<String>,
+    /// Which of the roles the provider gave at their last log-in.
+    provided_roles: Vec<&'static str>,
+    /// Which of the groups.
+    provided_groups: Vec<String>,
     created_s: u64,
 }
 
@@ -55,6 +61,16 @@ pub(crate) struct PersonWanted {
     display_name: Option<String>,
     roles: Option<BTreeSet<String>>,
     groups: Option<BTreeSet<String>>,
+}
+
+/// Who a person is at an identity provider.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PersonLink {
+    /// The provider; without it, the one that people log in at.
+    issuer: Option<String>,
+    /// `sub` of the ID tokens of the provider.
+    subject: String,
 }
 
 /// A person and the code that lets them in. Without `Debug`: the code is a secret.
@@ -92,6 +108,7 @@ pub(crate) async fn invite(
         name: Name::parse(&new.name)?,
         settings: PersonSettings { display_name: new.display_name, roles, groups },
         external: None,
+        provided: Provided::default(),
     };
     let person = context.shared.store.create_person(&context.act(), &new).await?.record;
     let fact = about(&context, Kind::IdentityRegistered, &person);
@@ -134,19 +151,60 @@ pub(crate) async fn set(
     let wished = wanted.roles.as_ref().map(roles).transpose()?;
     let settings = PersonSettings {
         display_name: wanted.display_name.or_else(|| person.display_name.clone()),
-        roles: wished.unwrap_or_else(|| person.roles.clone()),
+        // What the provider gave is not given by hand by being left alone.
+        roles: wished.unwrap_or_else(|| person.given_roles()),
         groups: match &wanted.groups {
             Some(names) => groups(names)?,
-            None => person.groups.clone(),
+            None => person.given_groups(),
         },
     };
     let PersonSettings { roles, groups, .. } = settings.clone();
-    let next = Person { roles, groups, ..person.clone() };
+    let next = person.clone().with_given(roles, groups);
     // Who answers may be whoever is in a group.
     verify_remains_after(&context, |delta| delta.persons.push(next))?;
     let store = &context.shared.store;
     let person = store.set_person(&context.act(), &person.id, &settings).await?.record;
     let fact = about(&context, Kind::AdminChanged, &person);
+    Ok(Effect::new(PersonView::of(&person), fact))
+}
+
+/// Says who a person is at the provider: from then on, whoever is that there is this person here.
+pub(crate) async fn link(
+    context: Context,
+    link: PersonLink,
+) -> Result<Effect<PersonView>, Refusal> {
+    let person = context.person(context.segment("person"))?;
+    // Whoever is the subject can be the person, as with a code.
+    if !person.roles.is_empty() || !person.groups.is_empty() {
+        context.may(Operation::PersonSet)?;
+    }
+    let of_log_in = context.shared.config.login.as_ref().map(|login| login.issuer.clone());
+    let issuer = link.issuer.or(of_log_in).ok_or(Refusal::Form)?;
+    let external = ExternalSubject { issuer, subject: link.subject };
+    let store = &context.shared.store;
+    let person = store.link_person(&context.act(), &person.id, &external).await?.record;
+    let mut fact = about(&context, Kind::AdminChanged, &person);
+    // Who they are there stays out of the journal: it could not be taken out again.
+    fact.detail.insert("linked".to_owned(), external.issuer);
+    Ok(Effect::new(PersonView::of(&person), fact))
+}
+
+/// Takes the link away, and what the provider gave. Sessions end.
+pub(crate) async fn unlink(
+    context: Context,
+    reason: Reason,
+) -> Result<Effect<PersonView>, Refusal> {
+    let reason = reason.text()?;
+    let person = context.person(context.segment("person"))?;
+    let next = Person { external: None, ..person.clone() }.with_provided(Provided::default());
+    // Who answers may be whoever is in a group.
+    verify_remains_after(&context, |delta| delta.persons.push(next))?;
+    let issuer = person.external.as_ref().map(|external| external.issuer.clone());
+    let store = &context.shared.store;
+    let person = store.unlink_person(&context.act(), &person.id).await?.record;
+    let mut fact = about(&context, Kind::AdminChanged, &person);
+    fact.detail.extend([("reason".to_owned(), reason)]);
+    fact.detail.extend(issuer.map(|issuer| ("unlinked".to_owned(), issuer)));
     Ok(Effect::new(PersonView::of(&person), fact))
 }
 
@@ -229,6 +287,9 @@ impl PersonView {
             roles: person.roles.iter().map(|role| role.as_str()).collect(),
             groups: person.groups.iter().map(ToString::to_string).collect(),
             issuer: person.external.as_ref().map(|external| external.issuer.clone()),
+            subject: person.external.as_ref().map(|external| external.subject.clone()),
+            provided_roles: person.provided.roles.iter().map(|role| role.as_str()).collect(),
+            provided_groups: person.provided.groups.iter().map(ToString::to_string).collect(),
             created_s: person.created_s,
         }
     }

@@ -20,6 +20,8 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::PersonInvite => Route::change(persons::invite),
         Operation::PersonCode => Route::change(persons::code),
         Operation::PersonSet => Route::change(persons::set),
+        Operation::PersonLink => Route::change(persons::link),
+        Operation::PersonUnlink => Route::change(persons::unlink),
         Operation::PersonSuspend => Route::change(persons::suspend),
         Operation::PersonResume => Route::change(persons::resume),
         Operation::PersonRetire => Route::change(persons::retire),

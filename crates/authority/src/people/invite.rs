@@ -12,12 +12,16 @@ use zeroize::Zeroizing;
 
 use super::browser::Browser;
 use super::forms::FormName;
+use super::login::{no_passwords, passwords_off};
 use super::password::{CHARACTERS_MIN, is_long_enough};
 use super::{People, page};
 use crate::shared::Shared;
 
 /// The page.
 pub(crate) fn show(shared: &Shared, people: &People, head: &Parts) -> Response<Body> {
+    if !people.allows_passwords() {
+        return no_passwords(shared);
+    }
     let browser = Browser::of(&head.headers, page::is_encrypted(shared), &shared.random);
     form((shared, people), &browser, (StatusCode::OK, None))
 }
@@ -33,6 +37,9 @@ pub(crate) async fn redeem(
     let now_s = now_ms / 1000;
     let browser = Browser::of(&head.headers, page::is_encrypted(shared), &shared.random);
     let about = shared.entry_from(head, Kind::IdentityLoginRefused, now_ms);
+    if !people.allows_passwords() {
+        return passwords_off(shared, about).await;
+    }
     let from = (&browser, page::origin(shared));
     let Ok(asked) = people.form_key.read(FormName::Invite, from, &head.headers, body) else {
         return page::forged(shared, about).await;

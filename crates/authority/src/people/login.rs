@@ -1,4 +1,4 @@
-//! `/login`: name and password.
+//! `/login`: name and password, and the way to the provider.
 //!
 //! Whether a name is there shows neither in the answer nor in its time. A log-in opens a session of
 //! its own, and ends the one that the browser had.
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::browser::{Browser, Cookie, may_sign_in};
 use super::forms::FormName;
+use super::provider::Provider;
 use super::{People, page};
 use crate::shared::Shared;
 
@@ -36,6 +37,9 @@ pub(crate) async fn log_in(
     let now_s = now_ms / 1000;
     let browser = Browser::of(&head.headers, page::is_encrypted(shared), &shared.random);
     let about = shared.entry_from(head, Kind::IdentityLoginRefused, now_ms);
+    if !people.allows_passwords() {
+        return passwords_off(shared, about).await;
+    }
     let from = (&browser, page::origin(shared));
     let Ok(asked) = people.form_key.read(FormName::Login, from, &head.headers, body) else {
         return page::forged(shared, about).await;
@@ -66,7 +70,8 @@ pub(crate) async fn log_in(
     if let Some((key, _)) = keys.first() {
         people.login_failures.forget(key);
     }
-    open(shared, head, &browser, (&person, asked.value("waiting")), now_ms).await
+    let waiting = asked.value("waiting");
+    open(shared, head, &browser, &LogIn { person: &person, waiting, provider: None }, now_ms).await
 }
 
 enum Failed {
@@ -98,21 +103,30 @@ async fn verify((shared, people): (&Shared, &People), asked: &Form) -> Result<Pe
     }
 }
 
+/// Who logged in, where, and what waits for them.
+pub(crate) struct LogIn<'a> {
+    pub(crate) person: &'a Person,
+    pub(crate) waiting: Option<&'a str>,
+    /// The issuer of the provider; none for a password.
+    pub(crate) provider: Option<&'a str>,
+}
+
 /// Opens the session, on record first.
-async fn open(
+pub(crate) async fn open(
     shared: &Shared,
     head: &Parts,
     browser: &Browser,
-    (person, waiting): (&Person, Option<&str>),
+    LogIn { person, waiting, provider }: &LogIn<'_>,
     now_ms: u64,
 ) -> Response<Body> {
     let now_s = now_ms / 1000;
-    let entry = Entry {
+    let mut entry = Entry {
         by: Some(person.id.to_string()),
         decision: Some(Decision::Permit),
         subject: Some(person.id.to_string()),
         ..shared.entry_from(head, Kind::IdentityLogin, now_ms)
     };
+    entry.detail.extend(provider.map(|issuer| ("provider".to_owned(), issuer.to_owned())));
     // If the process dies after this line, a log-in is on record that opened nothing.
     if shared.record(&entry).await.is_err() {
         return page::unavailable(shared);
@@ -150,12 +164,28 @@ fn form(
     let html = LoginPage {
         form: PageForm { base, token: &token, waiting },
         application: asks.as_ref().map(|waiting| waiting.client.name.as_str()),
+        provider: people.provider.as_ref().map(Provider::display_name),
+        asks_password: people.allows_passwords(),
         problem,
     }
     .html();
     let mut answer = page::page(status, html, None);
     page::name_browser(&mut answer, shared, browser);
     answer
+}
+
+/// A password where people log in at the provider alone. Nothing of it was looked at.
+pub(crate) async fn passwords_off(shared: &Shared, about: Entry) -> Response<Body> {
+    if shared.note_refusal(about, ReasonCode::LoginPasswordsOff).await.is_err() {
+        return page::unavailable(shared);
+    }
+    no_passwords(shared)
+}
+
+/// What people are told where a password is of no use.
+pub(crate) fn no_passwords(shared: &Shared) -> Response<Body> {
+    let text = ("Nobody signs in by password here.", "Go back and sign in at your provider.");
+    page::error(shared, StatusCode::FORBIDDEN, text)
 }
 
 /// The name of a request that waits, out of a query.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::{People, authorize, consent, invite, login, page, push, register, sessions};
+use super::{People, authorize, consent, invite, login, page, provider, push, register, sessions};
 use crate::http::{BodyRefusal, method_not_allowed, read_body};
 use crate::refused::{self, Unserved};
 use crate::shared::Shared;
@@ -18,6 +18,8 @@ pub(crate) enum Page {
     Consent,
     Invite,
     Login,
+    LoginCallback,
+    LoginProvider,
     Logout,
     Push,
     Register,
@@ -33,6 +35,8 @@ impl Page {
             "/consent" => Some(Self::Consent),
             "/invite" => Some(Self::Invite),
             "/login" => Some(Self::Login),
+            "/login/callback" => Some(Self::LoginCallback),
+            "/login/provider" => Some(Self::LoginProvider),
             "/logout" => Some(Self::Logout),
             "/par" => Some(Self::Push),
             "/register" => Some(Self::Register),
@@ -45,7 +49,7 @@ impl Page {
     /// What may be asked of it; nothing changes by GET.
     const fn methods(self) -> &'static str {
         match self {
-            Self::Authorize | Self::Style => "GET",
+            Self::Authorize | Self::LoginCallback | Self::LoginProvider | Self::Style => "GET",
             Self::Logout | Self::Push | Self::Register => "POST",
             Self::Consent | Self::Invite | Self::Login | Self::Sessions => "GET, POST",
         }
@@ -60,9 +64,13 @@ impl Page {
         match self {
             Self::Authorize | Self::Consent | Self::Push => Kind::ConsentRefused,
             Self::Register => Kind::IdentityEnrolmentRefused,
-            Self::Invite | Self::Login | Self::Logout | Self::Sessions | Self::Style => {
-                Kind::IdentityLoginRefused
-            }
+            Self::Invite
+            | Self::Login
+            | Self::LoginCallback
+            | Self::LoginProvider
+            | Self::Logout
+            | Self::Sessions
+            | Self::Style => Kind::IdentityLoginRefused,
         }
     }
 }
@@ -86,6 +94,8 @@ where
             Page::Consent => consent::show(shared, people, head).await,
             Page::Invite => invite::show(shared, people, head),
             Page::Login => login::show(shared, people, head),
+            Page::LoginCallback => provider::callback(shared, people, head).await,
+            Page::LoginProvider => provider::begin(shared, people, head).await,
             Page::Sessions => sessions::show(shared, people, head).await,
             Page::Style => page::style(),
             Page::Logout | Page::Push | Page::Register => method_not_allowed(at.methods()),
@@ -109,7 +119,9 @@ where
         Page::Push => push::handle(shared, people, head, &body).await,
         Page::Register => register::handle(shared, people, head, &body).await,
         Page::Sessions => sessions::end_all(shared, people, head, &body).await,
-        Page::Authorize | Page::Style => method_not_allowed(at.methods()),
+        Page::Authorize | Page::LoginCallback | Page::LoginProvider | Page::Style => {
+            method_not_allowed(at.methods())
+        }
     }
 }
 
@@ -130,6 +142,8 @@ mod tests {
             ("/authorize", true, false),
             ("/consent", true, true),
             ("/login", true, true),
+            ("/login/callback", true, false),
+            ("/login/provider", true, false),
             ("/logout", false, true),
             ("/par", false, true),
             ("/register", false, true),

@@ -7,4 +7,8 @@ mod codes;
 mod documents;
 mod forms;
 mod log_in;
+mod provider;
+mod provider_log_in;
+mod provider_people;
+mod provider_tokens;
 mod refresh;

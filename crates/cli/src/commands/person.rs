@@ -38,6 +38,22 @@ pub(crate) enum PersonCommand {
     /// Give a person other roles, groups or another display name; what is not named stays
     #[command(after_help = SET_EXAMPLES)]
     Set(SetArgs),
+    /// Say who a person is at the identity provider: whoever signs in there as that is this person
+    #[command(after_help = LINK_EXAMPLES)]
+    Link {
+        person: String,
+        /// `sub` of the provider's ID tokens
+        #[arg(long)]
+        subject: String,
+        /// The issuer; without it, the provider of `[authority.login]`
+        #[arg(long, value_name = "URL")]
+        issuer: Option<String>,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Take that back, with the roles and groups that the provider gave; their sessions end
+    #[command(after_help = "Example:\n  attorn person unlink ann --reason \"another account\"")]
+    Unlink(StopArgs),
     /// Stop a person, their sessions and what agents do for them, until they are resumed
     #[command(after_help = "Example:\n  attorn person suspend ann --reason \"on leave\"")]
     Suspend(StopArgs),
@@ -156,6 +172,13 @@ Examples:
   attorn person set ann --role approver --role viewer    exactly these two roles
   attorn person set ann --no-groups                      in no group any more";
 
+const LINK_EXAMPLES: &str = "\
+Examples:
+  attorn person link ann --subject 00u1a2b3c4
+  attorn person link ann --subject 00u1a2b3c4 --issuer https://login.example
+
+A person who was invited and has not come yet is active with it, and their code ends.";
+
 const GRANT_EXAMPLES: &str = "\
 Examples:
   attorn person grant ann crm read:get_invoice
@@ -187,6 +210,11 @@ pub(crate) async fn run(context: &Context, command: PersonCommand) -> Result<Exi
         }
         PersonCommand::Show { person } => admin.show(Operation::PersonShow, &[&person]).await,
         PersonCommand::Set(args) => set(&admin, args).await,
+        PersonCommand::Link { person, subject, issuer, change } => {
+            let body = json!({ "subject": subject, "issuer": issuer });
+            admin.change(Operation::PersonLink, &[&person], body, change).await
+        }
+        PersonCommand::Unlink(args) => stop(&admin, Operation::PersonUnlink, args).await,
         PersonCommand::Suspend(args) => stop(&admin, Operation::PersonSuspend, args).await,
         PersonCommand::Resume { person, change } => {
             admin.change(Operation::PersonResume, &[&person], json!({}), change).await

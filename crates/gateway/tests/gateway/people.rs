@@ -50,6 +50,7 @@ fn people(parts: &mut SnapshotParts) {
         roles: BTreeSet::new(),
         groups: BTreeSet::new(),
         external: None,
+        provided: attorn_registry::Provided::default(),
         created_s: 0,
         stop_ended_s: None,
     }];

@@ -5,10 +5,10 @@ use std::pin::Pin;
 
 use attorn_registry::{
     AgentId, AgentKind, Approval, Approver, Authentication, Binding, Class, ClientSource, Consent,
-    ConsentId, Downstream, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle,
-    Lock, LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId,
-    PersonOrGroup, PublicClient, ResourceId, ResourceKey, ResourceOperation, ResourceRefusal,
-    ScopePattern, ServerId, TransitionRefused, UpstreamSpec,
+    ConsentId, Downstream, ExternalSubject, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder,
+    KeyState, LifeCycle, Lock, LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant,
+    PersonId, PersonOrGroup, Provided, PublicClient, ResourceId, ResourceKey, ResourceOperation,
+    ResourceRefusal, Role, ScopePattern, ServerId, TransitionRefused, UpstreamSpec,
 };
 
 use crate::failure::{Refusal, StoreError};
@@ -74,9 +74,25 @@ pub(super) async fn prepare(world: &World) {
     store.replace_approval(&act(11), ChangeKind::ApprovalDecided, change).await.unwrap();
     let person = world.active_person().await;
     store.create_invitation(&act(3), &person, [91; 32]).await.unwrap();
+    let other = NewPerson {
+        id: linked(),
+        name: name("linda"),
+        external: Some(subject("1")),
+        ..world.new_person()
+    };
+    store.create_person(&act(3), &other).await.unwrap();
     store.create_person_grant(&act(3), &world.new_person_grant(&person)).await.unwrap();
     store.put_consent(&act(3), &world.new_consent(&person)).await.unwrap();
     store.register_public_client(&act(3), &client(61, "viewer")).await.unwrap();
+}
+
+/// Somebody who is linked to a provider.
+fn linked() -> PersonId {
+    PersonId::from_random(&id(83))
+}
+
+fn subject(text: &str) -> ExternalSubject {
+    ExternalSubject { issuer: "https://id.example".to_owned(), subject: text.to_owned() }
 }
 
 /// The second approval, given.
@@ -218,6 +234,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         version!(store.set_person(&act(2), &w.person(), &settings)) }),
     operation!(set_person_state, Again::Refused(SUSPENDED_TWICE), |w, store|
         version!(store.set_person_state(&act(4), &w.person(), LifeCycle::Suspended))),
+    operation!(link_person, Again::Refused(Refusal::PersonLinked), |w, store|
+        version!(store.link_person(&act(4), &w.person(), &subject("2")))),
+    operation!(unlink_person, Again::Refused(Refusal::PersonNotLinked), |_w, store|
+        version!(store.unlink_person(&act(4), &linked()))),
+    operation!(set_provided, Again::Same, |_w, store| {
+        let provided = Provided { roles: BTreeSet::from([Role::Viewer]), ..Provided::default() };
+        version!(store.set_provided(&act(4), &linked(), &provided)) }),
     operation!(set_password, Again::Same, |w, store|
         version!(store.set_password(&act(4), &w.person(), "$argon2id$marked-fixture"))),
     operation!(create_invitation, Again::Same, |w, store|

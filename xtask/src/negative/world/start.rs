@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::super::fixtures::{tools, tools_before, tools_of_other};
 use super::super::modes::{Combination, Nodes};
 use super::super::nodes::{Node, settle};
+use super::super::people::CLIENTS;
 use super::{Identity, Nonce, World};
 use crate::agent::Agent;
-use crate::installation::Installation;
+use crate::installation::{Installation, Setting};
 use crate::step::StepFailed;
 
 /// What the operator grants on the first canary.
@@ -27,7 +28,8 @@ impl World {
     pub(in crate::negative) fn start(combination: Combination) -> Result<Self, StepFailed> {
         let canary = started(tools_before())?;
         let other = started(tools_of_other())?;
-        let installation = Installation::start()?;
+        let setting = Setting { more: CLIENTS, ..Setting::default() };
+        let installation = Installation::start_on(&setting)?;
         let second = match combination.nodes {
             Nodes::One => None,
             // First of all, so that it sees the servers as the other one does.
@@ -65,6 +67,7 @@ impl World {
             authority_nonce: Nonce::default(),
             connector: OnceCell::new(),
             tls: OnceCell::new(),
+            paula: OnceCell::new(),
             sent: RefCell::default(),
             issuer_key,
             stranger: fixture_key(7)?,

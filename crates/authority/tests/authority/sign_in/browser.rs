@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use attorn_authority::{ClientsConfig, Registration};
+use attorn_authority::{ClientsConfig, Config, LoginConfig, Registration};
 use attorn_jose::{SigningKey, base64url, sha256};
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_registry::{
-    AgentId, ClientSource, GrantId, Name, PersonGrant, PersonId, PersonOrGroup, PublicClient,
-    ScopePattern,
+    AgentId, ClientSource, GrantId, Name, PersonGrant, PersonId, PersonOrGroup, Provided,
+    PublicClient, ScopePattern,
 };
 use attorn_store::{Act, NewPerson, NewPublicClient, PersonSettings};
 use bytes::Bytes;
@@ -57,7 +57,20 @@ impl Town {
     pub(crate) async fn configured(change: impl FnOnce(&mut ClientsConfig)) -> Self {
         let mut of_people = clients();
         change(&mut of_people);
-        let world = World::configured(|config| config.clients = Some(of_people)).await;
+        Self::built(|config| config.clients = Some(of_people)).await
+    }
+
+    /// Where people log in at a provider.
+    pub(crate) async fn with_login(login: LoginConfig) -> Self {
+        Self::built(|config| {
+            config.clients = Some(clients());
+            config.login = Some(login);
+        })
+        .await
+    }
+
+    async fn built(configure: impl FnOnce(&mut Config)) -> Self {
+        let world = World::configured(configure).await;
         let operator = world.operator().await;
         world.crm(&operator).await;
         let mut town = Self { world, operator, client_id: String::new(), key: new_key() };
@@ -78,6 +91,7 @@ impl Town {
             name: Name::parse(name).unwrap(),
             settings: PersonSettings::default(),
             external: None,
+            provided: Provided::default(),
         };
         let (store, act) = (&self.world.store, self.act());
         store.create_person(&act, &new).await.unwrap();
