@@ -1,7 +1,8 @@
 //! The signature algorithms Attorn speaks: RFC 7518 section 3.1, RFC 8037, RFC 9864.
 //!
-//! Not implemented: `none`, every HMAC, `RS256` and the larger curves. They have no variant, so
-//! no code can accept them by mistake (RFC 8725 section 3.1).
+//! Not implemented: `none`, every HMAC and the larger curves. They have no variant, so
+//! no code can accept them by mistake (RFC 8725 section 3.1). `RS256` is read in tokens and key sets of
+//! other issuers alone: no name that a client writes becomes it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,11 +16,17 @@ pub enum Algorithm {
     EdDsa,
     /// `PS256`: RSASSA-PSS with SHA-256, RFC 7518 section 3.5. Verified only, never signed with.
     Ps256,
+    /// `RS256`: RSASSA-PKCS1-v1_5 with SHA-256, RFC 7518 section 3.3. Verified only, and only under
+    /// keys of other issuers: most providers sign with nothing else (OpenID Connect Core 1.0 section
+    /// 15.1).
+    Rs256,
 }
 
 impl Algorithm {
-    /// Every algorithm, in the order of preference of metadata documents.
+    /// Every algorithm of clients and of our own, in the order of preference of metadata documents.
     pub const ALL: [Self; 3] = [Self::EdDsa, Self::Es256, Self::Ps256];
+    /// Every algorithm of other issuers.
+    pub const OF_ISSUERS: [Self; 4] = [Self::EdDsa, Self::Es256, Self::Ps256, Self::Rs256];
 
     /// The `alg` value this crate writes.
     #[must_use]
@@ -28,6 +35,18 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::EdDsa => "EdDSA",
             Self::Ps256 => "PS256",
+            Self::Rs256 => "RS256",
+        }
+    }
+
+    /// Reads the `alg` of another issuer, which may be `RS256` as well.
+    ///
+    /// # Errors
+    /// [`UnknownAlgorithm`].
+    pub fn of_issuer(text: &str) -> Result<Self, UnknownAlgorithm> {
+        match text {
+            "RS256" => Ok(Self::Rs256),
+            _ => text.parse(),
         }
     }
 }
@@ -68,6 +87,16 @@ mod tests {
             assert_eq!(algorithm.name().parse(), Ok(algorithm));
         }
         assert_eq!("Ed25519".parse(), Ok(Algorithm::EdDsa));
+    }
+
+    #[test]
+    fn an_issuer_may_name_one_more() {
+        for algorithm in Algorithm::OF_ISSUERS {
+            assert_eq!(Algorithm::of_issuer(algorithm.name()), Ok(algorithm));
+        }
+        for name in ["none", "HS256", "rs256", "RS384", "RS512", ""] {
+            assert_eq!(Algorithm::of_issuer(name), Err(UnknownAlgorithm), "{name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use attorn_json::{Document, JsonError, Limits};
 use attorn_planted::{Bug, is_planted};
 
+use crate::algorithm::Algorithm;
 use crate::base64url::from_base64url;
 use crate::header::{Header, HeaderError};
 use crate::header_cache::HeaderCache;
@@ -70,6 +71,17 @@ impl<'a> Compact<'a> {
         })
     }
 
+    /// Like [`Compact::parse`], for a token of another issuer: its header may name `RS256` too.
+    ///
+    /// # Errors
+    /// As [`Compact::parse`].
+    pub fn parse_of_issuer(text: &'a str, limits: &Limits) -> Result<Self, JwsError> {
+        Self::parse_with(text, limits, |encoded| {
+            let bytes = from_base64url(encoded).map_err(|_| JwsError::Encoding)?;
+            Ok(Arc::new(Header::parse(&bytes, limits, Algorithm::of_issuer)?))
+        })
+    }
+
     fn parse_with(
         text: &'a str,
         limits: &Limits,
@@ -126,7 +138,7 @@ impl<'a> Compact<'a> {
 fn parse_header(encoded: &str, limits: &Limits) -> Result<Arc<Header>, JwsError> {
     // RFC 7515 section 5.2, step 2.
     let bytes = from_base64url(encoded).map_err(|_| JwsError::Encoding)?;
-    Ok(Arc::new(Header::parse(&bytes, limits)?))
+    Ok(Arc::new(Header::parse(&bytes, limits, str::parse)?))
 }
 
 /// Proof that a signature held. Made by [`Compact::verify`] and nowhere else.

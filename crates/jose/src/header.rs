@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::algorithm::Algorithm;
+use crate::algorithm::{Algorithm, UnknownAlgorithm};
 use crate::jwk::{self, JwkError, Text, present};
 use crate::public_key::PublicKey;
 
@@ -79,8 +79,13 @@ struct Members<'a> {
 }
 
 impl Header {
-    /// Parses the decoded header bytes. RFC 7515 section 5.2, steps 3 and 4.
-    pub(crate) fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, HeaderError> {
+    /// Parses the decoded header bytes. RFC 7515 section 5.2, steps 3 and 4. `algorithm` reads
+    /// `alg`.
+    pub(crate) fn parse(
+        bytes: &[u8],
+        limits: &Limits,
+        algorithm: fn(&str) -> Result<Algorithm, UnknownAlgorithm>,
+    ) -> Result<Self, HeaderError> {
         // RFC 7515 section 4: member names must be unique; the strict parser refuses duplicates.
         let document = attorn_json::parse(bytes, limits)?;
         let members: Members<'_> = document.to().map_err(|_| HeaderError::Shape)?;
@@ -94,7 +99,7 @@ impl Header {
             return Err(HeaderError::UnencodedPayload);
         }
         // RFC 7515 section 4.1.1: `alg` is required.
-        let alg = members.alg.0.parse().map_err(|_| HeaderError::Algorithm)?;
+        let alg = algorithm(&members.alg.0).map_err(|_| HeaderError::Algorithm)?;
         let jwk = members.jwk.map(|raw| jwk::parse_scanned(raw.get())).transpose()?;
         let Members { jku, x5u, x5c, x5t, x5t_s256, .. } = &members;
         let has_key_reference = [jku, x5u, x5c, x5t, x5t_s256].iter().any(|m| m.is_some());

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 
 use attorn_json::{JsonError, Limits};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PSS_2048_8192_SHA256,
-    RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -60,7 +60,25 @@ pub enum JwkError {
 pub(crate) enum Material {
     Ec { x: [u8; 32], y: [u8; 32] },
     Okp { x: [u8; 32] },
-    Rsa { n: Vec<u8> },
+    Rsa { n: Vec<u8>, padding: Padding },
+}
+
+/// How signatures of an RSA key are padded. A key has one way only: RFC 8725 section 3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// RFC 8017 section 8.2, for keys of other issuers alone.
+    Pkcs1,
+    /// RFC 8017 section 8.1.
+    Pss,
+}
+
+/// Whose key a JWK is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// A client's or our own.
+    Known,
+    /// One of another issuer's set. An RSA key that does not name its algorithm has this padding.
+    Issuer(Padding),
 }
 
 impl Material {
@@ -68,7 +86,8 @@ impl Material {
         match self {
             Self::Ec { .. } => Algorithm::Es256,
             Self::Okp { .. } => Algorithm::EdDsa,
-            Self::Rsa { .. } => Algorithm::Ps256,
+            Self::Rsa { padding: Padding::Pkcs1, .. } => Algorithm::Rs256,
+            Self::Rsa { padding: Padding::Pss, .. } => Algorithm::Ps256,
         }
     }
 
@@ -81,7 +100,7 @@ impl Material {
                 base64url(y)
             ),
             Self::Okp { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, base64url(x)),
-            Self::Rsa { n } => {
+            Self::Rsa { n, .. } => {
                 format!(r#"{{"e":"{RSA_EXPONENT}","kty":"RSA","n":"{}"}}"#, base64url(n))
             }
         }
@@ -100,7 +119,7 @@ impl Material {
                 r#"{{"alg":"{alg}","crv":"Ed25519","kid":{kid},"kty":"OKP","use":"sig","x":"{}"}}"#,
                 base64url(x)
             ),
-            Self::Rsa { n } => format!(
+            Self::Rsa { n, .. } => format!(
                 r#"{{"alg":"{alg}","e":"{RSA_EXPONENT}","kid":{kid},"kty":"RSA","n":"{}","use":"sig"}}"#,
                 base64url(n)
             ),
@@ -166,9 +185,9 @@ pub(crate) struct Members<'a> {
 }
 
 /// Parses one public JWK from text nobody has looked at yet.
-pub(crate) fn parse(text: &str) -> Result<PublicKey, JwkError> {
+pub(crate) fn parse(text: &str, source: Source) -> Result<PublicKey, JwkError> {
     let document = attorn_json::parse(text.as_bytes(), &Limits::JWT)?;
-    public_key(&document.to::<Members<'_>>().map_err(|_| JwkError::Shape)?)
+    public_key(&document.to::<Members<'_>>().map_err(|_| JwkError::Shape)?, source)
 }
 
 /// Parses the `jwk` member of a header whose whole text was strictly scanned before.
@@ -177,15 +196,16 @@ pub(crate) fn parse_scanned(text: &str) -> Result<PublicKey, JwkError> {
     if !text.starts_with('{') {
         return Err(JwkError::Shape);
     }
-    public_key(&serde_json::from_str::<Members<'_>>(text).map_err(|_| JwkError::Shape)?)
+    let members = serde_json::from_str::<Members<'_>>(text).map_err(|_| JwkError::Shape)?;
+    public_key(&members, Source::Known)
 }
 
-fn public_key(members: &Members<'_>) -> Result<PublicKey, JwkError> {
+fn public_key(members: &Members<'_>, source: Source) -> Result<PublicKey, JwkError> {
     refuse_private(members)?;
     let material = match &*members.kty.0 {
         "EC" => ec(members)?,
         "OKP" => okp(members)?,
-        "RSA" => rsa(members)?,
+        "RSA" => rsa(members, source)?,
         // RFC 7518 section 6.4: `oct` is a symmetric key; anybody could sign with it.
         _ => return Err(JwkError::KeyType),
     };
@@ -212,7 +232,9 @@ fn check_usage(members: &Members<'_>, algorithm: Algorithm) -> Result<(), JwkErr
     }
     match &members.alg {
         // RFC 8725 section 3.1: a key is used with one algorithm only.
-        Some(alg) if alg.0.parse() != Ok(algorithm) => Err(JwkError::AlgorithmMismatch),
+        Some(alg) if Algorithm::of_issuer(&alg.0) != Ok(algorithm) => {
+            Err(JwkError::AlgorithmMismatch)
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -237,13 +259,21 @@ fn okp(members: &Members<'_>) -> Result<Material, JwkError> {
 }
 
 /// RFC 7518 section 6.3.1: `n` and `e` are unsigned integers without leading zero bytes.
-fn rsa(members: &Members<'_>) -> Result<Material, JwkError> {
+fn rsa(members: &Members<'_>, source: Source) -> Result<Material, JwkError> {
     let n = integer(&members.n)?;
     let e = integer(&members.e)?;
     if e != RSA_EXPONENT_BYTES || !rsa_modulus::is_acceptable(&n) {
         return Err(JwkError::RsaWeak);
     }
-    Ok(Material::Rsa { n })
+    let padding = match (source, members.alg.as_ref().map(|alg| &*alg.0)) {
+        (Source::Known, _) => Padding::Pss,
+        (Source::Issuer(_), Some("RS256")) => Padding::Pkcs1,
+        // Any other name is compared with the algorithm of this padding, and refused.
+        (Source::Issuer(_), Some(_)) => Padding::Pss,
+        // RFC 7517 section 4.4: the name is optional, and large providers leave it out.
+        (Source::Issuer(unnamed), None) => unnamed,
+    };
+    Ok(Material::Rsa { n, padding })
 }
 
 #[expect(clippy::ref_option, reason = "called with the fields of a borrowed struct")]
@@ -279,9 +309,14 @@ pub(crate) fn from_material(material: Material) -> Result<PublicKey, JwkError> {
             }
             ParsedPublicKey::new(&ED25519, x).map_err(|_| JwkError::Point)?
         }
-        Material::Rsa { n } => RsaPublicKeyComponents { n: n.as_slice(), e: &RSA_EXPONENT_BYTES }
-            .to_parsed_public_key(&RSA_PSS_2048_8192_SHA256)
-            .map_err(|_| JwkError::RsaWeak)?,
+        Material::Rsa { n, padding } => {
+            let components = RsaPublicKeyComponents { n: n.as_slice(), e: &RSA_EXPONENT_BYTES };
+            let parsed = match padding {
+                Padding::Pkcs1 => components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256),
+                Padding::Pss => components.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256),
+            };
+            parsed.map_err(|_| JwkError::RsaWeak)?
+        }
     };
     Ok(PublicKey::new(material, verifier))
 }

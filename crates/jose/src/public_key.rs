@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aws_lc_rs::signature::ParsedPublicKey;
 
 use crate::algorithm::Algorithm;
-use crate::jwk::{self, JwkError, Material};
+use crate::jwk::{self, JwkError, Material, Padding, Source};
 use crate::sha256;
 use crate::thumbprint::Jkt;
 
@@ -54,7 +54,17 @@ impl PublicKey {
     /// # Errors
     /// [`JwkError`]: a private member, another key type, a malformed or weak key.
     pub fn parse_jwk(text: &str) -> Result<Self, JwkError> {
-        jwk::parse(text)
+        jwk::parse(text, Source::Known)
+    }
+
+    /// Parses one public JWK of another issuer's set, which may be for `RS256` as well. `unnamed` is
+    /// the algorithm of an RSA key that names none.
+    ///
+    /// # Errors
+    /// [`JwkError`], as [`PublicKey::parse_jwk`].
+    pub fn parse_jwk_of_issuer(text: &str, unnamed: Algorithm) -> Result<Self, JwkError> {
+        let padding = if unnamed == Algorithm::Rs256 { Padding::Pkcs1 } else { Padding::Pss };
+        jwk::parse(text, Source::Issuer(padding))
     }
 
     /// The only algorithm this key verifies: RFC 8725 section 3.1.
@@ -90,8 +100,8 @@ impl PublicKey {
             Material::Ec { .. } => signature.len() == 64,
             // RFC 8032 section 5.1.6. S below the group order is checked by the library.
             Material::Okp { .. } => signature.len() == 64,
-            // RFC 8017 section 8.1.2: as long as the modulus.
-            Material::Rsa { n } => signature.len() == n.len(),
+            // RFC 8017 sections 8.1.2 and 8.2.2: as long as the modulus.
+            Material::Rsa { n, .. } => signature.len() == n.len(),
         };
         if !length_is_right {
             return Err(SignatureError::Length);

@@ -70,7 +70,7 @@ impl SigningKey {
                     EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, &der);
                 Self::from_p256(pair.map_err(|_| SigningKeyError::Seed)?)
             }
-            Algorithm::Ps256 => Err(SigningKeyError::Algorithm),
+            Algorithm::Ps256 | Algorithm::Rs256 => Err(SigningKeyError::Algorithm),
         }
     }
 

@@ -51,7 +51,7 @@ fn their_signatures_verify_here() {
         let encoding = match ours {
             Algorithm::Es256 => EncodingKey::from_ec_der(&der),
             Algorithm::EdDsa => EncodingKey::from_ed_der(&der),
-            Algorithm::Ps256 => continue,
+            Algorithm::Ps256 | Algorithm::Rs256 => continue,
         };
         let text = jsonwebtoken::encode(&Header::new(theirs), &json!({"iss": "i"}), &encoding);
         let text = text.unwrap();
@@ -82,7 +82,14 @@ fn rsa_pss_is_verified_though_never_made() {
     let text = signed(jsonwebtoken::Algorithm::PS256);
     let jws = Compact::parse(&text, &Limits::JWT).unwrap();
     assert_eq!(jws.verify(&key).unwrap().payload(), br#"{"iss":"i"}"#);
-    // RFC 7518 section 3.3 is not served: the same key, the older padding.
+    // RFC 7518 section 3.3 is for other issuers: the same key, the older padding.
     let text = signed(jsonwebtoken::Algorithm::RS256);
     assert!(Compact::parse(&text, &Limits::JWT).is_err());
+    let of_issuer = || Compact::parse_of_issuer(&text, &Limits::JWT).unwrap();
+    assert!(of_issuer().verify(&key).is_err());
+    let issuers = PublicKey::parse_jwk_of_issuer(&jwk.to_string(), Algorithm::Rs256).unwrap();
+    assert_eq!(of_issuer().verify(&issuers).unwrap().payload(), br#"{"iss":"i"}"#);
+    // A key has one algorithm: this one verifies nothing else.
+    let text = signed(jsonwebtoken::Algorithm::PS256);
+    assert!(Compact::parse_of_issuer(&text, &Limits::JWT).unwrap().verify(&issuers).is_err());
 }

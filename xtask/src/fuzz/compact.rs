@@ -191,6 +191,7 @@ fn reference_accepts(text: &str, ours: Algorithm, key: &jsonwebtoken::DecodingKe
         Algorithm::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         Algorithm::Es256 => jsonwebtoken::Algorithm::ES256,
         Algorithm::Ps256 => jsonwebtoken::Algorithm::PS256,
+        Algorithm::Rs256 => jsonwebtoken::Algorithm::RS256,
     };
     let Ok(header) = jsonwebtoken::decode_header(text) else { return false };
     let Some((input, signature)) = text.rsplit_once('.') else { return false };

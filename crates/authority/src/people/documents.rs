@@ -14,11 +14,12 @@ use attorn_net::{Buckets, Client, ClientConfig, Rate, Reach, Roots, SendError};
 use attorn_oauth::client_id_url::ClientIdUrl;
 use attorn_oauth::client_metadata::{ClientMetadata, ClientMetadataRefusal, METADATA_BYTES_MAX};
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap};
 use http::{Request, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::config::{ClientsConfig, ClientsRefusal};
+use crate::issuer_keys::is_plain_json;
 
 /// Where documents are fetched and kept.
 #[derive(Debug)]
@@ -160,15 +161,6 @@ impl Documents {
     }
 }
 
-/// One JSON object, in the clear: nothing is unpacked for a stranger.
-fn is_plain_json(headers: &HeaderMap) -> bool {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
-    let is_json = essence.eq_ignore_ascii_case("application/json")
-        || essence.to_ascii_lowercase().ends_with("+json");
-    is_json && !headers.contains_key(CONTENT_ENCODING)
-}
-
 /// Section 5.2 with RFC 9111 section 5.2.2: as the answer asks, within our bounds. One that must not
 /// be kept is kept for the shortest time: else every click would be a request.
 fn keep_s(headers: &HeaderMap) -> u64 {
@@ -222,18 +214,5 @@ mod tests {
         ] {
             assert_eq!(keep_s(&headers(value)), expected, "{value}");
         }
-    }
-
-    #[test]
-    fn only_json_in_the_clear_is_a_document() {
-        let check = |pairs: &[(http::HeaderName, &'static str)], expected| {
-            let headers = pairs.iter().map(|(n, v)| (n.clone(), v.parse().unwrap())).collect();
-            assert_eq!(is_plain_json(&headers), expected, "{pairs:?}");
-        };
-        check(&[(CONTENT_TYPE, "application/json; charset=utf-8")], true);
-        check(&[(CONTENT_TYPE, "application/client-metadata+json")], true);
-        check(&[(CONTENT_TYPE, "text/html")], false);
-        check(&[], false);
-        check(&[(CONTENT_TYPE, "application/json"), (CONTENT_ENCODING, "gzip")], false);
     }
 }
