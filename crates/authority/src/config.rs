@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 use crate::people::ClientsConfig;
+use crate::trusted_issuers::TrustedIssuer;
 
 /// The authority's part of the configuration file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -51,6 +52,10 @@ pub struct Config {
     pub limits: Limits,
     /// Clients of people. Absent, nobody logs in here.
     pub clients: Option<ClientsConfig>,
+    /// Others whose JWTs are taken as grants: platforms, for their workloads, and identity providers, for
+    /// people. None by default, and then there is no such grant.
+    #[serde(default)]
+    pub trusted_issuers: Vec<TrustedIssuer>,
 }
 
 /// A configuration the authority cannot start with.
@@ -177,6 +182,7 @@ mod tests {
             several_places: SeveralPlaces::default(),
             limits: Limits::default(),
             clients: None,
+            trusted_issuers: Vec::new(),
         }
     }
 

@@ -85,7 +85,8 @@ impl IssuerKeys {
         token.verify(&key).map_err(|_| SignatureRefusal::Signature)
     }
 
-    async fn key_of(
+    /// The key that a token names, among those at `url`.
+    pub(crate) async fn key_of(
         &self,
         url: &str,
         token: &Compact<'_>,

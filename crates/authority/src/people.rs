@@ -36,6 +36,8 @@ use attorn_store::Failure;
 
 use crate::shared::Shared;
 
+pub(crate) use clients::redeeming;
+pub(crate) use code_grant::prolong;
 pub use config::{ClientsConfig, ClientsRefusal, Registration};
 pub(crate) use endings::revoke_of_client;
 pub(crate) use route::{Page, answer};

@@ -289,6 +289,8 @@ impl Config {
         if let Some(roots) = clients.and_then(|clients| clients.metadata_roots.as_mut()) {
             *roots = folder.join(&roots);
         }
+        let issuers = config.authority.iter_mut().flat_map(|own| &mut own.trusted_issuers);
+        issuers.for_each(|issuer| issuer.resolve_paths(folder));
         for certificates in config.trusted_proxies.iter_mut().flat_map(|p| &mut p.certificates) {
             *certificates = folder.join(&*certificates);
         }

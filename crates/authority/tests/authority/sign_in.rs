@@ -8,3 +8,5 @@ mod documents;
 mod forms;
 mod log_in;
 mod refresh;
+
+pub(crate) use browser::Town;

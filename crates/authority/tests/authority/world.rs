@@ -119,6 +119,7 @@ impl World {
             several_places: attorn_net::SeveralPlaces::default(),
             limits: Limits::default(),
             clients: None,
+            trusted_issuers: Vec::new(),
         };
         configure(&mut config);
         Self::at(folder, Store::in_memory().await.unwrap(), config, |_| ()).await

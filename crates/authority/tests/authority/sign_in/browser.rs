@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use attorn_authority::{ClientsConfig, Registration};
+use attorn_authority::{ClientsConfig, Config, Registration, TrustedIssuer};
 use attorn_jose::{SigningKey, base64url, sha256};
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_registry::{
@@ -57,7 +57,20 @@ impl Town {
     pub(crate) async fn configured(change: impl FnOnce(&mut ClientsConfig)) -> Self {
         let mut of_people = clients();
         change(&mut of_people);
-        let world = World::configured(|config| config.clients = Some(of_people)).await;
+        Self::within(|config| config.clients = Some(of_people)).await
+    }
+
+    /// With other issuers whose word counts.
+    pub(crate) async fn trusting(issuers: Vec<TrustedIssuer>) -> Self {
+        let settings = |config: &mut Config| {
+            config.clients = Some(clients());
+            config.trusted_issuers = issuers;
+        };
+        Self::within(settings).await
+    }
+
+    async fn within(change: impl FnOnce(&mut Config)) -> Self {
+        let world = World::configured(change).await;
         let operator = world.operator().await;
         world.crm(&operator).await;
         let mut town = Self { world, operator, client_id: String::new(), key: new_key() };
