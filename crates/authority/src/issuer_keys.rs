@@ -85,8 +85,7 @@ impl IssuerKeys {
         token.verify(&key).map_err(|_| SignatureRefusal::Signature)
     }
 
-    /// The key that a token names, among those at `url`.
-    pub(crate) async fn key_of(
+    async fn key_of(
         &self,
         url: &str,
         token: &Compact<'_>,

@@ -8,7 +8,7 @@ mod consent;
 mod id_jag;
 mod workload;
 
-use attorn_jose::PublicKey;
+use attorn_jose::Verified;
 use attorn_net::Body;
 use attorn_oauth::dpop::VerifiedProof;
 use attorn_oauth::error::TokenError;
@@ -22,12 +22,11 @@ use crate::refused::Unserved;
 use crate::shared::Shared;
 use crate::trusted_issuers::Trusted;
 
-/// What a request presents, with the key that its assertion has to be by.
+/// What a request presents, with an assertion whose signature held under a key of its issuer.
 struct Presented<'a> {
     asked: &'a JwtBearer,
-    assertion: Assertion<'a>,
     issuer: &'a Trusted,
-    key: PublicKey,
+    verified: Verified<'a>,
     /// The proof of the request, not yet burned.
     proof: Option<VerifiedProof>,
 }
@@ -44,8 +43,8 @@ pub(crate) async fn redeem(
     let proof = verify_present_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
     let assertion = Assertion::parse(&asked.assertion).map_err(TokenError::from)?;
     let issuer = shared.trusted_issuers.of(&assertion).map_err(TokenError::from)?;
-    let key = issuer.key_of(&assertion, now_s).await.map_err(TokenError::from)?;
-    let presented = Presented { asked, assertion, issuer, key, proof };
+    let verified = issuer.verify(assertion, now_s).await.map_err(TokenError::from)?;
+    let presented = Presented { asked, issuer, verified, proof };
     match issuer.config.kind {
         GrantUse::IdJag => id_jag::redeem(shared, head, presented, now_ms).await,
         GrantUse::Workload => workload::redeem(shared, head, presented, now_ms).await,

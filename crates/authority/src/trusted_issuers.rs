@@ -6,7 +6,7 @@
 mod config;
 mod keys;
 
-use attorn_jose::PublicKey;
+use attorn_jose::Verified;
 use attorn_oauth::jwt_grant::{Assertion, GrantUse, JwtGrantRefusal};
 
 pub(crate) use config::verify;
@@ -59,12 +59,12 @@ impl TrustedIssuers {
 }
 
 impl Trusted {
-    /// The key of this issuer that an assertion names.
-    pub(crate) async fn key_of(
+    /// Verifies the signature of an assertion under the keys of this issuer.
+    pub(crate) async fn verify<'t>(
         &self,
-        assertion: &Assertion<'_>,
+        assertion: Assertion<'t>,
         now_s: u64,
-    ) -> Result<PublicKey, JwtGrantRefusal> {
-        self.keys.find(assertion.jws(), now_s).await
+    ) -> Result<Verified<'t>, JwtGrantRefusal> {
+        self.keys.verify(assertion.into_jws(), now_s).await
     }
 }

@@ -8,7 +8,7 @@
 //! Not implemented: `act`, which the draft leaves to others: an assertion with it is refused; `aud_sub`,
 //! `email` and making people known by them; details of other types than ours.
 
-use attorn_jose::{Jkt, PublicKey};
+use attorn_jose::{Jkt, Verified};
 use attorn_json::Value;
 use attorn_registry::{AuthorizationDetails, ExternalSubject, Scope, ScopeSet};
 use serde::Deserialize;
@@ -16,7 +16,9 @@ use serde_json::value::RawValue;
 
 use crate::claim::{Text, is_identifier, object, present};
 use crate::confirmation::{Confirmation, WireConfirmation};
-use crate::jwt_grant::{Assertion, AudienceClaim, JwtGrantRefusal, LIMITS, Times, is_subject};
+use crate::jwt_grant::{
+    AudienceClaim, GrantUse, JwtGrantRefusal, LIMITS, Times, is_subject, kind_of, single_use,
+};
 use crate::resource::ResourceIndicator;
 
 /// The profile in `authorization_grant_profiles_supported`:
@@ -28,7 +30,7 @@ pub const ID_JAG_TOKEN: &str = "urn:ietf:params:oauth:token-type:id-jag";
 /// What an ID-JAG must say.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// The provider whose key it is.
+    /// The provider whose key it was.
     pub issuer: &'a str,
     /// The one tenant of the provider whose people are ours; `None` where it has none.
     pub tenant: Option<&'a str>,
@@ -100,18 +102,20 @@ enum ResourceClaim<'a> {
     Several(#[serde(borrow)] Vec<Text<'a>>),
 }
 
-/// Verifies an ID-JAG under a key of its provider. Nothing is used up by it.
+/// Judges what an ID-JAG says, which its signature holds for under a key of `issuer`. Nothing is used
+/// up by it.
 ///
 /// # Errors
 /// [`JwtGrantRefusal`], the first that applies.
 pub fn verify(
-    assertion: Assertion<'_>,
+    verified: &Verified<'_>,
     expected: &Expected<'_>,
-    key: &PublicKey,
     now_s: u64,
 ) -> Result<VerifiedIdJag, JwtGrantRefusal> {
-    let signed = assertion.verify(key)?;
-    let document = signed.verified.claims(&LIMITS).map_err(|_| JwtGrantRefusal::Claims)?;
+    if kind_of(verified.header())? != GrantUse::IdJag {
+        return Err(JwtGrantRefusal::Issuer);
+    }
+    let document = verified.claims(&LIMITS).map_err(|_| JwtGrantRefusal::Claims)?;
     let wire: Wire<'_> = document.to().map_err(|_| JwtGrantRefusal::Claims)?;
     verify_parties(&wire, document.value(), expected)?;
     let times = Times { exp: wire.exp, iat: wire.iat, nbf: wire.nbf };
@@ -131,10 +135,10 @@ pub fn verify(
         scope: wire.scope.map(|text| ours(&text.0)),
         // What is not understood cannot be kept to.
         details: details.transpose().map_err(|_| JwtGrantRefusal::Claims)?,
-        single_use: signed.single_use(Some(&jti)),
+        single_use: single_use(verified, expected.issuer, Some(&jti)),
         jti,
         expires_s: wire.exp,
-        key: signed.key,
+        key: verified.key(),
     })
 }
 

@@ -2,6 +2,7 @@ use attorn_jose::{Algorithm, NewHeader, SigningKey, sign};
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::jwt_grant::Assertion;
 
 const NOW_S: u64 = 1_000_000;
 const PROVIDER: &str = "https://idp.example";
@@ -38,7 +39,8 @@ fn expected() -> Expected<'static> {
 fn verified_as(claims: &Json, expected: &Expected<'_>) -> Result<VerifiedIdJag, JwtGrantRefusal> {
     let header = NewHeader { typ: "oauth-id-jag+jwt", kid: Some("k"), jwk: false };
     let text = sign(&header, claims.to_string().as_bytes(), &key(1)).unwrap();
-    verify(Assertion::parse(&text)?, expected, key(1).public(), NOW_S)
+    let jws = Assertion::parse(&text)?.into_jws();
+    verify(&jws.verify(key(1).public()).unwrap(), expected, NOW_S)
 }
 
 fn changed(name: &str, value: Json) -> Json {

@@ -8,7 +8,7 @@
 //! used up is named by issuer and `jti`, or by what was signed where there is no `jti`.
 //! Not implemented: assertions about clients (see [`crate::client_assertion`]), SAML, encryption.
 
-use attorn_jose::{Compact, Jkt, PublicKey, Verified, sha256};
+use attorn_jose::{Compact, Header, Verified, sha256};
 use attorn_json::Limits;
 use attorn_registry::ReasonCode;
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,6 @@ impl From<Unmapped> for JwtGrantRefusal {
 #[derive(Debug)]
 pub struct Assertion<'a> {
     jws: Compact<'a>,
-    text: &'a str,
     issuer: String,
 }
 
@@ -147,7 +146,7 @@ impl<'a> Assertion<'a> {
             let claimed: ClaimedIssuer<'_> = document.to().map_err(|_| JwtGrantRefusal::Claims)?;
             claimed.iss.0.into_owned()
         };
-        Ok(Self { jws, text, issuer })
+        Ok(Self { jws, issuer })
     }
 
     /// Whom it claims to be from.
@@ -156,54 +155,40 @@ impl<'a> Assertion<'a> {
         &self.issuer
     }
 
-    /// What is signed, good for choosing a key among those of its issuer.
-    #[must_use]
-    pub fn jws(&self) -> &Compact<'a> {
-        &self.jws
-    }
-
     /// What it is by its media type; whether its issuer is trusted for it is another question.
     ///
     /// # Errors
     /// [`JwtGrantRefusal::Issuer`]: another kind of JWT, which nobody is trusted for.
     pub fn kind(&self) -> Result<GrantUse, JwtGrantRefusal> {
-        match self.jws.header().typ.as_deref() {
-            Some(ID_JAG_TYPE) => Ok(GrantUse::IdJag),
-            // Kubernetes writes no type, others write this one. A token or a proof of ours, and
-            // `at+jwt` of another server, have types of their own.
-            Some("JWT") | None => Ok(GrantUse::Workload),
-            Some(_) => Err(JwtGrantRefusal::Issuer),
-        }
+        kind_of(self.jws.header())
     }
 
-    /// RFC 7523 section 3, item 9: the signature, under a key of the issuer.
-    pub(crate) fn verify(self, key: &PublicKey) -> Result<Signed<'a>, JwtGrantRefusal> {
-        let Self { jws, text, issuer } = self;
-        let verified = jws.verify(key).map_err(|_| JwtGrantRefusal::Signature)?;
-        Ok(Signed { verified, issuer, text, key: key.thumbprint() })
+    /// What is signed, to be verified under a key of the issuer: RFC 7523 section 3, item 9.
+    #[must_use]
+    pub fn into_jws(self) -> Compact<'a> {
+        self.jws
     }
 }
 
-/// An assertion whose signature held, under a key that the caller chose for its issuer.
-#[derive(Debug)]
-pub(crate) struct Signed<'a> {
-    pub(crate) verified: Verified<'a>,
-    pub(crate) issuer: String,
-    pub(crate) key: Jkt,
-    text: &'a str,
+/// The kind of a JWT. What was verified is asked again, so that no kind is taken for the other.
+pub(crate) fn kind_of(header: &Header) -> Result<GrantUse, JwtGrantRefusal> {
+    match header.typ.as_deref() {
+        Some(ID_JAG_TYPE) => Ok(GrantUse::IdJag),
+        // Kubernetes writes no type, others write this one. A token or a proof of ours, and `at+jwt`
+        // of another server, have types of their own.
+        Some("JWT") | None => Ok(GrantUse::Workload),
+        Some(_) => Err(JwtGrantRefusal::Issuer),
+    }
 }
 
-impl Signed<'_> {
-    /// What is used up when the assertion is: its identifier, which is unique within its issuer (RFC
-    /// 7519 section 4.1.7), or else what was signed. The signature has no part in it: some have two
-    /// spellings that both verify.
-    pub(crate) fn single_use(&self, jti: Option<&str>) -> [u8; 32] {
-        let (kind, name) = match jti {
-            Some(jti) => ("jti", jti),
-            None => ("jws", self.text.rsplit_once('.').map_or(self.text, |(signed, _)| signed)),
-        };
-        sha256([kind, &self.issuer, name].join("\n").as_bytes())
-    }
+/// What is used up when an assertion is: its identifier, which is unique within its issuer (RFC 7519
+/// section 4.1.7), or else what was signed.
+pub(crate) fn single_use(verified: &Verified<'_>, issuer: &str, jti: Option<&str>) -> [u8; 32] {
+    let (kind, name) = match jti {
+        Some(jti) => ("jti", jti),
+        None => ("jws", verified.signing_input()),
+    };
+    sha256([kind, issuer, name].join("\n").as_bytes())
 }
 
 /// RFC 7523 section 3, items 4 to 6.

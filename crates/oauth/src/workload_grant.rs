@@ -7,19 +7,21 @@
 //! Such a JWT is a bearer credential, and some platforms give the same one for an hour. So it is either
 //! used once, or with one key until its end. Which of them is configured, and the edge remembers it.
 
-use attorn_jose::{Jkt, PublicKey};
+use attorn_jose::{Jkt, Verified};
 use attorn_registry::{Agent, Authentication, Name, ReasonCode};
 use serde::Deserialize;
 
 use crate::claim::{Text, is_identifier, present};
 use crate::claim_rules::ClaimRules;
 use crate::client_assertion::AuthenticatedClient;
-use crate::jwt_grant::{Assertion, AudienceClaim, JwtGrantRefusal, LIMITS, Times, is_subject};
+use crate::jwt_grant::{
+    AudienceClaim, GrantUse, JwtGrantRefusal, LIMITS, Times, is_subject, kind_of, single_use,
+};
 
 /// What the JWT of a workload must say.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// The issuer whose key and rules these are.
+    /// The issuer whose key it was, and whose rules these are.
     pub issuer: &'a str,
     /// The issuer identifier of this authorization server, from configuration.
     pub audience: &'a str,
@@ -60,18 +62,20 @@ struct Wire<'a> {
     nbf: Option<u64>,
 }
 
-/// Verifies the JWT of a workload under a key of its issuer. Nothing is used up by it.
+/// Judges what the JWT of a workload says, which its signature holds for under a key of `issuer`.
+/// Nothing is used up by it.
 ///
 /// # Errors
 /// [`JwtGrantRefusal`], the first that applies.
 pub fn verify(
-    assertion: Assertion<'_>,
+    verified: &Verified<'_>,
     expected: &Expected<'_>,
-    key: &PublicKey,
     now_s: u64,
 ) -> Result<VerifiedWorkload, JwtGrantRefusal> {
-    let signed = assertion.verify(key)?;
-    let document = signed.verified.claims(&LIMITS).map_err(|_| JwtGrantRefusal::Claims)?;
+    if kind_of(verified.header())? != GrantUse::Workload {
+        return Err(JwtGrantRefusal::Issuer);
+    }
+    let document = verified.claims(&LIMITS).map_err(|_| JwtGrantRefusal::Claims)?;
     let wire: Wire<'_> = document.to().map_err(|_| JwtGrantRefusal::Claims)?;
     // RFC 8725 section 3.8: the key is this issuer's, so nobody else may stand in `iss`.
     if !wire.iss.is(expected.issuer) {
@@ -93,10 +97,10 @@ pub fn verify(
         agent,
         issuer: expected.issuer.to_owned(),
         subject: wire.sub.0.into_owned(),
-        single_use: signed.single_use(jti.as_deref()),
+        single_use: single_use(verified, expected.issuer, jti.as_deref()),
         jti,
         expires_s: wire.exp,
-        key: signed.key,
+        key: verified.key(),
     })
 }
 

@@ -2,7 +2,7 @@ use attorn_jose::{Algorithm, NewHeader, SigningKey, sign};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::jwt_grant::GrantUse;
+use crate::jwt_grant::Assertion;
 
 const NOW_S: u64 = 1_000_000;
 const PLATFORM: &str = "https://platform.example";
@@ -42,7 +42,13 @@ fn verified(claims: &Value) -> Result<VerifiedWorkload, JwtGrantRefusal> {
         rules: &rules(),
         lifetime_max_s: 3600,
     };
-    verify(Assertion::parse(&text)?, &expected, key(1).public(), NOW_S)
+    verify(&signed(&text, 1)?, &expected, NOW_S)
+}
+
+/// What holds under the key of that number.
+fn signed(text: &str, number: u8) -> Result<Verified<'_>, JwtGrantRefusal> {
+    let jws = Assertion::parse(text)?.into_jws();
+    jws.verify(key(number).public()).map_err(|_| JwtGrantRefusal::Signature)
 }
 
 fn changed(name: &str, value: Value) -> Value {
@@ -99,17 +105,7 @@ fn everything_else_is_refused_for_its_reason() {
 }
 
 #[test]
-fn the_key_of_the_issuer_alone_counts() {
-    let expected = Expected {
-        issuer: PLATFORM,
-        audience: ISSUER,
-        token_endpoint: ENDPOINT,
-        rules: &rules(),
-        lifetime_max_s: 3600,
-    };
-    let text = jwt("JWT", &right(), &key(2));
-    let found = verify(Assertion::parse(&text).unwrap(), &expected, key(1).public(), NOW_S);
-    assert_eq!(found, Err(JwtGrantRefusal::Signature));
+fn a_key_that_came_along_counts_for_nothing() {
     let header = NewHeader { typ: "JWT", kid: None, jwk: true };
     let with_key = sign(&header, right().to_string().as_bytes(), &key(1)).unwrap();
     assert_eq!(Assertion::parse(&with_key).err(), Some(JwtGrantRefusal::Malformed));
@@ -120,6 +116,18 @@ fn other_kinds_of_jwt_are_nobodys() {
     let kind = |typ: &str| Assertion::parse(&jwt(typ, &right(), &key(1))).unwrap().kind();
     assert_eq!(kind("JWT"), Ok(GrantUse::Workload));
     assert_eq!(kind("oauth-id-jag+jwt"), Ok(GrantUse::IdJag));
+    // Also where somebody lets one through.
+    let rules = rules();
+    let expected = Expected {
+        issuer: PLATFORM,
+        audience: ISSUER,
+        token_endpoint: ENDPOINT,
+        rules: &rules,
+        lifetime_max_s: 3600,
+    };
+    let id_jag = jwt("oauth-id-jag+jwt", &right(), &key(1));
+    let found = verify(&signed(&id_jag, 1).unwrap(), &expected, NOW_S);
+    assert_eq!(found, Err(JwtGrantRefusal::Issuer));
     for typ in ["at+jwt", "dpop+jwt", "client-authentication+jwt", "jwt", "OAUTH-ID-JAG+JWT", ""] {
         assert_eq!(kind(typ), Err(JwtGrantRefusal::Issuer), "{typ}");
     }
@@ -133,8 +141,7 @@ fn what_is_used_up_does_not_rest_on_the_signature() {
         let again = jwt("JWT", claims, &key(1));
         assert_ne!(text, again);
         let of = |text: &str| {
-            let signed = Assertion::parse(text).unwrap().verify(key(1).public()).unwrap();
-            signed.single_use(None)
+            single_use(&signed(text, 1).unwrap(), PLATFORM, None)
         };
         assert_eq!(of(&text), of(&again));
         of(&text)

@@ -37,7 +37,7 @@ pub(super) async fn redeem(
     presented: Presented<'_>,
     now_ms: u64,
 ) -> Result<Response<Body>, Unserved> {
-    let Presented { asked, assertion, issuer, key, proof } = presented;
+    let Presented { asked, issuer, verified, proof } = presented;
     let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
     let certificate = certificate(head);
     let held = Proven {
@@ -55,7 +55,7 @@ pub(super) async fn redeem(
         proven: proven(&client.agent, proof.as_ref(), certificate.as_ref()),
         lifetime_max_s: issuer.config.lifetime_max_s(),
     };
-    let jag = id_jag::verify(assertion, &expected, &key, now_s);
+    let jag = id_jag::verify(&verified, &expected, now_s);
     let jag = jag.map_err(|refusal| refused(refusal.into()))?;
     let person = person_of(&snapshot, &jag, now_s).map_err(refused)?;
     let server = server_of(shared, &snapshot, &jag, asked).map_err(refused)?;

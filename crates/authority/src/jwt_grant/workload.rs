@@ -29,7 +29,7 @@ pub(super) async fn redeem(
     presented: Presented<'_>,
     now_ms: u64,
 ) -> Result<Response<Body>, Unserved> {
-    let Presented { asked, assertion, issuer, key, proof } = presented;
+    let Presented { asked, issuer, verified, proof } = presented;
     let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
     let expected = Expected {
         issuer: &issuer.config.issuer,
@@ -38,7 +38,7 @@ pub(super) async fn redeem(
         rules: &issuer.config.agents,
         lifetime_max_s: issuer.config.lifetime_max_s(),
     };
-    let workload = workload_grant::verify(assertion, &expected, &key, now_s);
+    let workload = workload_grant::verify(&verified, &expected, now_s);
     let workload = workload.map_err(TokenError::from)?;
     let client = client_of(&snapshot, &workload, now_s)?;
     let client_id = client.client_id().as_str();

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use attorn_jose::{Algorithm, Compact, PublicKey};
-use attorn_oauth::issuer_metadata::{ISSUER_METADATA_BYTES_MAX, jwks_uri_of, metadata_url_of};
+use attorn_jose::{Algorithm, Compact, PublicKey, Verified};
+use attorn_oauth::issuer_metadata::{
+    ISSUER_METADATA_BYTES_MAX, IssuerMetadataRefusal, jwks_uri_of, metadata_url_of,
+};
 use attorn_oauth::jwt_grant::JwtGrantRefusal;
 use attorn_oauth::trusted_keys::{JWKS_BYTES_MAX, LeftOut, NoKey, TrustedKeys};
 
 use super::config::{TrustedIssuer, TrustedIssuersRefusal};
-use crate::issuer_keys::{IssuerClient, IssuerKeys, SignatureRefusal};
+use crate::issuer_keys::{FetchRefusal, IssuerClient, IssuerKeys, SignatureRefusal};
 
 /// Where keys come from.
 #[derive(Debug)]
@@ -52,6 +54,15 @@ struct Read {
     looked_s: u64,
 }
 
+/// Why an issuer does not say where its keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum DiscoveryRefusal {
+    #[error(transparent)]
+    Document(#[from] IssuerMetadataRefusal),
+    #[error(transparent)]
+    Fetch(#[from] FetchRefusal),
+}
+
 impl KeySource {
     pub(super) fn new(config: &TrustedIssuer, now_s: u64) -> Result<Self, TrustedIssuersRefusal> {
         if let Some(path) = &config.jwks_file {
@@ -76,21 +87,21 @@ impl KeySource {
         })
     }
 
-    /// The key that a JWS names.
-    pub(super) async fn find(
+    /// Verifies the signature of a JWS under the key that it names.
+    pub(super) async fn verify<'t>(
         &self,
-        jws: &Compact<'_>,
+        jws: Compact<'t>,
         now_s: u64,
-    ) -> Result<PublicKey, JwtGrantRefusal> {
-        let found = match self {
-            Self::File(file) => return file.find(jws, now_s),
-            Self::Url { url, keys } => keys.key_of(url, jws, now_s).await,
+    ) -> Result<Verified<'t>, JwtGrantRefusal> {
+        let verified = match self {
+            Self::File(file) => return file.verify(jws, now_s),
+            Self::Url { url, keys } => keys.verify(url, jws, now_s).await,
             Self::Discovery(discovery) => {
                 let url = discovery.url(now_s).await.ok_or(JwtGrantRefusal::KeysUnavailable)?;
-                discovery.keys.key_of(&url, jws, now_s).await
+                discovery.keys.verify(&url, jws, now_s).await
             }
         };
-        found.map_err(|refusal| match refusal {
+        verified.map_err(|refusal| match refusal {
             SignatureRefusal::Key(NoKey::Unknown | NoKey::Unnamed) => JwtGrantRefusal::KeyUnknown,
             SignatureRefusal::Signature => JwtGrantRefusal::Signature,
             SignatureRefusal::Unavailable => JwtGrantRefusal::KeysUnavailable,
@@ -114,19 +125,18 @@ impl Discovery {
             self.locked().asked_s = Some(now_s);
             match self.ask().await {
                 Ok(url) => self.locked().url = Some((url, now_s)),
-                Err(why) => {
-                    tracing::warn!(issuer = %self.issuer, why, "an issuer does not say where its keys are");
+                Err(error) => {
+                    tracing::warn!(issuer = %self.issuer, %error, "an issuer does not say where its keys are");
                 }
             }
         }
         self.told_within(STALE_MAX_S, now_s)
     }
 
-    async fn ask(&self) -> Result<String, String> {
+    async fn ask(&self) -> Result<String, DiscoveryRefusal> {
         let url = metadata_url_of(&self.issuer);
-        let document = self.client.document(&url, ISSUER_METADATA_BYTES_MAX).await;
-        let document = document.map_err(|error| error.to_string())?;
-        jwks_uri_of(&document, &self.issuer).map_err(|error| error.to_string())
+        let document = self.client.document(&url, ISSUER_METADATA_BYTES_MAX).await?;
+        Ok(jwks_uri_of(&document, &self.issuer)?)
     }
 
     fn told_within(&self, age_max_s: u64, now_s: u64) -> Option<String> {
@@ -152,7 +162,12 @@ impl KeyFile {
         Ok(Self { issuer: issuer.to_owned(), path: path.to_owned(), read })
     }
 
-    fn find(&self, jws: &Compact<'_>, now_s: u64) -> Result<PublicKey, JwtGrantRefusal> {
+    fn verify<'t>(&self, jws: Compact<'t>, now_s: u64) -> Result<Verified<'t>, JwtGrantRefusal> {
+        let key = self.key_of(&jws, now_s)?;
+        jws.verify(&key).map_err(|_| JwtGrantRefusal::Signature)
+    }
+
+    fn key_of(&self, jws: &Compact<'_>, now_s: u64) -> Result<PublicKey, JwtGrantRefusal> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if now_s.abs_diff(read.looked_s) >= LOOK_S {
             read.looked_s = now_s;

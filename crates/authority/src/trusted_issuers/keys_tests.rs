@@ -33,11 +33,16 @@ fn config(issuer: &str) -> TrustedIssuer {
     .unwrap()
 }
 
-async fn found(source: &KeySource, name: &str, now_s: u64) -> Result<PublicKey, JwtGrantRefusal> {
+/// Whether a token holds that says it is by key `name`, signed by key `signer`.
+async fn holds(
+    source: &KeySource,
+    (name, signer): (&str, u8),
+    now_s: u64,
+) -> Result<(), JwtGrantRefusal> {
     let header = NewHeader { typ: "JWT", kid: Some(name), jwk: false };
-    let text = sign(&header, b"{}", &key(1)).unwrap();
+    let text = sign(&header, b"{}", &key(signer)).unwrap();
     let jws = Compact::parse_of_issuer(&text, &JsonLimits::JWT).unwrap();
-    source.find(&jws, now_s).await
+    source.verify(jws, now_s).await.map(drop)
 }
 
 /// A file that is gone with the test.
@@ -73,15 +78,16 @@ fn of_file(file: &File) -> Result<KeySource, TrustedIssuersRefusal> {
 async fn a_file_is_looked_at_again_each_minute() {
     let file = File::new(&set(&[1]));
     let source = of_file(&file).unwrap();
-    assert_eq!(found(&source, "1", 1000).await.as_ref(), Ok(key(1).public()));
-    assert_eq!(found(&source, "2", 1000).await, Err(JwtGrantRefusal::KeyUnknown));
+    assert_eq!(holds(&source, ("1", 1), 1000).await, Ok(()));
+    assert_eq!(holds(&source, ("2", 2), 1000).await, Err(JwtGrantRefusal::KeyUnknown));
+    assert_eq!(holds(&source, ("1", 2), 1000).await, Err(JwtGrantRefusal::Signature));
     file.holds(&set(&[2]));
-    assert_eq!(found(&source, "2", 1059).await, Err(JwtGrantRefusal::KeyUnknown));
-    assert_eq!(found(&source, "2", 1060).await.as_ref(), Ok(key(2).public()));
-    assert_eq!(found(&source, "1", 1060).await, Err(JwtGrantRefusal::KeyUnknown));
+    assert_eq!(holds(&source, ("2", 2), 1059).await, Err(JwtGrantRefusal::KeyUnknown));
+    assert_eq!(holds(&source, ("2", 2), 1060).await, Ok(()));
+    assert_eq!(holds(&source, ("1", 1), 1060).await, Err(JwtGrantRefusal::KeyUnknown));
     // Half a file is none; the keys of before count.
     file.holds(r#"{"keys":["#);
-    assert_eq!(found(&source, "2", 1200).await.as_ref(), Ok(key(2).public()));
+    assert_eq!(holds(&source, ("2", 2), 1200).await, Ok(()));
 }
 
 #[test]
@@ -145,10 +151,10 @@ async fn an_issuer_says_where_its_keys_are() {
     let source = KeySource::new(&config(&issuer.origin), 1000).unwrap();
     assert_eq!(issuer.asked(), 0);
     for now_s in [1000, 1001, 4599] {
-        assert_eq!(found(&source, "1", now_s).await.as_ref(), Ok(key(1).public()));
+        assert_eq!(holds(&source, ("1", 1), now_s).await, Ok(()));
     }
     assert_eq!(issuer.asked(), 1);
-    assert_eq!(found(&source, "1", 4600).await.as_ref(), Ok(key(1).public()));
+    assert_eq!(holds(&source, ("1", 1), 4600).await, Ok(()));
     assert_eq!(issuer.asked(), 2);
 }
 
@@ -158,12 +164,12 @@ async fn a_document_of_another_issuer_leads_nowhere() {
     *issuer.named.lock().unwrap() = "https://other.example".to_owned();
     let source = KeySource::new(&config(&issuer.origin), 1000).unwrap();
     for now_s in [1000, 1001, 1004] {
-        assert_eq!(found(&source, "1", now_s).await, Err(JwtGrantRefusal::KeysUnavailable));
+        assert_eq!(holds(&source, ("1", 1), now_s).await, Err(JwtGrantRefusal::KeysUnavailable));
     }
     // Not asked again with every token.
     assert_eq!(issuer.asked(), 1);
     *issuer.named.lock().unwrap() = issuer.origin.clone();
-    assert_eq!(found(&source, "1", 1005).await.as_ref(), Ok(key(1).public()));
+    assert_eq!(holds(&source, ("1", 1), 1005).await, Ok(()));
 }
 
 #[tokio::test]
@@ -171,6 +177,6 @@ async fn a_url_is_asked_as_it_is() {
     let issuer = Issuer::new().await;
     let jwks_uri = Some(format!("{}/jwks", issuer.origin));
     let source = KeySource::new(&TrustedIssuer { jwks_uri, ..config(&issuer.origin) }, 1000);
-    assert_eq!(found(&source.unwrap(), "1", 1000).await.as_ref(), Ok(key(1).public()));
+    assert_eq!(holds(&source.unwrap(), ("1", 1), 1000).await, Ok(()));
     assert_eq!(issuer.asked(), 0);
 }

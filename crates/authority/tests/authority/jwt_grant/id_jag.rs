@@ -356,9 +356,10 @@ async fn where_the_provider_gives_consents_they_are_on_record() {
     let office = Office::configured(|it| it.consent = attorn_authority::ConsentBy::Issuer).await;
     let answer = office.asked(&office.right(), &[]).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    assert_eq!(answer.text("scope"), "read:get");
+    let all = "read:@prompts read:@resources read:get";
+    assert_eq!(answer.text("scope"), all);
     let given = office.town.world.newest("consent.given").await;
-    assert_eq!((&given["by"], &given["scope"]), (&json!(PROVIDER), &json!("read:get")));
+    assert_eq!((&given["by"], &given["scope"]), (&json!(PROVIDER), &json!(all)));
     assert_eq!(given["subject"], json!(office.person));
     // What covers it is not recorded again.
     let before = office.town.world.entries().await.len();
