@@ -22,7 +22,13 @@ const RUNS: &[(&str, &[&str])] = &[
 ];
 
 /// Client scenarios that `attorn connect` takes part in.
-const CLIENT_SCENARIOS: &[&str] = &["auth/client-credentials-jwt", "auth/dpop", "auth/dpop-nonce"];
+const CLIENT_SCENARIOS: &[&str] = &[
+    "auth/client-credentials-jwt",
+    "auth/dpop",
+    "auth/dpop-nonce",
+    "auth/enterprise-managed-authorization",
+    "auth/wif-jwt-bearer",
+];
 
 /// For one run of the suite, which asks for some forty scenarios.
 const SUITE_WITHIN: Duration = Duration::from_secs(180);

@@ -21,6 +21,8 @@ const DOCUMENTS: &[&str] = &[
     "docs/approvals.md",
     "docs/investigate.md",
     "docs/sign-in.md",
+    "docs/workloads.md",
+    "docs/id-jag.md",
 ];
 
 /// Runs them all.

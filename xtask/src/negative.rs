@@ -15,6 +15,7 @@ mod fixtures;
 mod modes;
 mod mt;
 mod nodes;
+mod platforms;
 mod play;
 mod report;
 mod rows;

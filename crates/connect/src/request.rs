@@ -1,12 +1,14 @@
-//! One token request: RFC 6749 section 4.4, RFC 7523 section 2.2, RFC 9449 section 5, RFC 8707.
+//! One token request: RFC 6749 section 4.4, RFC 7523 sections 2.1 and 2.2, RFC 9449 section 5, RFC 8707.
 
 use attorn_jose::SignError;
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
+use crate::assertion::{AssertionFailure, ClientProof, JWT_BEARER};
 use crate::code::{self, CodeFailure};
 use crate::fetch::{self, FetchError, Fetched};
 use crate::metadata::AuthorizationServer;
@@ -44,6 +46,9 @@ pub(crate) struct Answer {
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFailure {
+    /// There is no assertion to ask with.
+    #[error(transparent)]
+    Assertion(#[from] AssertionFailure),
     /// The code flow ended before a token could be asked for.
     #[error(transparent)]
     Code(#[from] CodeFailure),
@@ -88,12 +93,17 @@ pub(crate) async fn token(
 ) -> Result<Answer, TokenFailure> {
     // A code is single use, but a nonce challenge does not redeem it.
     let code = match grant {
-        Grant::ClientCredentials(_) => None,
+        Grant::Assertion(_) | Grant::ClientCredentials(_) => None,
         Grant::UnattendedCode(client) => Some(code::authorize(world, client, wish).await?),
+    };
+    // Nor is an assertion used up by one.
+    let assertion = match grant {
+        Grant::Assertion(client) => Some(client.assertion(world, wish).await?),
+        Grant::ClientCredentials(_) | Grant::UnattendedCode(_) => None,
     };
     let mut nonce_asked = false;
     loop {
-        let form = form(world, grant, wish, code.as_ref())?;
+        let form = form(world, grant, wish, (code.as_ref(), assertion.as_deref()))?;
         let fetched = post(world, nonces, grant, wish, form).await?;
         let learned = nonces.learn(wish.endpoint(grant), &fetched.headers);
         if fetched.status == StatusCode::OK {
@@ -113,10 +123,22 @@ fn form(
     world: &World,
     grant: &Grant,
     wish: &Wish<'_>,
-    code: Option<&code::Authorized>,
+    (code, assertion): (Option<&code::Authorized>, Option<&String>),
 ) -> Result<String, TokenFailure> {
     let mut form = Serializer::new(String::new());
     match grant {
+        Grant::Assertion(client) => {
+            form.append_pair("grant_type", JWT_BEARER);
+            if let Some(assertion) = assertion {
+                form.append_pair("assertion", assertion);
+            }
+            if let ClientProof::Key(client_id) = &client.authentication {
+                let own = client_assertion(world, &client.key, client_id, &wish.server.issuer)?;
+                form.append_pair("client_id", client_id)
+                    .append_pair("client_assertion_type", ASSERTION_TYPE)
+                    .append_pair("client_assertion", &own);
+            }
+        }
         Grant::ClientCredentials(Identity { client_id, credential }) => {
             form.append_pair("grant_type", "client_credentials")
                 .append_pair("client_id", client_id);
@@ -160,6 +182,9 @@ async fn post(
         let mut proof = HeaderValue::from_str(&proof).map_err(|_| TokenFailure::Malformed)?;
         proof.set_sensitive(true);
         headers.insert(HeaderName::from_static("dpop"), proof);
+    }
+    if let Grant::Assertion(client) = grant {
+        headers.extend(client.authorization()?.map(|value| (AUTHORIZATION, value)));
     }
     fetch::send(world, Method::POST, endpoint, headers, Bytes::from(form))
         .await

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use attorn_jose::SigningKey;
 use tokio::sync::Mutex;
 
+use crate::assertion::AssertionClient;
 use crate::code::CodeClient;
 use crate::discovery::{self, DiscoveryError};
 use crate::metadata::AuthorizationServer;
@@ -38,6 +39,8 @@ pub enum Credential {
 /// How tokens are got.
 #[derive(Clone, Debug)]
 pub enum Grant {
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`: somebody else says who asks.
+    Assertion(AssertionClient),
     /// `client_credentials`: a program acting for itself.
     ClientCredentials(Identity),
     /// `authorization_code` with PKCE at a server that approves without a person. Only on request.
@@ -50,6 +53,7 @@ impl Grant {
         match self {
             Self::ClientCredentials(Identity { credential: Credential::Key(key), .. }) => Some(key),
             Self::ClientCredentials(Identity { credential: Credential::Certificate, .. }) => None,
+            Self::Assertion(client) => Some(&client.key),
             Self::UnattendedCode(client) => Some(&client.key),
         }
     }

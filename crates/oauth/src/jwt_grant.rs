@@ -286,6 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn no_other_algorithm_is_read() {
+        let claims = attorn_jose::base64url(br#"{"iss":"https://a"}"#);
+        let read = |alg: &str| {
+            let header = attorn_jose::base64url(format!(r#"{{"alg":"{alg}"}}"#).as_bytes());
+            Assertion::parse(&format!("{header}.{claims}.AAAA")).map(drop)
+        };
+        for alg in ["RS256", "PS256", "ES256", "EdDSA"] {
+            assert_eq!(read(alg), Ok(()), "{alg}");
+        }
+        for alg in ["none", "HS256", "RS384", "ES384", "rs256", ""] {
+            assert_eq!(read(alg), Err(JwtGrantRefusal::Malformed), "{alg}");
+        }
+    }
+
+    #[test]
     fn what_is_no_assertion_is_refused() {
         for text in ["", "a.b.c", "e30.e30.e30", "e30.e30"] {
             assert_eq!(Assertion::parse(text).err(), Some(JwtGrantRefusal::Malformed), "{text}");

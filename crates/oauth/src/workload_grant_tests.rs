@@ -140,9 +140,7 @@ fn what_is_used_up_does_not_rest_on_the_signature() {
         // Another signature of the same text: ECDSA has a new one each time.
         let again = jwt("JWT", claims, &key(1));
         assert_ne!(text, again);
-        let of = |text: &str| {
-            single_use(&signed(text, 1).unwrap(), PLATFORM, None)
-        };
+        let of = |text: &str| single_use(&signed(text, 1).unwrap(), PLATFORM, None);
         assert_eq!(of(&text), of(&again));
         of(&text)
     };

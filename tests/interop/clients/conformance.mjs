@@ -12,7 +12,23 @@ const [attorn, url] = process.argv.slice(2);
 const context = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? '{}');
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'attorn-conformance-'));
 
+// A file that only we read.
+function file(name, text) {
+  const at = path.join(folder, name);
+  fs.writeFileSync(at, text, { mode: 0o600 });
+  return at;
+}
+
 function options() {
+  // The authorization servers of these two scenarios know no DPoP either.
+  if (context.valid_jwt) {
+    return ['--workload-token', file('workload.jwt', context.valid_jwt), '--accept-bearer'];
+  }
+  if (context.idp_id_token) {
+    return ['--id-token', file('id.jwt', context.idp_id_token), '--idp', context.idp_issuer,
+      '--idp-client-id', context.idp_client_id, '--client-id', context.client_id,
+      '--client-secret', file('secret', context.client_secret), '--accept-bearer'];
+  }
   if (!context.private_key_pem) return ['--unattended-code'];
   const key = path.join(folder, 'key.pem');
   fs.writeFileSync(key, context.private_key_pem, { mode: 0o600 });

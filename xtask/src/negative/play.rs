@@ -208,9 +208,10 @@ fn secrets(base: &str, request: &RawRequest) -> Vec<String> {
     let mut found: Vec<String> = headers
         .map(|(_, value)| String::from_utf8_lossy(value).trim_start_matches("DPoP ").to_owned())
         .collect();
-    if matches!(base, "token" | "revoke") {
+    if matches!(base, "token" | "revoke" | "workload") {
         let form = url::form_urlencoded::parse(&request.body);
-        let form = form.filter(|(name, _)| name == "client_assertion" || name == "token");
+        let credentials = ["assertion", "client_assertion", "token"];
+        let form = form.filter(|(name, _)| credentials.contains(&name.as_ref()));
         found.extend(form.map(|(_, value)| value.into_owned()));
     }
     if base == "enroll"

@@ -19,6 +19,10 @@ use crate::outside::{causes, connect_world, system_random};
 use crate::profile::{self, Identity, Profile, Who};
 use crate::signals::Signals;
 
+mod federation;
+
+use federation::FederationArgs;
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ConnectArgs {
@@ -32,11 +36,13 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// Client id, for a key that was not enrolled with `attorn agent enroll`
-    #[arg(long, requires = "key")]
+    #[arg(long, requires = "credential")]
     client_id: Option<String>,
     /// Private key file (PKCS#8 PEM, 0600) of that client
-    #[arg(long, requires = "client_id", value_name = "FILE")]
+    #[arg(long, requires = "client_id", group = "credential", value_name = "FILE")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    federation: FederationArgs,
     /// Take bearer tokens from an authorization server that knows no DPoP
     #[arg(long)]
     accept_bearer: bool,
@@ -49,10 +55,15 @@ const EXAMPLES: &str = "\
 Examples:
   attorn connect crm                               in an MCP client's `command`
   attorn connect crm --agent billing-agent --listen 127.0.0.1:9000
-  attorn connect https://gateway.example.com/crm/mcp --client-id agt_… --key key.pem";
+  attorn connect https://gateway.example.com/crm/mcp --client-id agt_… --key key.pem
+  attorn connect https://gateway.example.com/crm/mcp --workload-token /var/run/secrets/attorn/token
+  attorn connect crm --id-token id.jwt --idp https://login.example.com --idp-client-id desk";
 
 pub(crate) async fn run(context: &Context, args: ConnectArgs) -> Result<Exit, Failure> {
-    let Way { grant, issuer, resource, world } = way(context, &args)?;
+    let Way { grant, issuer, resource, world } = match args.federation.is_there() {
+        true => federation::way(context, &args).await?,
+        false => way(context, &args)?,
+    };
     let resource = Url::parse(&resource)
         .map_err(|_| Failure::usage(format!("`{resource}` is not an address")))?;
     let unbound = if args.accept_bearer {
