@@ -158,34 +158,17 @@ impl AssertionClient {
 }
 
 impl Provider {
-    /// Draft section 4.3: `audience` is the authorization server, `resource` the MCP server.
+    /// Draft section 4.3, and what came of it.
     async fn id_jag(
         &self,
         world: &World,
         wish: &Wish<'_>,
     ) -> Result<Zeroizing<String>, TokenFailure> {
-        let id_token = read(&self.id_token)?;
-        let mut form = Serializer::new(String::new());
-        form.append_pair("grant_type", TOKEN_EXCHANGE)
-            .append_pair("requested_token_type", ID_JAG_TOKEN)
-            .append_pair("audience", &wish.server.issuer)
-            .append_pair("resource", wish.resource)
-            .append_pair("subject_token", &id_token)
-            .append_pair("subject_token_type", ID_TOKEN);
-        if let Some(scope) = wish.scope {
-            form.append_pair("scope", scope);
-        }
         let mut headers: HeaderMap = fetch::content_type("application/x-www-form-urlencoded");
-        match (&self.client_id, &self.secret) {
-            (Some(client_id), Some(secret)) => {
-                headers.insert(AUTHORIZATION, secret.basic(client_id)?);
-            }
-            (Some(client_id), None) => {
-                form.append_pair("client_id", client_id);
-            }
-            (None, _) => {}
+        if let (Some(client_id), Some(secret)) = (&self.client_id, &self.secret) {
+            headers.insert(AUTHORIZATION, secret.basic(client_id)?);
         }
-        let body = Bytes::from(form.finish());
+        let body = Bytes::from(self.form(wish)?);
         let fetched = fetch::send(world, Method::POST, &self.token_endpoint, headers, body);
         let fetched = fetched.await.map_err(TokenFailure::Unreachable)?;
         if fetched.status != StatusCode::OK {
@@ -199,6 +182,24 @@ impl Provider {
             return Err(AssertionFailure::Kind.into());
         }
         Ok(Zeroizing::new(answer.access_token))
+    }
+
+    /// `audience` is the authorization server, `resource` the MCP server.
+    fn form(&self, wish: &Wish<'_>) -> Result<String, AssertionFailure> {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", TOKEN_EXCHANGE)
+            .append_pair("requested_token_type", ID_JAG_TOKEN)
+            .append_pair("audience", &wish.server.issuer)
+            .append_pair("resource", wish.resource)
+            .append_pair("subject_token", &read(&self.id_token)?)
+            .append_pair("subject_token_type", ID_TOKEN);
+        if let Some(scope) = wish.scope {
+            form.append_pair("scope", scope);
+        }
+        if let (Some(client_id), None) = (&self.client_id, &self.secret) {
+            form.append_pair("client_id", client_id);
+        }
+        Ok(form.finish())
     }
 }
 

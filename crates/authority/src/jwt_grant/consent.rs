@@ -51,6 +51,8 @@ pub(super) async fn give_for(
     if scopes.is_subset(&before) {
         return Ok(());
     }
+    // From here on nobody takes one back unseen.
+    let _alone = shared.changing.lock().await;
     if was_taken_back(shared, parties).await? {
         return Err(standing(ReasonCode::ConsentMissing).into());
     }
@@ -75,7 +77,6 @@ pub(super) async fn give_for(
         ..shared.entry_from(head, Kind::ConsentGiven, now_ms)
     };
     given.detail.insert("consent".to_owned(), consent.id.to_string());
-    let _alone = shared.changing.lock().await;
     // If the process dies after this line, a consent is on record that does not count.
     let _recorded = shared.record(&given).await?;
     let act = Act { by: &issuer.issuer, now_s };

@@ -58,6 +58,8 @@ pub(super) struct Script {
     pub(super) metadata: Option<Value>,
     pub(super) resource_metadata: Option<Value>,
     pub(super) token_error: Option<(u16, &'static str)>,
+    /// What the identity provider answers.
+    pub(super) exchanged: Value,
     /// Tokens below this number are refused as no longer valid.
     pub(super) valid_from: u64,
 }
@@ -165,6 +167,7 @@ impl Fake {
                 reply(200, &self.script().metadata.clone().unwrap_or(default))
             }
             "/token" => self.token(seen),
+            "/idp/token" => reply(200, &self.script().exchanged.clone()),
             "/authorize" => self.authorize(query.unwrap_or("")),
             "/register" => reply(201, &json!({ "client_id": "registered" })),
             "/billing/mcp" => self.resource_request(seen),
@@ -226,6 +229,9 @@ impl Fake {
                 let challenge = base64url(&sha256(verifier.as_bytes()));
                 assert_eq!(seen.field("code"), Some(format!("c1-{challenge}")));
                 assert_eq!(seen.field("client_id").as_deref(), Some("registered"));
+            }
+            Some(crate::assertion::JWT_BEARER) => {
+                assert!(seen.field("assertion").is_some());
             }
             other => panic!("unexpected grant {other:?}"),
         }
