@@ -23,6 +23,8 @@ const DOCUMENTS: &[&str] = &[
     "docs/investigate.md",
     "docs/sign-in.md",
     "docs/log-in-at-your-provider.md",
+    "docs/workloads.md",
+    "docs/id-jag.md",
 ];
 
 /// Runs them all.

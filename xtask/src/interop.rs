@@ -102,14 +102,8 @@ pub enum Part {
 /// At the first client that does not get what it was granted, or gets more; and at the first request that
 /// does not stand for the call that caused it.
 pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
-    let all = [
-        Part::Servers,
-        Part::Certificates,
-        Part::Wrapped,
-        Part::Egress,
-        Part::People,
-        Part::Login,
-    ];
+    let all =
+        [Part::Servers, Part::Certificates, Part::Wrapped, Part::Egress, Part::People, Part::Login];
     for part in all.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
         match part {
             Part::Servers => {

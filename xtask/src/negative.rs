@@ -16,6 +16,7 @@ mod modes;
 mod mt;
 mod nodes;
 mod people;
+mod platforms;
 mod play;
 mod report;
 mod rows;

@@ -37,6 +37,7 @@ use crate::places::Places;
 use crate::public::PublicService;
 use crate::rotation::RotationError;
 use crate::shared::{PublishError, Shared};
+use crate::trusted_issuers::{TrustedIssuers, TrustedIssuersRefusal};
 use crate::{TrustDomains, bootstrap, indexer, refresh, restored};
 
 /// What an authority is made of.
@@ -128,6 +129,9 @@ pub enum StartError {
     /// The registry cannot be read or written.
     #[error("the registry cannot be read or written")]
     Store(#[from] StoreError),
+    /// Other issuers cannot be trusted as configured.
+    #[error("`[[authority.trusted_issuers]]`: {0}")]
+    TrustedIssuers(#[from] TrustedIssuersRefusal),
     /// A URL of the configuration is not canonical.
     #[error("a url of the configuration is not canonical")]
     Url(#[from] UrlRefusal),
@@ -145,6 +149,8 @@ impl Authority {
         let nonces = NonceKey::new(&parts.random.bytes()).map_err(|_| StartError::NonceKey)?;
         let keys = KeyRing::open(parts.keys_folder.clone())?;
         let people = people(&parts.config, &parts.random)?;
+        let (issuers, own) = (&parts.config.trusted_issuers, &parts.config.issuer);
+        let trusted_issuers = TrustedIssuers::new(issuers, own, parts.clock.now_s())?;
         let shared = Arc::new(Shared {
             leases: LeaseSeal::new(keys.lease_key(&parts.random)?),
             keys,
@@ -169,6 +175,7 @@ impl Authority {
             places: Places::default(),
             throttle: Throttle::new(&parts.config.limits),
             people,
+            trusted_issuers,
             telemetry: parts.telemetry,
             nonces,
             config: parts.config,

@@ -169,7 +169,11 @@ fn named<'s>(
 }
 
 /// An agent that is active, answered for and not locked.
-fn acting<'s>(snapshot: &'s Snapshot, id: &AgentId, now_s: u64) -> Result<&'s Agent, ReasonCode> {
+pub(crate) fn acting<'s>(
+    snapshot: &'s Snapshot,
+    id: &AgentId,
+    now_s: u64,
+) -> Result<&'s Agent, ReasonCode> {
     let agent = snapshot.acting_agent(id, now_s)?;
     let owners = snapshot.owners_behind(agent.owner.as_ref());
     let owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
@@ -208,7 +212,8 @@ fn usable_keys(
         Authentication::None
         | Authentication::SelfSignedTlsClientAuth { .. }
         | Authentication::Spiffe { .. }
-        | Authentication::TlsClientAuth { .. } => return Err(ReasonCode::ClientAuthentication),
+        | Authentication::TlsClientAuth { .. }
+        | Authentication::Workload { .. } => return Err(ReasonCode::ClientAuthentication),
     }
     let unlocked = |jkt: Jkt| snapshot.active_lock(&LockTarget::Key { jkt }, now_s).is_none();
     let keys: Vec<_> = agent

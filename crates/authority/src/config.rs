@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 use crate::people::{ClientsConfig, LoginConfig};
+use crate::trusted_issuers::TrustedIssuer;
 
 /// The authority's part of the configuration file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -53,6 +54,10 @@ pub struct Config {
     pub clients: Option<ClientsConfig>,
     /// The OpenID Connect provider at which people log in. Absent, they have a name and a password here.
     pub login: Option<LoginConfig>,
+    /// Others whose JWTs are taken as grants: platforms, for their workloads, and identity providers, for
+    /// people. None by default, and then there is no such grant.
+    #[serde(default)]
+    pub trusted_issuers: Vec<TrustedIssuer>,
 }
 
 /// A configuration the authority cannot start with.
@@ -180,6 +185,7 @@ mod tests {
             limits: Limits::default(),
             clients: None,
             login: None,
+            trusted_issuers: Vec::new(),
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct ForPerson<'a> {
     pub(crate) details: Option<&'a AuthorizationDetails>,
     /// What the token will be bound to.
     pub(crate) key: Holder,
+    /// What else the entry says of where it came from.
+    pub(crate) noted: Vec<(String, String)>,
 }
 
 /// A token that is on record.
@@ -70,6 +72,7 @@ pub(crate) async fn issue(
     let text =
         access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
     let mut about = shared.entry_from(head, Kind::TokenIssued, now_ms);
+    about.detail.extend(asked.noted);
     about.detail.insert("consent".to_owned(), given.consent().id.to_string());
     if claims.cnf.is_bearer() {
         about.detail.insert("bearer".to_owned(), "true".to_owned());

@@ -18,7 +18,7 @@ use attorn_jose::{Algorithm, Compact, JwkError, PublicKey, Verified};
 use attorn_oauth::trusted_keys::{JWKS_BYTES_MAX, KeyRefusal, LeftOut, NoKey, TrustedKeys};
 
 pub use fetch::IssuerClientError;
-pub(crate) use fetch::{IssuerClient, is_plain_json};
+pub(crate) use fetch::{FetchRefusal, IssuerClient, is_plain_json};
 
 /// The keys of one issuer.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ mod http;
 mod indexer;
 mod introspect;
 mod issuer_keys;
+mod jwt_grant;
 mod keys;
 mod leases;
 mod limits;
@@ -49,6 +50,7 @@ mod standing;
 mod token;
 mod traced;
 mod trust_domains;
+mod trusted_issuers;
 
 pub use admin::{
     AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME, policy_tag,
@@ -65,3 +67,4 @@ pub use people::{ClientsConfig, ClientsRefusal, LoginConfig, LoginRefusal, Regis
 pub use public::{Answering, PublicService};
 pub use shared::PublishError;
 pub use trust_domains::TrustDomains;
+pub use trusted_issuers::{ConsentBy, TrustedIssuer, TrustedIssuersRefusal};

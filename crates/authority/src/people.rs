@@ -39,7 +39,8 @@ use attorn_store::Failure;
 
 use crate::shared::Shared;
 
-pub(crate) use clients::named as client_named;
+pub(crate) use clients::{named as client_named, redeeming};
+pub(crate) use code_grant::prolong;
 pub use config::{ClientsConfig, ClientsRefusal, Registration};
 pub(crate) use endings::revoke_of_client;
 pub use login_config::{LoginConfig, LoginRefusal};

@@ -54,6 +54,7 @@ impl PublicService {
         if let Some(people) = &shared.people {
             metadata = metadata.for_people(people.announced());
         }
+        metadata = metadata.for_assertions(shared.trusted_issuers.kinds());
         // Strings and lists of strings: serializing cannot fail.
         let metadata = serde_json::to_vec(&metadata).unwrap_or_default().into();
         Self { shared, metadata }

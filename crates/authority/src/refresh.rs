@@ -44,6 +44,9 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
         if let Err(error) = end_approvals(&shared).await {
             tracing::error!(%error, "approvals past their end are not noted");
         }
+        if let Err(error) = shared.store.forget_assertions(shared.clock.now_s()).await {
+            tracing::error!(%error, "assertions that have ended are not forgotten");
+        }
         if let Err(error) = people::sweep(&shared).await {
             tracing::error!(%error, "sessions that have ended are not forgotten");
         }

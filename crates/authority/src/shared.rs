@@ -33,6 +33,7 @@ use crate::news::next_snapshot;
 use crate::noise::Noise;
 use crate::people::People;
 use crate::places::Places;
+use crate::trusted_issuers::TrustedIssuers;
 use crate::{Config, TrustDomains};
 
 pub(crate) struct Shared {
@@ -79,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) throttle: Throttle,
     /// What people need; absent where nobody logs in.
     pub(crate) people: Option<People>,
+    /// Whose assertions are taken.
+    pub(crate) trusted_issuers: TrustedIssuers,
     pub(crate) telemetry: Telemetry,
     /// One indexer at a time.
     pub(crate) indexing: tokio::sync::Mutex<()>,

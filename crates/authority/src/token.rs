@@ -3,7 +3,8 @@
 //! Implemented: RFC 6749 section 4.4 with RFC 7523 client assertions, JWT-SVIDs and RFC 8705
 //! certificates, tokens bound by RFC 9449 proofs with our nonces or to the certificate, RFC 8707
 //! resources, RFC 9068 tokens, RFC 9396 details; RFC 8693 in [`crate::exchange`], codes and refresh tokens in
-//! [`crate::people`]. Not implemented: every other grant.
+//! [`crate::people`], assertions of other issuers in [`crate::jwt_grant`]. Not implemented: every other
+//! grant.
 
 use std::collections::BTreeSet;
 
@@ -34,13 +35,14 @@ use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, certificate, verify_present_proof};
 use crate::refused::{self, Refused, Unserved};
 use crate::shared::{Recorded, Shared};
-use crate::{Config, exchange, people, places, traced};
+use crate::{Config, exchange, jwt_grant, people, places, traced};
 
 /// Answers one token request.
 pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Response<Body> {
     let now_ms = shared.clock.now_ms();
     let started = (now_ms, Instant::now());
-    let served = if shared.people.is_some() { Served::PeopleToo } else { Served::Machines };
+    let assertions = !shared.trusted_issuers.is_empty();
+    let served = Served { people: shared.people.is_some(), assertions };
     let redeemed = match TokenRequest::parse(body, authorization(head), served) {
         Ok(TokenRequest::AuthorizationCode(asked)) => match &shared.people {
             Some(people) => people::redeem_code((shared, people), head, &asked, now_ms).await,
@@ -51,6 +53,7 @@ pub(crate) async fn handle(shared: &Shared, head: &Parts, body: &[u8]) -> Respon
             None => Err(TokenError::GrantTypeUnsupported.into()),
         },
         Ok(TokenRequest::ClientCredentials(asked)) => redeem(shared, head, &asked, now_ms).await,
+        Ok(TokenRequest::JwtBearer(asked)) => jwt_grant::redeem(shared, head, &asked, now_ms).await,
         Ok(TokenRequest::TokenExchange(asked)) => {
             exchange::redeem(shared, head, &asked, now_ms).await
         }
@@ -85,37 +88,69 @@ async fn redeem(
     let proof_key = proof.as_ref().map(VerifiedProof::jkt);
     let proven = Proven { certificate: certificate.as_ref(), proof_key };
     let client = client::authenticate(shared, &snapshot, &asked.client, proven, now_s)?;
+    let possession = (proof, certificate.as_ref());
+    let key = admit(shared, (head, &snapshot), &client, possession, now_ms)?;
+    let wanted = Wanted {
+        scope: asked.scope.as_ref(),
+        details: asked.details.as_ref(),
+        resource: asked.resource.as_ref(),
+    };
+    let about = shared.entry_from(head, Kind::TokenIssued, now_ms);
+    issue(shared, &snapshot, (&client, &key), wanted, about).await
+}
+
+/// What an agent asks for itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) scope: Option<&'a ScopeSet>,
+    pub(crate) details: Option<&'a AuthorizationDetails>,
+    pub(crate) resource: Option<&'a ResourceIndicator>,
+}
+
+/// Takes a client that proved who it is as far as its key, whose proof is burned.
+pub(crate) fn admit(
+    shared: &Shared,
+    (head, snapshot): (&Parts, &Snapshot),
+    client: &AuthenticatedClient,
+    (proof, certificate): (Option<VerifiedProof>, Option<&PresentedCertificate<'_>>),
+    now_ms: u64,
+) -> Result<Holder, Unserved> {
     shared.throttle.admit(client.client_id().as_str())?;
-    places::verify(shared, &client, head, now_ms)?;
-    let refused = |error| Refused::of(error, Some(client.client_id().as_str()));
+    places::verify(shared, client, head, now_ms)?;
     let agent = snapshot.agent(client.client_id());
-    let key = bind(shared, agent, proof, certificate.as_ref(), now_s).map_err(refused)?;
-    let server = target(shared, &snapshot, client.client_id(), asked.resource.as_ref(), now_s)
-        .map_err(refused)?;
-    verify_unlocked(&snapshot, &client, &key, server, now_s).map_err(refused)?;
+    let key = bind(shared, agent, proof, certificate, now_ms / 1000);
+    Ok(key.map_err(|error| Refused::of(error, Some(client.client_id().as_str())))?)
+}
+
+/// Issues a token to an agent for itself. `about` is the entry that says where it came from.
+pub(crate) async fn issue(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    (client, key): (&AuthenticatedClient, &Holder),
+    wanted: Wanted<'_>,
+    about: Entry,
+) -> Result<Response<Body>, Unserved> {
+    let now_s = about.time_ms / 1000;
+    let refused = |error| Refused::of(error, Some(client.client_id().as_str()));
+    let server =
+        target(shared, snapshot, client.client_id(), wanted.resource, now_s).map_err(refused)?;
+    verify_unlocked(snapshot, client, key, server, now_s).map_err(refused)?;
     let holder = AgentHolder::alone(client.client_id());
     let granted = snapshot.held_scopes(holder, &server.id, now_s);
     // It authenticated, so it may act; what may not act any more holds nothing.
     let granted = granted.map_err(|_| refused(TokenError::ScopeNotGranted))?;
-    let scope = narrow(asked.scope.as_ref(), &granted).map_err(refused)?;
-    let details = narrowed_details(
-        &snapshot,
-        (client.client_id(), server),
-        &scope,
-        asked.details.as_ref(),
-        now_s,
-    )
-    .map_err(refused)?;
-    let key_of = key.confirmation;
-    let subject = Subject { holder, key: key_of, server, scope, details, now_s };
-    let claims = subject.claims(shared, &snapshot);
+    let scope = narrow(wanted.scope, &granted).map_err(refused)?;
+    let of = (client.client_id(), server);
+    let details = narrowed_details(snapshot, of, &scope, wanted.details, now_s).map_err(refused)?;
+    let subject = Subject { holder, key: key.confirmation, server, scope, details, now_s };
+    let claims = subject.claims(shared, snapshot);
     let keys = shared.keys.in_use()?;
     let token =
         access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
     let entry = Entry {
         server: Some(server.id.to_string()),
         agent_key: Some(client.key().to_string()),
-        ..issued(&claims, &key, shared.entry_from(head, Kind::TokenIssued, now_ms))
+        ..issued(&claims, key, about)
     };
     // If the process dies after this line, a token is on record that nobody holds. Operators get
     // theirs while the journal refuses all else, or nobody could set a lock then.
@@ -135,7 +170,7 @@ pub(crate) struct Holder {
 }
 
 /// Takes the binding that the client is registered for; a client never chooses a weaker one.
-fn bind(
+pub(crate) fn bind(
     shared: &Shared,
     agent: Option<&Agent>,
     proof: Option<VerifiedProof>,
@@ -171,7 +206,11 @@ fn note_failure(shared: &Shared, head: &Parts, unserved: &Unserved) -> ReasonCod
     let reason = match unserved {
         Unserved::Refused(refused) => {
             let code = refused.error.code();
-            if code == ErrorCode::InvalidDpopProof || code == ErrorCode::InvalidClient {
+            let is_credential = code == ErrorCode::InvalidDpopProof
+                || code == ErrorCode::InvalidClient
+                // An assertion stands for a client, or for a person; a signature was verified for it.
+                || matches!(refused.error, TokenError::JwtGrant(_));
+            if is_credential {
                 shared.throttle.failed(head);
             }
             refused.reason

@@ -295,6 +295,8 @@ impl Config {
                 [&mut login.client_key, &mut login.client_secret, &mut login.provider_roots];
             files.into_iter().flatten().for_each(|path| *path = folder.join(&*path));
         }
+        let issuers = config.authority.iter_mut().flat_map(|own| &mut own.trusted_issuers);
+        issuers.for_each(|issuer| issuer.resolve_paths(folder));
         for certificates in config.trusted_proxies.iter_mut().flat_map(|p| &mut p.certificates) {
             *certificates = folder.join(&*certificates);
         }

@@ -10,7 +10,6 @@
 
 mod callback;
 mod registration;
-mod secret;
 
 use std::fmt;
 use std::io;
@@ -32,7 +31,6 @@ use crate::world::World;
 
 pub use registration::KnownClient;
 pub(crate) use registration::Registered;
-pub use secret::ClientSecret;
 
 use callback::Callback;
 

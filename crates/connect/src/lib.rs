@@ -8,12 +8,14 @@
 //! `private_key_jwt` and DPoP (RFC 7523, RFC 9449) with the nonces of both servers, or by a client
 //! certificate (RFC 8705), renewal by one
 //! caller for all, step-up on `insufficient_scope`; stdio and loopback HTTP towards clients of every
-//! revision from 2025-03-26 to 2026-07-28; acting for a person by the code flow (RFC 8252).
+//! revision from 2025-03-26 to 2026-07-28; acting for a person by the code flow (RFC 8252); assertions of
+//! platforms and identity providers (RFC 7523).
 //!
 //! Not implemented: keys in an operating system's key store, the device grant.
 //!
 //! The client never sees a credential: none is in an answer, an error or a log line.
 
+pub mod assertion;
 mod authorized;
 mod challenge;
 pub mod code;
@@ -36,6 +38,7 @@ mod proof;
 mod relay;
 mod relist;
 mod request;
+pub mod secret;
 mod stdio;
 pub mod token;
 mod upstream;

@@ -1,14 +1,16 @@
-//! One token request: RFC 6749 sections 4.1.3, 4.4 and 6, RFC 7523 section 2.2, RFC 9449 section 5,
-//! RFC 8707.
+//! One token request: RFC 6749 sections 4.1.3, 4.4 and 6, RFC 7523 sections 2.1 and 2.2, RFC 9449
+//! section 5, RFC 8707.
 
 use attorn_jose::SignError;
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
+use crate::assertion::{AssertionClient, AssertionFailure, ClientProof, JWT_BEARER};
 use crate::code::{self, Authorized, CodeFailure, Login, PersonClient, Registered};
 use crate::fetch::{self, FetchError, Fetched};
 use crate::login_file::LoginFileError;
@@ -50,6 +52,9 @@ pub(crate) struct Answer {
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFailure {
+    /// There is no assertion to ask with.
+    #[error(transparent)]
+    Assertion(#[from] AssertionFailure),
     /// The code flow ended before a token could be asked for.
     #[error(transparent)]
     Code(#[from] CodeFailure),
@@ -106,6 +111,11 @@ pub(crate) async fn token(
         Grant::ClientCredentials(identity) => {
             redeem(world, nonces, (grant, wish), &Redeemed::Itself(identity)).await
         }
+        Grant::Assertion(client) => {
+            // A nonce challenge does not use it up.
+            let assertion = client.assertion(world, wish).await?;
+            redeem(world, nonces, (grant, wish), &Redeemed::Assertion(client, &assertion)).await
+        }
         Grant::Person(client) => of_person(world, nonces, (grant, client), wish, login).await,
     }
 }
@@ -150,6 +160,7 @@ fn with_refresh(mut answer: Answer, login: &mut Login) -> Answer {
 
 /// What is given for a token.
 enum Redeemed<'a> {
+    Assertion(&'a AssertionClient, &'a str),
     Code(&'a Registered, &'a Authorized),
     Itself(&'a Identity),
     Refresh(&'a Registered, &'a str),
@@ -189,6 +200,23 @@ fn form(
     let mut form = Serializer::new(String::new());
     let mut headers = fetch::content_type("application/x-www-form-urlencoded");
     match redeemed {
+        Redeemed::Assertion(client, assertion) => {
+            form.append_pair("grant_type", JWT_BEARER).append_pair("assertion", assertion);
+            match &client.authentication {
+                ClientProof::Assertion => {}
+                ClientProof::Key(client_id) => {
+                    let issuer = &wish.server.issuer;
+                    let own = client_assertion(world, &client.key, client_id, issuer)?;
+                    form.append_pair("client_id", client_id)
+                        .append_pair("client_assertion_type", ASSERTION_TYPE)
+                        .append_pair("client_assertion", &own);
+                }
+                ClientProof::Secret { client_id, secret } => {
+                    headers.insert(AUTHORIZATION, secret.basic(client_id)?);
+                }
+            }
+            append_scope(&mut form, wish);
+        }
         Redeemed::Itself(Identity { client_id, credential }) => {
             form.append_pair("grant_type", "client_credentials");
             form.append_pair("client_id", client_id);
@@ -202,9 +230,7 @@ fn form(
                         .append_pair("client_assertion", &assertion);
                 }
             }
-            if let Some(scope) = wish.scope {
-                form.append_pair("scope", scope);
-            }
+            append_scope(&mut form, wish);
         }
         // RFC 6749 section 4.1.3: the scope is that of the request the code answers.
         Redeemed::Code(known, code) => {
@@ -220,6 +246,12 @@ fn form(
     // RFC 8707 section 2.2: the one place the token is for.
     form.append_pair("resource", wish.resource);
     Ok((form.finish(), headers))
+}
+
+fn append_scope(form: &mut Serializer<'_, String>, wish: &Wish<'_>) {
+    if let Some(scope) = wish.scope {
+        form.append_pair("scope", scope);
+    }
 }
 
 async fn post(

@@ -1,5 +1,6 @@
 //! The connector against a gateway and an authorization server on loopback.
 
+mod assertions;
 mod calls;
 mod discovery;
 mod fake;

@@ -12,6 +12,7 @@ use attorn_jose::SigningKey;
 use tokio::sync::Mutex;
 use url::Url;
 
+use crate::assertion::AssertionClient;
 use crate::code::{Login, PersonClient};
 use crate::discovery::{self, Discovered, DiscoveryError};
 use crate::metadata::AuthorizationServer;
@@ -40,6 +41,8 @@ pub enum Credential {
 /// How tokens are got.
 #[derive(Clone, Debug)]
 pub enum Grant {
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`: somebody else says who asks.
+    Assertion(AssertionClient),
     /// `client_credentials`: a program acting for itself.
     ClientCredentials(Identity),
     /// `authorization_code` with PKCE: a program acting for the person at this computer.
@@ -52,6 +55,7 @@ impl Grant {
         match self {
             Self::ClientCredentials(Identity { credential: Credential::Key(key), .. }) => Some(key),
             Self::ClientCredentials(Identity { credential: Credential::Certificate, .. }) => None,
+            Self::Assertion(client) => Some(&client.key),
             Self::Person(client) => Some(&client.key),
         }
     }
@@ -60,7 +64,7 @@ impl Grant {
     /// asked for more than the server says it takes.
     fn first_scope(&self, found: &Discovered) -> Option<String> {
         match self {
-            Self::ClientCredentials(_) => None,
+            Self::Assertion(_) | Self::ClientCredentials(_) => None,
             Self::Person(_) => found.first_scope(),
         }
     }
@@ -281,7 +285,7 @@ impl TokenSource {
         let wish = request::Wish { server, resource, scope: scope.as_deref(), is_wider };
         let file = match grant {
             Grant::Person(client) => client.file.as_ref().map(|file| (file, client)),
-            Grant::ClientCredentials(_) => None,
+            Grant::Assertion(_) | Grant::ClientCredentials(_) => None,
         };
         let Some((file, client)) = file else {
             return request::token(world, nonces, grant, &wish, login).await;

@@ -369,7 +369,8 @@ impl Outbound {
             match failure {
                 TokenFailure::Unreachable(_) => Refusal::AuthorityStale,
                 TokenFailure::Sign(_) => Refusal::KeyUnavailable,
-                TokenFailure::Code(_)
+                TokenFailure::Assertion(_)
+                | TokenFailure::Code(_)
                 | TokenFailure::Kept(_)
                 | TokenFailure::Malformed
                 | TokenFailure::Moved { .. }
@@ -380,8 +381,7 @@ impl Outbound {
         // With some life left: a request under way must not outlive its token.
         let until = Instant::now() + Duration::from_secs(token.expires_in_s.saturating_sub(5));
         let token = Arc::new(token);
-        let known = Kept { token: Arc::clone(&token), until };
-        kept.insert((resource.to_owned(), scope), known);
+        kept.insert((resource.to_owned(), scope), Kept { token: Arc::clone(&token), until });
         Ok(token)
     }
 

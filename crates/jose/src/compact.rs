@@ -14,6 +14,7 @@ use crate::base64url::from_base64url;
 use crate::header::{Header, HeaderError};
 use crate::header_cache::HeaderCache;
 use crate::public_key::{PublicKey, SignatureError};
+use crate::thumbprint::Jkt;
 
 /// A JWS whose form is right and whose signature nobody has looked at yet.
 ///
@@ -131,7 +132,13 @@ impl<'a> Compact<'a> {
         }
         // RFC 7515 section 5.2, step 8: over the text as received, never over a new spelling.
         key.verify(self.signing_input.as_bytes(), &self.signature)?;
-        Ok(Verified { header: self.header, header_text: self.header_text, payload: self.payload })
+        Ok(Verified {
+            header: self.header,
+            header_text: self.header_text,
+            signing_input: self.signing_input,
+            payload: self.payload,
+            key: key.thumbprint(),
+        })
     }
 }
 
@@ -146,7 +153,9 @@ fn parse_header(encoded: &str, limits: &Limits) -> Result<Arc<Header>, JwsError>
 pub struct Verified<'a> {
     header: Arc<Header>,
     header_text: &'a str,
+    signing_input: &'a str,
     payload: Vec<u8>,
+    key: Jkt,
 }
 
 impl Verified<'_> {
@@ -160,6 +169,19 @@ impl Verified<'_> {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// The text that was signed. It names what was said, as the whole does not: some signatures have
+    /// two spellings that both verify.
+    #[must_use]
+    pub fn signing_input(&self) -> &str {
+        self.signing_input
+    }
+
+    /// The thumbprint of the key under which the signature held.
+    #[must_use]
+    pub const fn key(&self) -> Jkt {
+        self.key
     }
 
     /// The payload as strict JSON: RFC 7519 section 7.2, step 10.

@@ -70,7 +70,8 @@ impl Confirmation {
                 Authentication::None
                 | Authentication::PrivateKeyJwt
                 | Authentication::Spiffe { .. }
-                | Authentication::TlsClientAuth { .. } => false,
+                | Authentication::TlsClientAuth { .. }
+                | Authentication::Workload { .. } => false,
             },
         }
     }

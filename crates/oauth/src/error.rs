@@ -11,6 +11,7 @@ use crate::actor::ChainRefusal;
 use crate::client_assertion::AssertionRefusal;
 use crate::dpop::DpopRefusal;
 use crate::grant::GrantRefusal;
+use crate::jwt_grant::JwtGrantRefusal;
 use crate::jwt_svid::SvidRefusal;
 use crate::mtls::CertificateRefusal;
 use crate::replay::ReplayRefusal;
@@ -146,6 +147,12 @@ pub enum TokenError {
     /// `grant_type` is not served.
     #[error("the grant type is not supported")]
     GrantTypeUnsupported,
+    /// The assertion of another issuer gives nothing.
+    #[error("{0}")]
+    JwtGrant(JwtGrantRefusal),
+    /// No `assertion`.
+    #[error("the assertion is missing")]
+    JwtGrantMissing,
     /// A parameter occurs twice.
     #[error("a parameter is repeated")]
     ParameterRepeated,
@@ -215,6 +222,7 @@ impl TokenError {
             | Self::CodeMissing
             | Self::FormMalformed
             | Self::GrantTypeMissing
+            | Self::JwtGrantMissing
             | Self::RefreshTokenMissing
             // RFC 9440 section 2.2: what a listed proxy sent is no certificate.
             | Self::CertificateHeader
@@ -228,23 +236,26 @@ impl TokenError {
             | Self::CertificateMissing
             | Self::ParameterRepeated
             | Self::ClientAuthenticationRepeated => ErrorCode::InvalidRequest,
-            // RFC 6749 section 5.2: the grant, a code, a refresh token or a subject token, does not
-            // hold. RFC 7636 section 4.6 says the same of a verifier.
-            Self::ActorTokenRefused
-            | Self::Grant(_)
-            | Self::SubjectToken(_)
-            | Self::SubjectTokenEvidence(_)
-            | Self::SubjectTokenStanding(_) => ErrorCode::InvalidGrant,
-            // RFC 9396 section 5.
-            Self::AuthorizationDetails => ErrorCode::InvalidAuthorizationDetails,
             // Ours alone: a full set says nothing about the client (RFC 9449 section 11.1).
             Self::ClientAuthentication(AssertionRefusal::Replay(
                 ReplayRefusal::Full | ReplayRefusal::SharedUnavailable,
             ))
             | Self::ClientSvid(SvidRefusal::Full)
+            | Self::JwtGrant(JwtGrantRefusal::KeysUnavailable)
             | Self::PossessionReplay(ReplayRefusal::Full | ReplayRefusal::SharedUnavailable) => {
                 ErrorCode::TemporarilyUnavailable
             }
+            // RFC 6749 section 5.2: the grant, a code, a refresh token or a subject token, does not
+            // hold. RFC 7636 section 4.6 says the same of a verifier, RFC 7521 section 4.1.1 of an
+            // assertion.
+            Self::ActorTokenRefused
+            | Self::Grant(_)
+            | Self::JwtGrant(_)
+            | Self::SubjectToken(_)
+            | Self::SubjectTokenEvidence(_)
+            | Self::SubjectTokenStanding(_) => ErrorCode::InvalidGrant,
+            // RFC 9396 section 5.
+            Self::AuthorizationDetails => ErrorCode::InvalidAuthorizationDetails,
             // RFC 6749 section 5.2: unknown client, no authentication, or a wrong one. All alike.
             Self::ClientAuthentication(_)
             | Self::ClientAuthenticationMissing
@@ -325,6 +336,7 @@ impl TokenError {
             | Self::FormMalformed
             | Self::GrantTypeMissing
             | Self::GrantTypeUnsupported
+            | Self::JwtGrantMissing
             | Self::ParameterRepeated
             | Self::RefreshTokenMissing
             | Self::RequestedTokenType
@@ -340,6 +352,7 @@ impl TokenError {
             | Self::ResourceClosed(reason)
             | Self::SubjectTokenStanding(reason) => *reason,
             Self::Grant(refusal) => refusal.reason(),
+            Self::JwtGrant(refusal) => refusal.reason(),
             Self::Possession(refusal) => refusal.reason(),
             Self::PossessionReplay(refusal) => refusal.reason(),
             Self::ResourceMalformed
@@ -380,6 +393,7 @@ impl TokenError {
                 ReplayRefusal::Full | ReplayRefusal::SharedUnavailable,
             ))
             | Self::ClientSvid(SvidRefusal::Full)
+            | Self::JwtGrant(JwtGrantRefusal::KeysUnavailable)
             | Self::PossessionReplay(ReplayRefusal::Full | ReplayRefusal::SharedUnavailable) => {
                 "try again in a moment"
             }
@@ -390,6 +404,8 @@ impl TokenError {
             | Self::ClientSvid(_) => "client authentication failed",
             Self::CodeMissing => "code is missing",
             Self::Grant(_) => "the code or refresh token is not acceptable",
+            Self::JwtGrant(_) => "the assertion is not acceptable",
+            Self::JwtGrantMissing => "assertion is missing",
             Self::GrantTypeNotRegistered => "the client may not use this grant type",
             Self::RefreshTokenMissing => "refresh_token is missing",
             Self::ClientAuthenticationRepeated => "use one way of client authentication",
@@ -449,5 +465,11 @@ impl From<ReplayRefusal> for TokenError {
 impl From<GrantRefusal> for TokenError {
     fn from(refusal: GrantRefusal) -> Self {
         Self::Grant(refusal)
+    }
+}
+
+impl From<JwtGrantRefusal> for TokenError {
+    fn from(refusal: JwtGrantRefusal) -> Self {
+        Self::JwtGrant(refusal)
     }
 }

@@ -8,6 +8,8 @@ use attorn_json::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::client_metadata::{CODE_GRANT, REFRESH_GRANT};
+use crate::id_jag::ID_JAG_PROFILE;
+use crate::jwt_grant::{GrantUse, JWT_BEARER};
 use crate::resource::{IssuerUrl, ResourceIndicator, UrlRefusal};
 use crate::token_request::TOKEN_EXCHANGE;
 
@@ -20,6 +22,10 @@ pub struct AuthorizationServerMetadata {
     /// RFC 9396 section 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub authorization_details_types_supported: Vec<String>,
+    /// draft-ietf-oauth-identity-assertion-authz-grant-04 section 7.2. It tells that there is such a
+    /// grant, and never whose word counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_grant_profiles_supported: Vec<String>,
     /// RFC 8414 section 2 asks for it only where a grant uses it. MCP clients refuse a document
     /// without it, so where nobody logs in it names a page that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,6 +188,7 @@ impl AuthorizationServerMetadata {
         };
         Self {
             authorization_details_types_supported: vec![attorn_registry::DETAILS_TYPE.to_owned()],
+            authorization_grant_profiles_supported: Vec::new(),
             authorization_endpoint: Some(below("authorize")),
             authorization_response_iss_parameter_supported: false,
             client_id_metadata_document_supported: false,
@@ -219,6 +226,19 @@ impl AuthorizationServerMetadata {
         self.grant_types_supported.extend([CODE_GRANT, REFRESH_GRANT].map(str::to_owned));
         // Clients of people have nothing to authenticate with: RFC 7591 section 2.
         self.token_endpoint_auth_methods_supported.push("none".to_owned());
+        self
+    }
+
+    /// The same where issuers are trusted, with what each is trusted for. Without any it is as before.
+    #[must_use]
+    pub fn for_assertions(mut self, trusted: impl IntoIterator<Item = GrantUse>) -> Self {
+        let kinds: Vec<GrantUse> = trusted.into_iter().collect();
+        if !kinds.is_empty() {
+            self.grant_types_supported.push(JWT_BEARER.to_owned());
+        }
+        if kinds.contains(&GrantUse::IdJag) {
+            self.authorization_grant_profiles_supported.push(ID_JAG_PROFILE.to_owned());
+        }
         self
     }
 
@@ -363,6 +383,21 @@ mod tests {
         assert_eq!(open.registration_endpoint.as_deref(), Some("https://auth.example/register"));
         let body = serde_json::to_vec(&open).unwrap();
         assert_eq!(AuthorizationServerMetadata::parse(&body, &issuer()), Ok(open));
+    }
+
+    #[test]
+    fn assertions_are_announced_where_somebody_is_trusted() {
+        let plain = AuthorizationServerMetadata::of(&issuer(), ClientMethods::default());
+        assert_eq!(plain.clone().for_assertions([]), plain);
+        let platforms = plain.clone().for_assertions([GrantUse::Workload, GrantUse::Workload]);
+        let of = |it: &AuthorizationServerMetadata| {
+            it.grant_types_supported.iter().filter(|grant| *grant == JWT_BEARER).count()
+        };
+        assert_eq!(of(&platforms), 1);
+        assert!(platforms.authorization_grant_profiles_supported.is_empty());
+        let both = plain.for_assertions([GrantUse::Workload, GrantUse::IdJag]);
+        assert_eq!(of(&both), 1);
+        assert_eq!(both.authorization_grant_profiles_supported, [ID_JAG_PROFILE]);
     }
 
     #[test]

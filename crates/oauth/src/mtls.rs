@@ -91,7 +91,9 @@ pub fn verify_registered(
         return Err(CertificateRefusal::Clock);
     }
     match authentication {
-        Authentication::None | Authentication::PrivateKeyJwt => Err(CertificateRefusal::Method),
+        Authentication::None | Authentication::PrivateKeyJwt | Authentication::Workload { .. } => {
+            Err(CertificateRefusal::Method)
+        }
         // RFC 8705 section 2.2: the registered certificate itself; its chain means nothing.
         Authentication::SelfSignedTlsClientAuth { certificates } => {
             if certificates.contains(&certificate.thumbprint) {

@@ -4,7 +4,8 @@
 //! a client certificate, `scope`, one `resource` and `authorization_details` (RFC 9396); token
 //! exchange (RFC 8693 section 2.1) of access tokens, with the proof that the subject token came with;
 //! codes (RFC 6749 section 4.1.3, RFC 7636 section 4.5) and refresh tokens (section 6) of people's
-//! clients, which say who they are and have nothing to prove it with (OAuth 2.1, `none`).
+//! clients, which say who they are and have nothing to prove it with (OAuth 2.1, `none`);
+//! assertions of other issuers (RFC 7523 section 2.1).
 //! Not implemented: every other grant, `audience`, actor tokens, other token types. What is not checked here: whether the client,
 //! the resource and the scope exist; only their form is.
 
@@ -15,6 +16,7 @@ use crate::client_metadata::{CODE_GRANT, REFRESH_GRANT};
 use crate::error::TokenError;
 use crate::form::Form;
 use crate::grant::GrantRefusal;
+use crate::jwt_grant::JWT_BEARER;
 use crate::jwt_svid;
 use crate::resource::ResourceIndicator;
 
@@ -23,13 +25,14 @@ pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchang
 /// RFC 8693 section 3.
 pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// Whose grants the endpoint serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// Agents and servers. The grants of people do not exist.
-    Machines,
-    /// Also clients of people.
-    PeopleToo,
+/// Which grants the endpoint serves beside those of agents and servers. One that is not served does not
+/// exist. Nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Those of people's clients: codes and refresh tokens.
+    pub people: bool,
+    /// Assertions of other issuers.
+    pub assertions: bool,
 }
 
 /// A token request whose form is right.
@@ -41,6 +44,8 @@ pub enum TokenRequest {
     RefreshToken(RefreshToken),
     /// RFC 6749 section 4.4.
     ClientCredentials(ClientCredentials),
+    /// RFC 7523 section 2.1.
+    JwtBearer(JwtBearer),
     /// RFC 8693 section 2.1.
     TokenExchange(TokenExchange),
 }
@@ -116,6 +121,27 @@ pub struct ClientCredentials {
     pub resource: Option<ResourceIndicator>,
 }
 
+/// The parameters of RFC 7523 section 2.1.
+pub struct JwtBearer {
+    /// The assertion.
+    pub assertion: String,
+    /// How the client says or proves who it is. `None`: the assertion alone says it (RFC 7521 section
+    /// 4.1).
+    pub client: Option<PresentedClient>,
+    /// What it asks for; `None` asks for all it may have.
+    pub scope: Option<ScopeSet>,
+    /// What it asks for of the arguments of tools: RFC 9396 section 6.
+    pub details: Option<AuthorizationDetails>,
+    /// What the token is for; `None` where the assertion says it, or there is only one.
+    pub resource: Option<ResourceIndicator>,
+}
+
+impl std::fmt::Debug for JwtBearer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JwtBearer([redacted])")
+    }
+}
+
 /// A client's way to say who it is, which nobody has looked at yet.
 pub enum PresentedClient {
     /// RFC 7521 section 4.2: a JWT by a key of the client.
@@ -158,9 +184,10 @@ impl TokenRequest {
         let form = Form::parse(body)?;
         // RFC 6749 section 4: the grant decides which parameters there are.
         match form.value("grant_type") {
-            Some(CODE_GRANT | REFRESH_GRANT) if served == Served::Machines => {
+            Some(CODE_GRANT | REFRESH_GRANT) if !served.people => {
                 Err(TokenError::GrantTypeUnsupported)
             }
+            Some(JWT_BEARER) if !served.assertions => Err(TokenError::GrantTypeUnsupported),
             Some(CODE_GRANT) => {
                 AuthorizationCode::of(&form, authorization).map(Self::AuthorizationCode)
             }
@@ -168,6 +195,7 @@ impl TokenRequest {
             Some("client_credentials") => {
                 ClientCredentials::of(&form, authorization).map(Self::ClientCredentials)
             }
+            Some(JWT_BEARER) => JwtBearer::of(&form, authorization).map(Self::JwtBearer),
             Some(TOKEN_EXCHANGE) => {
                 TokenExchange::of(&form, authorization).map(Self::TokenExchange)
             }
@@ -181,6 +209,21 @@ impl ClientCredentials {
     fn of(form: &Form, authorization: Option<&str>) -> Result<Self, TokenError> {
         Ok(Self {
             client: PresentedClient::of(form, authorization)?,
+            scope: scope(form)?,
+            details: details(form)?,
+            resource: one_resource(form)?,
+        })
+    }
+}
+
+impl JwtBearer {
+    fn of(form: &Form, authorization: Option<&str>) -> Result<Self, TokenError> {
+        let assertion = form.value("assertion").ok_or(TokenError::JwtGrantMissing)?;
+        let is_silent = authorization.is_none() && CLIENT.iter().all(|it| form.value(it).is_none());
+        Ok(Self {
+            assertion: assertion.to_owned(),
+            // RFC 7521 section 4.1: who asks may stay unnamed; who names itself is held to it.
+            client: (!is_silent).then(|| PresentedClient::of(form, authorization)).transpose()?,
             scope: scope(form)?,
             details: details(form)?,
             resource: one_resource(form)?,
@@ -262,6 +305,10 @@ impl TokenExchange {
         })
     }
 }
+
+/// Every parameter that says who asks.
+const CLIENT: [&str; 4] =
+    ["client_assertion", "client_assertion_type", "client_id", "client_secret"];
 
 /// RFC 6749 section 3.3.
 fn scope(form: &Form) -> Result<Option<ScopeSet>, TokenError> {

@@ -33,6 +33,12 @@ pub enum Authentication {
         /// The one name.
         name: CertificateName,
     },
+    /// A JWT that its platform gives it (RFC 7523 section 2.1). Which workload it is, the rules of
+    /// that issuer say in the configuration.
+    Workload {
+        /// The platform, as the JWT names it.
+        issuer: String,
+    },
 }
 
 /// A subject alternative name: RFC 8705 section 2.1.2, `tls_client_auth_san_dns` and
@@ -63,6 +69,9 @@ pub enum AuthenticationRefusal {
     /// No certificate, or more than [`CERTIFICATES_MAX`].
     #[error("between one and {CERTIFICATES_MAX} certificates are registered")]
     Certificates,
+    /// Not the name of an issuer.
+    #[error("an issuer is an absolute URL of visible ASCII, at most {NAME_BYTES_MAX} bytes")]
+    Issuer,
     /// Not a name that a certificate holds verbatim.
     #[error("the name must be a host name in lower case without wildcards, or an absolute URI")]
     Name,
@@ -90,10 +99,18 @@ impl Authentication {
                     Err(AuthenticationRefusal::Name)
                 }
             }
+            Self::Workload { issuer } => {
+                if CertificateName::Uri(issuer.clone()).is_exact() {
+                    Ok(())
+                } else {
+                    Err(AuthenticationRefusal::Issuer)
+                }
+            }
         }
     }
 
-    /// The name of the method: RFC 8705 section 2, and draft-ietf-oauth-spiffe-client-auth-02.
+    /// The name of the method: RFC 8705 section 2, and draft-ietf-oauth-spiffe-client-auth-02. The last
+    /// one is ours.
     #[must_use]
     pub const fn method(&self) -> &'static str {
         match self {
@@ -102,6 +119,7 @@ impl Authentication {
             Self::SelfSignedTlsClientAuth { .. } => "self_signed_tls_client_auth",
             Self::Spiffe { .. } => "spiffe",
             Self::TlsClientAuth { .. } => "tls_client_auth",
+            Self::Workload { .. } => "workload",
         }
     }
 
@@ -115,7 +133,7 @@ impl Authentication {
     #[must_use]
     pub const fn usual_binding(&self) -> Binding {
         match self {
-            Self::None | Self::PrivateKeyJwt => Binding::Dpop,
+            Self::None | Self::PrivateKeyJwt | Self::Workload { .. } => Binding::Dpop,
             Self::SelfSignedTlsClientAuth { .. }
             | Self::Spiffe { .. }
             | Self::TlsClientAuth { .. } => Binding::Certificate,
@@ -126,7 +144,8 @@ impl Authentication {
     #[must_use]
     pub fn subjects(&self) -> Vec<String> {
         match self {
-            Self::None | Self::PrivateKeyJwt => Vec::new(),
+            // Many workloads of one platform are agents.
+            Self::None | Self::PrivateKeyJwt | Self::Workload { .. } => Vec::new(),
             Self::SelfSignedTlsClientAuth { certificates } => {
                 certificates.iter().map(|thumbprint| format!("x5t#S256:{thumbprint}")).collect()
             }

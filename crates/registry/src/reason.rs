@@ -94,6 +94,15 @@ reason_codes! {
     ConsentDenied = "consent.denied", "the person did not allow it";
     RequestMalformed = "request.malformed", "the request does not have the required form";
     RequestPrecondition = "request.precondition", "the change does not name the state it replaces, or that state is gone";
+    AssertionMalformed = "assertion.malformed", "the assertion of another issuer does not have the required form";
+    AssertionIssuer = "assertion.issuer", "the assertion is by an issuer, or of a tenant, that is not trusted for it";
+    AssertionSignature = "assertion.signature", "the signature of the assertion does not hold, or its issuer has no such key";
+    AssertionAudience = "assertion.audience", "the assertion is for another server";
+    AssertionExpired = "assertion.expired", "the assertion is past its end, not yet valid, or valid for too long";
+    AssertionClient = "assertion.client", "the assertion is for another client than the one that asks";
+    AssertionReplayed = "assertion.replayed", "the assertion was used before, or with another key";
+    AssertionUnmapped = "assertion.unmapped", "the claims of the assertion name no agent, or several";
+    IssuerUnreachable = "issuer.unreachable", "the keys of another issuer cannot be had at the moment";
     EnrolmentRefused = "enrolment.refused", "the enrolment code is unknown, used or expired, or its proof does not hold";
 
     AgentUnknown = "agent.unknown", "no such agent is registered";

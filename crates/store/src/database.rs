@@ -21,7 +21,7 @@ pub struct Store {
     pub(crate) pool: SqlitePool,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 17] = [
+const MIGRATIONS: [(i64, &str, &str); 18] = [
     (1, "registry", include_str!("../migrations/registry/0001_registry.sql")),
     (2, "server_keys", include_str!("../migrations/registry/0002_server_keys.sql")),
     (10, "arguments", include_str!("../migrations/registry/0010_arguments.sql")),
@@ -43,6 +43,7 @@ const MIGRATIONS: [(i64, &str, &str); 17] = [
     (80, "approvals", include_str!("../migrations/registry/0080_approvals.sql")),
     (90, "erasures", include_str!("../migrations/registry/0090_erasures.sql")),
     (100, "provided", include_str!("../migrations/registry/0100_provided.sql")),
+    (110, "used_assertions", include_str!("../migrations/registry/0110_used_assertions.sql")),
 ];
 
 impl Store {

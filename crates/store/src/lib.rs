@@ -13,6 +13,7 @@ mod agent_keys;
 mod agent_uses;
 mod agents;
 mod approvals;
+mod assertions;
 mod batch;
 mod change;
 mod codes;
@@ -53,6 +54,7 @@ mod faults;
 mod fixtures;
 
 pub use agents::NewAgent;
+pub use assertions::Reuse;
 pub use batch::Batch;
 pub use change::{Act, ChangeKind, ChangeRecord, Changed};
 pub use codes::{CODE_LIFETIME_S, Code, TakenCode};

@@ -5,6 +5,8 @@ use attorn_jose::{SigningKey, base64url};
 use aws_lc_rs::hmac;
 use serde_json::Value;
 
+use crate::weak_rsa::WeakRsa;
+
 /// Who signs, and how.
 #[derive(Debug)]
 pub enum Signer<'a> {
@@ -14,6 +16,8 @@ pub enum Signer<'a> {
     Hmac(&'a [u8]),
     /// No signature at all.
     Nothing,
+    /// With an RSA key that is too weak to count.
+    WeakRsa(&'a WeakRsa),
 }
 
 /// A compact JWS over any header and payload text.
@@ -33,6 +37,7 @@ pub fn compact(
             hmac::sign(&key, input.as_bytes()).as_ref().to_vec()
         }
         Signer::Nothing => Vec::new(),
+        Signer::WeakRsa(key) => key.sign(input.as_bytes()),
     };
     Ok(format!("{input}.{}", base64url(&signature)))
 }

@@ -10,4 +10,5 @@ pub mod hpack;
 pub mod http2;
 pub mod redis;
 pub mod tls;
+pub mod weak_rsa;
 pub mod wire;

@@ -25,6 +25,14 @@ const person = ['--person', '--browser', 'curl -sLo /dev/null'];
 function options() {
   if (scenario === 'auth/dpop' || scenario === 'auth/dpop-nonce') return person;
   // The authorization servers of the others know no DPoP.
+  if (context.valid_jwt) {
+    return ['--workload-token', file('workload.jwt', context.valid_jwt), '--accept-bearer'];
+  }
+  if (context.idp_id_token) {
+    const provider = ['--idp', context.idp_issuer, '--idp-client-id', context.idp_client_id];
+    const own = ['--client-id', context.client_id, '--client-secret', file('secret', context.client_secret)];
+    return ['--id-token', file('id.jwt', context.idp_id_token), ...provider, ...own, '--accept-bearer'];
+  }
   if (context.private_key_pem) {
     const key = file('key.pem', context.private_key_pem);
     return ['--client-id', context.client_id, '--key', key, '--accept-bearer'];

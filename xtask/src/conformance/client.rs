@@ -33,6 +33,8 @@ const SCENARIOS: &[&str] = &[
     "auth/client-credentials-jwt",
     "auth/dpop",
     "auth/dpop-nonce",
+    "auth/enterprise-managed-authorization",
+    "auth/wif-jwt-bearer",
 ];
 
 /// Scenarios of the suite that are not played, each with the reason.
@@ -49,8 +51,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "auth/client-credentials-basic",
         "a program acting for itself has a key; a secret in its place is not taken",
     ),
-    ("auth/enterprise-managed-authorization", "not done: gap sign-in"),
-    ("auth/wif-jwt-bearer", "not done: gap sign-in"),
 ];
 
 /// Runs every scenario, and fails where the suite has one that is in neither list.

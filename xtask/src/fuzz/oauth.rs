@@ -14,6 +14,9 @@ pub(crate) const FORM_BODY: Target = Target {
     prepare,
 };
 
+/// Every grant there is.
+const EVERYTHING: Served = Served { people: true, assertions: true };
+
 const WORDS: &[&str] = &[
     "&",
     "=",
@@ -63,10 +66,9 @@ fn check(input: &[u8]) -> Result<Seen, String> {
         return Ok(Seen::refused(&"too long when written anew"));
     }
     for authorization in [None, Some("Basic YTpi")] {
-        let told = |body: &[u8]| {
-            format!("{:?}", TokenRequest::parse(body, authorization, Served::PeopleToo))
-        };
+        let told =
+            |body: &[u8]| format!("{:?}", TokenRequest::parse(body, authorization, EVERYTHING));
         ensure(told(input) == told(written.as_bytes()), "another request when written anew")?;
     }
-    Ok(Seen::accepted(&TokenRequest::parse(input, None, Served::PeopleToo)))
+    Ok(Seen::accepted(&TokenRequest::parse(input, None, EVERYTHING)))
 }

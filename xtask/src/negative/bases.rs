@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::case::{algorithm, call_body, forged_jwt, parsed, proof};
 use super::people::filled;
+use super::platforms::{RIGHT_ISSUER, SUBJECT};
 use super::rows::{Case, Forged};
 use super::world::{Identity, World};
 use crate::step::StepFailed;
@@ -25,6 +26,38 @@ pub(super) fn token(
         ("scope".to_owned(), "read:echo".to_owned()),
     ]);
     let mut request = client_request(world, agent, case, ("/token", form))?;
+    let claims = json!({
+        "jti": world.unique(), "htm": "POST", "htu": world.token_endpoint(),
+        "iat": world.now_s(), "nonce": world.authority_nonce()?
+    });
+    if let Some(proof) = proof(world, agent, case.proof.as_ref(), claims)? {
+        request.headers.push(("DPoP".to_owned(), proof.into_bytes()));
+    }
+    Ok(request)
+}
+
+/// `POST /token` with the JWT that a platform gave a workload.
+pub(super) fn workload(
+    world: &World,
+    agent: &Identity,
+    case: &Case,
+) -> Result<RawRequest, StepFailed> {
+    let (now, key, right) = (world.now_s(), world.platforms().right()?, Forged::default());
+    let header = json!({"alg": algorithm(key), "typ": "JWT", "kid": "a"});
+    let claims = json!({
+        "iss": RIGHT_ISSUER, "sub": SUBJECT, "aud": world.issuer(), "iat": now, "exp": now + 600,
+        "jti": world.unique()
+    });
+    let forged = case.assertion.as_ref().unwrap_or(&right);
+    let assertion = forged_jwt(world, forged, header, claims, key)?;
+    let form = BTreeMap::from([
+        ("grant_type".to_owned(), "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()),
+        ("assertion".to_owned(), assertion),
+        ("resource".to_owned(), world.resource("canary")),
+    ]);
+    // It is the grant, and says who asks: nothing else does.
+    let bare = Case { assertion: Some(Forged { omit: true, ..Forged::default() }), ..case.clone() };
+    let mut request = client_request(world, agent, &bare, ("/token", form))?;
     let claims = json!({
         "jti": world.unique(), "htm": "POST", "htu": world.token_endpoint(),
         "iat": world.now_s(), "nonce": world.authority_nonce()?

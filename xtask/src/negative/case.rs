@@ -21,6 +21,7 @@ pub(super) fn build(world: &World, case: &Case) -> Result<RawRequest, StepFailed
         "call" => protected(world, agent, case, call_body())?,
         "list" => protected(world, agent, case, list_body())?,
         "token" => bases::token(world, agent, case)?,
+        "workload" => bases::workload(world, agent, case)?,
         "revoke" => bases::revoke(world, agent, case)?,
         "enroll" => bases::enroll(world, case)?,
         "admin" => bases::admin(world, case)?,
@@ -251,7 +252,10 @@ pub(super) fn forged_jwt(
         Some("stranger") => Signer::Key(world.stranger()),
         Some("hmac") => Signer::Hmac(public.as_bytes()),
         Some("none") => Signer::Nothing,
-        Some(other) => return Err(StepFailed::Check(format!("no signer `{other}`"))),
+        Some(other) => {
+            let of_platform = world.platforms().signer(other);
+            of_platform.ok_or_else(|| StepFailed::Check(format!("no signer `{other}`")))?
+        }
     };
     let right = forge::compact(&header, &claims, &signer)
         .map_err(|error| StepFailed::Check(format!("a fixture cannot be signed: {error}")))?;

@@ -208,10 +208,10 @@ fn secrets(base: &str, request: &RawRequest) -> Vec<String> {
     let mut found: Vec<String> = headers
         .map(|(_, value)| String::from_utf8_lossy(value).trim_start_matches("DPoP ").to_owned())
         .collect();
-    if matches!(base, "token" | "revoke" | "login") {
+    if matches!(base, "token" | "revoke" | "login" | "workload") {
         let form = url::form_urlencoded::parse(&request.body);
-        let is_secret = |name: &str| matches!(name, "client_assertion" | "password" | "token");
-        let form = form.filter(|(name, _)| is_secret(name));
+        let credentials = ["assertion", "client_assertion", "password", "token"];
+        let form = form.filter(|(name, _)| credentials.contains(&name.as_ref()));
         found.extend(form.map(|(_, value)| value.into_owned()));
     }
     if base == "enroll"

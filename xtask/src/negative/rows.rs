@@ -121,7 +121,7 @@ pub(super) struct Case {
     /// What this spelling is.
     #[serde(default)]
     pub(super) name: String,
-    /// `call` (the default), `list`, `token`, `revoke`, `enroll`, `metadata`, `admin`, `connect`,
+    /// `call` (the default), `list`, `token`, `workload`, `revoke`, `enroll`, `metadata`, `admin`, `connect`,
     /// `login`.
     #[serde(default)]
     pub(super) base: Option<String>,
@@ -173,7 +173,7 @@ pub(super) struct Case {
     /// Changes to the DPoP proof.
     #[serde(default)]
     pub(super) proof: Option<Forged>,
-    /// Changes to the client assertion (`token` base).
+    /// Changes to the client assertion (`token` base) or to the JWT of the platform (`workload`).
     #[serde(default)]
     pub(super) assertion: Option<Forged>,
     /// Sets form parameters (`token` base), or takes them away where null.
@@ -276,7 +276,7 @@ pub(super) struct Forged {
     /// Text replacements on the serialised header.
     #[serde(default)]
     pub(super) header_replace: Vec<(String, String)>,
-    /// `right` (the default), `stranger`, `hmac`, `none`.
+    /// `right` (the default), `stranger`, `hmac`, `none`, or a key of `platforms.rs`.
     #[serde(default)]
     pub(super) signer: Option<String>,
     /// Replaces the whole text; `${it}` is the right one.

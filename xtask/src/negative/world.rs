@@ -20,6 +20,7 @@ use super::fixtures::tools;
 use super::modes::{Cache, Combination, Http};
 use super::nodes::{Node, settle};
 use super::people::Paula;
+use super::platforms::Platforms;
 use super::verdict::spellings;
 use crate::agent::{Agent, now_s, unique};
 use crate::installation::{Connect, Installation};
@@ -60,6 +61,7 @@ pub(super) struct World {
     sent: RefCell<BTreeSet<String>>,
     issuer_key: SigningKey,
     stranger: SigningKey,
+    platforms: Platforms,
 }
 
 impl World {
@@ -259,6 +261,10 @@ impl World {
         &self.stranger
     }
 
+    pub(super) fn platforms(&self) -> &Platforms {
+        &self.platforms
+    }
+
     pub(super) fn now_s(&self) -> u64 {
         now_s()
     }
@@ -269,7 +275,9 @@ impl World {
 
     pub(super) fn peer(&self, base: &str) -> Result<SocketAddr, StepFailed> {
         Ok(match base {
-            "token" | "revoke" | "enroll" | "login" => self.installation.addresses().authority,
+            "token" | "workload" | "revoke" | "enroll" | "login" => {
+                self.installation.addresses().authority
+            }
             "admin" => self.installation.addresses().admin,
             "connect" => self.connector()?.0,
             _ => self.node()?.address,
@@ -288,7 +296,7 @@ impl World {
 
     pub(super) fn learn_nonce(&self, base: &str, reply: &RawReply) {
         match base {
-            "token" | "admin" => self.authority_nonce.learn(reply),
+            "token" | "workload" | "admin" => self.authority_nonce.learn(reply),
             "call" | "list" => {
                 if let Ok(node) = self.node() {
                     node.nonce.learn(reply);
@@ -347,5 +355,5 @@ impl World {
 
 /// Whether the authority answers requests of this base.
 pub(super) fn is_of_authority(base: &str) -> bool {
-    matches!(base, "token" | "revoke" | "enroll" | "admin" | "login")
+    matches!(base, "token" | "workload" | "revoke" | "enroll" | "admin" | "login")
 }

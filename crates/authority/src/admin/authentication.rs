@@ -34,6 +34,11 @@ pub(crate) enum AuthenticationWire {
         /// A URI.
         uri: Option<String>,
     },
+    /// A JWT of its platform (RFC 7523 section 2.1), by the rules of `authority.trusted_issuers`.
+    Workload {
+        /// The platform, as its JWTs name it in `iss`.
+        issuer: String,
+    },
 }
 
 /// What tokens are bound to.
@@ -69,6 +74,7 @@ impl AuthenticationWire {
             Some(Self::TlsClientAuth { dns: None, uri: Some(uri) }) => {
                 Authentication::TlsClientAuth { name: CertificateName::Uri(uri) }
             }
+            Some(Self::Workload { issuer }) => Authentication::Workload { issuer },
             // RFC 8705 section 2.1.2: exactly one name.
             Some(
                 Self::TlsClientAuth { dns: Some(_), uri: Some(_) }
@@ -96,6 +102,7 @@ impl AuthenticationWire {
             Authentication::TlsClientAuth { name: CertificateName::Uri(uri) } => {
                 Self::TlsClientAuth { dns: None, uri: Some(uri.clone()) }
             }
+            Authentication::Workload { issuer } => Self::Workload { issuer: issuer.clone() },
         }
     }
 }

@@ -99,7 +99,10 @@ fn can_administer(
     let locked = locks.any(|it| snapshot.active_lock(&it, now_s).is_some());
     let acts = snapshot.acting_agent(&operator.id, now_s).is_ok() && operator.expires_s.is_none();
     let by_certificate = match operator.authentication {
-        Authentication::None | Authentication::PrivateKeyJwt => false,
+        // A platform that is not trusted any more lets nobody in.
+        Authentication::None | Authentication::PrivateKeyJwt | Authentication::Workload { .. } => {
+            false
+        }
         Authentication::SelfSignedTlsClientAuth { .. }
         | Authentication::Spiffe { .. }
         | Authentication::TlsClientAuth { .. } => true,

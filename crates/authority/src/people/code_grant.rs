@@ -86,6 +86,7 @@ pub(crate) async fn redeem(
         scope: Some(&code.family.scope),
         details: None,
         key: holder,
+        noted: Vec::new(),
     };
     let issued = issue(shared, &snapshot, head, for_person, now_ms).await?;
     // A refresh token is bound to a key, so without one there is none.

@@ -82,6 +82,7 @@ pub(crate) async fn redeem(
             confirmation: Confirmation::Jkt(proven.jkt()),
             proof_jti: Some(proven.proof_jti().to_owned()),
         },
+        noted: Vec::new(),
     };
     let issued = issue(shared, &snapshot, head, for_person, now_ms).await?;
     let refresh = base64url(&shared.random.bytes::<32>());

@@ -18,6 +18,7 @@ mod escalation;
 mod exchange;
 mod faults;
 mod imports;
+mod jwt_grant;
 mod keys;
 mod last_operator;
 mod limits;

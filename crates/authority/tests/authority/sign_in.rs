@@ -12,3 +12,5 @@ mod provider_log_in;
 mod provider_people;
 mod provider_tokens;
 mod refresh;
+
+pub(crate) use browser::Town;

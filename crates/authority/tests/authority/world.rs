@@ -120,6 +120,7 @@ impl World {
             limits: Limits::default(),
             clients: None,
             login: None,
+            trusted_issuers: Vec::new(),
         };
         configure(&mut config);
         Self::at(folder, Store::in_memory().await.unwrap(), config, |_| ()).await

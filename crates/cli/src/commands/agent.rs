@@ -149,6 +149,9 @@ pub(crate) struct WayArgs {
     /// By an SVID of this workload
     #[arg(long, value_name = "ID", group = "known_by")]
     spiffe_id: Option<String>,
+    /// By a JWT of this platform, as the rules of `authority.trusted_issuers` say
+    #[arg(long, value_name = "URL", group = "known_by")]
+    workload_issuer: Option<String>,
     /// Bind tokens to the client certificate or to a DPoP key [default: as it authenticates]
     #[arg(long, value_enum)]
     binding: Option<BindingArg>,
@@ -168,14 +171,16 @@ impl WayArgs {
         let thumbprints: Result<Vec<String>, Failure> =
             self.certificate.iter().map(|path| thumbprint_of(&files::read(path)?)).collect();
         let thumbprints = thumbprints?;
-        let way = match (&self.tls_san_uri, &self.tls_san_dns, &self.spiffe_id) {
-            (Some(uri), _, _) => json!({ "method": "tls_client_auth", "uri": uri }),
-            (None, Some(dns), _) => json!({ "method": "tls_client_auth", "dns": dns }),
-            (None, None, Some(id)) => json!({ "method": "spiffe", "id": id }),
-            (None, None, None) if !thumbprints.is_empty() => {
+        let named = (&self.tls_san_uri, &self.tls_san_dns, &self.spiffe_id, &self.workload_issuer);
+        let way = match named {
+            (Some(uri), _, _, _) => json!({ "method": "tls_client_auth", "uri": uri }),
+            (None, Some(dns), _, _) => json!({ "method": "tls_client_auth", "dns": dns }),
+            (None, None, Some(id), _) => json!({ "method": "spiffe", "id": id }),
+            (None, None, None, Some(issuer)) => json!({ "method": "workload", "issuer": issuer }),
+            (None, None, None, None) if !thumbprints.is_empty() => {
                 json!({ "method": "self_signed_tls_client_auth", "certificates": thumbprints })
             }
-            (None, None, None) => json!({ "method": "private_key_jwt" }),
+            (None, None, None, None) => json!({ "method": "private_key_jwt" }),
         };
         set(body, "authentication", way);
         match self.binding {
@@ -204,6 +209,8 @@ Examples:
   attorn agent register billing-agent --owner finance-team --tls-san-uri urn:agent:billing
   attorn agent register billing-agent --owner finance-team --certificate billing.crt
   attorn agent register billing-agent --owner finance-team --spiffe-id spiffe://example.org/billing
+  attorn agent register deployer --owner finance-team \
+    --workload-issuer https://token.actions.githubusercontent.com
   attorn agent register billing-agent --owner finance-team --code-file code.txt
 Then, where the agent runs:
   attorn agent enroll --url https://authority.example.com --code @code.txt";

@@ -1,9 +1,10 @@
 //! `attorn connect`: plain MCP on this side, bound HTTPS on the other.
 
+mod federation;
+mod person;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-
-mod person;
 
 use attorn_connect::token::{Credential, Grant, Identity as TokenIdentity, UnboundTokens};
 use attorn_connect::{Connector, Era, LocalPort, OpenError, Options, TokenFailure, World};
@@ -19,6 +20,8 @@ use crate::output::write_error;
 use crate::outside::{causes, connect_world};
 use crate::profile::{self, Identity, Profile, Who};
 use crate::signals::Signals;
+
+use federation::FederationArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -43,14 +46,16 @@ pub(crate) struct ConnectArgs {
     #[arg(long)]
     client_id: Option<String>,
     /// File (0600) with a secret, for authorization servers that know nothing better
-    #[arg(long, requires_all = ["client_id", "person"], value_name = "FILE")]
+    #[arg(long, requires = "client_id", conflicts_with = "key", value_name = "FILE")]
     client_secret: Option<PathBuf>,
-    /// PEM file of the certificate authorities that count, for `--person` and `--key`
+    /// PEM file of the certificate authorities that count, for who is not enrolled
     #[arg(long, value_name = "FILE")]
     roots: Option<PathBuf>,
     /// Private key file (PKCS#8 PEM, 0600) of that client
     #[arg(long, requires = "client_id", value_name = "FILE")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    federation: FederationArgs,
     /// Take bearer tokens from an authorization server that knows no DPoP
     #[arg(long)]
     accept_bearer: bool,
@@ -61,10 +66,16 @@ Examples:
   attorn connect crm                               in an MCP client's `command`
   attorn connect crm --agent billing-agent --listen 127.0.0.1:9000
   attorn connect https://gateway.example.com/crm/mcp --person
-  attorn connect https://gateway.example.com/crm/mcp --client-id agt_… --key key.pem";
+  attorn connect https://gateway.example.com/crm/mcp --client-id agt_… --key key.pem
+  attorn connect https://gateway.example.com/crm/mcp --workload-token /var/run/secrets/attorn/token
+  attorn connect crm --id-token id.jwt --idp https://login.example.com --idp-client-id desk";
 
 pub(crate) async fn run(context: &Context, args: ConnectArgs) -> Result<Exit, Failure> {
-    let Way { grant, issuer, resource, world } = way(context, &args)?;
+    let Way { grant, issuer, resource, world } = if args.federation.is_there() {
+        federation::way(context, &args).await?
+    } else {
+        way(context, &args)?
+    };
     let resource = Url::parse(&resource)
         .map_err(|_| Failure::usage(format!("`{resource}` is not an address")))?;
     let unbound = if args.accept_bearer {

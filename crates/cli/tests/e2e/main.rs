@@ -16,6 +16,7 @@ mod dev;
 mod egress;
 mod egress_turns;
 mod erasure;
+mod federation;
 mod gateways;
 mod guard;
 mod journey;

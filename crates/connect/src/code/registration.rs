@@ -6,10 +6,10 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::secret::{Authentication, ClientSecret, Method as SecretMethod};
 use super::{CodeFailure, Login, PersonClient};
 use crate::fetch::{self, FetchError};
 use crate::metadata::AuthorizationServer;
+use crate::secret::{Authentication, ClientSecret, Method as SecretMethod};
 use crate::world::World;
 
 /// A client that is known before it asks.

@@ -58,6 +58,8 @@ pub(super) struct Script {
     pub(super) metadata: Option<Value>,
     pub(super) resource_metadata: Option<Value>,
     pub(super) token_error: Option<(u16, &'static str)>,
+    /// What the identity provider answers.
+    pub(super) exchanged: Value,
     /// Tokens below this number are refused as no longer valid.
     pub(super) valid_from: u64,
     /// The refresh token that counts, where any are given.
@@ -173,6 +175,7 @@ impl Fake {
                 reply(200, &self.script().metadata.clone().unwrap_or(default))
             }
             "/token" => self.token(seen),
+            "/idp/token" => reply(200, &self.script().exchanged.clone()),
             "/authorize" => self.authorize(query.unwrap_or("")),
             "/par" => {
                 self.script().pushed.push(seen.body.clone());
@@ -253,6 +256,9 @@ impl Fake {
                     return reply(400, &json!({ "error": "invalid_grant" }));
                 }
                 script.refresh_token = Some(format!("r{}", script.tokens));
+            }
+            Some(crate::assertion::JWT_BEARER) => {
+                assert!(seen.field("assertion").is_some());
             }
             other => panic!("unexpected grant {other:?}"),
         }

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 
 use super::fake::{Fake, Seen, insufficient, key, reply, scopes};
 use crate::authorized::CallError;
-use crate::code::{Browser, ClientSecret, CodeFailure, KnownClient, PersonClient};
+use crate::code::{Browser, CodeFailure, KnownClient, PersonClient};
 use crate::login_file::LoginFile;
 use crate::request::TokenFailure;
+use crate::secret::ClientSecret;
 use crate::token::{Grant, UnboundTokens};
 use crate::{Connector, Era, OpenError, Options, World};
 

@@ -8,6 +8,7 @@ use attorn_oauth::client_assertion::AssertionRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::error::TokenError;
 use attorn_oauth::grant::GrantRefusal;
+use attorn_oauth::jwt_grant::JwtGrantRefusal;
 use attorn_oauth::jwt_svid::SvidRefusal;
 use attorn_oauth::mtls::CertificateRefusal;
 use attorn_oauth::replay::ReplayRefusal;
@@ -97,6 +98,25 @@ const SUBJECTS: [TokenRefusal; 15] = [
     TokenRefusal::Unbound,
 ];
 
+const JWT_GRANTS: [JwtGrantRefusal; 16] = [
+    JwtGrantRefusal::Actor,
+    JwtGrantRefusal::Audience,
+    JwtGrantRefusal::Claims,
+    JwtGrantRefusal::ClientMismatch,
+    JwtGrantRefusal::Clock,
+    JwtGrantRefusal::Issuer,
+    JwtGrantRefusal::Jti,
+    JwtGrantRefusal::KeyUnknown,
+    JwtGrantRefusal::KeysUnavailable,
+    JwtGrantRefusal::Malformed,
+    JwtGrantRefusal::Possession,
+    JwtGrantRefusal::Replayed,
+    JwtGrantRefusal::Signature,
+    JwtGrantRefusal::Standing(ReasonCode::PersonUnknown),
+    JwtGrantRefusal::Tenant,
+    JwtGrantRefusal::Unmapped,
+];
+
 /// Every error, each variant listed after the one before it. Exhaustive on purpose: a new variant
 /// does not compile until it stands here, and then fails until the file has its row.
 fn all() -> Vec<TokenError> {
@@ -119,7 +139,8 @@ fn all() -> Vec<TokenError> {
             TokenError::FormMalformed => Some(TokenError::GrantTypeMissing),
             TokenError::GrantTypeMissing => Some(TokenError::GrantTypeNotRegistered),
             TokenError::GrantTypeNotRegistered => Some(TokenError::GrantTypeUnsupported),
-            TokenError::GrantTypeUnsupported => Some(TokenError::ParameterRepeated),
+            TokenError::GrantTypeUnsupported => Some(TokenError::JwtGrantMissing),
+            TokenError::JwtGrantMissing => Some(TokenError::ParameterRepeated),
             TokenError::ParameterRepeated => Some(TokenError::RefreshTokenMissing),
             TokenError::RefreshTokenMissing => Some(TokenError::RequestedTokenType),
             TokenError::RequestedTokenType => Some(TokenError::ResourceMalformed),
@@ -142,6 +163,7 @@ fn all() -> Vec<TokenError> {
             | TokenError::ClientStanding(_)
             | TokenError::ClientSvid(_)
             | TokenError::Grant(_)
+            | TokenError::JwtGrant(_)
             | TokenError::Possession(_)
             | TokenError::PossessionReplay(_) => None,
         };
@@ -160,6 +182,7 @@ fn all() -> Vec<TokenError> {
     all.push(TokenError::SubjectTokenStanding(ReasonCode::LockActive));
     all.push(TokenError::ClientStanding(ReasonCode::ClientUnknown));
     all.extend(grants().map(TokenError::Grant));
+    all.extend(JWT_GRANTS.map(TokenError::JwtGrant));
     all
 }
 
@@ -227,4 +250,12 @@ fn descriptions_are_fixed_texts_without_an_oracle() {
         .chain(CERTIFICATES.map(|refusal| TokenError::ClientCertificate(refusal).description()))
         .collect();
     assert_eq!(texts.len(), 1);
+}
+
+#[test]
+fn an_assertion_that_gives_nothing_tells_nothing() {
+    let is_peers = |refusal: &JwtGrantRefusal| *refusal != JwtGrantRefusal::KeysUnavailable;
+    let mut refusals = JWT_GRANTS.into_iter().filter(is_peers).map(TokenError::JwtGrant);
+    let first = refusals.next().unwrap();
+    assert!(refusals.all(|other| other.description() == first.description()));
 }

@@ -14,9 +14,12 @@ struct Input {
     /// Whether people log in here.
     #[serde(default)]
     people: bool,
+    /// Whether assertions of other issuers are taken.
+    #[serde(default)]
+    assertions: bool,
 }
 
-const REFUSALS: [TokenError; 23] = [
+const REFUSALS: [TokenError; 24] = [
     TokenError::ActorTokenPair,
     TokenError::ActorTokenRefused,
     TokenError::AssertionType,
@@ -30,6 +33,7 @@ const REFUSALS: [TokenError; 23] = [
     TokenError::GrantTypeMissing,
     TokenError::GrantTypeNotRegistered,
     TokenError::GrantTypeUnsupported,
+    TokenError::JwtGrantMissing,
     TokenError::ParameterRepeated,
     TokenError::RefreshTokenMissing,
     TokenError::RequestedTokenType,
@@ -48,7 +52,7 @@ fn token_requests() {
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let file = include_str!("../../../../vectors/oauth/token-request.json");
     run(file, &names, |input: &Input| {
-        let served = if input.people { Served::PeopleToo } else { Served::Machines };
+        let served = Served { people: input.people, assertions: input.assertions };
         match TokenRequest::parse(input.form.as_bytes(), input.authorization.as_deref(), served) {
             Ok(_request) => "accepted".to_owned(),
             Err(refusal) => format!("{refusal:?}"),
@@ -62,7 +66,7 @@ fn what_is_parsed_is_what_was_sent() {
                 client-assertion-type%3Ajwt-bearer&client_assertion=a.b.c&scope=read%3Aa&\
                 resource=https%3A%2F%2Fgateway.example%2Fbilling%2Fmcp&client_id=x%2By+z";
     let TokenRequest::ClientCredentials(request) =
-        TokenRequest::parse(form.as_bytes(), None, Served::Machines).unwrap()
+        TokenRequest::parse(form.as_bytes(), None, Served::default()).unwrap()
     else {
         panic!("another grant")
     };

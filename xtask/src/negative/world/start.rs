@@ -11,6 +11,7 @@ use super::super::fixtures::{tools, tools_before, tools_of_other};
 use super::super::modes::{Combination, Nodes};
 use super::super::nodes::{Node, settle};
 use super::super::people::CLIENTS;
+use super::super::platforms::Platforms;
 use super::{Identity, Nonce, World};
 use crate::agent::Agent;
 use crate::installation::{Installation, Setting};
@@ -28,8 +29,9 @@ impl World {
     pub(in crate::negative) fn start(combination: Combination) -> Result<Self, StepFailed> {
         let canary = started(tools_before())?;
         let other = started(tools_of_other())?;
-        let setting = Setting { more: CLIENTS, ..Setting::default() };
-        let installation = Installation::start_on(&setting)?;
+        let platforms = Platforms::new()?;
+        let more = format!("{CLIENTS}{}", platforms.config());
+        let installation = Installation::start_on(&Setting { more: &more, ..Setting::default() })?;
         let second = match combination.nodes {
             Nodes::One => None,
             // First of all, so that it sees the servers as the other one does.
@@ -50,6 +52,7 @@ impl World {
         approve(&installation, &canary, (&lister, &nodes))?;
         fall_silent(&installation)?;
         let identities = identities(&installation)?;
+        Platforms::register(&installation)?;
         installation.cli(&["server", "retire", "gone", "--reason", "a fixture"])?;
         let issuer_key = issuer_key(&installation)?;
         let world = Self {
@@ -71,6 +74,7 @@ impl World {
             sent: RefCell::default(),
             issuer_key,
             stranger: fixture_key(7)?,
+            platforms,
         };
         world.settle()?;
         Ok(world)

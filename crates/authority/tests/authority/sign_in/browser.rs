@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use attorn_authority::{ClientsConfig, Config, LoginConfig, Registration};
+use attorn_authority::{ClientsConfig, Config, LoginConfig, Registration, TrustedIssuer};
 use attorn_jose::{SigningKey, base64url, sha256};
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_registry::{
@@ -67,6 +67,15 @@ impl Town {
             config.login = Some(login);
         })
         .await
+    }
+
+    /// With other issuers whose word counts.
+    pub(crate) async fn trusting(issuers: Vec<TrustedIssuer>) -> Self {
+        let settings = |config: &mut Config| {
+            config.clients = Some(clients());
+            config.trusted_issuers = issuers;
+        };
+        Self::built(settings).await
     }
 
     async fn built(configure: impl FnOnce(&mut Config)) -> Self {

@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use attorn_connect::code::{Browser, ClientSecret, KnownClient, PersonClient};
+use attorn_connect::code::{Browser, KnownClient, PersonClient};
 use attorn_connect::key_file::{self, KeyFileError};
 use attorn_connect::login_file::LoginFile;
+use attorn_connect::secret::ClientSecret;
 use attorn_jose::{Algorithm, SigningKey, base64url, sha256};
 use url::Url;
 use zeroize::Zeroizing;
@@ -47,7 +48,7 @@ fn key(folder: &Path, name: &str) -> Result<SigningKey, Failure> {
     }
 }
 
-fn secret(path: &Path) -> Result<ClientSecret, Failure> {
+pub(super) fn secret(path: &Path) -> Result<ClientSecret, Failure> {
     let text = Zeroizing::new(files::read_private(path)?);
     Ok(ClientSecret::new(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())))
 }

@@ -20,8 +20,20 @@ pub struct ClientSecret(Zeroizing<String>);
 
 impl ClientSecret {
     /// Takes it over.
+    #[must_use]
     pub const fn new(text: Zeroizing<String>) -> Self {
         Self(text)
+    }
+
+    /// RFC 6749 section 2.3.1 and RFC 7617: both are encoded as in a form before they are joined.
+    pub(crate) fn basic(&self, client_id: &str) -> Result<HeaderValue, TokenFailure> {
+        let encoded =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let joined = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(&self.0)));
+        let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(joined.as_bytes())));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| TokenFailure::Malformed)?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 }
 
@@ -39,7 +51,7 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    pub(super) fn of(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str) -> Option<Self> {
         match name {
             "client_secret_basic" => Some(Self::Basic),
             "client_secret_post" => Some(Self::Post),
@@ -47,7 +59,7 @@ impl Method {
         }
     }
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Basic => "client_secret_basic",
             Self::Post => "client_secret_post",
@@ -66,7 +78,7 @@ pub(crate) enum Authentication {
 
 impl Authentication {
     /// A secret that no method carries is not used.
-    pub(super) fn with(secret: Option<ClientSecret>, method: Option<Method>) -> Self {
+    pub(crate) fn with(secret: Option<ClientSecret>, method: Option<Method>) -> Self {
         match (secret, method) {
             (Some(secret), Some(method)) => Self::Secret(method, secret),
             (Some(_) | None, _) => Self::None,
@@ -87,22 +99,12 @@ impl Authentication {
             Self::Secret(Method::Post, ClientSecret(secret)) => {
                 form.append_pair("client_id", client_id).append_pair("client_secret", secret);
             }
-            Self::Secret(Method::Basic, ClientSecret(secret)) => {
-                headers.insert(AUTHORIZATION, basic(client_id, secret)?);
+            Self::Secret(Method::Basic, secret) => {
+                headers.insert(AUTHORIZATION, secret.basic(client_id)?);
             }
         }
         Ok(())
     }
-}
-
-/// RFC 6749 section 2.3.1: both are encoded as in a form before they are joined.
-fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, TokenFailure> {
-    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let joined = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(secret)));
-    let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(joined.as_bytes())));
-    let mut value = HeaderValue::from_str(&text).map_err(|_| TokenFailure::Malformed)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 #[cfg(test)]
