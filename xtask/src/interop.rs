@@ -2,6 +2,7 @@
 
 mod attribution;
 mod egress;
+mod pages;
 mod stand_in;
 
 use std::path::PathBuf;
@@ -88,6 +89,8 @@ pub enum Part {
     Wrapped,
     /// Unmodified servers that call an API.
     Egress,
+    /// The pages for people, in a browser.
+    Pages,
 }
 
 /// Runs all parts, or one.
@@ -96,7 +99,7 @@ pub enum Part {
 /// At the first client that does not get what it was granted, or gets more; and at the first request that
 /// does not stand for the call that caused it.
 pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
-    let all = [Part::Servers, Part::Certificates, Part::Wrapped, Part::Egress];
+    let all = [Part::Servers, Part::Certificates, Part::Wrapped, Part::Egress, Part::Pages];
     for part in all.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
         match part {
             Part::Servers => {
@@ -107,6 +110,7 @@ pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
             Part::Certificates => with_certificates()?,
             Part::Wrapped => wrapped()?,
             Part::Egress => egress::run()?,
+            Part::Pages => pages::run()?,
         }
     }
     Ok(())

@@ -1,10 +1,13 @@
 //! People: they log in, are asked, and their clients redeem what they gave.
 
+mod approval_pages;
 mod authorize;
 mod browser;
 mod clients;
 mod codes;
+mod consent_pages;
 mod documents;
 mod forms;
 mod log_in;
 mod refresh;
+mod trace_pages;
