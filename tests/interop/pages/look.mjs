@@ -6,20 +6,26 @@ const SCHEMES = ['light', 'dark'];
 
 // Looks at the page as it is shown, in each size and colour; a picture of each where a folder is named.
 export async function look(page, name, pictures) {
+  await eachWay(page, async (way) => {
+    const faults = await page.evaluate(inspect);
+    if (faults.length > 0) throw new Error(`${name}, ${way}: ${faults.join('; ')}`);
+  });
+  await page.emulateMedia({ colorScheme: 'light' });
+  await byKeyboard(page, name);
+  // Last, since taking one puts a style of its own into the page.
+  if (pictures) {
+    await eachWay(page, (way) => page.screenshot({ path: path.join(pictures, `${name}-${way}.png`), fullPage: true }));
+  }
+}
+
+async function eachWay(page, act) {
   for (const [size, width, height] of SIZES) {
     for (const colorScheme of SCHEMES) {
       await page.setViewportSize({ width, height });
       await page.emulateMedia({ colorScheme });
-      const faults = await page.evaluate(inspect);
-      if (faults.length > 0) throw new Error(`${name}, ${size}, ${colorScheme}: ${faults.join('; ')}`);
-      if (pictures) {
-        const file = path.join(pictures, `${name}-${size}-${colorScheme}.png`);
-        await page.screenshot({ path: file, fullPage: true });
-      }
+      await act(`${size}-${colorScheme}`);
     }
   }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await byKeyboard(page, name);
 }
 
 // Tab reaches everything that can be used, in the order in which it is read, and shows where it is.

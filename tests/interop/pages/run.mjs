@@ -32,7 +32,7 @@ const browser = await chromium.launch({
 class Person {
   static async at(name) {
     const person = new Person();
-    const context = await browser.newContext();
+    const context = await browser.newContext({ reducedMotion: 'reduce' });
     Object.assign(person, { name, context, page: await context.newPage(), said: [] });
     person.page.setDefaultTimeout(20_000);
     person.page.on('console', (message) => person.said.push(`${message.type()}: ${message.text()}`));
