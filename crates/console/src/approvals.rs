@@ -95,6 +95,8 @@ pub struct AskedFor<'a> {
     pub server: &'a str,
     /// The agent.
     pub agent: &'a str,
+    /// The name that an application of people gave itself; nobody looked at it.
+    pub display_name: Visible,
     /// Who answers for it.
     pub owner: Option<&'a str>,
     /// The person it acts for; absent where it acts for itself.
@@ -249,6 +251,7 @@ mod tests {
                 definition: "00",
                 server: "invoices",
                 agent: "payer",
+                display_name: seen("<i>Desk"),
                 owner: Some("finance"),
                 subject: Some("ann"),
                 actors: None,

@@ -344,6 +344,7 @@ mod tests {
             trace_id: Some(format!("t{}", place / 2)),
             exchanged_jti: Some(format!("x{place}")),
             downstream_request_id: Some(format!("api-{place}")),
+            subject: Some(format!("usr_{}", place / 100)),
             ..Entry::new(Kind::CallDecided, 1000 + place)
         }
     }
@@ -376,6 +377,7 @@ mod tests {
                 Filter { decision_id: of.decision_id, ..Filter::default() },
                 Filter { trace_id: of.trace_id, agent: of.agent, ..Filter::default() },
                 Filter { exchanged_jti: of.exchanged_jti, ..Filter::default() },
+                Filter { subject: of.subject, ..Filter::default() },
                 Filter { downstream_request_id: of.downstream_request_id, ..Filter::default() },
             ] {
                 assert!(blocks(&index, &filter).await.contains(&block), "{filter:?}");
@@ -455,8 +457,10 @@ mod tests {
         assert!(holds(Filter {
             decision: some("deny"),
             trace_id: some("t1"),
+            subject: some("usr_0"),
             ..Filter::default()
         }));
+        assert!(!holds(Filter { subject: some("usr_1"), ..Filter::default() }));
         assert!(!holds(Filter { decision: some("permit"), ..Filter::default() }));
         assert!(!holds(Filter { kind: some("call.completed"), ..Filter::default() }));
         assert!(!holds(Filter { token_jti: some("t1"), ..Filter::default() }));

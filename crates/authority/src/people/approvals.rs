@@ -17,8 +17,8 @@ use http::{Response, StatusCode};
 use super::browser::may_sign_in;
 use super::forms::FormName;
 use super::shown::{
-    Possible, earlier, ends, excluded, may_approve, owner_of, problem, row, said, seen,
-    shown_digest, state, subject_of,
+    Possible, display_name_of, earlier, ends, excluded, may_approve, owner_of, problem, row, said,
+    seen, shown_digest, state, subject_of,
 };
 use super::visitor::{Visitor, role_missing};
 use super::{People, page};
@@ -38,13 +38,18 @@ pub(crate) async fn list(shared: &Shared, people: &People, head: &Parts) -> Resp
     if !visitor.person.may(Role::may_approve) {
         return role_missing(shared, about, Role::Approver).await;
     }
-    let Ok(requests) = shared.store.approvals(None).await else { return page::unavailable(shared) };
+    // What waits is asked for by itself: however much was answered, it is in the list.
+    let waiting = shared.store.approvals(Some("pending")).await;
+    let all = shared.store.approvals(None).await;
+    let (Ok(waiting), Ok(all)) = (waiting, all) else { return page::unavailable(shared) };
     if shared.note(&about).await.is_err() {
         return page::unavailable(shared);
     }
     let snapshot = shared.published.load();
     let (mut for_you, mut for_others, mut over) = (Vec::new(), Vec::new(), Vec::new());
-    for approval in requests.iter().map(|request| &request.approval) {
+    let is_answered = |request: &&ApprovalRequest| request.approval.state.as_str() != "pending";
+    let requests = waiting.iter().chain(all.iter().filter(is_answered));
+    for approval in requests.map(|request| &request.approval) {
         let why_not = may_approve(&snapshot, approval, &visitor.person, now_s).err();
         let row = |why_not| row(&snapshot, approval, why_not, now_s);
         match why_not {
@@ -142,6 +147,13 @@ async fn opened(
     match request {
         Some(request) if may_approve || is_theirs(&request) => Ok((visitor, request)),
         None if may_approve => {
+            let refused = (Kind::AdminRefused, Operation::ApprovalShow);
+            let mut about = visitor.entry(shared, head, refused, now_ms);
+            about.approval = Some(id.to_string());
+            let reason = Refusal::Missing(Missing::Approval).reason();
+            if shared.note_refusal(about, reason).await.is_err() {
+                return Err(page::unavailable(shared));
+            }
             let text = ("There is no such request.", "It may have come from another installation.");
             Err(page::error(shared, StatusCode::NOT_FOUND, text))
         }
@@ -223,6 +235,7 @@ async fn question(
             definition: &details.tool_digest,
             server: &details.approval.server,
             agent: &details.approval.agent,
+            display_name: seen(display_name_of(&snapshot, &request.approval)),
             owner: owner.as_deref(),
             subject: subject.as_deref(),
             actors: details.actors.as_deref().map(seen),

@@ -150,6 +150,12 @@ pub(crate) fn owner_of(snapshot: &Snapshot, approval: &Approval) -> Option<Strin
     Some(name_of(snapshot, owner.as_str()))
 }
 
+/// What an application of people calls itself.
+pub(crate) fn display_name_of<'s>(snapshot: &'s Snapshot, approval: &Approval) -> &'s str {
+    let agent = snapshot.agent(&approval.call.agent);
+    agent.and_then(|agent| agent.client.as_ref()).map_or("", |client| client.display_name.as_str())
+}
+
 /// Whose approval does not count.
 pub(crate) fn excluded(snapshot: &Snapshot, approval: &Approval) -> Vec<String> {
     approval.excluded.iter().map(|id| name_of(snapshot, id)).collect()

@@ -24,7 +24,16 @@ impl Names {
         [self.people, self.agents, self.servers, self.apis].map(|names| names.into_iter().collect())
     }
 
+    /// Whether the one name of a lane says it, so that no step has to.
+    fn says(lane: &BTreeSet<String>, name: &str) -> bool {
+        lane.len() == 1 && lane.contains(name)
+    }
+
     fn note(&mut self, snapshot: &Snapshot, entry: &Entry) {
+        // Who looked at it since takes part in nothing.
+        if is_administration(entry) {
+            return;
+        }
         let named = |id: &String| name_of(snapshot, id);
         let subject = entry.subject.as_ref().filter(|id| is_person(id));
         self.people.extend(subject.map(named));
@@ -63,7 +72,7 @@ pub(crate) fn steps(snapshot: &Snapshot, roots: Vec<Node>, names: &mut Names) ->
         to: way(entry).1,
         verdict: verdict(entry),
         chips: chips(entry, &issued),
-        facts: facts(snapshot, entry),
+        facts: facts(snapshot, entry, names),
         findings: findings.iter().map(ToString::to_string).collect(),
     };
     nodes.iter().map(step).collect()
@@ -146,7 +155,7 @@ fn key_chip(entry: &Entry, made: Option<&Issued>) -> Option<Chip> {
 }
 
 /// What is known, with names for identifiers, and ways to other chains.
-fn facts(snapshot: &Snapshot, entry: &Entry) -> Vec<Fact> {
+fn facts(snapshot: &Snapshot, entry: &Entry, names: &Names) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut put = |name, value: &Option<String>, leads: bool| {
         let Some(value) = value else { return };
@@ -154,12 +163,16 @@ fn facts(snapshot: &Snapshot, entry: &Entry) -> Vec<Fact> {
         facts.push(Fact { name, value: seen(value), leads_to });
     };
     let named = |id: &Option<String>| id.as_ref().map(|id| name_of(snapshot, id));
+    let not_said = |name: Option<String>, lane: &BTreeSet<String>| {
+        name.filter(|name| is_administration(entry) || !Names::says(lane, name))
+    };
     let acts_for = entry.subject.as_ref().filter(|id| entry.agent.as_ref() != Some(*id)).cloned();
-    put("person", &named(&acts_for), false);
+    let acts_for = acts_for.filter(|id| entry.by.as_ref() != Some(id));
+    put("person", &not_said(named(&acts_for), &names.people), false);
     put("by", &named(&entry.by), false);
-    put("agent", &named(&entry.agent), false);
+    put("agent", &not_said(named(&entry.agent), &names.agents), false);
     put("owner", &named(&entry.owner), false);
-    put("server", &named(&entry.server), false);
+    put("server", &not_said(named(&entry.server), &names.servers), false);
     put("tool", &entry.tool, false);
     put("class", &entry.class, false);
     put("reason", &entry.reason, false);
@@ -177,6 +190,11 @@ fn facts(snapshot: &Snapshot, entry: &Entry) -> Vec<Fact> {
     put("took", &entry.duration_us.map(|us| format!("{} ms", us / 1000)), false);
     put("from", &entry.detail.get("peer").cloned(), false);
     facts
+}
+
+fn is_administration(entry: &Entry) -> bool {
+    let kinds = [Kind::AdminChanged, Kind::AdminExported, Kind::AdminRead, Kind::AdminRefused];
+    kinds.contains(&entry.kind)
 }
 
 fn is_person(id: &str) -> bool {

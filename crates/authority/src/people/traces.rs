@@ -191,14 +191,17 @@ async fn listed(
     (status, search): (StatusCode, TraceSearch<'_>),
 ) -> Response<Body> {
     let snapshot = shared.published.load();
-    let Ok(decisions) = admin::decisions(shared, &snapshot, DECISIONS_MAX).await else {
+    let Ok(decisions) = admin::decisions(shared, &snapshot, READ_MAX).await else {
         return page::unavailable(shared);
     };
     let about = Entry { tool: Some(Operation::AuditSearch.row().id.to_owned()), ..about };
     if shared.note(&about).await.is_err() {
         return page::unavailable(shared);
     }
-    let decisions = decisions.into_iter().filter_map(|entry| decision_row(&snapshot, entry));
+    // A gateway looks at its servers all the time; what agents do is looked for.
+    let of_agents = decisions.into_iter().filter(|entry| entry.agent.is_some());
+    let decisions =
+        of_agents.take(DECISIONS_MAX).filter_map(|entry| decision_row(&snapshot, entry));
     let nav = visitor.nav(shared, Here::Traces);
     let page = TracesPage { nav, search, decisions: decisions.collect() };
     page::page(status, page.html(), None)
@@ -231,7 +234,8 @@ fn by_of(text: Option<&str>) -> &'static str {
 
 /// What APIs call a request is at most as long.
 const NAME_BYTES_MAX: usize = 512;
-const DECISIONS_MAX: u64 = 25;
+const DECISIONS_MAX: usize = 25;
+const READ_MAX: u64 = 200;
 
 #[cfg(test)]
 mod tests {

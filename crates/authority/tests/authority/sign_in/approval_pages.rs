@@ -305,6 +305,7 @@ async fn only_the_role_opens_the_pages() {
     desk.town.set(&eve, &[Role::Approver], &[]).await;
     assert_eq!(browser.get("/approvals").await.status, StatusCode::OK);
     assert_eq!(browser.get(&path(&unknown)).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(desk.town.reason("admin.refused").await, "request.malformed");
     assert_eq!(approve(&browser, &id).await.status, StatusCode::SEE_OTHER);
 }
 
