@@ -20,6 +20,7 @@ pub const REASONS_WITHOUT_A_ROW: &[(&str, &str)] = &[
     ("person.pending", "tests of the authority: a person who has not used their code"),
     ("person.suspended", "tests of the gateway: a person who is stopped"),
     ("person.retired", "tests of the gateway: a person who has ended"),
+    ("role.missing", "tests of the authority: pages of approvals and traces"),
     ("consent.missing", "tests of the gateway: a consent that was taken back"),
     ("operator.last", "tests of the authority: the last operator"),
     ("token.foreign", "tests of the authority: an attempt on the token of another"),

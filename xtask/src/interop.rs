@@ -3,6 +3,7 @@
 mod attribution;
 mod egress;
 mod login;
+mod pages;
 mod people;
 mod stand_in;
 
@@ -94,6 +95,8 @@ pub enum Part {
     People,
     /// People who log in at a provider, in a browser.
     Login,
+    /// The pages for people, in a browser.
+    Pages,
 }
 
 /// Runs all parts, or one.
@@ -102,8 +105,15 @@ pub enum Part {
 /// At the first client that does not get what it was granted, or gets more; and at the first request that
 /// does not stand for the call that caused it.
 pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
-    let all =
-        [Part::Servers, Part::Certificates, Part::Wrapped, Part::Egress, Part::People, Part::Login];
+    let all = [
+        Part::Servers,
+        Part::Certificates,
+        Part::Wrapped,
+        Part::Egress,
+        Part::People,
+        Part::Login,
+        Part::Pages,
+    ];
     for part in all.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
         match part {
             Part::Servers => {
@@ -116,6 +126,7 @@ pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
             Part::Egress => egress::run()?,
             Part::People => people::run()?,
             Part::Login => login::run()?,
+            Part::Pages => pages::run()?,
         }
     }
     Ok(())

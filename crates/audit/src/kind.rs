@@ -11,9 +11,9 @@ pub enum Kind {
     AdminChanged,
     /// Audit entries or other records left through an export.
     AdminExported,
-    /// An operator read something.
+    /// An operator read something, or a person at a page.
     AdminRead,
-    /// An operator's request was refused.
+    /// An operator's request was refused, or that of a person at a page.
     AdminRefused,
     /// A person allowed one call.
     ApprovalApproved,
@@ -35,7 +35,7 @@ pub enum Kind {
     CodeIssued,
     /// A person let an application act for them.
     ConsentGiven,
-    /// A person did not, or the application asked wrongly.
+    /// A person did not, or the application asked wrongly; or a form to take it back was not ours.
     ConsentRefused,
     /// One credential was used from two places.
     CredentialShared,

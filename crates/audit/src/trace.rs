@@ -36,6 +36,8 @@ pub enum Key {
     Exchanged,
     /// The issuance of a token.
     Issued,
+    /// The person or agent that a token is about.
+    Subject,
     /// The token of an agent.
     Token,
     /// The trace.
@@ -61,7 +63,7 @@ impl Term {
     }
 
     /// What an identifier is looked up by, where nobody says: `dec_…` names a decision, `agt_…` an
-    /// agent, `apr_…` an approval, 32 hexadecimal digits a trace, and the rest a token.
+    /// agent, `usr_…` a person, `apr_…` an approval, 32 hexadecimal digits a trace, and the rest a token.
     #[must_use]
     pub fn guess(id: &str) -> Self {
         let is_trace =
@@ -70,6 +72,7 @@ impl Term {
             Some("dec") => Key::Decision,
             Some("agt") => Key::Agent,
             Some("apr") => Key::Approval,
+            Some("usr") => Key::Subject,
             Some(_) | None if is_trace => Key::Trace,
             Some(_) | None => Key::Token,
         };
@@ -87,6 +90,7 @@ impl Term {
             | Key::DownstreamRequest
             | Key::Exchanged
             | Key::Issued
+            | Key::Subject
             | Key::Trace
             | Key::UntracedExchange => vec![self],
         }
@@ -103,6 +107,7 @@ impl Term {
             Key::DownstreamRequest => is(&entry.downstream_request_id),
             Key::Exchanged => is(&entry.exchanged_jti),
             Key::Issued => entry.kind == Kind::TokenIssued && is(&entry.token_jti),
+            Key::Subject => is(&entry.subject),
             Key::Token => is(&entry.token_jti),
             Key::Trace => is(&entry.trace_id),
             Key::UntracedExchange => {

@@ -6,7 +6,7 @@
 //!
 //! A file of many changes passes the same decisions and checks, item by item.
 //!
-//! Not implemented: paging of lists, people with consoles.
+//! Not implemented: paging of lists.
 
 mod about;
 mod access;
@@ -46,8 +46,14 @@ mod servers;
 mod service;
 mod tools;
 
-pub(crate) use approval_desk::{Asking, sweep};
-pub(crate) use refusal::Refusal;
+pub(crate) use approval_desk::{Asking, SaidWord, Saying, say, sweep};
+pub(crate) use approvals::{
+    ApprovalDetails, EarlierCall as EarlierDecision, WordView as SpokenWord,
+};
+pub(crate) use audit::{chain_of, decisions};
+pub(crate) use operation::encoded;
+pub(crate) use reason::Reason;
+pub(crate) use refusal::{Missing, Refusal};
 
 pub use operation::{BASE_PATH, Method, Operation, Row, SERVER_NAME};
 pub use precondition::policy_tag;

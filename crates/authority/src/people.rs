@@ -6,10 +6,11 @@
 //! Implemented: RFC 6749 section 4.1 for public clients with RFC 7636, RFC 9126, RFC 9207 and RFC 9449
 //! section 10; clients that are registered, register themselves (RFC 7591) or are the URL of a
 //! document; refresh tokens that rotate; log-in by name and password, or at an OpenID Connect provider
-//! (`provider.rs`).
+//! (`provider.rs`); pages for calls that wait for a person, for what happened, and for what a person gave.
 //!
 //! Not implemented: passkeys, pages for anything else.
 
+mod approvals;
 mod attempts;
 mod authorize;
 mod browser;
@@ -17,6 +18,7 @@ mod clients;
 mod code_grant;
 mod config;
 mod consent;
+mod consents;
 mod documents;
 mod endings;
 mod forms;
@@ -30,8 +32,13 @@ mod provider;
 mod push;
 mod refresh_grant;
 mod register;
+mod returns;
 mod route;
 mod sessions;
+mod shown;
+mod steps;
+mod traces;
+mod visitor;
 mod waiting;
 
 use attorn_net::Random;
@@ -52,6 +59,7 @@ use attempts::Counted;
 use documents::Documents;
 use forms::FormKey;
 use password::Passwords;
+use returns::Returns;
 use waiting::Held;
 
 /// What the endpoints for people share.
@@ -71,6 +79,8 @@ pub(crate) struct People {
     waiting: Held<waiting::Waiting>,
     /// Pushed requests: RFC 9126.
     pushed: Held<waiting::Pushed>,
+    /// Where browsers wanted to go before they had to log in.
+    returns: Returns,
 }
 
 impl People {
@@ -89,6 +99,7 @@ impl People {
             registrations: Counted::new(REGISTRATION_WINDOW_S),
             waiting: Held::new(WAITING_MAX, |waiting| !waiting.offered.is_empty()),
             pushed: Held::new(WAITING_MAX, |_| false),
+            returns: Returns::default(),
             config,
         })
     }

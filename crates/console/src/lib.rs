@@ -2,15 +2,34 @@
 //!
 //! Every value is escaped by its type; a page has no script, no inline style and nothing of another
 //! origin, and works without a pointer, at 360 pixels, in light and dark. What is not here: who may
-//! see a page, which the edge decides, and the admin API, which has no pages yet.
+//! see a page, which the edge decides, and most of the admin API, which has no pages yet.
 
+mod approvals;
+mod arguments;
 mod consent;
+mod consents;
 mod headers;
+mod moment;
+mod nav;
 mod page;
+mod traces;
+mod visible;
 
+pub use approvals::{
+    Answer, ApprovalPage, ApprovalRow, ApprovalsPage, AskedFor, EarlierCall, Said,
+};
+pub use arguments::Arguments;
 pub use consent::{Choice, ChoiceGroup, ConsentPage, Gravity, Origin};
+pub use consents::{ConsentsPage, GivenConsent};
 pub use headers::{HEADERS, content_security_policy};
+pub use moment::{moment, span};
+pub use nav::{Here, Nav};
 pub use page::{ErrorPage, Form, InvitationPage, LoginPage, Session, SessionsPage, SignedOutPage};
+pub use traces::{
+    Chip, DecisionRow, Fact, LOOKED_FOR_BY, Lane, Tone, TracePage, TraceSearch, TraceStep,
+    TracesPage,
+};
+pub use visible::Visible;
 
 /// The one style sheet, served from our own origin.
 pub const STYLE: &str = include_str!("../style.css");

@@ -2,6 +2,8 @@
 
 use askama::Template;
 
+use crate::nav::Nav;
+
 /// What each form carries: it shows that the form came from a page of ours in this browser.
 #[derive(Clone, Copy, Debug)]
 pub struct Form<'a> {
@@ -65,10 +67,10 @@ pub struct SignedOutPage<'a> {
 #[derive(Clone, Debug, Template)]
 #[template(path = "sessions.html")]
 pub struct SessionsPage<'a> {
+    /// The bar, which says who is signed in.
+    pub nav: Nav<'a>,
     /// What the forms carry.
     pub form: Form<'a>,
-    /// Who is signed in.
-    pub person: &'a str,
     /// The sessions, this one first.
     pub sessions: Vec<Session>,
 }
@@ -102,6 +104,13 @@ html!(LoginPage, InvitationPage, ErrorPage, SignedOutPage, SessionsPage);
 mod tests {
     use super::*;
 
+    const NAV: Nav<'_> = Nav {
+        base: "/t/a",
+        person: "ann",
+        may_approve: false,
+        may_audit: false,
+        here: crate::nav::Here::Sessions,
+    };
     const FORM: Form<'_> = Form { base: "/t/a", token: "tok", waiting: "req" };
     const LOGIN: LoginPage<'_> = LoginPage {
         form: FORM,
@@ -149,7 +158,7 @@ mod tests {
             InvitationPage { form: FORM, password_characters_min: 12, problem: None }.html(),
             ErrorPage { base: "", what: "a", next: "b" }.html(),
             SignedOutPage { base: "" }.html(),
-            SessionsPage { form: FORM, person: "ann", sessions: vec![session] }.html(),
+            SessionsPage { nav: NAV, form: FORM, sessions: vec![session] }.html(),
         ] {
             assert!(page.starts_with("<!doctype html>"), "{page}");
             for word in ["<script", "style=", "<style", "javascript:", "http://", "https://", " on"]

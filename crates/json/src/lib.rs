@@ -24,7 +24,9 @@ mod value;
 use serde::Deserialize;
 
 pub use crate::canonical::{CanonicalError, canonical};
-pub use crate::text::{TextFinding, TextPlace, escape_hidden, hidden_places, text_findings};
+pub use crate::text::{
+    TextFinding, TextPlace, escape_hidden, hidden_places, is_hidden, text_findings,
+};
 pub use crate::value::{Items, Members, Value};
 
 /// How large and how deep a text may be.

@@ -75,7 +75,7 @@ pub fn hidden_places(value: Value<'_>, max: usize) -> Vec<TextPlace> {
 pub fn escape_hidden(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
-        if finding(character).is_some() {
+        if is_hidden(character) {
             // Writing into a string cannot fail.
             let _written = write!(escaped, "{}", character.escape_unicode()).is_ok();
         } else {
@@ -83,6 +83,12 @@ pub fn escape_hidden(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Whether a reader would not see a character, or would read the text around it otherwise.
+#[must_use]
+pub fn is_hidden(character: char) -> bool {
+    finding(character).is_some()
 }
 
 fn find(value: Value<'_>, at: &mut String, max: usize, places: &mut Vec<TextPlace>) {

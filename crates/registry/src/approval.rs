@@ -6,13 +6,12 @@
 //!
 //! What is *not* here: asking and telling people, and the order in which things are recorded.
 
-use std::collections::BTreeSet;
-
 use attorn_jose::sha256;
 use attorn_json::Limits;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, AgentKind, ApprovalId, OwnerId, ReasonCode, ServerId};
+use crate::approver::{AnswersForAgent, Approver, Word, word};
+use crate::{AgentId, ApprovalId, ReasonCode, ServerId};
 
 /// The longest time between a request and its use, in seconds.
 pub const APPROVAL_LIFETIME_MAX_S: u64 = 30 * 60;
@@ -71,37 +70,6 @@ pub struct ApprovalCall {
     pub arguments: [u8; 32],
     /// Under other terms it is another approval.
     pub terms: ApprovalTerms,
-}
-
-/// One person's word.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Word {
-    /// Who: an identifier.
-    pub by: String,
-    /// The owner behind that identity: two of one owner are one person.
-    pub owner: Option<OwnerId>,
-    /// Every owner and person who may be behind it: who share one of them may be one person.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub behind: BTreeSet<String>,
-    /// When, in Unix seconds.
-    pub at_s: u64,
-    /// Why.
-    pub reason: String,
-}
-
-impl Word {
-    /// Whether an identity, an owner or a person may be who said it.
-    fn may_be_of(&self, id: &str) -> bool {
-        let of_owner = self.owner.as_ref().is_some_and(|owner| owner.as_str() == id);
-        self.by == id || of_owner || self.behind.contains(id)
-    }
-
-    /// Whether one person may have said both.
-    fn may_be_who_said(&self, other: &Self) -> bool {
-        let of_owner = self.owner.is_some() && self.owner == other.owner;
-        self.by == other.by || of_owner || !self.behind.is_disjoint(&other.behind)
-    }
 }
 
 /// Where an approval stands.
@@ -217,21 +185,6 @@ pub struct ApprovalAnswer {
     pub because: Option<String>,
 }
 
-/// Who says something about an approval.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Approver<'a> {
-    /// Their identifier.
-    pub id: &'a str,
-    /// What kind of identity it is.
-    pub kind: AgentKind,
-    /// Who answers for it.
-    pub owner: Option<&'a OwnerId>,
-    /// Every owner and person who may be behind it.
-    pub behind: BTreeSet<String>,
-    /// Whether they may be who answers for the agent that calls, or nobody does.
-    pub answers_for_agent: bool,
-}
-
 /// Why an approval cannot be changed or used so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApprovalRefusal {
@@ -256,9 +209,15 @@ pub enum ApprovalRefusal {
     /// Not everybody has said yes.
     #[error("it is not approved yet")]
     Pending,
+    /// A person without a role that may approve.
+    #[error("the person has no role that may approve")]
+    RoleMissing,
     /// The second word is that of the first person.
     #[error("the second approver is somebody else than the first")]
     SamePerson,
+    /// An owner is bound to nobody, so nobody knows whether two are one person.
+    #[error("an owner is bound to nobody, so it cannot be told whether this is the same person")]
+    Unbound,
     /// The call was made.
     #[error("it was used")]
     Used,
@@ -273,10 +232,11 @@ impl ApprovalRefusal {
             Self::Approved => ReasonCode::RequestPrecondition,
             Self::Used => ReasonCode::ApprovalUsed,
             Self::Denied => ReasonCode::ApprovalDenied,
-            Self::Excluded | Self::SamePerson => ReasonCode::ApprovalSelf,
+            Self::Excluded | Self::SamePerson | Self::Unbound => ReasonCode::ApprovalSelf,
             Self::Expired => ReasonCode::ApprovalExpired,
             Self::NotAPerson => ReasonCode::DelegationNotAllowed,
             Self::Pending => ReasonCode::ApprovalPending,
+            Self::RoleMissing => ReasonCode::RoleMissing,
         }
     }
 }
@@ -329,14 +289,14 @@ impl Approval {
             ApprovalState::Expired => return Err(ApprovalRefusal::Expired),
         };
         let word = word(who, reason, now_s)?;
-        let barred = self.call.terms.not_owner && who.answers_for_agent;
-        if barred || self.excluded.iter().any(|one| word.may_be_of(one)) {
-            return Err(ApprovalRefusal::Excluded);
-        }
-        if let Some(first) = &first
-            && word.may_be_who_said(first)
-        {
-            return Err(ApprovalRefusal::SamePerson);
+        self.verify_not_their_own(who, &word)?;
+        if let Some(first) = &first {
+            if word.may_be_who_said(first) {
+                return Err(ApprovalRefusal::SamePerson);
+            }
+            if word.cannot_be_told_from(first) {
+                return Err(ApprovalRefusal::Unbound);
+            }
         }
         let by: Vec<Word> = first.into_iter().chain([word]).collect();
         let state = if by.len() >= self.call.terms.needed() {
@@ -345,6 +305,17 @@ impl Approval {
             ApprovalState::Pending { first: by.into_iter().next() }
         };
         Ok(Self { state, ..self.clone() })
+    }
+
+    fn verify_not_their_own(&self, who: &Approver<'_>, word: &Word) -> Result<(), ApprovalRefusal> {
+        if self.excluded.iter().any(|one| word.may_be_of(one)) {
+            return Err(ApprovalRefusal::Excluded);
+        }
+        match who.answers_for_agent {
+            AnswersForAgent::Yes if self.call.terms.not_owner => Err(ApprovalRefusal::Excluded),
+            AnswersForAgent::Unknown if self.call.terms.not_owner => Err(ApprovalRefusal::Unbound),
+            AnswersForAgent::No | AnswersForAgent::Unknown | AnswersForAgent::Yes => Ok(()),
+        }
     }
 
     /// With a no. It also takes back a yes that was not used; saying no is nobody's own request.
@@ -377,7 +348,9 @@ impl Approval {
             | ApprovalRefusal::Excluded
             | ApprovalRefusal::NotAPerson
             | ApprovalRefusal::Pending
+            | ApprovalRefusal::RoleMissing
             | ApprovalRefusal::SamePerson
+            | ApprovalRefusal::Unbound
             | ApprovalRefusal::Used => Ok(()),
         }
     }
@@ -432,15 +405,6 @@ impl Approval {
             }
         }
     }
-}
-
-/// Only persons say something.
-fn word(who: &Approver<'_>, reason: &str, now_s: u64) -> Result<Word, ApprovalRefusal> {
-    if who.kind != AgentKind::Operator {
-        return Err(ApprovalRefusal::NotAPerson);
-    }
-    let (by, owner, behind) = (who.id.to_owned(), who.owner.cloned(), who.behind.clone());
-    Ok(Word { by, owner, behind, at_s: now_s, reason: reason.to_owned() })
 }
 
 /// The arguments of a call as they are approved and sent (RFC 8785), and the digest of that text.

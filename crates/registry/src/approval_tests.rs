@@ -1,4 +1,7 @@
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::ApproverKind;
 use crate::fixtures::{agent, owner, server};
 
 const ASKED_S: u64 = 1000;
@@ -32,8 +35,9 @@ fn of_two() -> Approval {
 }
 
 fn person(id: &str) -> Approver<'_> {
-    let behind = BTreeSet::new();
-    Approver { id, kind: AgentKind::Operator, owner: None, behind, answers_for_agent: false }
+    let (behind, answers_for_agent) = (BTreeSet::new(), AnswersForAgent::No);
+    let kind = ApproverKind::Operator;
+    Approver { id, kind, owner: None, behind, unbound: false, answers_for_agent }
 }
 
 fn approved() -> Approval {
@@ -71,11 +75,17 @@ fn an_excluded_owner_excludes_all_of_theirs() {
 
 #[test]
 fn agents_and_gateways_say_nothing() {
-    for kind in [AgentKind::Agent, AgentKind::Gateway] {
+    for (kind, refusal) in [
+        (ApproverKind::Agent, ApprovalRefusal::NotAPerson),
+        (ApproverKind::PersonWithoutRole, ApprovalRefusal::RoleMissing),
+    ] {
         let who = Approver { kind, ..person("bot") };
-        assert_eq!(asked().approve(&who, "yes", ASKED_S), Err(ApprovalRefusal::NotAPerson));
-        assert_eq!(asked().deny(&who, "no", ASKED_S), Err(ApprovalRefusal::NotAPerson));
+        assert_eq!(asked().approve(&who, "yes", ASKED_S), Err(refusal));
+        assert_eq!(asked().deny(&who, "no", ASKED_S), Err(refusal));
     }
+    let who = Approver { kind: ApproverKind::Person, ..person("usr") };
+    assert!(asked().approve(&who, "yes", ASKED_S).is_ok());
+    assert!(asked().deny(&who, "no", ASKED_S).is_ok());
 }
 
 #[test]

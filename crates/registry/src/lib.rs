@@ -13,6 +13,7 @@
 
 mod agent;
 mod approval;
+mod approver;
 mod arguments_schema;
 mod authentication;
 mod call_constraint;
@@ -56,8 +57,9 @@ pub use agent::{Agent, AgentKey, AgentKind, IssuerKey, KeyRefusal, KeyState, rot
 pub use approval::{
     APPROVAL_ARGUMENTS_BYTES_MAX, APPROVAL_LIFETIME_MAX_S, APPROVALS_OPEN_MAX,
     APPROVALS_OPEN_OF_AGENT_MAX, Approval, ApprovalAnswer, ApprovalCall, ApprovalRefusal,
-    ApprovalRequest, ApprovalState, ApprovalTerms, Approver, AskedCall, Word, approval_arguments,
+    ApprovalRequest, ApprovalState, ApprovalTerms, AskedCall, approval_arguments,
 };
+pub use approver::{AnswersForAgent, Approver, ApproverKind, Word};
 pub use arguments_schema::{ArgumentsSchema, SchemaRefusal};
 pub use attorn_jose::{CertificateThumbprint, Jkt};
 pub use authentication::{

@@ -117,6 +117,7 @@ reason_codes! {
     PersonPending = "person.pending", "the person was invited but has not signed in yet";
     PersonSuspended = "person.suspended", "the person is suspended";
     PersonRetired = "person.retired", "the person is retired";
+    RoleMissing = "role.missing", "the person has no role that allows it";
     ConsentMissing = "consent.missing", "the person gave the agent nothing at this server, or took it back";
 
     ServerUnknown = "server.unknown", "no such MCP server is registered";

@@ -245,7 +245,9 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use attorn_registry::{AgentKind, ApprovalState, Approver};
+    use std::collections::BTreeSet;
+
+    use attorn_registry::{AnswersForAgent, ApprovalState, Approver, ApproverKind};
 
     use super::*;
     use crate::InForce;
@@ -257,8 +259,14 @@ mod tests {
     }
 
     fn approved(approval: &Approval) -> Approval {
-        let (kind, behind) = (AgentKind::Operator, std::collections::BTreeSet::new());
-        let who = Approver { id: "bob", kind, owner: None, behind, answers_for_agent: false };
+        let who = Approver {
+            id: "bob",
+            kind: ApproverKind::Operator,
+            owner: None,
+            behind: BTreeSet::new(),
+            unbound: false,
+            answers_for_agent: AnswersForAgent::No,
+        };
         approval.approve(&who, "fine", 11).unwrap()
     }
 

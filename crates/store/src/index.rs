@@ -24,11 +24,12 @@ use crate::database::{in_memory, open};
 use crate::failure::Failure;
 
 const COLUMNS: Columns = Columns("blocks");
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "index", include_str!("../migrations/index/0001_index.sql")),
     (2, "places", include_str!("../migrations/index/0002_places.sql")),
     (3, "blocks", include_str!("../migrations/index/0003_blocks.sql")),
     (4, "downstream", include_str!("../migrations/index/0004_downstream.sql")),
+    (120, "subject", include_str!("../migrations/index/0120_subject.sql")),
 ];
 
 /// Most entries one search returns.
@@ -78,6 +79,8 @@ pub struct Filter {
     pub downstream_request_id: Option<String>,
     /// The token that was got by exchange.
     pub exchanged_jti: Option<String>,
+    /// Whom a token or a change is about.
+    pub subject: Option<String>,
 }
 
 /// Blocks that may hold what is searched for.
@@ -214,6 +217,7 @@ impl Filter {
             text(&self.approval),
             text(&self.downstream_request_id),
             text(&self.exchanged_jti),
+            text(&self.subject),
         ])
     }
 }
@@ -245,6 +249,8 @@ struct Searchable<'e> {
     downstream_request_id: Option<Cow<'e, str>>,
     #[serde(borrow)]
     exchanged_jti: Option<Cow<'e, str>>,
+    #[serde(borrow)]
+    subject: Option<Cow<'e, str>>,
 }
 
 impl<'e> Searchable<'e> {
@@ -267,6 +273,7 @@ impl<'e> Searchable<'e> {
             text(&self.approval),
             text(&self.downstream_request_id),
             text(&self.exchanged_jti),
+            text(&self.subject),
         ])
     }
 }
@@ -275,7 +282,7 @@ impl<'e> Searchable<'e> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Field(u8);
 
-fn named(values: [Option<&str>; 12]) -> impl Iterator<Item = (Field, &str)> {
+fn named(values: [Option<&str>; 13]) -> impl Iterator<Item = (Field, &str)> {
     (0_u8..).map(Field).zip(values).filter_map(|(field, value)| Some((field, value?)))
 }
 
@@ -337,6 +344,7 @@ mod tests {
             trace_id: Some(format!("t{}", place / 2)),
             exchanged_jti: Some(format!("x{place}")),
             downstream_request_id: Some(format!("api-{place}")),
+            subject: Some(format!("usr_{}", place / 100)),
             ..Entry::new(Kind::CallDecided, 1000 + place)
         }
     }
@@ -369,6 +377,7 @@ mod tests {
                 Filter { decision_id: of.decision_id, ..Filter::default() },
                 Filter { trace_id: of.trace_id, agent: of.agent, ..Filter::default() },
                 Filter { exchanged_jti: of.exchanged_jti, ..Filter::default() },
+                Filter { subject: of.subject, ..Filter::default() },
                 Filter { downstream_request_id: of.downstream_request_id, ..Filter::default() },
             ] {
                 assert!(blocks(&index, &filter).await.contains(&block), "{filter:?}");
@@ -448,8 +457,10 @@ mod tests {
         assert!(holds(Filter {
             decision: some("deny"),
             trace_id: some("t1"),
+            subject: some("usr_0"),
             ..Filter::default()
         }));
+        assert!(!holds(Filter { subject: some("usr_1"), ..Filter::default() }));
         assert!(!holds(Filter { decision: some("permit"), ..Filter::default() }));
         assert!(!holds(Filter { kind: some("call.completed"), ..Filter::default() }));
         assert!(!holds(Filter { token_jti: some("t1"), ..Filter::default() }));

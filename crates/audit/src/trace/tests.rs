@@ -83,6 +83,18 @@ fn every_name_in_a_chain_leads_to_all_of_it_and_to_no_other() {
     assert_eq!(places(&select(twice, Term::guess(T))), chain);
 }
 
+#[test]
+fn a_person_is_found_by_whom_entries_are_about() {
+    let about = |subject: &str| Entry {
+        subject: Some(subject.to_owned()),
+        ..Entry::new(Kind::ConsentGiven, 1)
+    };
+    let term = Term::guess("usr_ann");
+    assert_eq!(term, Term::new(Key::Subject, "usr_ann"));
+    assert!(term.finds(&about("usr_ann")) && !term.finds(&about("usr_bob")));
+    assert!(!term.finds(&Entry { agent: Some("usr_ann".to_owned()), ..about("agt_1") }));
+}
+
 fn shape(node: &Node) -> String {
     let children: Vec<String> = node.children.iter().map(shape).collect();
     let findings: String = node.findings.iter().map(|one| format!("!{}", one.as_str())).collect();

@@ -1,4 +1,7 @@
-//! Where gateways ask about calls that wait for a person, and use approvals up.
+//! Where gateways ask about calls that wait for a person, persons say something about them, and
+//! gateways use approvals up.
+//!
+//! A word of an operator by key and one of a person at a page pass the same lines: [`say`].
 //!
 //! Whoever calls holds the turn of changes and publishes afterwards. Each step is judged on the
 //! stored record, recorded in the journal, and then stored only if the record is still what was
@@ -12,7 +15,8 @@ use attorn_audit::{Entry, Kind};
 use attorn_registry::{
     APPROVAL_ARGUMENTS_BYTES_MAX, APPROVALS_OPEN_MAX, APPROVALS_OPEN_OF_AGENT_MAX, Agent, Approval,
     ApprovalAnswer, ApprovalCall, ApprovalId, ApprovalRefusal, ApprovalRequest, ApprovalState,
-    AskedCall, DecisionId, Holder, LockedSubject, PersonId, ReasonCode, approval_arguments,
+    Approver, AskedCall, DecisionId, Holder, LockedSubject, PersonId, ReasonCode,
+    approval_arguments,
 };
 use attorn_store::{Act, ChangeKind, Refusal as Unchanged, StoreError};
 
@@ -193,6 +197,51 @@ impl Asking<'_> {
             Some(_) | None => Err(ReasonCode::ToolDefinitionChanged),
         }
     }
+}
+
+/// What somebody says about a call that waits.
+#[derive(Debug)]
+pub(crate) struct Saying<'a> {
+    /// Who, as the registry of now knows them.
+    pub(crate) who: Approver<'a>,
+    pub(crate) word: SaidWord,
+    pub(crate) reason: String,
+    /// The entry to be written, which names who says it.
+    pub(crate) entry: Entry,
+    pub(crate) now_s: u64,
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SaidWord {
+    No,
+    Yes,
+}
+
+/// Takes what somebody says: judged by the rules of the registry, on record, then stored.
+///
+/// # Errors
+/// It does not count, or neither registry nor journal can be used.
+pub(crate) async fn say(
+    shared: &Shared,
+    request: &ApprovalRequest,
+    saying: Saying<'_>,
+) -> Result<Approval, Refusal> {
+    let Saying { who, word, reason, entry, now_s } = saying;
+    let before = &request.approval;
+    let (kind, after) = match word {
+        SaidWord::Yes => (Kind::ApprovalApproved, before.approve(&who, &reason, now_s)?),
+        SaidWord::No => (Kind::ApprovalDenied, before.deny(&who, &reason, now_s)?),
+    };
+    let mut entry = about(Entry { kind, ..entry }, request);
+    entry.detail.insert("reason".to_owned(), reason);
+    entry.detail.insert("state".to_owned(), after.state.as_str().to_owned());
+    // Before it counts: a yes that is not on record must not let a call through.
+    let _recorded = shared.record(&entry).await?;
+    let act = Act { by: who.id, now_s };
+    let change = (before, &after);
+    let changed = shared.store.replace_approval(&act, ChangeKind::ApprovalDecided, change).await?;
+    Ok(changed.record)
 }
 
 /// Notes what is past its end, and forgets arguments of long ago. Says whether anything changed.

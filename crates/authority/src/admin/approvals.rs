@@ -7,22 +7,22 @@
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_registry::{
     AgentKind, Approval, ApprovalAnswer, ApprovalCall, ApprovalId, ApprovalRefusal,
-    ApprovalRequest, ApprovalState, AskedCall, Tool, Word,
+    ApprovalRequest, ApprovalState, AskedCall, OwnerId, Snapshot, Tool, Word,
 };
-use attorn_store::ChangeKind;
 use attorn_store::index::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::approval_desk::{Asking, about};
-use super::context::{Context, Effect};
+use super::approval_desk::{self as desk, Asking, SaidWord, Saying};
+use super::context::{Context, Effect, name_of};
 use super::list::List;
 use super::reason::Reason;
 use super::refusal::{Missing, Refusal};
 use super::tools::hex;
 use crate::search::Search;
+use crate::shared::Shared;
 
 /// Which approvals to list.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -35,77 +35,77 @@ pub(crate) struct ApprovalFilter {
 /// A call that waits, or waited, for a person.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ApprovalView {
-    id: String,
+    pub(crate) id: String,
     /// `pending`, `approved`, `denied`, `used` or `expired`.
-    state: &'static str,
-    agent: String,
+    pub(crate) state: &'static str,
+    pub(crate) agent: String,
     /// For whom the agent acts.
-    subject: String,
-    server: String,
-    tool: String,
-    asked_s: u64,
+    pub(crate) subject: String,
+    pub(crate) server: String,
+    pub(crate) tool: String,
+    pub(crate) asked_s: u64,
     /// First second at which it does not count any more.
-    expires_s: u64,
+    pub(crate) expires_s: u64,
     /// How many persons have to approve.
-    needed: usize,
+    pub(crate) needed: usize,
     /// What was said so far.
-    words: Vec<WordView>,
+    pub(crate) words: Vec<WordView>,
 }
 
 /// What one person said.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WordView {
-    by: String,
-    at_s: u64,
-    reason: String,
+    pub(crate) by: String,
+    pub(crate) at_s: u64,
+    pub(crate) reason: String,
 }
 
 /// Everything an approver needs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ApprovalDetails {
     #[serde(flatten)]
-    approval: ApprovalView,
+    pub(crate) approval: ApprovalView,
     /// The arguments as they will be sent: RFC 8785, nothing added and nothing left out. Empty once
     /// they are forgotten.
-    arguments: String,
+    pub(crate) arguments: String,
     /// SHA-256 of that text.
-    arguments_sha256: String,
+    pub(crate) arguments_sha256: String,
     /// The actors of the token, the latest first.
-    actors: Option<String>,
+    pub(crate) actors: Option<String>,
     /// Whose approval does not count.
-    excluded: Vec<String>,
+    pub(crate) excluded: Vec<String>,
     /// The decision that refused the call.
-    decision: String,
-    trace_id: Option<String>,
+    pub(crate) decision: String,
+    pub(crate) trace_id: Option<String>,
     /// The gateway that asked.
-    asked_by: String,
+    pub(crate) asked_by: String,
     /// The decision under which it was used.
-    used_by: Option<String>,
+    pub(crate) used_by: Option<String>,
     /// The class of the tool, as its owner confirmed it.
-    class: Option<&'static str>,
+    pub(crate) class: Option<&'static str>,
     /// The title the server gives the tool. The server's words, not ours.
-    tool_title: Option<String>,
+    pub(crate) tool_title: Option<String>,
     /// The description the server gives the tool. The server's words, not ours.
-    tool_description: Option<String>,
+    pub(crate) tool_description: Option<String>,
     /// What the server says of itself about the tool.
     #[schema(value_type = Option<Object>)]
-    tool_annotations: Option<Value>,
-    tool_digest: String,
+    pub(crate) tool_annotations: Option<Value>,
+    pub(crate) tool_digest: String,
     /// Whether the tool still is what it was when the call was made; without that it is not made.
-    tool_unchanged: bool,
+    pub(crate) tool_unchanged: bool,
     /// The last decisions about this agent and this tool, newest first.
-    earlier: Vec<EarlierCall>,
+    pub(crate) earlier: Vec<EarlierCall>,
 }
 
 /// An earlier decision about the same agent and tool.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EarlierCall {
-    time_ms: u64,
-    decision_id: Option<String>,
+    pub(crate) time_ms: u64,
+    pub(crate) decision_id: Option<String>,
     /// `permit` or `deny`.
-    decision: Option<&'static str>,
-    reason: Option<String>,
-    approval: Option<String>,
+    pub(crate) decision: Option<&'static str>,
+    pub(crate) reason: Option<String>,
+    pub(crate) approval: Option<String>,
 }
 
 /// A call that a gateway asks about.
@@ -153,52 +153,42 @@ pub(crate) async fn list(
         return Err(Refusal::Form);
     }
     let requests = context.shared.store.approvals(state).await?;
-    Ok(requests.iter().map(|one| ApprovalView::of(&context, &one.approval)).collect())
+    let (snapshot, now_s) = (&context.snapshot, context.now_s());
+    Ok(requests.iter().map(|one| ApprovalView::of(snapshot, &one.approval, now_s)).collect())
 }
 
 pub(crate) async fn show(context: Context) -> Result<ApprovalDetails, Refusal> {
     let request = named(&context).await?;
-    ApprovalDetails::of(&context, request).await
+    ApprovalDetails::of(&context.shared, &context.snapshot, request, context.now_s()).await
 }
 
 pub(crate) async fn approve(
     context: Context,
     reason: Reason,
 ) -> Result<Effect<ApprovalView>, Refusal> {
-    say(&context, reason, Kind::ApprovalApproved).await
+    say(&context, reason, SaidWord::Yes).await
 }
 
 pub(crate) async fn deny(
     context: Context,
     reason: Reason,
 ) -> Result<Effect<ApprovalView>, Refusal> {
-    say(&context, reason, Kind::ApprovalDenied).await
+    say(&context, reason, SaidWord::No).await
 }
 
 async fn say(
     context: &Context,
     reason: Reason,
-    kind: Kind,
+    word: SaidWord,
 ) -> Result<Effect<ApprovalView>, Refusal> {
     let reason = reason.text()?;
     let request = named(context).await?;
-    let (before, now_s) = (&request.approval, context.now_s());
     // Who is behind an owner changes: what counts is who is there when the word is said.
-    let who = context.snapshot.approver(&context.operator.id, &before.call);
-    let after = if kind == Kind::ApprovalApproved {
-        before.approve(&who, &reason, now_s)?
-    } else {
-        before.deny(&who, &reason, now_s)?
-    };
-    let mut entry = about(context.fact(kind), &request);
-    entry.detail.insert("reason".to_owned(), reason);
-    entry.detail.insert("state".to_owned(), after.state.as_str().to_owned());
-    // Before it counts: a yes that is not on record must not let a call through.
-    let _recorded = context.shared.record(&entry).await?;
-    let (act, change) = (context.act(), (before, &after));
-    let store = &context.shared.store;
-    let changed = store.replace_approval(&act, ChangeKind::ApprovalDecided, change).await?;
-    let output = ApprovalView::of(context, &changed.record);
+    let who = context.snapshot.approver(&context.operator.id, &request.approval.call);
+    let entry = context.fact(Kind::AdminChanged);
+    let saying = Saying { who, word, reason, entry, now_s: context.now_s() };
+    let approval = desk::say(&context.shared, &request, saying).await?;
+    let output = ApprovalView::of(&context.snapshot, &approval, context.now_s());
     Ok(Effect { output, facts: Vec::new() })
 }
 
@@ -252,7 +242,7 @@ async fn named(context: &Context) -> Result<ApprovalRequest, Refusal> {
 }
 
 /// The last decisions about an agent and a tool.
-async fn earlier(context: &Context, call: &ApprovalCall) -> Result<Vec<EarlierCall>, Refusal> {
+async fn earlier(shared: &Shared, call: &ApprovalCall) -> Result<Vec<EarlierCall>, Refusal> {
     let filter = Filter {
         agent: Some(call.agent.to_string()),
         server: Some(call.server.to_string()),
@@ -261,7 +251,7 @@ async fn earlier(context: &Context, call: &ApprovalCall) -> Result<Vec<EarlierCa
         ..Filter::default()
     };
     let search = Search { filter, from: 0, before: u64::MAX, limit: EARLIER_MAX };
-    let found = search.run(&context.shared).await?;
+    let found = search.run(shared).await?;
     let entry = |bytes: &[u8]| Entry::parse(bytes).map_err(|_| Refusal::JournalUnavailable);
     found.iter().map(|(_, bytes)| entry(bytes).map(EarlierCall::of)).collect()
 }
@@ -279,15 +269,15 @@ impl EarlierCall {
 }
 
 impl WordView {
-    fn of(context: &Context, word: &Word) -> Self {
-        let by = context.name_of(&word.by);
+    fn of(snapshot: &Snapshot, word: &Word) -> Self {
+        let by = name_of(snapshot, &word.by);
         Self { by, at_s: word.at_s, reason: word.reason.clone() }
     }
 }
 
 impl ApprovalView {
-    fn of(context: &Context, approval: &Approval) -> Self {
-        let (call, snapshot) = (&approval.call, &context.snapshot);
+    fn of(snapshot: &Snapshot, approval: &Approval, now_s: u64) -> Self {
+        let call = &approval.call;
         let agent = snapshot.agent(&call.agent).map(|agent| agent.name.to_string());
         let server = snapshot.server(&call.server).map(|server| server.name.to_string());
         let words: Vec<&Word> = match &approval.state {
@@ -297,7 +287,7 @@ impl ApprovalView {
             ApprovalState::Expired => Vec::new(),
         };
         // Past its end it does not wait any more, whether or not somebody noted that.
-        let is_expired = approval.expire(context.now_s()).is_some();
+        let is_expired = approval.expire(now_s).is_some();
         Self {
             id: approval.id.to_string(),
             state: if is_expired {
@@ -306,22 +296,27 @@ impl ApprovalView {
                 approval.state.as_str()
             },
             agent: agent.unwrap_or_else(|| call.agent.to_string()),
-            subject: context.name_of(&call.subject),
+            subject: name_of(snapshot, &call.subject),
             server: server.unwrap_or_else(|| call.server.to_string()),
             tool: call.tool.clone(),
             asked_s: approval.asked_s,
             expires_s: approval.expires_s,
             needed: call.terms.needed(),
-            words: words.into_iter().map(|word| WordView::of(context, word)).collect(),
+            words: words.into_iter().map(|word| WordView::of(snapshot, word)).collect(),
         }
     }
 }
 
 impl ApprovalDetails {
-    async fn of(context: &Context, request: ApprovalRequest) -> Result<Self, Refusal> {
+    pub(crate) async fn of(
+        shared: &Shared,
+        snapshot: &Snapshot,
+        request: ApprovalRequest,
+        now_s: u64,
+    ) -> Result<Self, Refusal> {
         let approval = &request.approval;
         let call = &approval.call;
-        let server = context.snapshot.server(&call.server);
+        let server = snapshot.server(&call.server);
         let tool = server.and_then(|server| server.tools.get(&call.tool));
         let is_as_asked = |tool: &&Tool| tool.digest == call.definition;
         let definition = tool.filter(is_as_asked).map(|tool| tool.definition.as_str());
@@ -337,16 +332,16 @@ impl ApprovalDetails {
         };
         let class = tool.and_then(|tool| tool.approved.as_ref());
         Ok(Self {
-            earlier: earlier(context, call).await?,
+            earlier: earlier(shared, call).await?,
             arguments_sha256: hex(&call.arguments),
-            excluded: approval.excluded.iter().map(|id| excluded_name(context, id)).collect(),
+            excluded: approval.excluded.iter().map(|id| excluded_name(snapshot, id)).collect(),
             class: class.map(|it| it.class_of(Some(&request.arguments)).as_str()),
             tool_title: text("title"),
             tool_description: text("description"),
             tool_annotations: definition.get("annotations").cloned(),
             tool_digest: hex(&call.definition),
             tool_unchanged: tool.is_some_and(|tool| is_as_asked(&tool)),
-            approval: ApprovalView::of(context, approval),
+            approval: ApprovalView::of(snapshot, approval, now_s),
             actors: request.actors,
             decision: request.decision,
             trace_id: request.trace_id,
@@ -357,11 +352,9 @@ impl ApprovalDetails {
     }
 }
 
-fn excluded_name(context: &Context, id: &str) -> String {
-    match context.owner(id) {
-        Ok(owner) => owner.name.to_string(),
-        Err(_) => context.name_of(id),
-    }
+fn excluded_name(snapshot: &Snapshot, id: &str) -> String {
+    let owner = OwnerId::parse(id).ok().and_then(|id| snapshot.owner(&id));
+    owner.map_or_else(|| name_of(snapshot, id), |owner| owner.name.to_string())
 }
 
 const STATES: [&str; 5] = ["pending", "approved", "denied", "used", "expired"];

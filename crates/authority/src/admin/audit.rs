@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use attorn_audit::note::NoteVerifier;
-use attorn_audit::trace::{Key, Term, leads_to};
+use attorn_audit::trace::{Key, Located, Term, leads_to};
 use attorn_audit::{Entry, Kind};
+use attorn_registry::Snapshot;
 use attorn_store::index::{Filter, HITS_MAX};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use super::context::Context;
 use super::list::List;
 use super::refusal::{Missing, Refusal};
 use crate::search::Search;
+use crate::shared::Shared;
 
 /// One entry with its place in the log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,6 +44,8 @@ struct Hit {
 pub(crate) struct EntryFilter {
     /// Name or identifier.
     agent: Option<String>,
+    /// Whom it is about: name or identifier.
+    person: Option<String>,
     /// Name or identifier.
     server: Option<String>,
     tool: Option<String>,
@@ -91,6 +95,7 @@ pub(crate) enum By {
     DownstreamRequest,
     Exchanged,
     Issued,
+    Person,
     Token,
     Trace,
     UntracedExchange,
@@ -105,6 +110,7 @@ impl By {
             Self::DownstreamRequest => Key::DownstreamRequest,
             Self::Exchanged => Key::Exchanged,
             Self::Issued => Key::Issued,
+            Self::Person => Key::Subject,
             Self::Token => Key::Token,
             Self::Trace => Key::Trace,
             Self::UntracedExchange => Key::UntracedExchange,
@@ -164,7 +170,7 @@ pub(crate) async fn search(
     context: Context,
     filter: EntryFilter,
 ) -> Result<List<EntryView>, Refusal> {
-    let mut hits = find(&context, filter).await?;
+    let mut hits = find(&context.shared, &context.snapshot, filter).await?;
     hits.reverse();
     Ok(listed(&context, &hits))
 }
@@ -189,7 +195,7 @@ pub(crate) async fn export(context: Context, filter: EntryFilter) -> Result<Bund
         indices.dedup();
         return bundle(&context, &indices).await;
     }
-    let found = filter.resolve(&context).run(&context.shared).await?;
+    let found = filter.resolve(&context.snapshot).run(&context.shared).await?;
     let indices: Vec<u64> = found.into_iter().map(|(index, _)| index).rev().collect();
     bundle(&context, &indices).await
 }
@@ -212,21 +218,21 @@ pub(crate) async fn trace(context: Context, asked: TraceFilter) -> Result<Chain,
         Some(by) => Term::new(by.key(), id),
         None => Term::guess(&id),
     };
-    let hits = chain(&context, wanted).await?;
+    let hits = chain(&context.shared, &context.snapshot, wanted).await?;
     let List { items, removed_before } = listed(&context, &hits);
     let log = context.shared.journal.checkpoint().checkpoint.origin;
     Ok(Chain { items, log, removed_before })
 }
 
 /// Follows names from entry to entry. Bounded: a name that is everywhere leads only so far.
-async fn chain(context: &Context, wanted: Term) -> Result<Vec<Hit>, Refusal> {
+async fn chain(shared: &Shared, snapshot: &Snapshot, wanted: Term) -> Result<Vec<Hit>, Refusal> {
     let (mut terms, mut done): (Vec<Term>, Vec<Term>) = (wanted.seeds(), Vec::new());
     let mut found: BTreeMap<u64, Hit> = BTreeMap::new();
     while let Some(term) = terms.pop() {
         if done.contains(&term) || done.len() >= TERMS_MAX || found.len() >= CHAIN_MAX {
             continue;
         }
-        for hit in find(context, filter_of(&term)).await? {
+        for hit in find(shared, snapshot, filter_of(&term)).await? {
             if term.finds(&hit.entry) && !found.contains_key(&hit.index) {
                 terms.extend(leads_to(&hit.entry));
                 found.insert(hit.index, hit);
@@ -235,6 +241,32 @@ async fn chain(context: &Context, wanted: Term) -> Result<Vec<Hit>, Refusal> {
         done.push(term);
     }
     Ok(found.into_values().collect())
+}
+
+/// As [`trace`], for a page: the chain with the origin of the log, and whether it was cut.
+pub(crate) async fn chain_of(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    wanted: Term,
+) -> Result<(Vec<Located>, bool), Refusal> {
+    let log = shared.journal.checkpoint().checkpoint.origin;
+    let hits = chain(shared, snapshot, wanted).await?;
+    let is_cut = hits.len() >= CHAIN_MAX;
+    let located = |hit: Hit| Located { log: log.clone(), index: hit.index, entry: hit.entry };
+    Ok((hits.into_iter().map(located).collect(), is_cut))
+}
+
+/// The last decisions about tool calls, newest first.
+pub(crate) async fn decisions(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    limit: u64,
+) -> Result<Vec<Entry>, Refusal> {
+    let kind = Some(Kind::CallDecided.as_str().to_owned());
+    let limit = Some(Count::Number(limit));
+    let filter = EntryFilter { kind, limit, ..EntryFilter::default() };
+    let hits = find(shared, snapshot, filter).await?;
+    Ok(hits.into_iter().rev().map(|hit| hit.entry).collect())
 }
 
 fn filter_of(term: &Term) -> EntryFilter {
@@ -248,6 +280,7 @@ fn filter_of(term: &Term) -> EntryFilter {
         Key::DownstreamRequest => EntryFilter { downstream_request_id: value, ..any },
         Key::Exchanged => EntryFilter { exchanged_jti: value, ..any },
         Key::Issued => EntryFilter { token_jti: value, kind: of_kind(Kind::TokenIssued), ..any },
+        Key::Subject => EntryFilter { person: value, ..any },
         Key::Token => EntryFilter { token_jti: value, ..any },
         Key::Trace => EntryFilter { trace_id: value, ..any },
         Key::UntracedExchange => {
@@ -275,7 +308,8 @@ pub(crate) async fn entries_of_decision(
 async fn hits_of_decision(context: &Context, decision: &str) -> Result<Vec<Hit>, Refusal> {
     let by_decision =
         EntryFilter { decision_id: Some(decision.to_owned()), ..EntryFilter::default() };
-    let mut hits = find(context, by_decision).await?;
+    let (shared, snapshot) = (&context.shared, &context.snapshot);
+    let mut hits = find(shared, snapshot, by_decision).await?;
     let token = hits.iter().find_map(|hit| hit.entry.token_jti.clone());
     if let Some(token_jti) = token {
         let issued = EntryFilter {
@@ -283,14 +317,18 @@ async fn hits_of_decision(context: &Context, decision: &str) -> Result<Vec<Hit>,
             kind: Some(Kind::TokenIssued.as_str().to_owned()),
             ..EntryFilter::default()
         };
-        hits.extend(find(context, issued).await?);
+        hits.extend(find(shared, snapshot, issued).await?);
     }
     Ok(hits)
 }
 
 /// The entries a filter finds, in the order of the log.
-async fn find(context: &Context, filter: EntryFilter) -> Result<Vec<Hit>, Refusal> {
-    let found = filter.resolve(context).run(&context.shared).await?;
+async fn find(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    filter: EntryFilter,
+) -> Result<Vec<Hit>, Refusal> {
+    let found = filter.resolve(snapshot).run(shared).await?;
     found.into_iter().rev().map(Hit::parse).collect()
 }
 
@@ -305,17 +343,17 @@ fn place(context: &Context) -> Result<u64, Refusal> {
 }
 
 impl EntryFilter {
-    fn resolve(self, context: &Context) -> Search {
+    fn resolve(self, snapshot: &Snapshot) -> Search {
+        // Entries hold identifiers; whatever is no name is one.
+        let agent = |text: String| snapshot.agent_named(&text).map_or(text, |it| it.id.to_string());
+        let person =
+            |text: String| snapshot.person_named(&text).map_or(text, |it| it.id.to_string());
+        let server =
+            |text: String| snapshot.server_named(&text).map_or(text, |it| it.id.to_string());
         let filter = Filter {
-            // Entries hold identifiers.
-            agent: self.agent.map(|text| match context.agent(&text) {
-                Ok(agent) => agent.id.to_string(),
-                Err(_) => text,
-            }),
-            server: self.server.map(|text| match context.server(&text) {
-                Ok(server) => server.id.to_string(),
-                Err(_) => text,
-            }),
+            agent: self.agent.map(agent),
+            subject: self.person.map(person),
+            server: self.server.map(server),
             tool: self.tool,
             kind: self.kind,
             decision: self.decision,

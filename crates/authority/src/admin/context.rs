@@ -108,12 +108,18 @@ impl Context {
 
     /// The name behind an identifier of who did something, for answers.
     pub(crate) fn name_of(&self, by: &str) -> String {
-        let agent = AgentId::parse(by).ok().and_then(|id| self.snapshot.agent(&id));
-        agent.map_or_else(|| by.to_owned(), |agent| agent.name.to_string())
+        name_of(&self.snapshot, by)
     }
 
     /// The name of an owner, for answers.
     pub(crate) fn owner_name(&self, id: Option<&OwnerId>) -> Option<String> {
         Some(self.snapshot.owner(id?)?.name.to_string())
     }
+}
+
+/// The name behind an identifier of an agent. A person is told by identifier: they may be called as
+/// an agent is.
+pub(crate) fn name_of(snapshot: &Snapshot, by: &str) -> String {
+    let agent = AgentId::parse(by).ok().and_then(|id| snapshot.agent(&id));
+    agent.map_or_else(|| by.to_owned(), |agent| agent.name.to_string())
 }

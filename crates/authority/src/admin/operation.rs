@@ -199,7 +199,7 @@ impl Operation {
 }
 
 /// RFC 3986 section 2.3: everything but unreserved characters is percent-encoded.
-fn encoded(segment: &str) -> String {
+pub(crate) fn encoded(segment: &str) -> String {
     let mut text = String::with_capacity(segment.len());
     for byte in segment.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

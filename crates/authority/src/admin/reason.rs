@@ -22,6 +22,10 @@ pub(crate) struct ReasonWished {
 }
 
 impl Reason {
+    pub(crate) fn of(text: &str) -> Self {
+        Self { reason: text.to_owned() }
+    }
+
     pub(crate) fn text(self) -> Result<String, Refusal> {
         if self.reason.trim().is_empty() { Err(Refusal::ReasonMissing) } else { Ok(self.reason) }
     }

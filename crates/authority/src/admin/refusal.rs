@@ -143,7 +143,9 @@ impl Refusal {
             Self::Approval(
                 ApprovalRefusal::Excluded
                 | ApprovalRefusal::NotAPerson
-                | ApprovalRefusal::SamePerson,
+                | ApprovalRefusal::RoleMissing
+                | ApprovalRefusal::SamePerson
+                | ApprovalRefusal::Unbound,
             ) => StatusCode::FORBIDDEN,
             Self::Approval(_) => StatusCode::CONFLICT,
             Self::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,

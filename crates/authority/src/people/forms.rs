@@ -20,10 +20,12 @@ pub(crate) struct FormKey(hmac::Key);
 /// Which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FormName {
+    Approval,
     Consent,
     EndSessions,
     Invite,
     Login,
+    TakeBack,
 }
 
 /// It did not come from a page of ours.
@@ -63,10 +65,12 @@ impl FormKey {
 /// The parts have fixed lengths or no zero byte, so no two triples give one message.
 fn message(form: FormName, browser: &Browser) -> Vec<u8> {
     let name: &[u8] = match form {
+        FormName::Approval => b"approval",
         FormName::Consent => b"consent",
         FormName::EndSessions => b"end-sessions",
         FormName::Invite => b"invite",
         FormName::Login => b"login",
+        FormName::TakeBack => b"take-back",
     };
     let session = browser.session_digest().unwrap_or_default();
     [name, &[0], &browser.digest(), &session].concat()

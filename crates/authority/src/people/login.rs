@@ -143,8 +143,12 @@ pub(crate) async fn open(
     }
     let next = match waiting {
         Some(waiting) if is_name(waiting) => format!("/consent?waiting={waiting}"),
-        // Nobody says where to go: there are only these two places.
-        Some(_) | None => "/sessions".to_owned(),
+        // Nobody says where to go: a page of ours that this browser asked for, or the list.
+        Some(_) | None => {
+            let people = shared.people.as_ref();
+            let wanted = people.and_then(|people| people.returns.take(&browser.digest(), now_s));
+            wanted.unwrap_or_else(|| "/sessions".to_owned())
+        }
     };
     let mut answer = page::see_other(&shared.config.endpoint(&next));
     page::set_cookie(&mut answer, shared, Cookie::Session, Some(&session));

@@ -2,20 +2,27 @@
 
 use attorn_audit::Kind;
 use attorn_net::Body;
+use attorn_registry::ApprovalId;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::{People, authorize, consent, invite, login, page, provider, push, register, sessions};
+use super::{
+    People, approvals, authorize, consent, consents, invite, login, page, provider, push, register,
+    sessions, traces,
+};
 use crate::http::{BodyRefusal, method_not_allowed, read_body};
 use crate::refused::{self, Unserved};
 use crate::shared::Shared;
 
 /// What a path is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Page {
+    Approval(ApprovalId),
+    Approvals,
     Authorize,
     Consent,
+    Consents,
     Invite,
     Login,
     LoginCallback,
@@ -25,14 +32,18 @@ pub(crate) enum Page {
     Register,
     Sessions,
     Style,
+    Trace(String),
+    Traces,
 }
 
 impl Page {
     /// The page at a path below the issuer.
     pub(crate) fn at(path: &str) -> Option<Self> {
         match path {
+            "/approvals" => Some(Self::Approvals),
             "/authorize" => Some(Self::Authorize),
             "/consent" => Some(Self::Consent),
+            "/consents" => Some(Self::Consents),
             "/invite" => Some(Self::Invite),
             "/login" => Some(Self::Login),
             "/login/callback" => Some(Self::LoginCallback),
@@ -42,26 +53,50 @@ impl Page {
             "/register" => Some(Self::Register),
             "/sessions" => Some(Self::Sessions),
             "/style.css" => Some(Self::Style),
-            _ => None,
+            "/traces" => Some(Self::Traces),
+            _ => Self::below(path),
         }
+    }
+
+    fn below(path: &str) -> Option<Self> {
+        if let Some(id) = path.strip_prefix("/approvals/") {
+            return ApprovalId::parse(id).ok().map(Self::Approval);
+        }
+        path.strip_prefix("/traces/").and_then(traces::name).map(Self::Trace)
     }
 
     /// What may be asked of it; nothing changes by GET.
-    const fn methods(self) -> &'static str {
+    const fn methods(&self) -> &'static str {
         match self {
-            Self::Authorize | Self::LoginCallback | Self::LoginProvider | Self::Style => "GET",
+            Self::Approvals
+            | Self::Authorize
+            | Self::LoginCallback
+            | Self::LoginProvider
+            | Self::Style
+            | Self::Trace(_)
+            | Self::Traces => "GET",
             Self::Logout | Self::Push | Self::Register => "POST",
-            Self::Consent | Self::Invite | Self::Login | Self::Sessions => "GET, POST",
+            Self::Approval(_)
+            | Self::Consent
+            | Self::Consents
+            | Self::Invite
+            | Self::Login
+            | Self::Sessions => "GET, POST",
         }
     }
 
-    fn allows(self, method: &Method) -> bool {
+    fn allows(&self, method: &Method) -> bool {
         self.methods().split(", ").any(|one| one == method.as_str())
     }
 
     /// What a refusal of it is in the journal.
-    const fn kind(self) -> Kind {
+    const fn kind(&self) -> Kind {
         match self {
+            Self::Approval(_)
+            | Self::Approvals
+            | Self::Consents
+            | Self::Trace(_)
+            | Self::Traces => Kind::AdminRefused,
             Self::Authorize | Self::Consent | Self::Push => Kind::ConsentRefused,
             Self::Register => Kind::IdentityEnrolmentRefused,
             Self::Invite
@@ -90,15 +125,20 @@ where
     }
     if head.method == Method::GET {
         return match at {
+            Page::Approval(id) => approvals::show(shared, people, head, &id).await,
+            Page::Approvals => approvals::list(shared, people, head).await,
             Page::Authorize => authorize::show(shared, people, head).await,
             Page::Consent => consent::show(shared, people, head).await,
+            Page::Consents => consents::show(shared, people, head).await,
             Page::Invite => invite::show(shared, people, head),
             Page::Login => login::show(shared, people, head),
             Page::LoginCallback => provider::callback(shared, people, head).await,
             Page::LoginProvider => provider::begin(shared, people, head).await,
             Page::Sessions => sessions::show(shared, people, head).await,
             Page::Style => page::style(),
-            Page::Logout | Page::Push | Page::Register => method_not_allowed(at.methods()),
+            Page::Trace(name) => traces::show(shared, people, head, &name).await,
+            Page::Traces => traces::search(shared, people, head).await,
+            Page::Logout | Page::Push | Page::Register => method_not_allowed("POST"),
         };
     }
     // Before any work: who failed too often is not looked at.
@@ -112,16 +152,22 @@ where
         Err(BodyRefusal::Broken) => return unread(shared, StatusCode::BAD_REQUEST),
     };
     match at {
+        Page::Approval(id) => approvals::answer(shared, people, head, (&id, &body)).await,
         Page::Consent => consent::decide(shared, people, head, &body).await,
+        Page::Consents => consents::take_back(shared, people, head, &body).await,
         Page::Invite => invite::redeem(shared, people, head, &body).await,
         Page::Login => login::log_in(shared, people, head, &body).await,
         Page::Logout => sessions::log_out(shared, people, head, &body).await,
         Page::Push => push::handle(shared, people, head, &body).await,
         Page::Register => register::handle(shared, people, head, &body).await,
         Page::Sessions => sessions::end_all(shared, people, head, &body).await,
-        Page::Authorize | Page::LoginCallback | Page::LoginProvider | Page::Style => {
-            method_not_allowed(at.methods())
-        }
+        Page::Approvals
+        | Page::Authorize
+        | Page::LoginCallback
+        | Page::LoginProvider
+        | Page::Style
+        | Page::Trace(_)
+        | Page::Traces => method_not_allowed("GET"),
     }
 }
 
@@ -139,8 +185,11 @@ mod tests {
     #[test]
     fn nothing_changes_by_get_and_no_spelling_is_forgiven() {
         for (path, get, post) in [
+            ("/approvals", true, false),
+            ("/approvals/apr_aaaaaaaaaaaaaaaaaaaaaaaaaa", true, true),
             ("/authorize", true, false),
             ("/consent", true, true),
+            ("/consents", true, true),
             ("/login", true, true),
             ("/login/callback", true, false),
             ("/login/provider", true, false),
@@ -149,6 +198,8 @@ mod tests {
             ("/register", false, true),
             ("/sessions", true, true),
             ("/style.css", true, false),
+            ("/traces", true, false),
+            ("/traces/dec_a%2Fb", true, false),
         ] {
             let page = Page::at(path).unwrap();
             assert_eq!(
@@ -161,5 +212,11 @@ mod tests {
         for path in ["/authorize/", "//authorize", "/Authorize", "/consent%2f", ""] {
             assert_eq!(Page::at(path), None, "{path}");
         }
+        for path in
+            ["/approvals/", "/approvals/apr_x", "/approvals/%61pr_a", "/traces/", "/traces/%"]
+        {
+            assert_eq!(Page::at(path), None, "{path}");
+        }
+        assert_eq!(Page::at("/traces/a%2Fb"), Some(Page::Trace("a/b".to_owned())));
     }
 }

@@ -1,13 +1,16 @@
 //! `/sessions` and `/logout`: where somebody is logged in, and the end of it.
 
 use attorn_audit::{Decision, Entry, Kind};
-use attorn_console::{Form as PageForm, Session as ShownSession, SessionsPage, SignedOutPage};
+use attorn_console::{
+    Form as PageForm, Here, Session as ShownSession, SessionsPage, SignedOutPage, span,
+};
 use attorn_net::Body;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::browser::{Browser, Cookie, LoggedIn, SESSION_LIMITS};
 use super::forms::FormName;
+use super::visitor::Visitor;
 use super::{People, page};
 use crate::shared::Shared;
 
@@ -20,22 +23,24 @@ pub(crate) async fn show(shared: &Shared, people: &People, head: &Parts) -> Resp
         Ok(None) => return page::see_other(&shared.config.endpoint("/login")),
         Err(_) => return page::unavailable(shared),
     };
+    let visitor = Visitor { person, browser };
+    let person = &visitor.person;
     let Ok(sessions) = shared.store.sessions_of(&person.id, SESSION_LIMITS, now_s).await else {
         return page::unavailable(shared);
     };
     let mut shown: Vec<_> = sessions
         .iter()
         .map(|one| ShownSession {
-            opened: ago(now_s.saturating_sub(one.opened_s)),
-            seen: ago(now_s.saturating_sub(one.seen_s)),
+            opened: span(now_s.saturating_sub(one.opened_s)),
+            seen: span(now_s.saturating_sub(one.seen_s)),
             is_this: one.digest == session.digest,
         })
         .collect();
     shown.sort_by_key(|one| !one.is_this);
-    let token = people.form_key.token(FormName::EndSessions, &browser);
+    let token = people.form_key.token(FormName::EndSessions, &visitor.browser);
     let html = SessionsPage {
+        nav: visitor.nav(shared, Here::Sessions),
         form: PageForm { base: shared.config.issuer_path(), token: &token, waiting: "" },
-        person: person.name.as_str(),
         sessions: shown,
     }
     .html();
@@ -102,13 +107,4 @@ async fn end(
     let mut answer = page::page(StatusCode::OK, html, None);
     page::set_cookie(&mut answer, shared, Cookie::Session, None);
     answer
-}
-
-/// A span of time for a person.
-fn ago(seconds: u64) -> String {
-    match seconds {
-        0..60 => "less than a minute".to_owned(),
-        60..7200 => format!("{} minutes", seconds / 60),
-        _ => format!("{} hours", seconds / 3600),
-    }
 }

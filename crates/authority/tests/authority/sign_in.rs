@@ -1,9 +1,11 @@
 //! People: they log in, are asked, and their clients redeem what they gave.
 
+mod approval_pages;
 mod authorize;
 mod browser;
 mod clients;
 mod codes;
+mod consent_pages;
 mod documents;
 mod forms;
 mod log_in;
@@ -12,5 +14,6 @@ mod provider_log_in;
 mod provider_people;
 mod provider_tokens;
 mod refresh;
+mod trace_pages;
 
 pub(crate) use browser::Town;

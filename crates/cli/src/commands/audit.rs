@@ -96,6 +96,9 @@ pub(crate) struct Filter {
     /// Only of this agent
     #[arg(long)]
     agent: Option<String>,
+    /// Only about this person
+    #[arg(long)]
+    person: Option<String>,
     /// Only of this server
     #[arg(long)]
     server: Option<String>,
@@ -133,6 +136,7 @@ impl Filter {
     fn query(&self) -> Vec<(&'static str, Option<String>)> {
         vec![
             ("agent", self.agent.clone()),
+            ("person", self.person.clone()),
             ("server", self.server.clone()),
             ("tool", self.tool.clone()),
             ("kind", self.kind.clone()),

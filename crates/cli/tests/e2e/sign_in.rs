@@ -296,5 +296,11 @@ fn a_person_lets_an_application_act_for_them() {
         let found = folder.attorn(&search).expect(0).json();
         assert_ne!(found.as_array().unwrap().len(), 0, "{kind}");
     }
+    let about = ["audit", "search", "--person", "ann", "--kind", "consent.given", "-o", "json"];
+    let found = folder.attorn(&about).expect(0).json();
+    let who = found[0]["subject"].as_str().unwrap();
+    let trace = folder.attorn(&["-o", "json", "audit", "trace", who]).expect(0).out;
+    assert!(trace.contains("consent.given") && trace.contains("call.completed"), "{trace}");
+    folder.attorn(&["audit", "search", "--person", "nobody", "-o", "json"]).expect(1);
     serving.stop();
 }

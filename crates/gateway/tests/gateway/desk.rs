@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use attorn_gateway::{ApprovalDesk, DeskSilent, UseAnswer};
 use attorn_policy::GivenApproval;
 use attorn_registry::{
-    AgentKind, Approval, ApprovalAnswer, ApprovalId, ApprovalState, Approver, AskedCall, ReasonCode,
+    AnswersForAgent, Approval, ApprovalAnswer, ApprovalId, ApprovalState, Approver, ApproverKind,
+    AskedCall, ReasonCode,
 };
 
 #[derive(Debug)]
@@ -23,10 +24,11 @@ pub(crate) struct Desk {
 
 const BOB: Approver<'_> = Approver {
     id: "bob",
-    kind: AgentKind::Operator,
+    kind: ApproverKind::Operator,
     owner: None,
     behind: std::collections::BTreeSet::new(),
-    answers_for_agent: false,
+    unbound: false,
+    answers_for_agent: AnswersForAgent::No,
 };
 
 impl Desk {

@@ -156,3 +156,104 @@ fn who_is_unknown_says_nothing() {
     let said = asked.approve(&snapshot.approver(&nobody, &asked.call), "fine", NOW_S);
     assert_eq!(said, Err(ApprovalRefusal::NotAPerson));
 }
+
+/// A person of the registry who is logged in: of a seed, with the role or without.
+fn otto(parts: &mut SnapshotParts) -> Person {
+    parts.persons[1].roles = [Role::Approver].into();
+    parts.persons[1].clone()
+}
+
+#[test]
+fn a_person_is_judged_by_the_owners_that_they_are() {
+    let with = |terms, change: &dyn Fn(&mut SnapshotParts)| {
+        let mut parts = registry(vec![of(20, None, None)]);
+        let otto = otto(&mut parts);
+        change(&mut parts);
+        let (snapshot, asked) = (Snapshot::new(parts), asked(terms));
+        let who = snapshot.approving_person(&otto, &asked.call);
+        asked.approve(&who, "fine", NOW_S).map(|done| done.state.as_str())
+    };
+    let bind = |to: Option<PersonOrGroup>| {
+        move |parts: &mut SnapshotParts| parts.owners[0].bound_to.clone_from(&to)
+    };
+    assert_eq!(with(one(), &|_| ()), Ok("approved"));
+    // Of an owner who is a name alone nobody knows whether it is this person.
+    assert_eq!(with(not_owner(), &|_| ()), Err(ApprovalRefusal::Unbound));
+    assert_eq!(with(not_owner(), &bind(by_person())), Ok("approved"));
+    assert_eq!(with(not_owner(), &bind(by_group("legal"))), Err(ApprovalRefusal::Excluded));
+    assert_eq!(with(one(), &bind(by_group("legal"))), Ok("approved"));
+    let ownerless = |parts: &mut SnapshotParts| parts.agents[0].owner = None;
+    assert_eq!(with(not_owner(), &ownerless), Err(ApprovalRefusal::Excluded));
+    // Who comes after an owner whose person is gone.
+    let gone = PersonOrGroup::Person { person: PersonId::from_random(&[70; 16]) };
+    let followed = |parts: &mut SnapshotParts| {
+        parts.owners[0].bound_to = Some(gone.clone());
+        parts.owners[0].successor = Some(owner_id(20));
+    };
+    assert_eq!(with(not_owner(), &followed), Err(ApprovalRefusal::Unbound));
+}
+
+#[test]
+fn a_person_says_nothing_without_the_role_or_for_themselves() {
+    let mut parts = registry(Vec::new());
+    let otto = otto(&mut parts);
+    let snapshot = Snapshot::new(parts);
+    let asked = asked(one());
+    let say = |person: &Person| {
+        let who = snapshot.approving_person(person, &asked.call);
+        asked.approve(&who, "fine", NOW_S).map(|done| done.state.as_str())
+    };
+    assert_eq!(say(&otto), Ok("approved"));
+    for role in Role::ALL.into_iter().filter(|role| !role.may_approve()) {
+        let other = Person { roles: [role].into(), ..otto.clone() };
+        assert_eq!(say(&other), Err(ApprovalRefusal::RoleMissing), "{role}");
+    }
+    let stopped = Person { state: crate::LifeCycle::Suspended, ..otto.clone() };
+    assert_eq!(say(&stopped), Err(ApprovalRefusal::RoleMissing));
+    let acted_for = Person { roles: [Role::Approver].into(), ..person() };
+    assert_eq!(say(&acted_for), Err(ApprovalRefusal::Excluded));
+}
+
+#[test]
+fn a_person_and_a_key_are_two_only_where_it_is_known_whose_the_key_is() {
+    let with = |owner: Owner, key_first: bool| {
+        let mut parts = registry(vec![owner]);
+        let otto = otto(&mut parts);
+        let snapshot = Snapshot::new(parts);
+        let asked =
+            Approval { excluded: Vec::new(), ..asked(ApprovalTerms { two: true, ..one() }) };
+        let id = operator(31, 20).id;
+        let key = snapshot.approver(&id, &asked.call);
+        let person = snapshot.approving_person(&otto, &asked.call);
+        let (first, second) = if key_first { (key, person) } else { (person, key) };
+        let pending = asked.approve(&first, "fine", NOW_S)?;
+        pending.approve(&second, "fine too", NOW_S).map(|done| done.state.as_str())
+    };
+    let gone = PersonOrGroup::Person { person: PersonId::from_random(&[70; 16]) };
+    for key_first in [true, false] {
+        let with = |owner| with(owner, key_first);
+        assert_eq!(with(of(20, by_person(), None)), Ok("approved"));
+        assert_eq!(with(of(20, by_group("sales"), None)), Ok("approved"));
+        // Otto is in `legal`.
+        assert_eq!(with(of(20, by_group("legal"), None)), Err(ApprovalRefusal::SamePerson));
+        assert_eq!(with(of(20, None, None)), Err(ApprovalRefusal::Unbound));
+        assert_eq!(with(of(20, Some(gone.clone()), Some(99))), Ok("approved"));
+    }
+}
+
+#[test]
+fn two_persons_of_one_group_are_two() {
+    let mut parts = registry(vec![of(20, by_group("legal"), None)]);
+    let otto = otto(&mut parts);
+    let id = PersonId::from_random(&[72; 16]);
+    let olga = Person { id, name: name("olga"), ..otto.clone() };
+    parts.persons.push(olga.clone());
+    let snapshot = Snapshot::new(parts);
+    let asked = Approval { excluded: Vec::new(), ..asked(ApprovalTerms { two: true, ..one() }) };
+    let say = |approval: &Approval, person: &Person| {
+        approval.approve(&snapshot.approving_person(person, &asked.call), "fine", NOW_S)
+    };
+    let pending = say(&asked, &otto).unwrap();
+    assert_eq!(say(&pending, &otto), Err(ApprovalRefusal::SamePerson));
+    assert_eq!(say(&pending, &olga).unwrap().state.as_str(), "approved");
+}

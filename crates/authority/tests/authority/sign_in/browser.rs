@@ -9,7 +9,7 @@ use attorn_jose::{SigningKey, base64url, sha256};
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_registry::{
     AgentId, ClientSource, GrantId, Name, PersonGrant, PersonId, PersonOrGroup, Provided,
-    PublicClient, ScopePattern,
+    PublicClient, Role, ScopePattern,
 };
 use attorn_store::{Act, NewPerson, NewPublicClient, PersonSettings};
 use bytes::Bytes;
@@ -121,6 +121,17 @@ impl Town {
         }
         self.world.authority.publish().await.unwrap();
         id
+    }
+
+    /// Gives a person roles and groups.
+    pub(crate) async fn set(&self, person: &PersonId, roles: &[Role], groups: &[&str]) {
+        let settings = PersonSettings {
+            roles: roles.iter().copied().collect(),
+            groups: groups.iter().map(|group| Name::parse(group).unwrap()).collect(),
+            ..PersonSettings::default()
+        };
+        self.world.store.set_person(&self.act(), person, &settings).await.unwrap();
+        self.world.authority.publish().await.unwrap();
     }
 
     pub(crate) async fn client(&self, name: &str, redirect_uris: &[&str]) -> String {
@@ -276,7 +287,8 @@ impl<'w> Browser<'w> {
 
     /// Sends the form of the page, with the hidden fields that it has.
     pub(crate) async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        let hidden = ["form", "waiting"].map(|name| (name, self.hidden(name)));
+        let names = ["form", "waiting", "shown", "consent"];
+        let hidden = names.map(|name| (name, self.hidden(name)));
         let hidden = hidden.iter().filter(|(_, value)| !value.is_empty());
         let mut form: Vec<(&str, &str)> = hidden.map(|(n, v)| (*n, v.as_str())).collect();
         form.extend(fields);

@@ -47,6 +47,7 @@ enum By {
     Approval,
     Decision,
     Downstream,
+    Person,
     Token,
     Trace,
 }
@@ -58,6 +59,7 @@ impl By {
             Self::Approval => Key::Approval,
             Self::Decision => Key::Decision,
             Self::Downstream => Key::DownstreamRequest,
+            Self::Person => Key::Subject,
             Self::Token => Key::Token,
             Self::Trace => Key::Trace,
         }
@@ -168,6 +170,7 @@ async fn ask(
         Key::DownstreamRequest => "downstream_request",
         Key::Exchanged => "exchanged",
         Key::Issued => "issued",
+        Key::Subject => "person",
         Key::Token => "token",
         Key::Trace => "trace",
         Key::UntracedExchange => "untraced_exchange",

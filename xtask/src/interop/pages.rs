@@ -1,0 +1,95 @@
+//! The pages in a real Chromium, by keyboard alone: a person lets an application act for them, another
+//! approves a payment, a third looks at what happened.
+//!
+//! `tests/interop/pages/run.mjs` is the persons. `ATTORN_PICTURES` names a folder for pictures of every
+//! page, at 360 and 1280 pixels, light and dark.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::node_binary;
+use crate::bounded::output_within;
+use crate::installation::{Installation, Setting, binary};
+use crate::step::{StepFailed, root};
+
+/// Runs it.
+///
+/// # Errors
+/// At the first page that is not as it should be, or when something is not there.
+pub(super) fn run() -> Result<(), StepFailed> {
+    let started = Instant::now();
+    let installation = Installation::start_on(&Setting { more: CLIENTS, ..Setting::default() })?;
+    let server = binary().display().to_string();
+    installation.register_server("invoices", &["--", &server, "sample-mcp-server"])?;
+    installation.approve_all("invoices")?;
+    let mut codes = serde_json::Map::new();
+    for (name, role) in [("ann", "approver"), ("bob", "approver"), ("eve", "auditor")] {
+        let code = installation.folder().join(format!("{name}.code"));
+        let file = code.display().to_string();
+        installation.cli(&["person", "invite", name, "--role", role, "--code-file", &file])?;
+        let text = std::fs::read_to_string(&code)
+            .map_err(|source| StepFailed::File { path: code.clone(), source })?;
+        codes.insert(name.to_owned(), Value::from(text.trim()));
+    }
+    let grants = ["read:*", "write:*", "irreversible:*"];
+    installation.cli(&[&["person", "grant", "ann", "invoices"], &grants[..]].concat())?;
+    let addresses = installation.addresses();
+    let setting = json!({
+        "issuer": addresses.issuer,
+        "resource": addresses.resource("invoices"),
+        "codes": codes,
+        "pictures": std::env::var("ATTORN_PICTURES").ok(),
+    });
+    let path = installation.folder().join("pages.json");
+    std::fs::write(&path, setting.to_string())
+        .map_err(|source| StepFailed::File { path: path.clone(), source })?;
+    let mut command = Command::new(node_binary());
+    command.arg("pages/run.mjs").arg(&path).current_dir(root().join("tests/interop"));
+    let output = output_within("pages", WITHIN, &mut command)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let report: Value = serde_json::from_str(text.trim()).unwrap_or(Value::Null);
+    if !output.status.success() || report.get("ok") != Some(&Value::Bool(true)) {
+        let error = report.get("error").and_then(Value::as_str).unwrap_or(&text);
+        let told = String::from_utf8_lossy(&output.stderr);
+        return Err(StepFailed::Check(format!("pages: {error} {told}\n{}", installation.log())));
+    }
+    on_record(&installation)?;
+    println!("pages in Chromium: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// What the persons did is in the journal, with their names, and the payment was made once.
+fn on_record(installation: &Installation) -> Result<(), StepFailed> {
+    let entries = installation.journal_entries(0)?;
+    let of = |kind: &str, member: &str, value: &str| {
+        let is = |entry: &&Value| {
+            let text = |name: &str| entry.get(name).and_then(Value::as_str);
+            text("kind") == Some(kind) && text(member).is_some_and(|found| found.starts_with(value))
+        };
+        entries.iter().filter(is).count()
+    };
+    let expected = [
+        ("approval.approved", "by", "usr_", 1),
+        ("approval.denied", "by", "usr_", 1),
+        ("approval.used", "tool", "pay_invoice", 1),
+        ("call.completed", "tool", "pay_invoice", 1),
+        ("grant.revoked", "by", "usr_", 1),
+        ("admin.refused", "reason", "role.missing", 1),
+        ("admin.refused", "reason", "request.precondition", 1),
+    ];
+    for (kind, member, value, count) in expected {
+        let found = of(kind, member, value);
+        if found != count {
+            let told = format!("{found} entries {kind} with {member} {value}, not {count}");
+            return Err(StepFailed::Check(told));
+        }
+    }
+    Ok(())
+}
+
+const CLIENTS: &str =
+    "\n[authority.clients]\nowner = \"test-team\"\nregistration = \"open\"\nconsent_days = 30\n";
+/// Some forty pages, each looked at four times, on a busy machine.
+const WITHIN: Duration = Duration::from_secs(300);
