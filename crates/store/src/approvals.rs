@@ -245,13 +245,11 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use attorn_registry::{AnswersForAgent, ApprovalState, Approver, ApproverKind};
+    use attorn_registry::ApprovalState;
 
     use super::*;
     use crate::InForce;
-    use crate::fixtures::{World, act};
+    use crate::fixtures::{World, act, bob};
 
     async fn asked(world: &World) -> Approval {
         let request = world.new_approval(1);
@@ -259,15 +257,7 @@ mod tests {
     }
 
     fn approved(approval: &Approval) -> Approval {
-        let who = Approver {
-            id: "bob",
-            kind: ApproverKind::Operator,
-            owner: None,
-            behind: BTreeSet::new(),
-            unbound: false,
-            answers_for_agent: AnswersForAgent::No,
-        };
-        approval.approve(&who, "fine", 11).unwrap()
+        approval.approve(&bob(), "fine", 11).unwrap()
     }
 
     async fn waiting(world: &World, now_s: u64) -> usize {

@@ -172,12 +172,12 @@ async fn add(
 #[cfg(test)]
 mod tests {
     use attorn_registry::{
-        AgentKind, Approver, Authentication, Binding, Consent, ConsentId, Grant, GrantId,
-        LifeCycle, Lock, LockId, LockTarget, Snapshot, SnapshotParts,
+        Authentication, Binding, Consent, ConsentId, Grant, GrantId, LifeCycle, Lock, LockId,
+        LockTarget, Snapshot, SnapshotParts,
     };
 
     use crate::change::ChangeKind;
-    use crate::fixtures::{World, act, id, key};
+    use crate::fixtures::{World, act, bob, id, key};
     use crate::{InForce, SeenTool};
 
     fn parts(snapshot: &Snapshot) -> SnapshotParts {
@@ -288,9 +288,7 @@ mod tests {
         }
         step(2).await;
         let asked = world.new_approval(1).approval;
-        let (kind, behind) = (AgentKind::Operator, std::collections::BTreeSet::new());
-        let who = Approver { id: "bob", kind, owner: None, behind, answers_for_agent: false };
-        let given = asked.approve(&who, "fine", 11).unwrap();
+        let given = asked.approve(&bob(), "fine", 11).unwrap();
         let change = (&asked, &given);
         store.replace_approval(&act(11), ChangeKind::ApprovalDecided, change).await.unwrap();
         step(2).await;

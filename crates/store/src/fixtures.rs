@@ -1,10 +1,12 @@
 //! A small registry for the tests of this crate.
 
+use std::collections::BTreeSet;
+
 use attorn_registry::{
-    AgentId, AgentKind, Approval, ApprovalCall, ApprovalId, ApprovalRequest, ApprovalState,
-    ApprovalTerms, Authentication, Binding, Consent, ConsentId, Grant, GrantId, Jkt, Name, OwnerId,
-    PersonGrant, PersonId, PersonOrGroup, ResourceId, ScopePattern, ScopeSet, ServerId,
-    UpstreamSpec,
+    AgentId, AgentKind, AnswersForAgent, Approval, ApprovalCall, ApprovalId, ApprovalRequest,
+    ApprovalState, ApprovalTerms, Approver, ApproverKind, Authentication, Binding, Consent,
+    ConsentId, Grant, GrantId, Jkt, Name, OwnerId, PersonGrant, PersonId, PersonOrGroup,
+    ResourceId, ScopePattern, ScopeSet, ServerId, UpstreamSpec,
 };
 
 use crate::{Act, NewAgent, NewOwner, NewPerson, NewResource, NewServer, PersonSettings, Store};
@@ -15,6 +17,18 @@ pub(crate) struct World {
     pub(crate) owner: NewOwner,
     pub(crate) agent: AgentId,
     pub(crate) server: ServerId,
+}
+
+/// An operator who approves.
+pub(crate) fn bob() -> Approver<'static> {
+    Approver {
+        id: "bob",
+        kind: ApproverKind::Operator,
+        owner: None,
+        behind: BTreeSet::new(),
+        unbound: false,
+        answers_for_agent: AnswersForAgent::No,
+    }
 }
 
 pub(crate) fn act(now_s: u64) -> Act<'static> {

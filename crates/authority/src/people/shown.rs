@@ -196,15 +196,17 @@ pub(crate) fn seen(text: &str) -> Visible {
 
 /// Why nothing was said, for the person who tried.
 pub(crate) fn problem(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::PreconditionFailed => {
-            "What is shown here changed since you looked. Nothing was said: read it again."
-                .to_owned()
-        }
-        Refusal::ReasonMissing => "Say why: a reason is required.".to_owned(),
-        Refusal::Form => "The reason is too long.".to_owned(),
-        other => sentence(&other.message()) + ".",
+    if matches!(refusal, Refusal::PreconditionFailed) {
+        return "What is shown here changed since you looked. Nothing was said: read it again."
+            .to_owned();
     }
+    if matches!(refusal, Refusal::ReasonMissing) {
+        return "Say why: a reason is required.".to_owned();
+    }
+    if matches!(refusal, Refusal::Form) {
+        return "The reason is too long.".to_owned();
+    }
+    sentence(&refusal.message()) + "."
 }
 
 fn sentence(text: &str) -> String {

@@ -87,29 +87,22 @@ fn flatten(node: Node, into: &mut Vec<(u64, Entry, Vec<Finding>)>) {
 fn way(entry: &Entry) -> (Lane, Lane) {
     use Lane::{Agent, Api, Person, Server};
     let is_of_api = entry.exchanged_jti.is_some() || entry.downstream_resource.is_some();
+    let called = if is_of_api { (Server, Api) } else { (Agent, Server) };
+    let ways = [
+        (Kind::ApprovalApproved, (Person, Agent)),
+        (Kind::ApprovalDenied, (Person, Agent)),
+        (Kind::ApprovalRequested, (Agent, Person)),
+        (Kind::ApprovalUsed, (Agent, Server)),
+        (Kind::CallCompleted, (called.1, called.0)),
+        (Kind::CallDecided, called),
+        (Kind::CodeIssued, (Person, Agent)),
+        (Kind::ResourceAccessed, called),
+        (Kind::TokenExchanged, (Server, Api)),
+    ];
+    let known = ways.into_iter().find(|(kind, _)| *kind == entry.kind).map(|(_, way)| way);
+    // What a person did by themselves is theirs; all else is about the agent.
     let is_of_person = entry.by.as_ref().is_some_and(|id| is_person(id));
-    match entry.kind.as_str().split_once('.').map_or("", |(area, _)| area) {
-        "consent" | "identity" if is_of_person => (Person, Person),
-        "approval" => match entry.kind {
-            Kind::ApprovalApproved | Kind::ApprovalDenied => (Person, Agent),
-            Kind::ApprovalUsed => (Agent, Server),
-            _ if entry.kind == Kind::ApprovalRequested => (Agent, Person),
-            _ => (Agent, Agent),
-        },
-        "code" => (Person, Agent),
-        "token" if entry.kind == Kind::TokenExchanged => (Server, Api),
-        "resource" if is_of_api => (Server, Api),
-        "call" | "resource" if entry.kind == Kind::CallCompleted => {
-            if is_of_api {
-                (Api, Server)
-            } else {
-                (Server, Agent)
-            }
-        }
-        "call" | "resource" => (Agent, Server),
-        "admin" | "grant" | "payload" if is_of_person => (Person, Person),
-        _ => (Agent, Agent),
-    }
+    known.unwrap_or(if is_of_person { (Person, Person) } else { (Agent, Agent) })
 }
 
 fn verdict(entry: &Entry) -> Option<&'static str> {

@@ -208,7 +208,7 @@ fn a_person_says_nothing_without_the_role_or_for_themselves() {
         let other = Person { roles: [role].into(), ..otto.clone() };
         assert_eq!(say(&other), Err(ApprovalRefusal::RoleMissing), "{role}");
     }
-    let stopped = Person { state: crate::LifeCycle::Suspended, ..otto.clone() };
+    let stopped = Person { state: crate::LifeCycle::Suspended, ..otto };
     assert_eq!(say(&stopped), Err(ApprovalRefusal::RoleMissing));
     let acted_for = Person { roles: [Role::Approver].into(), ..person() };
     assert_eq!(say(&acted_for), Err(ApprovalRefusal::Excluded));

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use attorn_registry::{
-    AgentId, AgentKind, Approval, Approver, Authentication, Binding, Class, ClientSource, Consent,
-    ConsentId, Downstream, ExternalSubject, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder,
-    KeyState, LifeCycle, Lock, LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant,
-    PersonId, PersonOrGroup, Provided, PublicClient, ResourceId, ResourceKey, ResourceOperation,
+    AgentId, AgentKind, Approval, Authentication, Binding, Class, ClientSource, Consent, ConsentId,
+    Downstream, ExternalSubject, Grant, GrantId, HttpMethod, IssuerKey, KeyHolder, KeyState,
+    LifeCycle, Lock, LockId, LockTarget, OperationId, OwnerId, PathTemplate, PersonGrant, PersonId,
+    PersonOrGroup, Provided, PublicClient, ResourceId, ResourceKey, ResourceOperation,
     ResourceRefusal, Role, ScopePattern, ServerId, TransitionRefused, UpstreamSpec,
 };
 
 use crate::failure::{Refusal, StoreError};
-use crate::fixtures::{World, act, id, key, name};
+use crate::fixtures::{World, act, bob, id, key, name};
 use crate::{
     ChangeKind, Confirmed, InForce, NewAgent, NewOwner, NewPerson, NewPublicClient, NewResource,
     NewServer, PersonSettings, SeenTool,
@@ -97,9 +97,7 @@ fn subject(text: &str) -> ExternalSubject {
 
 /// The second approval, given.
 fn given(world: &World) -> Approval {
-    let (kind, behind) = (AgentKind::Operator, BTreeSet::new());
-    let who = Approver { id: "bob", kind, owner: None, behind, answers_for_agent: false };
-    world.new_approval(2).approval.approve(&who, "fine", 11).unwrap()
+    world.new_approval(2).approval.approve(&bob(), "fine", 11).unwrap()
 }
 
 /// A row of the table: the name is that of the method.
@@ -163,10 +161,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation!(request_approval, Again::Refused(Refusal::IdTaken), |w, store|
         version!(store.request_approval(&act(10), &w.new_approval(3)))),
     operation!(decide_approval, Again::Refused(Refusal::ApprovalChanged), |w, store| {
-        let (kind, behind) = (AgentKind::Operator, BTreeSet::new());
-    let who = Approver { id: "bob", kind, owner: None, behind, answers_for_agent: false };
         let before = w.new_approval(1).approval;
-        let after = before.deny(&who, "no", 12).unwrap();
+        let after = before.deny(&bob(), "no", 12).unwrap();
         version!(store.replace_approval(&act(12), ChangeKind::ApprovalDecided, (&before, &after))) }),
     operation!(use_approval, Again::Refused(Refusal::ApprovalChanged), |w, store| {
         let before = given(w);
