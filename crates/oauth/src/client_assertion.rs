@@ -273,13 +273,26 @@ struct NewClaims<'a> {
     sub: &'a str,
 }
 
-/// Makes an assertion, on the side of the client. `kid` is the thumbprint of the key. At the server of
-/// somebody else, a client is named by any text.
+/// Makes an assertion, on the side of the client. `kid` is the thumbprint of the key.
 ///
 /// # Errors
 /// [`SignError`] if the library fails.
-pub fn new_assertion<C: std::fmt::Display>(
+pub fn new_assertion<C: ClientId>(
     key: &SigningKey,
+    assertion: &NewAssertion<'_, C>,
+) -> Result<String, SignError> {
+    let kid = key.public().thumbprint().to_string();
+    new_assertion_elsewhere(key, Some(&kid), assertion)
+}
+
+/// As [`new_assertion`], for the server of somebody else: it names the client as it likes, and the key
+/// too. Without a name it finds the key itself.
+///
+/// # Errors
+/// [`SignError`] if the library fails.
+pub fn new_assertion_elsewhere<C: std::fmt::Display>(
+    key: &SigningKey,
+    kid: Option<&str>,
     assertion: &NewAssertion<'_, C>,
 ) -> Result<String, SignError> {
     let NewAssertion { client_id, issuer, now_s, jti } = *assertion;
@@ -288,6 +301,5 @@ pub fn new_assertion<C: std::fmt::Display>(
     let exp = now_s.saturating_add(ASSERTION_LIFETIME_MAX_S);
     let claims = NewClaims { aud: issuer, exp, iat: now_s, iss: client_id, jti, sub: client_id };
     let claims = serde_json::to_vec(&claims).map_err(|_| SignError)?;
-    let kid = key.public().thumbprint().to_string();
-    attorn_jose::sign(&NewHeader { typ: TYPE, kid: Some(&kid), jwk: false }, &claims, key)
+    attorn_jose::sign(&NewHeader { typ: TYPE, kid, jwk: false }, &claims, key)
 }

@@ -23,6 +23,8 @@ pub struct LoginConfig {
     /// File with the private key by which it authenticates there (`private_key_jwt`): Ed25519 or P-256
     /// in PKCS #8, readable by its owner alone. Relative to the file.
     pub client_key: Option<PathBuf>,
+    /// What the provider calls that key (`kid`), where it does not find it by itself.
+    pub client_key_id: Option<String>,
     /// File with a client secret instead, for a provider that takes no key. Readable by its owner alone.
     /// Without either, the authority is a public client there.
     pub client_secret: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use attorn_jose::Compact;
 use attorn_json::{Limits, Value};
 use attorn_net::Random;
-use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion};
+use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion_elsewhere};
 use attorn_oauth::id_token::{Expected, ID_TOKEN_LIMITS, IdToken};
 use attorn_oauth::provider_metadata::ProviderMetadata;
 use base64::Engine as _;
@@ -85,7 +85,9 @@ impl Provider {
                 let jti = attorn_jose::base64url(&random.bytes::<16>());
                 let issuer = self.issuer.as_str();
                 let claims = NewAssertion { client_id, issuer, now_s, jti: &jti };
-                let assertion = new_assertion(key, &claims).map_err(|_| Refused::Failed)?;
+                let kid = self.config.client_key_id.as_deref();
+                let assertion = new_assertion_elsewhere(key, kid, &claims);
+                let assertion = assertion.map_err(|_| Refused::Failed)?;
                 form.append_pair("client_id", client_id);
                 form.append_pair("client_assertion_type", ASSERTION_TYPE);
                 form.append_pair("client_assertion", &assertion);

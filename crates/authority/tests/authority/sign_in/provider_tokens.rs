@@ -237,6 +237,7 @@ async fn the_authority_proves_who_it_is_at_the_provider() {
     let file = PrivateFile::new("login-key", &key.to_pkcs8_pem().unwrap());
     let mut login = provider.login();
     login.client_key = Some(file.0.clone());
+    login.client_key_id = Some("the key of Attorn".to_owned());
     let town = Town::with_login(login).await;
     town.link("ann", &provider, ANN).await;
     let browser = Browser::new(&town.world);
@@ -252,6 +253,7 @@ async fn the_authority_proves_who_it_is_at_the_provider() {
         let assertion = sent("client_assertion");
         let limits = attorn_json::Limits::JWT;
         let jws = attorn_jose::Compact::parse(&assertion, &limits).unwrap();
+        assert_eq!(jws.header().kid.as_deref(), Some("the key of Attorn"));
         let verified = jws.verify(key.public()).unwrap();
         let claims: Value = serde_json::from_slice(verified.payload()).unwrap();
         // RFC 7523 section 3, with the audience that no other server takes.
