@@ -7,6 +7,7 @@
 
 mod access;
 mod arguments;
+mod assertions;
 mod audit;
 mod client_cert;
 mod clients;
@@ -72,6 +73,7 @@ const TARGETS: &[Target] = &[
     spiffe::SPIFFE_ID,
     spiffe::SPIFFE_BUNDLE,
     client_cert::CLIENT_CERT_HEADER,
+    assertions::JWT_GRANT,
 ];
 
 /// Targets whose code is not there yet. They are named and never counted as run.
