@@ -7,6 +7,7 @@
 
 mod access;
 mod arguments;
+mod assertions;
 mod audit;
 mod client_cert;
 mod clients;
@@ -76,6 +77,7 @@ const TARGETS: &[Target] = &[
     provider::PROVIDER_DOCUMENT,
     provider::ISSUER_KEYS,
     provider::ID_TOKEN,
+    assertions::JWT_GRANT,
 ];
 
 /// Targets whose code is not there yet. They are named and never counted as run.

@@ -321,6 +321,13 @@ pub(crate) fn show_code(
     let Some(mut answer) = answer else { return Ok(Exit::Yes) };
     if member(&answer, "code").is_null() {
         admin.output.object(&answer);
+        if member(&answer, "authentication").get("method").is_some_and(|way| way == "workload") {
+            admin.output.say(
+                "next, where the agent runs: attorn connect https://GATEWAY/SERVER/mcp \
+                 --workload-token FILE",
+            );
+            return Ok(Exit::Yes);
+        }
         admin.output.say(&format!(
             "next, where the agent runs: attorn agent enroll --url {} --name {} --client-id {} \
              --certificate FILE --key FILE --gateway URL",
