@@ -18,7 +18,6 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Limited};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 
 use crate::connector::{ANSWER_TIMEOUT, Connector, Era};
@@ -83,7 +82,7 @@ struct Port {
 type Answer = Response<Either<Body, ResponseBody>>;
 
 impl Port {
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<attorn_net::ReceivedBody>) -> Answer {
         if let Err(refusal) = self.guard.judge(&request) {
             tracing::warn!(?refusal, "refused a local request");
             return plain(refusal.status(), Body::empty());

@@ -45,7 +45,7 @@ pub use peer::{Peer, SEEN_CERTIFICATE};
 pub use random::Random;
 pub use rate::{Bucket, Buckets, Rate, TooSoon};
 pub use rustls::ServerConfig;
-pub use serve::{Limits, serve};
+pub use serve::{Limits, ReceivedBody, serve};
 pub use several_places::{Elsewhere, SeveralPlaces, Sighting};
 pub use shutdown::Shutdown;
 pub use tls::{

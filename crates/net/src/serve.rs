@@ -5,6 +5,7 @@
 mod guarded;
 #[cfg(test)]
 mod mtls_tests;
+mod received;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use guarded::Guarded;
+pub use received::ReceivedBody;
 
 use crate::connected::Connected;
 use crate::{Listener, Shutdown};
@@ -68,7 +70,7 @@ impl Default for Limits {
 /// Serves `service` on `listener` until `shutdown`, then lets running requests finish.
 pub async fn serve<S, B>(listener: Listener, service: S, limits: Limits, shutdown: Shutdown)
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+    S: Service<Request<ReceivedBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
         + Sync
@@ -125,7 +127,7 @@ async fn connection<S, B>(
     limits: &Limits,
     shutdown: &Shutdown,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+    S: Service<Request<ReceivedBody>, Response = Response<B>, Error = Infallible>
         + Send
         + Sync
         + 'static,
@@ -161,7 +163,7 @@ async fn speak_http<IO, S, B>(
     shutdown: &Shutdown,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + Sync,
+    S: Service<Request<ReceivedBody>, Response = Response<B>, Error = Infallible> + Send + Sync,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -174,11 +176,15 @@ async fn speak_http<IO, S, B>(
             // Judging a certificate out of a header takes time, so only for what will be answered.
             let peer = connected.peer(request.headers());
             request.extensions_mut().insert(peer);
-            service.call(request)
+            let (request, rest) = ReceivedBody::wrapped(request);
+            (service.call(request), rest)
         });
         async move {
             match answer {
-                Some(answer) => answer.await.map(|answer| answer.map(Either::Left)),
+                Some((answer, rest)) => {
+                    let answer = rest.settled(answer.await).await;
+                    answer.map(|answer| answer.map(Either::Left))
+                }
                 None => Ok(too_many_fields().map(Either::Right)),
             }
         }

@@ -2,7 +2,8 @@
 //   sdk-code.mjs SCENE
 // SCENE is JSON: {url, person, document, first, second, hidden}. Where `document` is a URL it is the
 // client, else the SDK registers itself. `first` and `second` are tools with the right that each needs;
-// the person gives the first right, and the second one when the client steps up. Prints one JSON line.
+// the person gives the first right, and the second one when the client steps up; then the token ends.
+// Prints one JSON line.
 import { Client, DpopSession, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { UnauthorizedError } from '@modelcontextprotocol/client';
 import { Person } from './browser.mjs';
@@ -92,6 +93,17 @@ async function refused({ client }, tool) {
   }
 }
 
+// A token ends, and the SDK gets the next one with its refresh token, without the person.
+async function outlived(application, session) {
+  const { tokens, client, discovery } = application.kept;
+  const given = { token: tokens.access_token, client_id: client.client_id };
+  const address = discovery.authorizationServerMetadata.revocation_endpoint;
+  const reply = await fetch(address, { method: 'POST', body: new URLSearchParams(given) });
+  if (!reply.ok) throw new Error(`${address}: ${reply.status}`);
+  await called(session, scene.first);
+  return application.kept.tokens.access_token !== tokens.access_token;
+}
+
 async function run(report) {
   const person = await Person.sitDown(scene.person);
   const callback = await Callback.listen();
@@ -109,6 +121,7 @@ async function run(report) {
     const step = () => called(session, scene.second);
     await withPerson(application, () => session.transport, step);
     await called(session, scene.first);
+    report.outlived = await outlived(application, session);
     report.second = application.kept.tokens.scope;
     report.token_type = application.kept.tokens.token_type;
     report.client_id = application.kept.client.client_id;

@@ -119,6 +119,16 @@ async def refused(client, scene):
         return True
 
 
+async def outlived(application, http_client, client):
+    """A token ends. There is no refresh token, so the SDK asks the person again, by itself."""
+    given = {"token": application.storage.tokens.access_token, "client_id": application.storage.client.client_id}
+    metadata = http_client.auth.context.oauth_metadata
+    async with httpx2.AsyncClient() as other:
+        (await other.post(str(metadata.revocation_endpoint), data=given)).raise_for_status()
+    await call(client, application.scene["first"])
+    return application.storage.tokens.access_token != given["token"]
+
+
 async def run(scene, report):
     application = Application(scene)
     report["seen"] = application.seen
@@ -134,6 +144,7 @@ async def run(scene, report):
             application.rights = [first["right"], second["right"]]
             await call(client, second)
             await call(client, first)
+            report["outlived"] = await outlived(application, http_client, client)
             report["second"] = application.storage.tokens.scope
             report["token_type"] = application.storage.tokens.token_type
             report["client_id"] = application.storage.client.client_id

@@ -1,8 +1,8 @@
 //! Other people's clients that act for a person, who answers in a real browser: both official SDKs, known by
 //! a document and by registration, with proofs of their own and without, and a strict OAuth library.
 //!
-//! Each SDK is let in for one tool, steps up to a second one when the gateway asks for more, and never sees
-//! a third. What the scripts report is judged here, and so is what the journal says of the same.
+//! Each SDK is let in for one tool, steps up to a second one when the gateway asks for more, never sees a third,
+//! and goes on when its token has ended. What the scripts report is judged here, and so is what the journal says of the same.
 
 use serde_json::{Value, json};
 
@@ -18,12 +18,24 @@ struct Run {
     is_document: bool,
     /// How its tokens are bound, by the name that they have.
     token_type: &'static str,
+    /// How often the person is asked: without a refresh token, once more when the token has ended.
+    asked: usize,
 }
 
-const TYPESCRIPT: Run =
-    Run { client: "typescript", script: "sdk-code.mjs", is_document: false, token_type: "DPoP" };
-const PYTHON: Run =
-    Run { client: "python", script: "sdk_code.py", is_document: false, token_type: "Bearer" };
+const TYPESCRIPT: Run = Run {
+    client: "typescript",
+    script: "sdk-code.mjs",
+    is_document: false,
+    token_type: "DPoP",
+    asked: 2,
+};
+const PYTHON: Run = Run {
+    client: "python",
+    script: "sdk_code.py",
+    is_document: false,
+    token_type: "Bearer",
+    asked: 3,
+};
 const CONNECT: &str = "connect-code.mjs";
 const STRICT: &str = "oauth4webapi-code.mjs";
 
@@ -142,7 +154,8 @@ fn judge(run: Run, document: Option<&str>, report: &Value) -> Result<(), String>
     let tools = names(report.get("tools"));
     let has = |tool: &str| tools.iter().any(|name| name == tool);
     let seen = report.get("seen").and_then(Value::as_array);
-    let [first, second] = seen.map(Vec::as_slice).unwrap_or_default() else {
+    let seen = seen.map(Vec::as_slice).unwrap_or_default();
+    let [first, second, ..] = seen else {
         return Err("the person was not asked twice".to_owned());
     };
     let asked = second.get("asked").and_then(Value::as_str).unwrap_or_default();
@@ -155,6 +168,8 @@ fn judge(run: Run, document: Option<&str>, report: &Value) -> Result<(), String>
         (text("second") == format!("{FIRST} {SECOND}"), "the second token is not for both"),
         (has("get_invoice") && has("add_note"), "what the person can give is not listed"),
         (!has(HIDDEN), "what the person cannot give is listed"),
+        (seen.len() == run.asked, "the person was asked too often, or not again"),
+        (report.get("outlived") == Some(&Value::Bool(true)), "it has the token that ended"),
         (report.get("hidden_refused") == Some(&Value::Bool(true)), "a hidden tool was called"),
         (first.get("logged_in") == Some(&Value::Bool(true)), "the person did not log in"),
         (page.contains(host), "the person was not told how the client is known"),
@@ -177,9 +192,9 @@ fn recorded(entries: &[Value]) -> Result<(), String> {
         entry.get(name).and_then(Value::as_str) == Some(value)
     };
     for (kind, name, value, expected) in [
-        // Two by each run of the strict library, two by each of an SDK and by `connect`, one by the run
-        // that got nothing.
-        ("consent.given", "decision", "permit", 2 * 2 + 5 * 2 + 1),
+        // Two by each run of the strict library, the TypeScript SDK and `connect`, three by each of the Python SDK, and
+        // one by the run that got nothing.
+        ("consent.given", "decision", "permit", 2 * 2 + 3 * 2 + 2 * 3 + 1),
         ("consent.refused", "reason", "consent.denied", 2),
         ("token.replayed", "reason", "refresh.replayed", 2),
         // Of each run of an SDK and of `connect`, one step up and one call of what is hidden.
@@ -203,8 +218,8 @@ fn recorded(entries: &[Value]) -> Result<(), String> {
         }
         of_tools += usize::from(call.get("tool").is_some());
     }
-    // Four by each run of the strict library and by `connect`, three by each of an SDK.
-    let expected = 2 * 4 + 4 + 4 * 3;
+    // Four by each of seven runs.
+    let expected = 7 * 4;
     if of_tools == expected {
         return Ok(());
     }
@@ -233,7 +248,7 @@ mod tests {
         json!({
             "ok": true, "client_id": "agt_a", "token_type": "DPoP", "first": FIRST,
             "second": format!("{FIRST} {SECOND}"), "tools": ["add_note", "get_invoice"],
-            "hidden_refused": true,
+            "hidden_refused": true, "outlived": true,
             "seen": [
                 { "logged_in": true, "text": "nobody: it registered itself" },
                 { "asked": format!("{FIRST} {SECOND}"), "fresh": [SECOND] },
@@ -253,6 +268,7 @@ mod tests {
             ("/tools", json!(["get_invoice"])),
             ("/tools", json!(["add_note", "get_invoice", HIDDEN])),
             ("/hidden_refused", json!(false)),
+            ("/outlived", json!(false)),
             ("/seen", json!([])),
             ("/seen/0/logged_in", json!(false)),
             ("/seen/0/text", json!("a document at localhost:1")),
@@ -265,7 +281,10 @@ mod tests {
             assert!(judge(TYPESCRIPT, None, &report).is_err(), "{place}: {report}");
         }
         assert!(judge(TYPESCRIPT, Some(DOCUMENT), &good()).is_err());
+        let once_more = Run { asked: 3, ..TYPESCRIPT };
+        assert!(judge(once_more, None, &good()).is_err());
     }
+
     #[test]
     fn each_part_of_a_report_of_connect_counts() {
         let seen = |fresh: &[&str]| json!({ "logged_in": true, "opened": "http://i/authorize?request_uri=u", "fresh": fresh });

@@ -18,7 +18,6 @@ use clap::{Args, Subcommand};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use zeroize::Zeroizing;
 
@@ -150,7 +149,7 @@ impl From<WitnessRefusal> for Unsigned {
 }
 
 impl Witness {
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self: Arc<Self>, request: Request<attorn_net::ReceivedBody>) -> Response<Body> {
         let (head, body) = request.into_parts();
         if head.uri.path() != "/add-checkpoint" {
             return answer(StatusCode::NOT_FOUND, "text/plain", String::new());

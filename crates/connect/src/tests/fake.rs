@@ -12,7 +12,6 @@ use attorn_net::{Body, Client, ClientConfig, Clock, Limits, Listener, Random, Re
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use serde_json::{Value, json};
 
@@ -105,7 +104,7 @@ impl Fake {
             mcp: Arc::new(mcp),
         };
         let served = fake.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |request: Request<attorn_net::ReceivedBody>| {
             let fake = served.clone();
             async move {
                 let (head, body) = request.into_parts();

@@ -8,7 +8,6 @@ use attorn_net::{Body, Client, ClientConfig, Listener, Shutdown, serve};
 use attorn_telemetry::{Exporter, Resource, Telemetry};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -60,7 +59,7 @@ async fn collector(shutdown: &Shutdown) -> (SocketAddr, mpsc::Receiver<Value>) {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).await.unwrap();
     let address = listener.address();
     let (told, received) = mpsc::channel(64);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<attorn_net::ReceivedBody>| {
         let told = told.clone();
         async move {
             let body = request.into_body().collect().await.unwrap().to_bytes();

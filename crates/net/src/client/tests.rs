@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::{Body, Limits, Listener, Peer, Shutdown, Tls, serve};
 
-type Answer = fn(Request<Incoming>) -> Response<Body>;
+type Answer = fn(Request<crate::ReceivedBody>) -> Response<Body>;
 
 async fn start(answer: Answer, tls: Option<Tls>) -> (SocketAddr, Shutdown) {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), tls).await.unwrap();
@@ -34,7 +34,7 @@ fn get(url: String) -> Request<Bytes> {
 
 /// Answers with the peer's port: equal ports are one connection.
 #[expect(clippy::needless_pass_by_value, reason = "the shape of every answer here")]
-fn port_of_peer(request: Request<Incoming>) -> Response<Body> {
+fn port_of_peer(request: Request<crate::ReceivedBody>) -> Response<Body> {
     let peer = request.extensions().get::<Peer>().unwrap();
     Response::new(Body::full(format!("{} {}", peer.address.port(), peer.encrypted)))
 }
@@ -117,7 +117,7 @@ fn urls_that_are_not_opened() {
 
 /// What the server was asked for, and by which name.
 #[expect(clippy::needless_pass_by_value, reason = "the shape of every answer here")]
-fn asked_for(request: Request<Incoming>) -> Response<Body> {
+fn asked_for(request: Request<crate::ReceivedBody>) -> Response<Body> {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let path = request.uri().path_and_query().map(http::uri::PathAndQuery::as_str);

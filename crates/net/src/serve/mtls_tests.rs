@@ -27,7 +27,7 @@ impl Asking {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = Listener::bind(any, Some(tls.clone())).await.unwrap();
         let address = listener.address();
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|request: Request<ReceivedBody>| {
             let peer = request.extensions().get::<Peer>().unwrap();
             let read = peer.certificate.as_ref();
             let told = read.map(|read| format!("{:?} {:?}", read.uris, read.anchors));

@@ -19,7 +19,7 @@ async fn bind(tls: Option<Tls>) -> (Listener, SocketAddr) {
 
 fn answering(
     body: &'static str,
-) -> impl Fn(Request<Incoming>) -> std::future::Ready<Result<Response<Body>, Infallible>>
+) -> impl Fn(Request<ReceivedBody>) -> std::future::Ready<Result<Response<Body>, Infallible>>
 + Clone
 + Send
 + Sync
@@ -274,5 +274,59 @@ async fn questions_whose_answers_are_not_read_are_cut() {
         // Ends only because the server closes.
         let flood = async { while stream.write_all(&many).await.is_ok() {} };
         tokio::time::timeout(Duration::from_secs(60), flood).await.unwrap();
+    }
+}
+
+/// Answers without a look at the body, and says which path was asked for.
+fn deaf(request: Request<ReceivedBody>) -> std::future::Ready<Result<Response<Body>, Infallible>> {
+    let path = request.uri().path().to_owned();
+    std::future::ready(Ok(Response::new(Body::full(path))))
+}
+
+/// Reads up to the end of an answer whose body is this path.
+async fn answered(stream: &mut TcpStream, path: &str) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(path.as_bytes()) {
+        let mut piece = [0; 1024];
+        let read = stream.read(&mut piece).await.unwrap();
+        assert_ne!(read, 0, "left without an answer: {}", String::from_utf8_lossy(&answer));
+        answer.extend(&piece[..read]);
+    }
+    String::from_utf8(answer).unwrap().to_lowercase()
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_body_that_nobody_read() {
+    let (listener, address) = bind(None).await;
+    tokio::spawn(serve(listener, service_fn(deaf), Limits::default(), Shutdown::new()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for number in 0..20 {
+        let path = format!("/number-{number}.");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The server has the head by itself at first.
+        tokio::task::yield_now().await;
+        stream.write_all(b"hello").await.unwrap();
+        let answer = answered(&mut stream, &path).await;
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_go_on_says_so() {
+    let (listener, address) = bind(None).await;
+    tokio::spawn(serve(listener, service_fn(deaf), Limits::default(), Shutdown::new()));
+    for fields in [
+        // More than is waited for; never sent; not wanted.
+        "content-length: 1000000",
+        "content-length: 5",
+        "content-length: 5\r\nexpect: 100-continue",
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("POST /end. HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = answered(&mut stream, "/end.").await;
+        assert!(answer.contains("connection: close"), "{fields}: {answer}");
+        assert!(!answer.contains("100 continue"), "{fields}: {answer}");
     }
 }

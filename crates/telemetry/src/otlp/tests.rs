@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use attorn_net::{Body, ClientConfig, Limits, Listener, serve};
 use http::Response;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 
 use super::*;
@@ -36,7 +35,7 @@ async fn a_collector_gets_spans_and_logs() {
     let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), None).await.unwrap();
     let address = listener.address();
     let (told, mut received) = mpsc::channel(8);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<attorn_net::ReceivedBody>| {
         let told = told.clone();
         async move {
             let path = request.uri().path().to_owned();

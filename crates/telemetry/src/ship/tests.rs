@@ -11,7 +11,6 @@ use attorn_journal::{Config, Durability};
 use attorn_net::{Body, ClientConfig, Limits, Listener, serve};
 use http::Response;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -87,7 +86,7 @@ async fn receiver(
     let address = listener.address();
     let (told, received) = mpsc::unbounded_channel();
     let statuses = Arc::new(Mutex::new(statuses.into_iter()));
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<attorn_net::ReceivedBody>| {
         let (told, statuses) = (told.clone(), Arc::clone(&statuses));
         async move {
             let header = |name| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
