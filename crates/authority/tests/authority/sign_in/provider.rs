@@ -12,7 +12,7 @@ use attorn_registry::{ExternalSubject, PersonId};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+
 use hyper::service::service_fn;
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ impl Provider {
         }));
         let shutdown = Shutdown::new();
         let of_service = Arc::clone(&says);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |request: Request<attorn_net::ReceivedBody>| {
             let says = Arc::clone(&of_service);
             async move { Ok::<_, Infallible>(answer(&says, request).await) }
         });
@@ -127,7 +127,7 @@ impl Drop for Provider {
     }
 }
 
-async fn answer(says: &Mutex<Says>, request: Request<Incoming>) -> Response<Body> {
+async fn answer(says: &Mutex<Says>, request: Request<attorn_net::ReceivedBody>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
     let mut says = says.lock().unwrap();
