@@ -57,6 +57,14 @@ impl Counted {
         window.count = window.count.saturating_add(1);
     }
 
+    /// Takes one back that was counted and did not fail.
+    pub(crate) fn give_back(&self, key: &str) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(window) = keys.get_mut(key) {
+            window.count = window.count.saturating_sub(1);
+        }
+    }
+
     /// Forgets a key: what was tried succeeded.
     pub(crate) fn forget(&self, key: &str) {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -88,6 +96,11 @@ mod tests {
         counted.count("ann", 70);
         counted.forget("ann");
         assert_eq!(counted.look("ann", 1, 70), Ok(()));
+        counted.count("ann", 70);
+        counted.give_back("ann");
+        assert_eq!(counted.look("ann", 1, 70), Ok(()));
+        counted.give_back("nobody");
+        assert_eq!(counted.look("nobody", 1, 70), Ok(()));
     }
 
     #[test]

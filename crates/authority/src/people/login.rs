@@ -51,11 +51,15 @@ pub(crate) async fn log_in(
         let _noted = shared.note_refusal(about, ReasonCode::RateLimited).await.is_ok();
         return page::too_many(shared, wait_s);
     }
+    // Before it is looked at: of many at once, no more are than of many in turn.
+    keys.iter().for_each(|(key, _)| people.login_failures.count(key, now_s));
     let person = match verify((shared, people), &asked).await {
         Ok(person) => person,
-        Err(Failed::Unavailable) => return page::unavailable(shared),
+        Err(Failed::Unavailable) => {
+            keys.iter().for_each(|(key, _)| people.login_failures.give_back(key));
+            return page::unavailable(shared);
+        }
         Err(Failed::Wrong) => {
-            keys.iter().for_each(|(key, _)| people.login_failures.count(key, now_s));
             if shared.note_refusal(about, ReasonCode::LoginFailed).await.is_err() {
                 return page::unavailable(shared);
             }
@@ -67,9 +71,9 @@ pub(crate) async fn log_in(
     };
     // Of this name from this address alone: who knows one password must not be given another try
     // at everybody's.
-    if let Some((key, _)) = keys.first() {
-        people.login_failures.forget(key);
-    }
+    let [(of_name_here, _), others @ ..] = &keys;
+    people.login_failures.forget(of_name_here);
+    others.iter().for_each(|(key, _)| people.login_failures.give_back(key));
     let waiting = asked.value("waiting");
     open(shared, head, &browser, &LogIn { person: &person, waiting, provider: None }, now_ms).await
 }

@@ -1,5 +1,7 @@
 //! Log-in, sessions, invitations.
 
+use std::task::Poll;
+
 use attorn_registry::LifeCycle;
 use http::StatusCode;
 
@@ -93,6 +95,34 @@ async fn guessing_ends_after_ten_times() {
     from("192.0.2.1");
     town.world.pass_s(15 * 60);
     assert_eq!(status("ann", PASSWORD).await, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn many_guesses_at_once_are_no_more_than_many_in_turn() {
+    let town = Town::new().await;
+    drop(town.logged_in("ann").await);
+    *town.world.from.lock().unwrap() = Some("192.0.2.1".parse().unwrap());
+    let browsers: Vec<_> = (0..14).map(|_| Browser::new(&town.world)).collect();
+    for browser in &browsers {
+        browser.get("/login").await;
+    }
+    let wrong = [("name", "ann"), ("password", "wrong password")];
+    let mut guesses: Vec<_> =
+        browsers.iter().map(|browser| Box::pin(browser.submit("/login", &wrong))).collect();
+    let mut statuses = Vec::new();
+    std::future::poll_fn(|context| {
+        guesses.retain_mut(|guess| match guess.as_mut().poll(context) {
+            Poll::Ready(answer) => {
+                statuses.push(answer.status);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if guesses.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    let checked = statuses.iter().filter(|status| **status != StatusCode::TOO_MANY_REQUESTS);
+    assert!(checked.count() <= 10, "{statuses:?}");
 }
 
 #[tokio::test]
