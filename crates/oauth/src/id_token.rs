@@ -3,7 +3,7 @@
 //! Implemented: every claim of that list but `acr`. Narrower than the text: one audience, which is us
 //! (item 3 lets a client trust no other), and a token that was just made. The signature (item 6) is
 //! verified before, under a key of the issuer and an algorithm that the operator allowed; a
-//! [`Verified`] token is what this takes. Not implemented: encrypted tokens, UserInfo, `acr`,
+//! [`Verified`] token is what this takes. Not implemented: encrypted tokens, `UserInfo`, `acr`,
 //! distributed claims: where the groups are elsewhere, there are none here.
 
 use attorn_jose::{Algorithm, Verified, base64url, sha256};

@@ -57,14 +57,19 @@ async function logIn(page, start, account) {
   expect(page.url().startsWith(provider), `not at the provider: ${page.url()}`);
   await page.locator('input[name=login]').fill(account);
   await page.locator('input[name=password]').fill('any');
+  const form = page.url();
   await page.locator('button[type=submit]').click();
+  await page.waitForURL((url) => url.href !== form);
   // The provider asks once whether it may say who they are.
-  await page.locator('form button[type=submit]').click();
+  await page.locator('button[type=submit]').click();
+  await page.waitForURL((url) => !url.href.startsWith(provider));
 }
 
 // What a page of Attorn says where something did not go on.
-function problem(page) {
-  return page.locator('.problem').innerText();
+async function problem(page) {
+  const shown = page.locator('.problem');
+  expect(await shown.count() === 1, `nothing is refused at ${page.url()}: ${await page.content()}`);
+  return shown.innerText();
 }
 
 // Logs in, allows, redeems the code and calls the tool.
@@ -132,10 +137,13 @@ async function stranger(browser, server, uri) {
 // The provider is asked for a token for another request than the one that waits.
 async function anotherNonce(browser, server, uri) {
   const context = await browser.newContext();
-  await context.route(`${provider}/auth?**`, (route) => {
-    const url = new URL(route.request().url());
+  // Where a redirect leads is not seen here, so the redirect itself is changed.
+  await context.route((url) => url.href.startsWith(`${issuer}/login/provider`), async (route) => {
+    const sent = await route.fetch({ maxRedirects: 0 });
+    const url = new URL(sent.headers().location);
+    expect(url.searchParams.has('nonce'), `no nonce: ${url}`);
     url.searchParams.set('nonce', 'of-another-request');
-    return route.continue({ url: url.href });
+    await route.fulfill({ response: sent, headers: { ...sent.headers(), location: url.href } });
   });
   const page = await context.newPage();
   await logIn(page, (await request(server, uri)).url, 'ann-at-corp');
@@ -162,7 +170,9 @@ const waiting = await callback();
 const browser = await chromium.launch({ executablePath, args: ARGS });
 try {
   for (const part of [everythingRight, stranger, anotherNonce, answerTwice]) {
-    await part(browser, server, waiting.uri);
+    await part(browser, server, waiting.uri).catch((error) => {
+      throw new Error(`${part.name}: ${error.message}`);
+    });
   }
   console.log(JSON.stringify({ ok: true }));
 } catch (error) {

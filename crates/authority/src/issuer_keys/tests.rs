@@ -2,14 +2,16 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use attorn_jose::{NewHeader, SigningKey, sign};
 use attorn_json::Limits as JsonLimits;
-use attorn_net::{Body, Limits, Listener, Shutdown, serve};
+use attorn_net::{Body, Limits, Listener, Shutdown, Tls, TlsMaterial, serve};
 use http::Response;
 use http::header::CONTENT_TYPE;
 use hyper::service::service_fn;
+use zeroize::Zeroizing;
 
 use super::*;
 
@@ -24,9 +26,15 @@ struct Issuer {
 
 impl Issuer {
     async fn new() -> Self {
+        Self::serving(None, None).await
+    }
+
+    /// With TLS, or without; `roots` are those that the operator named.
+    async fn serving(tls: Option<Tls>, roots: Option<&Path>) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = Listener::bind(any, None).await.unwrap();
-        let origin = format!("http://{}", listener.address());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let listener = Listener::bind(any, tls).await.unwrap();
+        let origin = format!("{scheme}://{}", listener.address());
         let set: Arc<Mutex<String>> = Arc::default();
         let (asked, shutdown) = (Arc::new(AtomicU32::new(0)), Shutdown::new());
         let (of_service, counter) = (Arc::clone(&set), Arc::clone(&asked));
@@ -37,7 +45,7 @@ impl Issuer {
             async move { Ok::<_, Infallible>(answer) }
         });
         tokio::spawn(serve(listener, service, Limits::default(), shutdown.clone()));
-        let client = Arc::new(IssuerClient::new(&origin, &[], None).unwrap());
+        let client = Arc::new(IssuerClient::new(&origin, &[], roots).unwrap());
         let keys = IssuerKeys::new(client, &[Algorithm::EdDsa]);
         let issuer = Self { url: format!("{origin}/jwks"), set, asked, keys, shutdown };
         issuer.holds(&[1]);
@@ -144,4 +152,27 @@ async fn many_at_once_ask_once() {
         issuer.shown("1", 1, 1000)
     );
     assert_eq!((a, b, c, issuer.asked()), (Ok(()), Ok(()), Ok(()), 1));
+}
+
+#[tokio::test]
+async fn an_issuer_of_a_private_authority_is_verified_with_the_roots_of_the_operator() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let tls = || {
+        let material = TlsMaterial {
+            certificates_pem: made.cert.pem().into_bytes(),
+            key_pem: Zeroizing::new(made.signing_key.serialize_pem().into_bytes()),
+            clients: None,
+            proxies: Vec::new(),
+        };
+        Some(Tls::new(&material).unwrap())
+    };
+    let roots = std::env::temp_dir().join(format!("attorn-issuer-{}.pem", std::process::id()));
+    std::fs::write(&roots, made.cert.pem()).unwrap();
+    let trusted = Issuer::serving(tls(), Some(&roots)).await;
+    std::fs::remove_file(&roots).unwrap();
+    assert_eq!(trusted.shown("1", 1, 1000).await, Ok(()));
+    // The public authorities do not know it.
+    let unknown = Issuer::serving(tls(), None).await;
+    assert_eq!(unknown.shown("1", 1, 1000).await, Err(SignatureRefusal::Unavailable));
+    assert_eq!(unknown.asked(), 0);
 }

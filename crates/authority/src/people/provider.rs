@@ -4,7 +4,7 @@
 //!
 //! Implemented: the code flow of OpenID Connect Core 1.0 section 3.1 with RFC 7636 and RFC 9207, discovery
 //! (OpenID Connect Discovery 1.0 section 4), `private_key_jwt`, `client_secret_basic` and `none`.
-//! Not implemented: several providers, UserInfo, log-out at the provider, encrypted ID tokens, request
+//! Not implemented: several providers, `UserInfo`, log-out at the provider, encrypted ID tokens, request
 //! objects, pushed requests.
 
 mod begin;
