@@ -1,6 +1,10 @@
 //! An agent that calls tools: MCP 2026-07-28 over a bound client, one request a call.
 
-use attorn_connect::token::Identity;
+use std::path::PathBuf;
+
+use attorn_connect::assertion::{AssertionClient, AssertionSource, ClientProof};
+use attorn_connect::discovery::authorization_server;
+use attorn_connect::token::{Grant, Identity, UnboundTokens};
 use attorn_connect::{AuthorizedClient, TokenSource};
 use attorn_mcp::sse;
 use bytes::Bytes;
@@ -13,7 +17,7 @@ use url::Url;
 use crate::exit::Failure;
 use crate::json::{at, member, set};
 use crate::outside::causes;
-use crate::profile::Profile;
+use crate::profile::{Profile, Proof};
 
 /// A caller with an identity, in front of one MCP server.
 #[derive(Debug)]
@@ -42,6 +46,31 @@ impl AgentClient {
         let tokens = TokenSource::for_issuer(world, &identity.issuer, resource, who)
             .await
             .map_err(|e| Failure::unreachable(causes(&e)))?;
+        let client = AuthorizedClient::new(tokens).map_err(|e| Failure::usage(causes(&e)))?;
+        Ok(Self { client, url })
+    }
+
+    /// As [`AgentClient::open`], for the person whom the ID-JAG in a file speaks for.
+    pub(crate) async fn open_on_word(
+        profile: &Profile,
+        resource: &str,
+        id_jag: PathBuf,
+    ) -> Result<Self, Failure> {
+        let url = Url::parse(resource)
+            .map_err(|_| Failure::usage(format!("`{resource}` is not an address")))?;
+        let (identity, world) = (&profile.identity, profile.world()?);
+        let Proof::Key(key) = &profile.proof else {
+            return Err(Failure::usage("an agent with a certificate asks for no ID-JAG"));
+        };
+        let client = AssertionClient {
+            source: AssertionSource::File(id_jag),
+            authentication: ClientProof::Key(identity.client_id.clone()),
+            key: key.clone(),
+        };
+        let server = authorization_server(&world, &identity.issuer).await;
+        let server = server.map_err(|e| Failure::unreachable(causes(&e)))?;
+        let (grant, unbound) = (Grant::Assertion(client), UnboundTokens::Refuse);
+        let tokens = TokenSource::new(world, server, resource, grant, unbound);
         let client = AuthorizedClient::new(tokens).map_err(|e| Failure::usage(causes(&e)))?;
         Ok(Self { client, url })
     }

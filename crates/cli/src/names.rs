@@ -15,8 +15,14 @@ pub(crate) struct Names(HashMap<String, String>);
 impl Names {
     pub(crate) async fn load(admin: &Admin) -> Result<Self, Failure> {
         let mut names = HashMap::new();
-        for operation in [Operation::AgentList, Operation::OwnerList, Operation::ServerList] {
-            let answer = admin.read(operation, &[], &[]).await?;
+        let lists = [Operation::AgentList, Operation::OwnerList, Operation::ServerList];
+        let mut answers = Vec::new();
+        for operation in lists {
+            answers.push(admin.read(operation, &[], &[]).await?);
+        }
+        // Who may not list people sees their identifiers.
+        answers.extend(admin.read(Operation::PersonList, &[], &[]).await.ok());
+        for answer in answers {
             for item in items(&answer) {
                 if let (Some(id), Some(name)) = (text(item, "id"), text(item, "name")) {
                     names.insert(id.to_owned(), name.to_owned());

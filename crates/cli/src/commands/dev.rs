@@ -2,6 +2,7 @@
 
 mod acts;
 mod chain;
+mod provider;
 mod scene;
 mod stolen;
 
@@ -16,6 +17,7 @@ use crate::progress::Progress;
 use crate::signals::Signals;
 use crate::world::World;
 
+use self::provider::Provider;
 use self::scene::{SampleApi, Scene};
 
 #[derive(Debug, Args)]
@@ -44,10 +46,10 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<Exit, Failur
     };
     let ended = match started {
         Err(failure) => Err(failure),
-        Ok((world, api)) => {
+        Ok((world, samples)) => {
             let ended = tokio::select! {
                 () = signals.stop_asked() => Ok(Exit::Yes),
-                shown = show(context.output, &world, api, &folder) => match shown {
+                shown = show(context.output, &world, samples, &folder) => match shown {
                     Ok((exit, scene)) if !args.once => {
                         next_commands(context.output, &scene);
                         signals.stop_asked().await;
@@ -65,21 +67,23 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<Exit, Failur
     ended
 }
 
-/// The API first: the guard in front of it has to know where it is.
-async fn start(folder: &Folder) -> Result<(World, SampleApi), Failure> {
+/// API and provider first: the guard has to know where the one is, the authority whose word counts.
+async fn start(folder: &Folder) -> Result<(World, (SampleApi, Provider)), Failure> {
     let api = SampleApi::start(&folder.path.join("sample-api.addr")).await?;
-    let world = World::start_embedded(&folder.path, None, Some(api.url())).await?;
-    Ok((world, api))
+    let provider = Provider::open(&folder.path)?;
+    let more = provider::config_text();
+    let world = World::start_embedded(&folder.path, None, Some((api.url(), &more))).await?;
+    Ok((world, (api, provider)))
 }
 
 /// Sets the scene and plays it. The scene is given back: its sample API runs as long as it lives.
 async fn show(
     output: Output,
     world: &World,
-    api: SampleApi,
+    samples: (SampleApi, Provider),
     folder: &Folder,
 ) -> Result<(Exit, Scene), Failure> {
-    let scene = Scene::set_up(world, api, &folder.path, output).await?;
+    let scene = Scene::set_up(world, samples, &folder.path, output).await?;
     output.say(&format!("state      {}{}", folder.path.display(), folder.note()));
     output.say(&format!("authority  {}\nadmin API  {}", world.issuer(), world.admin_url()));
     output.say(&format!("gateway    {}\nsample API {}\n", world.gateway_url(), scene.api_url()));

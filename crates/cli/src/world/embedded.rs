@@ -15,18 +15,19 @@ use super::World;
 
 impl World {
     /// Starts all roles on the state in `folder`. Addresses are chosen once: they are the names
-    /// in tokens and profiles. `sample_api` is where a sample API is: it gets a guard, and the server
-    /// `invoices` a way to it.
+    /// in tokens and profiles. `sample` says where a sample API is, which gets a guard, and the server
+    /// `invoices` a way to it; and what else the configuration is to hold.
     pub(crate) async fn start_embedded(
         folder: &Path,
         gateway: Option<SocketAddr>,
-        sample_api: Option<&str>,
+        sample: Option<(&str, &str)>,
     ) -> Result<Self, Failure> {
         let path = folder.join("attorn.toml");
         if !path.exists() {
             let mut text = config_text(gateway)?;
-            if let Some(api) = sample_api {
+            if let Some((api, more)) = sample {
                 text.push_str(&chain_text(api)?);
+                text.push_str(more);
             }
             std::fs::write(&path, text)
                 .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", path.display())))?;

@@ -8,6 +8,9 @@ fn the_demonstration_goes_as_it_must() {
     let ended = folder.attorn(&["dev", "--once", "--dir", "demo"]).expect(0);
     for expected in [
         "ok   allowed:",
+        "subject   ann",
+        "ok   what ann may not do, the agent may not do for her",
+        "ok   the API was told for whom, which agent asked, and through which server",
         "call.decided",
         "call.completed",
         "ok   it sees: search_invoices",

@@ -1,4 +1,5 @@
-//! The chain: from the agent through the server to the API, and what each token is worth elsewhere.
+//! The chain: from the person and the agent through the server to the API, and what each token is worth
+//! elsewhere.
 
 use std::time::Duration;
 
@@ -26,15 +27,22 @@ use crate::outside::{causes, connect_world};
 use crate::profile::Proof;
 
 use super::acts::Acts;
-use super::scene::Scene;
+use super::scene::{PERSON, Scene};
 use super::stolen::request_token;
 
-/// The sample server calls its API for the agent, and the API is told for whom.
+/// The agent acts for a person, the sample server calls its API for both, and the API is told for whom.
 pub(super) async fn told(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> {
-    acts.title("the server calls its API for billing-agent, and holds no credential for it");
-    let agent = AgentClient::open(&scene.billing, &scene.resource).await?;
+    acts.title(
+        "billing-agent acts for ann; the server calls its API, and holds no credential for it",
+    );
+    let identity = &scene.billing.identity;
+    let whom = (identity.issuer.as_str(), identity.client_id.as_str(), scene.resource.as_str());
+    let word = scene.provider.word(PERSON, whom)?;
+    let agent = AgentClient::open_on_word(&scene.billing, &scene.resource, word).await?;
     let answer = agent.call_tool("get_invoice", json!({ "id": "inv-1003" })).await?;
     acts.check("the call went through to the API", answer.is_success());
+    let more = agent.call_tool("add_note", json!({ "id": "inv-1003", "note": "x" })).await?;
+    acts.check("what ann may not do, the agent may not do for her", !more.is_success());
     let world = connect_world(None)?;
     let calls = get(&world, &format!("{}/calls", scene.api_url()), HeaderMap::new()).await?;
     let calls: Value = serde_json::from_slice(&calls.body).unwrap_or_default();
@@ -45,12 +53,16 @@ pub(super) async fn told(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> 
     for part in ["subject", "agent", "actors", "decision"] {
         acts.tell(&format!("{part:<9} {}", cell(member(&told, part))));
     }
-    let client = &scene.billing.identity.client_id;
-    let is_agent = cell(member(&call, "agent")) == *client;
-    acts.check("the API was told which agent asked, and through which server", is_agent);
+    let shown = scene.admin.read(Operation::PersonShow, &[PERSON], &[]).await?;
+    let is_ann = cell(member(&call, "subject")) == cell(member(&shown, "id"));
+    let is_agent = cell(member(&call, "agent")) == identity.client_id;
+    acts.check(
+        "the API was told for whom, which agent asked, and through which server",
+        is_ann && is_agent,
+    );
     let decision = cell(member(&call, "decision"));
     acts.check(
-        &format!("from the API's record {decision} back to the agent's token"),
+        &format!("from the API's record {decision} back to the provider's word on ann"),
         is_linked(scene, &decision).await?,
     );
     Ok(())
@@ -61,7 +73,8 @@ pub(super) async fn told(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> 
 async fn is_linked(scene: &Scene, decision: &str) -> Result<bool, Failure> {
     for _ in 0..TRIES {
         let trace = scene.admin.read(Operation::AuditTrace, &[decision], &[]).await?.to_string();
-        let whole = ["token.issued", "call.decided", "token.exchanged", "call.completed"];
+        let whole =
+            ["consent.given", "token.issued", "call.decided", "token.exchanged", "call.completed"];
         if whole.iter().all(|kind| trace.contains(kind)) {
             return Ok(true);
         }

@@ -1,4 +1,4 @@
-//! Who is on stage: an owner, a server with its tools, two agents with different grants.
+//! Who is on stage: an owner, a person, a server with its tools, two agents with different grants.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,8 @@ use crate::output::Output;
 use crate::profile::{Profile, Who};
 use crate::world::World;
 
+use super::provider::{ISSUER, Provider};
+
 /// The sample, registered and granted through the admin API like any other.
 #[derive(Debug)]
 pub(super) struct Scene {
@@ -24,6 +26,7 @@ pub(super) struct Scene {
     pub(super) support: Profile,
     pub(super) resource: String,
     api: SampleApi,
+    pub(super) provider: Provider,
     api_resource: String,
     state_folder: PathBuf,
     profile_folder: PathBuf,
@@ -39,7 +42,7 @@ pub(super) struct SampleApi {
 impl Scene {
     pub(super) async fn set_up(
         world: &World,
-        api: SampleApi,
+        (api, provider): (SampleApi, Provider),
         folder: &Path,
         output: Output,
     ) -> Result<Self, Failure> {
@@ -55,6 +58,7 @@ impl Scene {
             support: Profile::load(&profile_folder, Who::Agent(SUPPORT))?,
             resource: world.resource(SERVER),
             api,
+            provider,
             api_resource: world.api_resource().to_owned(),
             state_folder: folder.join("state"),
             profile_folder,
@@ -122,6 +126,7 @@ async fn register(admin: &Admin, world: &World, profile_folder: &Path) -> Result
         send(admin, Operation::ToolApprove, &[SERVER, tool], body).await?;
     }
     register_api(admin, world).await?;
+    register_person(admin).await?;
     for (agent, patterns) in [
         (BILLING, json!(["read:*", "write:add_note", "irreversible:pay_invoice"])),
         (SUPPORT, json!(["read:search_invoices"])),
@@ -136,6 +141,18 @@ async fn register(admin: &Admin, world: &World, profile_folder: &Path) -> Result
         let enrolment = Enrolment { issuer: world.issuer(), code, key_type: KeyType::Ed25519 };
         enroll(&enrolment, None, profile_folder).await?;
     }
+    Ok(())
+}
+
+/// Who comes from the provider, and what they may do: nothing by themselves.
+async fn register_person(admin: &Admin) -> Result<(), Failure> {
+    send(admin, Operation::PersonInvite, &[], json!({ "name": PERSON })).await?;
+    let link = json!({ "issuer": ISSUER, "subject": PERSON });
+    send(admin, Operation::PersonLink, &[PERSON], link).await?;
+    let grant = json!({
+        "person": PERSON, "server": SERVER, "scopes": ["read:*"], "reason": "demonstration",
+    });
+    send(admin, Operation::PersonGrantCreate, &[], grant).await?;
     Ok(())
 }
 
@@ -169,6 +186,8 @@ const SERVER: &str = "invoices";
 const API: &str = "billing";
 const BILLING: &str = "billing-agent";
 const SUPPORT: &str = "support-agent";
+/// The person. The provider calls them by the same name.
+pub(super) const PERSON: &str = "ann";
 
 /// What the owner confirms; the server's own proposals agree, but for the tool it says nothing of.
 const CLASSES: [(&str, &str); 5] = [
