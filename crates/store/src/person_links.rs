@@ -64,7 +64,7 @@ impl Store {
         if person.external.is_none() {
             return Err(Refusal::PersonNotLinked.into());
         }
-        let person = Person { external: None, ..person }.with_provided(Provided::default());
+        let person = Person { external: None, ..person }.with_provided(&Provided::default());
         sqlx::query("UPDATE persons SET issuer = NULL, subject = NULL WHERE id = $1")
             .bind(id.as_str())
             .execute(change.connection())
@@ -91,7 +91,7 @@ impl Store {
         if person.external.is_none() {
             return Err(Refusal::PersonNotLinked.into());
         }
-        let person = person.with_provided(provided.clone());
+        let person = person.with_provided(provided);
         person.verify().map_err(Refusal::Person)?;
         write_settings(change.connection(), &person).await?;
         change.finish(ChangeKind::PersonSet, id.as_str(), person).await
