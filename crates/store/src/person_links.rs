@@ -31,10 +31,8 @@ impl Store {
         if person.external.is_some() {
             return Err(Refusal::PersonLinked.into());
         }
-        let state = match person.state {
-            LifeCycle::Pending => LifeCycle::Active,
-            other => other,
-        };
+        let is_awaited = person.state == LifeCycle::Pending;
+        let state = if is_awaited { LifeCycle::Active } else { person.state };
         let person = Person { external: Some(external.clone()), state, ..person };
         person.verify().map_err(Refusal::Person)?;
         sqlx::query("UPDATE persons SET issuer = $1, subject = $2 WHERE id = $3")
