@@ -248,12 +248,12 @@ impl Person {
     #[must_use]
     pub fn with_given(self, roles: BTreeSet<Role>, groups: BTreeSet<Name>) -> Self {
         let wanted = self.provided.clone();
-        Self { roles, groups, provided: Provided::default(), ..self }.with_provided(wanted)
+        Self { roles, groups, provided: Provided::default(), ..self }.with_provided(&wanted)
     }
 
     /// The record with what the provider gives now. What was given by hand stays by hand.
     #[must_use]
-    pub fn with_provided(self, provided: Provided) -> Self {
+    pub fn with_provided(self, provided: &Provided) -> Self {
         let (roles, groups) = (self.given_roles(), self.given_groups());
         let provided = Provided {
             roles: provided.roles.difference(&roles).copied().collect(),
@@ -423,8 +423,9 @@ mod tests {
             |roles: &[Role], groups| Provided { roles: roles.iter().copied().collect(), groups };
         let by_hand =
             Person { roles: BTreeSet::from([Role::Viewer]), groups: group("sales"), ..person() };
-        let both =
-            by_hand.clone().with_provided(provided(&[Role::Viewer, Role::Auditor], group("audit")));
+        let both = by_hand
+            .clone()
+            .with_provided(&provided(&[Role::Viewer, Role::Auditor], group("audit")));
         assert_eq!(both.roles, BTreeSet::from([Role::Viewer, Role::Auditor]));
         assert_eq!(both.provided, provided(&[Role::Auditor], group("audit")));
         assert_eq!(
@@ -433,12 +434,15 @@ mod tests {
         );
         assert_eq!(both.verify(), Ok(()));
         // Gone at the provider.
-        assert_eq!(both.clone().with_provided(Provided::default()), by_hand);
+        assert_eq!(both.clone().with_provided(&Provided::default()), by_hand);
         // Another hand: what was the provider's becomes what was given where a hand gives it too.
         let given = both.clone().with_given(BTreeSet::from([Role::Auditor]), BTreeSet::new());
         assert_eq!(given.roles, BTreeSet::from([Role::Auditor]));
         assert_eq!(given.provided, provided(&[], group("audit")));
-        assert_eq!(given.with_provided(Provided::default()).roles, BTreeSet::from([Role::Auditor]));
+        assert_eq!(
+            given.with_provided(&Provided::default()).roles,
+            BTreeSet::from([Role::Auditor])
+        );
         let odd = Person { provided: provided(&[Role::Admin], BTreeSet::new()), ..by_hand };
         assert_eq!(odd.verify(), Err(PersonRefusal::Provided));
     }

@@ -31,10 +31,8 @@ impl Store {
         if person.external.is_some() {
             return Err(Refusal::PersonLinked.into());
         }
-        let state = match person.state {
-            LifeCycle::Pending => LifeCycle::Active,
-            other => other,
-        };
+        let is_awaited = person.state == LifeCycle::Pending;
+        let state = if is_awaited { LifeCycle::Active } else { person.state };
         let person = Person { external: Some(external.clone()), state, ..person };
         person.verify().map_err(Refusal::Person)?;
         sqlx::query("UPDATE persons SET issuer = $1, subject = $2 WHERE id = $3")
@@ -64,7 +62,7 @@ impl Store {
         if person.external.is_none() {
             return Err(Refusal::PersonNotLinked.into());
         }
-        let person = Person { external: None, ..person }.with_provided(Provided::default());
+        let person = Person { external: None, ..person }.with_provided(&Provided::default());
         sqlx::query("UPDATE persons SET issuer = NULL, subject = NULL WHERE id = $1")
             .bind(id.as_str())
             .execute(change.connection())
@@ -91,7 +89,7 @@ impl Store {
         if person.external.is_none() {
             return Err(Refusal::PersonNotLinked.into());
         }
-        let person = person.with_provided(provided.clone());
+        let person = person.with_provided(provided);
         person.verify().map_err(Refusal::Person)?;
         write_settings(change.connection(), &person).await?;
         change.finish(ChangeKind::PersonSet, id.as_str(), person).await

@@ -196,7 +196,7 @@ pub(crate) async fn unlink(
 ) -> Result<Effect<PersonView>, Refusal> {
     let reason = reason.text()?;
     let person = context.person(context.segment("person"))?;
-    let next = Person { external: None, ..person.clone() }.with_provided(Provided::default());
+    let next = Person { external: None, ..person.clone() }.with_provided(&Provided::default());
     // Who answers may be whoever is in a group.
     verify_remains_after(&context, |delta| delta.persons.push(next))?;
     let issuer = person.external.as_ref().map(|external| external.issuer.clone());

@@ -44,7 +44,7 @@ impl Provider {
         if !may_sign_in(&shared.published.load(), &person.id, now_ms / 1000) {
             return Err(Refused::PersonStopped);
         }
-        let wanted = person.clone().with_provided(provided.unwrap_or_default());
+        let wanted = person.clone().with_provided(&provided.unwrap_or_default());
         if wanted == person {
             return Ok(person);
         }
