@@ -21,9 +21,7 @@ use attorn_registry::{
 };
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ORIGIN};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, request};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
@@ -394,7 +392,7 @@ impl Outbound {
     ) -> Response<Body> {
         let mut answer = self.send(&sendable, credential).await;
         if let (Ok((head, _)), Credential::Token(..)) = (&answer, credential)
-            && head.status == StatusCode::UNAUTHORIZED
+            && head.status == http::StatusCode::UNAUTHORIZED
             && self.egress.exchanger.learn(&sendable.proven, &head.headers)
             && wants_nonce(&head.headers)
         {
