@@ -1,4 +1,4 @@
-use attorn_jose::{Algorithm, NewHeader, SigningKey, sign};
+use attorn_jose::{Algorithm, Compact, NewHeader, SigningKey, sign};
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -36,11 +36,19 @@ fn expected() -> Expected<'static> {
     }
 }
 
+fn signed(header: &NewHeader<'_>, claims: &Json) -> String {
+    sign(header, claims.to_string().as_bytes(), &key(1)).unwrap()
+}
+
+fn verified<T>(jws: Compact<'_>, then: impl FnOnce(&Verified<'_>) -> T) -> T {
+    then(&jws.verify(key(1).public()).unwrap())
+}
+
 fn verified_as(claims: &Json, expected: &Expected<'_>) -> Result<VerifiedIdJag, JwtGrantRefusal> {
     let header = NewHeader { typ: "oauth-id-jag+jwt", kid: Some("k"), jwk: false };
-    let text = sign(&header, claims.to_string().as_bytes(), &key(1)).unwrap();
+    let text = signed(&header, claims);
     let jws = Assertion::parse(&text)?.into_jws();
-    verify(&jws.verify(key(1).public()).unwrap(), expected, NOW_S)
+    verified(jws, |jws| verify(jws, expected, NOW_S))
 }
 
 fn changed(name: &str, value: Json) -> Json {

@@ -315,11 +315,20 @@ mod tests {
         expected: &Expected<'_>,
         algorithm: Algorithm,
     ) -> Result<IdToken, IdTokenRefusal> {
+        with_token(claims, typ, algorithm, |token| IdToken::read(token, expected, NOW_S))
+    }
+
+    fn with_token<T>(
+        claims: &Json,
+        typ: &str,
+        algorithm: Algorithm,
+        read: impl FnOnce(&Verified<'_>) -> T,
+    ) -> T {
         let key = SigningKey::from_seed(algorithm, &[7; 32]).unwrap();
         let header = NewHeader { typ, kid: None, jwk: false };
         let text = sign(&header, claims.to_string().as_bytes(), &key).unwrap();
         let token = Compact::parse_of_issuer(&text, &ID_TOKEN_LIMITS).unwrap();
-        IdToken::read(&token.verify(key.public()).unwrap(), expected, NOW_S)
+        read(&token.verify(key.public()).unwrap())
     }
 
     fn read(claims: &Json) -> Result<IdToken, IdTokenRefusal> {

@@ -121,9 +121,12 @@ mod tests {
 
     const GOOD: &str = r#"{"issuer":"https://id.example/r","authorization_endpoint":"https://id.example/r/auth?tenant=1","token_endpoint":"https://id.example/r/token","jwks_uri":"https://keys.example/r","authorization_response_iss_parameter_supported":true,"more":[{"a":1}]}"#;
 
+    fn issuer() -> ProviderIssuer {
+        ProviderIssuer::parse("https://id.example/r").unwrap()
+    }
+
     fn parse(document: &str) -> Result<ProviderMetadata, MetadataRefusal> {
-        let issuer = ProviderIssuer::parse("https://id.example/r").unwrap();
-        ProviderMetadata::parse(document.as_bytes(), &issuer)
+        ProviderMetadata::parse(document.as_bytes(), &issuer())
     }
 
     #[test]

@@ -111,9 +111,9 @@ mod tests {
     }
 
     fn refused<T>(result: Result<T, StoreError>) -> Option<Refusal> {
-        match result {
-            Err(StoreError::Refused(refusal)) => Some(refusal),
-            Ok(_) | Err(StoreError::Failed(_)) => None,
+        match result.err()? {
+            StoreError::Refused(refusal) => Some(refusal),
+            StoreError::Failed(_) => None,
         }
     }
 

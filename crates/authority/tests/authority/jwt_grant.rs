@@ -49,7 +49,7 @@ impl Drop for KeySet {
 }
 
 /// A trusted issuer with keys in a file, and more settings.
-fn trusted(issuer: &str, keys: &KeySet, more: Value) -> TrustedIssuer {
+fn trusted(issuer: &str, keys: &KeySet, more: &Value) -> TrustedIssuer {
     let mut config = json!({ "issuer": issuer, "jwks_file": keys.0 });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(config).unwrap()

@@ -22,7 +22,7 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) async fn run(_: &Context, args: ServeArgs) -> Result<Exit, Failure> {
-    serve(Config::load(&args.config)?).await
+    Box::pin(serve(Config::load(&args.config)?)).await
 }
 
 /// Runs what a configuration names until asked to stop.

@@ -199,7 +199,11 @@ mod tests {
             CodeFailure::IssuerMismatch => "issuer",
             CodeFailure::Malformed => "malformed",
             CodeFailure::StateMismatch => "state",
-            _ => "other",
+            CodeFailure::Browser(_)
+            | CodeFailure::NobodyAnswered
+            | CodeFailure::NotOffered
+            | CodeFailure::Port(_)
+            | CodeFailure::Registration(_) => "other",
         })
     }
 

@@ -215,7 +215,7 @@ impl Fake {
             "{}?code=c1-{}&state={}&iss={}",
             asked["redirect_uri"], asked["code_challenge"], asked["state"], self.origin
         );
-        let location = script.bend.map_or(location.clone(), |bend| bend(&location));
+        let location = script.bend.map_or_else(|| location.clone(), |bend| bend(&location));
         script.asked.push(asked);
         let mut response = reply(302, &json!({}));
         response.headers_mut().insert("location", location.parse().unwrap());

@@ -149,7 +149,7 @@ async fn a_pushed_request_leaves_nothing_in_the_address() {
 
 #[tokio::test]
 async fn answers_that_are_not_whole_are_refused_and_end_the_port() {
-    let cases: [(fn(&str) -> String, &str); 6] = [
+    let cases: [(Bend, &str); 6] = [
         (|uri| uri.replace("state=", "state=x"), "StateMismatch"),
         (|uri| uri.replace("state=", "other="), "StateMismatch"),
         (|uri| uri.split("&iss=").next().unwrap().to_owned(), "IssuerMismatch"),
@@ -207,6 +207,9 @@ async fn a_browser_that_does_not_start_is_told() {
     let failed = failure(open(&fake, client).await);
     assert!(matches!(failed, TokenFailure::Code(CodeFailure::Browser(_))), "{failed:?}");
 }
+
+/// Makes something else of an answer.
+type Bend = fn(&str) -> String;
 
 fn login_file() -> (PathBuf, LoginFile) {
     let unique = format!("attorn-person-{}-{:p}", std::process::id(), &raw const COUNTER);

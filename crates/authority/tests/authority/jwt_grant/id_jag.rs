@@ -33,7 +33,7 @@ impl Office {
     /// Without a consent of anybody.
     async fn configured(change: impl FnOnce(&mut TrustedIssuer)) -> Self {
         let keys = KeySet::new(1, "a");
-        let mut provider = trusted(PROVIDER, &keys, json!({"kind": "id_jag"}));
+        let mut provider = trusted(PROVIDER, &keys, &json!({"kind": "id_jag"}));
         change(&mut provider);
         let town = Town::trusting(vec![provider]).await;
         let server = town.world.published.load().server_named("crm").unwrap().id.clone();
@@ -229,8 +229,8 @@ async fn a_subject_is_a_person_of_its_own_provider() {
     office.refused(&office.changed("sub", json!("U2")), "person.unknown").await;
     office.refused(&office.changed("sub", json!("u1")), "person.unknown").await;
     // The same subject of another provider is another person, whom nobody knows here.
-    let provider = trusted(PROVIDER, &office._keys, json!({"kind": "id_jag"}));
-    let other = trusted("https://idp2.example", &keys, json!({"kind": "id_jag"}));
+    let provider = trusted(PROVIDER, &office._keys, &json!({"kind": "id_jag"}));
+    let other = trusted("https://idp2.example", &keys, &json!({"kind": "id_jag"}));
     let both = Office { town: Town::trusting(vec![provider, other]).await, ..office };
     let both = Office {
         server: both.town.world.published.load().server_named("crm").unwrap().id.clone(),
@@ -275,7 +275,7 @@ async fn every_bound_narrows_and_none_widens() {
     let office = Office::new().await;
     let scope = async |claims: &Value, asked: &[(&str, &str)]| {
         let answer = office.asked(claims, asked).await;
-        answer.body["scope"].as_str().map_or(answer.refusal().1.to_owned(), str::to_owned)
+        answer.body["scope"].as_str().map_or_else(|| answer.refusal().1.to_owned(), str::to_owned)
     };
     // The person may only read, whatever they gave and the provider says.
     let wide = office.changed("scope", json!("read:get irreversible:drop openid"));
@@ -390,7 +390,9 @@ async fn a_providers_consent_is_within_what_the_person_may() {
     office.people("U3", "irreversible:*").await;
     let of_other = |scope: Option<&str>| {
         let mut claims = office.changed("sub", json!("U3"));
-        scope.map(|scope| claims["scope"] = json!(scope));
+        if let Some(scope) = scope {
+            claims["scope"] = json!(scope);
+        }
         claims
     };
     assert_eq!(office.asked(&of_other(None), &[]).await.refusal(), (400, "invalid_scope"));

@@ -24,7 +24,7 @@ impl Plant {
         let mut platform = trusted(
             PLATFORM,
             &keys,
-            json!({"kind": "workload", "agents": [
+            &json!({"kind": "workload", "agents": [
                 {"agent": "deployer", "claims": {"sub": "job:1"}},
                 {"agent": "tester", "claims": {"env": "test"}},
             ]}),
@@ -35,7 +35,7 @@ impl Plant {
         let more = json!({"kind": "workload", "agents": [
             {"agent": "deployer", "claims": {"sub": "other"}}
         ]});
-        let other = trusted("https://other.example", &others, more);
+        let other = trusted("https://other.example", &others, &more);
         let world =
             World::configured(|config| config.trusted_issuers = vec![platform, other]).await;
         let operator = world.operator().await;

@@ -79,9 +79,10 @@ async fn person(
 ) -> Result<Way, Failure> {
     let roots = args.roots.as_deref();
     let foreign = args.client_id.as_ref().map(|client_id| foreign(args, client_id));
-    let (world, resource, issuer, (key, authentication)) = match foreign.transpose()? {
-        Some(proof) => (connect_world(roots)?, args.server.clone(), None, proof),
-        None => {
+    let (world, resource, issuer, (key, authentication)) =
+        if let Some(proof) = foreign.transpose()? {
+            (connect_world(roots)?, args.server.clone(), None, proof)
+        } else {
             let profile = load(context, args.agent.as_deref())?;
             let (world, credential) = (profile.world()?, profile.proof.credential());
             let Profile { identity, .. } = profile;
@@ -91,8 +92,7 @@ async fn person(
             };
             let proof = (key, ClientProof::Key(identity.client_id));
             (world, resource, Some(identity.issuer), proof)
-        }
-    };
+        };
     if !resource.contains("://") {
         return Err(Failure::usage("without an enrolled agent, name the server by its address"));
     }
