@@ -309,6 +309,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::unwrap_in_result, reason = "a helper fails its test by panicking")]
     fn read_with(
         claims: &Json,
         typ: &str,

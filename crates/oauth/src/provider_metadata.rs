@@ -121,6 +121,7 @@ mod tests {
 
     const GOOD: &str = r#"{"issuer":"https://id.example/r","authorization_endpoint":"https://id.example/r/auth?tenant=1","token_endpoint":"https://id.example/r/token","jwks_uri":"https://keys.example/r","authorization_response_iss_parameter_supported":true,"more":[{"a":1}]}"#;
 
+    #[expect(clippy::unwrap_in_result, reason = "a helper fails its test by panicking")]
     fn parse(document: &str) -> Result<ProviderMetadata, MetadataRefusal> {
         let issuer = ProviderIssuer::parse("https://id.example/r").unwrap();
         ProviderMetadata::parse(document.as_bytes(), &issuer)

@@ -267,6 +267,7 @@ mod tests {
         assert_eq!(found(&[Algorithm::Ps256]).0, Algorithm::Ps256);
     }
 
+    #[expect(clippy::unwrap_in_result, reason = "a helper fails its test by panicking")]
     fn found(keys: &TrustedKeys, kid: Option<&str>) -> Result<PublicKey, NoKey> {
         let text = sign(&NewHeader { typ: "JWT", kid, jwk: false }, b"{}", &key(1)).unwrap();
         let token = Compact::parse_of_issuer(&text, &Limits::JWT).unwrap();

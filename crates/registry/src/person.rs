@@ -436,7 +436,7 @@ mod tests {
         // Gone at the provider.
         assert_eq!(both.clone().with_provided(&Provided::default()), by_hand);
         // Another hand: what was the provider's becomes what was given where a hand gives it too.
-        let given = both.clone().with_given(BTreeSet::from([Role::Auditor]), BTreeSet::new());
+        let given = both.with_given(BTreeSet::from([Role::Auditor]), BTreeSet::new());
         assert_eq!(given.roles, BTreeSet::from([Role::Auditor]));
         assert_eq!(given.provided, provided(&[], group("audit")));
         assert_eq!(

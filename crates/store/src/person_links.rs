@@ -110,9 +110,9 @@ mod tests {
         ExternalSubject { issuer: "https://id.example".into(), subject: text.into() }
     }
 
-    fn refused<T>(result: Result<T, StoreError>) -> Option<Refusal> {
+    fn refused<T>(result: &Result<T, StoreError>) -> Option<Refusal> {
         match result {
-            Err(StoreError::Refused(refusal)) => Some(refusal),
+            Err(StoreError::Refused(refusal)) => Some(*refusal),
             Ok(_) | Err(StoreError::Failed(_)) => None,
         }
     }
@@ -128,9 +128,9 @@ mod tests {
         let found = store.person_by_external("https://id.example", "1").await.unwrap().unwrap();
         assert_eq!((found.id, found.state), (paula.clone(), LifeCycle::Active));
         // The code that waited would have given a second way in.
-        assert_eq!(refused(store.invitation(&[7; 32], 4).await), Some(Refusal::CodeInvalid));
+        assert_eq!(refused(&store.invitation(&[7; 32], 4).await), Some(Refusal::CodeInvalid));
         let again = store.link_person(&act(4), &paula, &subject("2")).await;
-        assert_eq!(refused(again), Some(Refusal::PersonLinked));
+        assert_eq!(refused(&again), Some(Refusal::PersonLinked));
         let other = NewPerson {
             id: PersonId::from_random(&id(81)),
             name: name("peter"),
@@ -138,11 +138,11 @@ mod tests {
         };
         let peter = store.create_person(&act(5), &other).await.unwrap().record.id;
         let taken = store.link_person(&act(6), &peter, &subject("1")).await;
-        assert_eq!(refused(taken), Some(Refusal::SubjectTaken));
+        assert_eq!(refused(&taken), Some(Refusal::SubjectTaken));
         assert_eq!(store.person(&peter).await.unwrap().state, LifeCycle::Pending);
         store.set_person_state(&act(7), &peter, LifeCycle::Retired).await.unwrap();
         let ended = store.link_person(&act(8), &peter, &subject("3")).await;
-        assert!(matches!(refused(ended), Some(Refusal::Transition(_))));
+        assert!(matches!(refused(&ended), Some(Refusal::Transition(_))));
     }
 
     #[tokio::test]
@@ -155,9 +155,9 @@ mod tests {
             groups: BTreeSet::from([name("audit")]),
         };
         let early = store.set_provided(&act(3), &paula, &provided).await;
-        assert_eq!(refused(early), Some(Refusal::PersonNotLinked));
+        assert_eq!(refused(&early), Some(Refusal::PersonNotLinked));
         assert_eq!(
-            refused(store.unlink_person(&act(3), &paula).await),
+            refused(&store.unlink_person(&act(3), &paula).await),
             Some(Refusal::PersonNotLinked)
         );
         store.link_person(&act(4), &paula, &subject("1")).await.unwrap();

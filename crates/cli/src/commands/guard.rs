@@ -46,5 +46,5 @@ pub(crate) async fn run(context: &Context, args: GuardArgs) -> Result<Exit, Fail
     let upstream = UpstreamUrl::parse(&args.upstream);
     let upstream = upstream.map_err(|e| url(&args.upstream, "--upstream", e))?;
     let guard = GuardConfig::new(resource, args.listen, upstream);
-    serve(Config::of_guard(args.state, context.profile.clone(), guard)).await
+    Box::pin(serve(Config::of_guard(args.state, context.profile.clone(), guard))).await
 }

@@ -22,7 +22,8 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) async fn run(_: &Context, args: ServeArgs) -> Result<Exit, Failure> {
-    serve(Config::load(&args.config)?).await
+    // A configuration is large, and so is what runs with it.
+    Box::pin(serve(Config::load(&args.config)?)).await
 }
 
 /// Runs what a configuration names until asked to stop.
