@@ -8,29 +8,15 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { CHROMIUM } from './chromium.mjs';
 
-const OPTIONS = {
-  executablePath: '/usr/bin/chromium',
-  headless: true,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    // Whatever a page or the browser itself asks for, nothing leaves this machine.
-    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
-  ],
-};
 const WITHIN_MS = 20_000;
 
 export class Person {
   // With a new browser, in which nobody ever logged in.
   static async sitDown({ name, password }) {
     const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'attorn-browser-'));
-    const context = await chromium.launchPersistentContext(profile, OPTIONS);
+    const context = await chromium.launchPersistentContext(profile, CHROMIUM);
     context.setDefaultTimeout(WITHIN_MS);
     return new Person({ name, password, profile, context });
   }

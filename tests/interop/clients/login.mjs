@@ -1,16 +1,14 @@
 // A person in a browser: an application sends them to Attorn, Attorn to the provider, and back; they
 // allow what the application asks for, and it calls a tool.
-//   login.mjs CHROMIUM ISSUER RESOURCE CLIENT_ID PROVIDER
+//   login.mjs ISSUER RESOURCE CLIENT_ID PROVIDER
 import http from 'node:http';
 import { chromium } from 'playwright-core';
 import * as oauth from 'oauth4webapi';
 
-const [executablePath, issuer, resource, clientId, provider] = process.argv.slice(2);
+import { CHROMIUM } from './chromium.mjs';
+
+const [issuer, resource, clientId, provider] = process.argv.slice(2);
 const INSECURE = { [oauth.allowInsecureRequests]: true };
-const ARGS = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
 const TOOL = 'get_invoice';
 
 // Where the application waits for its code.
@@ -167,7 +165,7 @@ async function answerTwice(browser, server, uri) {
 
 const server = await authorizationServer();
 const waiting = await callback();
-const browser = await chromium.launch({ executablePath, args: ARGS });
+const browser = await chromium.launch(CHROMIUM);
 try {
   for (const part of [everythingRight, stranger, anotherNonce, answerTwice]) {
     await part(browser, server, waiting.uri).catch((error) => {

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { chromium } from 'playwright-core';
 
+import { CHROMIUM } from '../clients/chromium.mjs';
 import { Application } from './application.mjs';
 import { look } from './look.mjs';
 
@@ -14,19 +15,7 @@ const { issuer, resource, codes, pictures } = setting;
 const PASSWORD = 'correct horse battery staple';
 const PAYMENT = { id: 'inv-1001' };
 
-const browser = await chromium.launch({
-  executablePath: '/usr/bin/chromium',
-  args: [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-});
+const browser = await chromium.launch(CHROMIUM);
 
 // A person with a browser of their own. Whatever its console says is a fault.
 class Person {

@@ -16,8 +16,6 @@ use crate::bounded::{Background, output_within};
 use crate::installation::{Installation, Setting, binary, free_port, wait_for_port};
 use crate::step::{StepFailed, root};
 
-/// Where Debian puts it.
-const CHROMIUM: &str = "/usr/bin/chromium";
 const CLIENT_ID: &str = "attorn-at-corp";
 /// A browser starts once, and goes four ways.
 const BROWSER_WITHIN: Duration = Duration::from_secs(180);
@@ -39,7 +37,7 @@ pub(super) fn run() -> Result<(), StepFailed> {
     let resource = installation.addresses().resource("invoices");
     let mut browser = Command::new(node_binary());
     browser.current_dir(root().join("tests/interop")).arg("clients/login.mjs");
-    browser.args([CHROMIUM, &installation.addresses().issuer, &resource, &client_id, &provider]);
+    browser.args([&installation.addresses().issuer, &resource, &client_id, &provider]);
     let output = output_within("a browser", BROWSER_WITHIN, &mut browser)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let report: Value = serde_json::from_str(text.trim()).unwrap_or(Value::Null);
