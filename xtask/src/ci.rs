@@ -3,7 +3,7 @@
 use crate::step::{StepFailed, run, run_with};
 use crate::{
     bench, conformance, crash, documents, fuzz, injected, instructions, interop, lock_bench,
-    negative, planted, simulate,
+    negative, planted, simulate, trace_bench,
 };
 
 /// Formatting, lints, documentation.
@@ -48,6 +48,7 @@ pub fn everything() -> Result<(), StepFailed> {
     interop::run(None)?;
     conformance::run(true)?;
     bench::run(1, None, false)?;
+    trace_bench::run(20_000)?;
     // Last: it asks whether what passed above could have failed. Four to five minutes on two busy
     // processors, one of them for the build of our own crates.
     planted::run(None)

@@ -37,4 +37,5 @@ pub mod simulate;
 pub mod soak;
 pub mod step;
 pub mod tls_installation;
+pub mod trace_bench;
 pub mod wrapped;

@@ -10,6 +10,7 @@ use xtask::step::StepFailed;
 use xtask::{
     bench, ci, conformance, crash, documents, fuzz, generated, injected, instructions, interop,
     lock_bench, mutants, negative, planted, pressure, release, setup, simulate, soak, step,
+    trace_bench,
 };
 
 #[derive(Debug, Parser)]
@@ -126,6 +127,12 @@ enum Task {
         #[arg(long)]
         only: Option<String>,
     },
+    /// How long an investigator waits for one chain in a log of many entries
+    TraceBench {
+        /// How many
+        #[arg(long, default_value_t = 1_000_000)]
+        entries: usize,
+    },
     /// Where the time of a call goes: shares of its parts, and a flame graph
     Flame {
         /// How long to sample
@@ -211,6 +218,7 @@ fn run(task: &Task) -> Result<(), StepFailed> {
         Task::FlameSampled { seconds } => bench::run_flame(*seconds),
         Task::Bench { seconds, only } => optimised("bench-measured", *seconds, only.as_deref()),
         Task::BenchMeasured { seconds, only } => bench::run(*seconds, only.as_deref(), true),
+        Task::TraceBench { entries } => with_binary(|| trace_bench::run(*entries)),
         Task::BenchUpstream { address } => on_runtime(bench::parts::upstream(*address)),
         Task::BenchProxy { address, to } => on_runtime(bench::parts::proxy(*address, *to)),
     }
