@@ -105,11 +105,16 @@ fn chain(number: usize) -> [Entry; CHAIN] {
             token_jti: token.clone(),
             ..entry(Kind::CallDecided)
         },
-        Entry { exchanged_jti: exchanged.clone(), token_jti: token, ..entry(Kind::TokenExchanged) },
+        Entry {
+            exchanged_jti: exchanged.clone(),
+            token_jti: token.clone(),
+            ..entry(Kind::TokenExchanged)
+        },
         Entry {
             downstream_request_id: Some(downstream(number)),
             downstream_status: Some("200".to_owned()),
             exchanged_jti: exchanged,
+            token_jti: token,
             ..entry(Kind::ResourceAccessed)
         },
         Entry { decision_id: decision, outcome: Some(Outcome::Ok), ..entry(Kind::CallCompleted) },

@@ -62,7 +62,7 @@ pub(super) async fn told(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> 
     );
     let decision = cell(member(&call, "decision"));
     acts.check(
-        &format!("from the API's record {decision} back to the provider's word on ann"),
+        &format!("from the API's record {decision} back to the token that was issued for her"),
         is_linked(scene, &decision).await?,
     );
     Ok(())
@@ -73,8 +73,7 @@ pub(super) async fn told(acts: &mut Acts, scene: &Scene) -> Result<(), Failure> 
 async fn is_linked(scene: &Scene, decision: &str) -> Result<bool, Failure> {
     for _ in 0..TRIES {
         let trace = scene.admin.read(Operation::AuditTrace, &[decision], &[]).await?.to_string();
-        let whole =
-            ["consent.given", "token.issued", "call.decided", "token.exchanged", "call.completed"];
+        let whole = ["token.issued", "call.decided", "token.exchanged", "call.completed"];
         if whole.iter().all(|kind| trace.contains(kind)) {
             return Ok(true);
         }
