@@ -301,12 +301,11 @@ impl Agent {
                 members.insert("nonce".to_owned(), nonce.into());
             }
         }
-        self.jwt("dpop+jwt", true, &claims)
+        self.jwt(&NewHeader { typ: "dpop+jwt", kid: None, jwk: true }, &claims)
     }
 
-    fn jwt(&self, typ: &str, jwk: bool, claims: &Value) -> Result<String, StepFailed> {
-        let header = NewHeader { typ, kid: None, jwk };
-        sign(&header, claims.to_string().as_bytes(), &self.key)
+    fn jwt(&self, header: &NewHeader<'_>, claims: &Value) -> Result<String, StepFailed> {
+        sign(header, claims.to_string().as_bytes(), &self.key)
             .map_err(|error| StepFailed::Check(format!("cannot sign: {error}")))
     }
 

@@ -1,5 +1,6 @@
 //! What an agent, a server or an application sends to the token endpoint, as bytes.
 
+use attorn_jose::NewHeader;
 use attorn_testkit::wire::RawRequest;
 use serde_json::json;
 
@@ -28,7 +29,7 @@ impl Agent {
         scope: Option<&str>,
         nonce: &str,
     ) -> Result<RawRequest, StepFailed> {
-        let (assertion, resource) = (self.assertion()?, self.addresses.resource(server));
+        let (assertion, resource) = (self.assertion(None)?, self.addresses.resource(server));
         let mut form = vec![
             ("grant_type", "client_credentials"),
             ("client_assertion_type", ASSERTION_TYPE),
@@ -59,7 +60,9 @@ impl Agent {
         api: &str,
         nonce: &str,
     ) -> Result<RawRequest, StepFailed> {
-        let assertion = self.assertion()?;
+        // The gateway's key stands for the server too, so it has to say which one it is.
+        let key = self.key.public().thumbprint().to_string();
+        let assertion = self.assertion(Some(&key))?;
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
             ("client_assertion_type", ASSERTION_TYPE),
@@ -92,12 +95,12 @@ impl Agent {
     }
 
     /// RFC 7523 section 2.2.
-    fn assertion(&self) -> Result<String, StepFailed> {
+    fn assertion(&self, kid: Option<&str>) -> Result<String, StepFailed> {
         let claims = json!({
             "iss": self.client_id, "sub": self.client_id, "aud": self.addresses.issuer,
             "iat": now_s(), "exp": now_s() + 50, "jti": unique()
         });
-        self.jwt("client-authentication+jwt", false, &claims)
+        self.jwt(&NewHeader { typ: "client-authentication+jwt", kid, jwk: false }, &claims)
     }
 
     fn at_token_endpoint(

@@ -54,7 +54,7 @@ impl Delegation {
             Installation::start_on(&Setting { more: CLIENTS, ..Setting::default() })?;
         register_api(&installation)?;
         let exchanges = vec![
-            exchange(&installation, upstream, (EDDSA, Algorithm::EdDsa, "eddsa"))?,
+            exchange(&installation, upstream, (EDDSA, Algorithm::EdDsa, "ed25519"))?,
             exchange(&installation, upstream, (ES256, Algorithm::Es256, "es256"))?,
         ];
         let application = application(&installation)?;
