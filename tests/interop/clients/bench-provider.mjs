@@ -57,5 +57,4 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   issueRefreshToken: () => true,
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
 });
-provider.on('server_error', (_, error) => console.error(error));
 provider.listen(Number(port), '127.0.0.1');

@@ -59,6 +59,7 @@ impl Delegation {
         ];
         let application = application(&installation)?;
         let made = Self { installation, exchanges, application };
+        made.exchanges.iter().try_for_each(Exchange::once)?;
         made.invite()?;
         Ok(made)
     }
@@ -128,6 +129,25 @@ impl Delegation {
 }
 
 impl Exchange {
+    /// Exchanges once, so that a refusal is seen with its reason, and not as a status that is counted.
+    fn once(&self) -> Result<(), StepFailed> {
+        let token = self.caller.token(&self.server_name, None)?;
+        let ask = |nonce: &str| {
+            let proof = self.caller.call_proof(&token, &self.server_name)?;
+            let request = self.server.exchange_request((&token, &proof), API, nonce)?;
+            self.server.send_to_authority(&request)
+        };
+        // RFC 9449 section 8: the first answer gives the nonce.
+        let first = ask("")?;
+        let reply = ask(first.header("dpop-nonce").unwrap_or_default())?;
+        let is_exchanged =
+            reply.json().is_some_and(|answer| answer.get("issued_token_type").is_some());
+        if reply.status == 200 && is_exchanged {
+            return Ok(());
+        }
+        Err(StepFailed::Check(format!("{}: {} {}", self.case, reply.status, reply.text())))
+    }
+
     /// A fresh proof of the caller each time, as it comes with each call. Making it is no work of the server.
     fn requests(&self, token: &str) -> MakeRequest {
         let (caller, server) = (Arc::clone(&self.caller), Arc::clone(&self.server));
