@@ -99,6 +99,19 @@ impl Plan {
         let before = cpu::micros(process)?;
         let counted = all(visitors, self.lasts)?;
         let spent = cpu::micros(process)?.saturating_sub(before);
+        let figure = FlowFigure::of((name, browsers), spent, counted)?;
+        println!("{}", figure.line());
+        Ok(Some(figure))
+    }
+}
+
+impl FlowFigure {
+    /// Fails where no flow ended with a token. What failed costs the server too, so it counts.
+    fn of(
+        (name, connections): (&str, usize),
+        spent_us: u64,
+        counted: Counted,
+    ) -> Result<Self, StepFailed> {
         if counted.ok == 0 {
             let failed = &counted.failed;
             return Err(StepFailed::Check(format!(
@@ -106,21 +119,17 @@ impl Plan {
             )));
         }
         let flows = counted.ok + counted.failed.values().sum::<u64>();
-        let figure = FlowFigure {
+        Ok(Self {
             name: name.to_owned(),
-            connections: browsers,
+            connections,
             flows_per_second: cpu::ratio(counted.ok, 1) / counted.seconds.max(0.001),
-            cpu_us_per_flow: cpu::ratio(spent, flows),
-            cpu_us_per_request: cpu::ratio(spent, counted.requests),
+            cpu_us_per_flow: cpu::ratio(spent_us, flows),
+            cpu_us_per_request: cpu::ratio(spent_us, counted.requests),
             requests_per_flow: cpu::ratio(counted.requests, flows),
             counted,
-        };
-        println!("{}", figure.line());
-        Ok(Some(figure))
+        })
     }
-}
 
-impl FlowFigure {
     fn line(&self) -> String {
         let Counted { failed, p50_us, p99_us, .. } = &self.counted;
         format!(
@@ -282,6 +291,24 @@ mod tests {
         let expected = BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 1)]);
         assert_eq!(counted.failed, expected);
         assert_eq!((counted.p50_us, counted.max_us), (20, 30));
+    }
+
+    #[test]
+    fn a_figure_counts_failures_and_is_none_where_nothing_succeeded() {
+        let counted = |ok| Counted {
+            ok,
+            failed: BTreeMap::from([("closed".to_owned(), 2)]),
+            requests: 20,
+            seconds: 2.0,
+            ..Counted::default()
+        };
+        let figure = FlowFigure::of(("flow", 8), 1000, counted(8)).unwrap();
+        let line = figure.line();
+        let expected = "flow, 8 connections: 4 flows/s, 100.0 us CPU a flow, 50.0 us a request, \
+                        2.0 requests a flow, p50 0 us, p99 0 us, 2 others";
+        assert_eq!(line, expected);
+        let failed = FlowFigure::of(("flow", 8), 1000, counted(0)).unwrap_err();
+        assert!(failed.to_string().contains("closed"), "{failed}");
     }
 
     #[test]
