@@ -1,5 +1,7 @@
 //! An agent as a test needs it: its key, its tokens, its proofs, over raw HTTP.
 
+mod token_requests;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use attorn_jose::{NewHeader, SigningKey, base64url, sha256, sign};
 use attorn_testkit::wire::{RawReply, RawRequest, exchange};
 use serde_json::{Value, json};
 
+pub use self::token_requests::Redemption;
 use crate::step::StepFailed;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -120,47 +123,6 @@ impl Agent {
         scope: Option<&str>,
     ) -> Result<RawRequest, StepFailed> {
         self.token_request_with(server, scope, &self.nonce(Issuer::Authority))
-    }
-
-    /// The bytes of one token request with this nonce.
-    ///
-    /// # Errors
-    /// When the key cannot sign.
-    pub fn token_request_with(
-        &self,
-        server: &str,
-        scope: Option<&str>,
-        nonce: &str,
-    ) -> Result<RawRequest, StepFailed> {
-        let assertion = json!({
-            "iss": self.client_id, "sub": self.client_id, "aud": self.addresses.issuer,
-            "iat": now_s(), "exp": now_s() + 50, "jti": unique()
-        });
-        let assertion = self.jwt("client-authentication+jwt", false, &assertion)?;
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials")
-            .append_pair(
-                "client_assertion_type",
-                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            )
-            .append_pair("client_assertion", &assertion)
-            .append_pair("resource", &self.addresses.resource(server));
-        if let Some(scope) = scope {
-            form.append_pair("scope", scope);
-        }
-        let url = format!("{}/token", self.addresses.issuer);
-        let proof = self.proof(("POST", &url), None, nonce)?;
-        Ok(RawRequest {
-            method: "POST".to_owned(),
-            target: "/token".to_owned(),
-            headers: vec![
-                ("Host".to_owned(), self.addresses.authority.to_string().into_bytes()),
-                ("Content-Type".to_owned(), b"application/x-www-form-urlencoded".to_vec()),
-                ("DPoP".to_owned(), proof.into_bytes()),
-            ],
-            body: form.finish().into_bytes(),
-            verbatim: None,
-        })
     }
 
     /// Calls one tool and gives back the reply, a renewed nonce taken into account.
@@ -339,12 +301,11 @@ impl Agent {
                 members.insert("nonce".to_owned(), nonce.into());
             }
         }
-        self.jwt("dpop+jwt", true, &claims)
+        self.jwt(&NewHeader { typ: "dpop+jwt", kid: None, jwk: true }, &claims)
     }
 
-    fn jwt(&self, typ: &str, jwk: bool, claims: &Value) -> Result<String, StepFailed> {
-        let header = NewHeader { typ, kid: None, jwk };
-        sign(&header, claims.to_string().as_bytes(), &self.key)
+    fn jwt(&self, header: &NewHeader<'_>, claims: &Value) -> Result<String, StepFailed> {
+        sign(header, claims.to_string().as_bytes(), &self.key)
             .map_err(|error| StepFailed::Check(format!("cannot sign: {error}")))
     }
 

@@ -1,15 +1,22 @@
-//! `cargo xtask bench`: what a call costs, beside a bare hyper proxy and nginx in the same run.
+//! `cargo xtask bench`: what a call costs, beside a bare hyper proxy and nginx in the same run; what a
+//! token costs, beside `oidc-provider`.
 //!
 //! The figure to compare is CPU time of the server's process per request, read from the operating
 //! system. Calls per second depend on the load generator, which shares the machine.
 
+mod beside;
+mod browser;
 mod cpu;
+mod delegation;
 mod flame;
+mod flows;
 mod growth;
 mod journal;
 mod load;
+mod page;
 pub mod parts;
 pub(crate) mod peers;
+mod provider;
 mod streams;
 mod tls;
 
@@ -18,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use beside::Beside;
 pub use flame::run_flame;
 use load::{Load, MakeRequest, Measured};
 use serde::Serialize;
@@ -49,6 +57,8 @@ pub struct Plan {
     only: Option<String>,
 }
 
+const CONNECTIONS: [usize; 3] = [1, 32, 256];
+
 /// Runs every case for `seconds` and writes the results under `bench/results`; with `only`, those
 /// cases whose name holds it, and nothing is written.
 ///
@@ -66,9 +76,10 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
     installation.register_server("bench", &["--url", &url])?;
     installation.approve_all("bench")?;
     let by_certificate = tls::start(&url)?;
+    let beside = Beside::start(&plan, &url)?;
     let mut figures = Vec::new();
     let mut memory = vec![("idle", cpu::memory_kib(installation.process())? / 1024)];
-    for connections in [1, 32, 256] {
+    for connections in CONNECTIONS {
         for peer in references(upstream_port)? {
             let load = Load {
                 peer: peer.address(),
@@ -82,11 +93,17 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
         }
         figures.extend(plan.attorn(&installation, connections)?);
         figures.extend(plan.by_certificate(&by_certificate, connections)?);
+        figures.extend(beside.calls(&plan, connections)?);
     }
+    let flows = beside.flows(&plan)?;
+    drop(beside);
+    provider::print_ratios(&figures, &flows);
     memory.push(("after 256 busy connections", cpu::memory_kib(installation.process())? / 1024));
     memory.iter().for_each(|(when, mib)| println!("memory {when}: {mib} MiB"));
-    if only.is_some() {
-        return Ok(());
+    if let Some(only) = only {
+        let is_any = !figures.is_empty() || !flows.is_empty();
+        let none = || StepFailed::Check(format!("no case has `{only}` in its name"));
+        return is_any.then_some(()).ok_or_else(none);
     }
     let agent = Arc::new(installation.agent("bench-eddsa-1")?);
     let count = if seconds > 1 { 10_000 } else { 200 };
@@ -99,7 +116,7 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
         let memory: serde_json::Map<_, _> =
             memory.into_iter().map(|(when, mib)| (when.to_owned(), mib.into())).collect();
         report(&json!({
-            "machine": cpu::machine(), "seconds_per_case": seconds, "figures": figures,
+            "machine": cpu::machine(), "seconds_per_case": seconds, "figures": figures, "flows": flows,
             "memory_mib": memory, "streams": streams, "growth": growth, "journal": journal,
         }))?;
     }
@@ -142,7 +159,7 @@ impl Plan {
                 lasts,
                 rate: None,
                 tls: None,
-                make: token_requests(&agent),
+                make: token_requests(&agent, None),
             };
             figures.extend(self.measure(
                 &format!("token endpoint, {algorithm}"),
@@ -185,9 +202,13 @@ impl Plan {
         self.measure("tools/call read, mTLS", tls.installation.process(), &load)
     }
 
+    fn wants(&self, name: &str, connections: usize) -> bool {
+        let whole = format!("{name}, {connections} connections");
+        self.only.as_ref().is_none_or(|only| whole.contains(only))
+    }
+
     fn measure(&self, name: &str, process: u32, load: &Load) -> Result<Option<Figure>, StepFailed> {
-        let whole = format!("{name}, {} connections", load.connections);
-        if self.only.as_ref().is_some_and(|only| !whole.contains(only)) {
+        if !self.wants(name, load.connections) {
             return Ok(None);
         }
         let before = cpu::micros(process)?;
@@ -197,7 +218,8 @@ impl Plan {
         if measured.ok == 0 {
             let answers = &measured.refused;
             return Err(StepFailed::Check(format!(
-                "{whole}: no call succeeded; answers by status: {answers:?}"
+                "{name}, {} connections: no call succeeded; answers by status: {answers:?}",
+                load.connections
             )));
         }
         let cpu_us_per_call = cpu::ratio(spent, calls);
@@ -248,10 +270,10 @@ fn protected(agent: &Arc<Agent>, token: &str, body: &Value) -> MakeRequest {
     })
 }
 
-fn token_requests(agent: &Arc<Agent>) -> MakeRequest {
+fn token_requests(agent: &Arc<Agent>, scope: Option<&'static str>) -> MakeRequest {
     let agent = Arc::clone(agent);
     Arc::new(move |nonce| {
-        let request = agent.token_request_with("bench", None, nonce);
+        let request = agent.token_request_with("bench", scope, nonce);
         request.map(|request| request.to_bytes()).unwrap_or_default()
     })
 }
@@ -271,4 +293,22 @@ fn report(results: &Value) -> Result<(), StepFailed> {
         .map_err(|source| StepFailed::File { path: path.clone(), source })?;
     println!("written to {}", path.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_found_by_a_part_of_its_name() {
+        let plan = |only: Option<&str>| Plan {
+            runtime: tokio::runtime::Runtime::new().unwrap(),
+            lasts: Duration::ZERO,
+            only: only.map(str::to_owned),
+        };
+        assert!(plan(None).wants("code flow", 8));
+        assert!(plan(Some("flow, 8 conn")).wants("code flow", 8));
+        assert!(!plan(Some("flow, 8 conn")).wants("code flow", 1));
+        assert!(!plan(Some("exchange")).wants("code flow", 8));
+    }
 }

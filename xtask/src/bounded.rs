@@ -23,6 +23,12 @@ impl Background {
         child.map(Self).map_err(|source| StepFailed::Start { command: name.to_owned(), source })
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Its standard output, once, if that was asked to be a pipe.
     pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
         self.0.stdout.take()

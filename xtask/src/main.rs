@@ -118,7 +118,7 @@ enum Task {
         #[arg(long)]
         list: bool,
     },
-    /// What a call costs, beside a bare proxy and nginx
+    /// What a call and a token cost, beside a bare proxy, nginx and oidc-provider
     Bench {
         /// For each case
         #[arg(long, default_value_t = 5)]

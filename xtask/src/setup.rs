@@ -53,7 +53,11 @@ fn debian() -> Result<(), StepFailed> {
     run_with("apt-get", &arguments, &quiet)
 }
 
-fn npm() -> Result<(), StepFailed> {
+/// What comes from npm, alone.
+///
+/// # Errors
+/// When it cannot be installed.
+pub(crate) fn npm() -> Result<(), StepFailed> {
     let folder = root().join("tests/interop");
     let stamp = folder.join("node_modules/.package-lock.json");
     let wanted = modified(&folder.join("package-lock.json"));

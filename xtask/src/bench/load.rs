@@ -114,15 +114,20 @@ pub(super) async fn run(load: &Load) -> Result<Measured, StepFailed> {
         });
         latencies.extend(one.latencies);
     }
-    latencies.sort_unstable();
     measured.seconds = started.elapsed().as_secs_f64();
     measured.ok = latencies.len() as u64;
-    let at = |part: usize| {
-        let index = (latencies.len() * part / 1000).min(latencies.len().saturating_sub(1));
-        latencies.get(index).copied().unwrap_or_default()
-    };
-    (measured.p50_us, measured.p99_us, measured.max_us) = (at(500), at(990), at(1000));
+    (measured.p50_us, measured.p99_us, measured.max_us) = summary(latencies);
     Ok(measured)
+}
+
+/// The time that half took, that 99 of 100 took, and the longest.
+pub(super) fn summary(mut times: Vec<u64>) -> (u64, u64, u64) {
+    times.sort_unstable();
+    let at = |part: usize| {
+        let index = (times.len() * part / 1000).min(times.len().saturating_sub(1));
+        times.get(index).copied().unwrap_or_default()
+    };
+    (at(500), at(990), at(1000))
 }
 
 #[derive(Default)]
@@ -212,6 +217,13 @@ fn whole_reply(bytes: &[u8]) -> Option<(Reply, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_summed_up_in_any_order() {
+        assert_eq!(summary((0..1000).rev().collect()), (500, 990, 999));
+        assert_eq!(summary(vec![7]), (7, 7, 7));
+        assert_eq!(summary(Vec::new()), (0, 0, 0));
+    }
 
     #[test]
     fn a_reply_is_whole_or_not_there() {
