@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion};
 use attorn_registry::AgentId;
 use attorn_testkit::canary::Canary;
+use attorn_testkit::canary::Seen;
 use attorn_testkit::forge::{self, Signer};
 use attorn_testkit::wire::RawReply;
 use serde_json::Value;
@@ -72,15 +73,18 @@ pub(super) fn play(world: &World, case: &Case, mtls: &Mtls) -> Result<Observed, 
     };
     let took_ms = started.elapsed().as_millis();
     let reasons = reasons_since(tls, is_call, mark)?;
-    let mut seen = world.canary().take_seen();
-    seen.retain(|seen| seen.rpc_method().is_none_or(|method| method == "tools/call"));
+    // Looking at its own catalogue is the gateway's business, not the caller's request.
+    let of_caller = |seen: &Seen| seen.rpc_method().is_none_or(|method| method == "tools/call");
+    let (mut seen, mut seen_by_other) = (world.canary().take_seen(), world.other().take_seen());
+    seen.retain(of_caller);
+    seen_by_other.retain(of_caller);
     Ok(Observed {
         reply,
         reasons,
         times: 1,
         outcomes: Vec::new(),
         seen,
-        seen_by_other: world.other().take_seen().len(),
+        seen_by_other: seen_by_other.len(),
         server_left: false,
         from_authority: token.is_none(),
         secrets: token.into_iter().collect(),
