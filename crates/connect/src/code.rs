@@ -102,12 +102,18 @@ pub enum CodeFailure {
 }
 
 /// What an application has at one authorization server. Nothing of it is used at another one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Login {
     /// Who it is there.
     pub(crate) client: Option<Registered>,
     /// Good for one renewal.
     pub(crate) refresh_token: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login([redacted])")
+    }
 }
 
 /// A code and what redeems it. Used once.

@@ -294,8 +294,11 @@ impl TokenSource {
         let kept = locked
             .read(&server.issuer)?
             .filter(|kept| kept.client.as_ref().is_some_and(|kept| kept.is(client.known.as_ref())));
-        // Another program may have renewed it since.
-        *login = kept.unwrap_or_default();
+        // Another program may have renewed it since. What a client with a secret has is in memory alone.
+        let is_in_memory = login.client.as_ref().is_some_and(|client| !client.is_public());
+        if kept.is_some() || !is_in_memory {
+            *login = kept.unwrap_or_default();
+        }
         let answer = request::token(world, nonces, grant, &wish, login).await;
         // Also after a refusal: what counts no longer is not tried again.
         locked.write(&server.issuer, login)?;

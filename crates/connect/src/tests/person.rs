@@ -240,6 +240,26 @@ async fn what_was_given_lasts_over_a_restart_and_not_over_its_end() {
 }
 
 #[tokio::test]
+async fn a_client_with_a_secret_is_asked_for_once_and_leaves_nothing_in_the_file() {
+    let fake = Fake::start(ok).await;
+    let mut metadata = fake.server_metadata();
+    metadata["token_endpoint_auth_methods_supported"] = json!(["client_secret_post"]);
+    fake.script().metadata = Some(metadata);
+    fake.script().refresh_token = Some("r0".to_owned());
+    let (folder, file) = login_file();
+    let secret = Some(ClientSecret::new(Zeroizing::new("s3cret".to_owned())));
+    let known = Some(KnownClient { client_id: "known".to_owned(), secret });
+    let client = PersonClient { known, file: Some(file), ..client(&fake) };
+    let connector = open(&fake, client).await.unwrap();
+    fake.now_ms.fetch_add(90_000, Ordering::SeqCst);
+    assert_eq!(call(&connector, &fake).await.unwrap().status(), 200);
+    assert_eq!((fake.seen("/authorize").len(), fake.seen("/token").len()), (1, 2));
+    assert!(fake.seen("/token").iter().all(|seen| seen.field("client_secret").is_some()));
+    assert!(!folder.join("one.json").exists());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
 async fn nothing_is_taken_along_to_another_authorization_server() {
     let (fake, other) = (Fake::start(ok).await, Fake::start(ok).await);
     other.script().tokens = 100;
