@@ -100,17 +100,19 @@ pub fn run(seconds: u64, only: Option<&str>, write: bool) -> Result<(), StepFail
     provider::print_ratios(&figures, &flows);
     memory.push(("after 256 busy connections", cpu::memory_kib(installation.process())? / 1024));
     memory.iter().for_each(|(when, mib)| println!("memory {when}: {mib} MiB"));
+    drop((installation, by_certificate));
+    let count = if seconds > 1 { 10_000 } else { 200 };
+    let streams = plan.part(streams::NAME, || streams::measure(&plan, &url, count))?;
+    let grows = write || plan.only.is_some();
+    let growth =
+        if grows { plan.part(growth::NAME, || growth::measure(&plan, &url))? } else { None };
+    drop(upstream);
     if let Some(only) = only {
         let is_any = !figures.is_empty() || !flows.is_empty();
+        let is_any = is_any || streams.is_some() || growth.is_some();
         let none = || StepFailed::Check(format!("no case has `{only}` in its name"));
         return is_any.then_some(()).ok_or_else(none);
     }
-    let agent = Arc::new(installation.agent("bench-eddsa-1")?);
-    let count = if seconds > 1 { 10_000 } else { 200 };
-    let streams = plan.runtime.block_on(streams::measure(&installation, &agent, count))?;
-    let growth = if write { growth::measure(&plan, &url)? } else { Vec::new() };
-    drop((installation, by_certificate));
-    drop(upstream);
     let journal = journal::measure(if seconds > 1 { 400_000 } else { 20_000 })?;
     if write {
         let memory: serde_json::Map<_, _> =
@@ -205,6 +207,15 @@ impl Plan {
     fn wants(&self, name: &str, connections: usize) -> bool {
         let whole = format!("{name}, {connections} connections");
         self.only.as_ref().is_none_or(|only| whole.contains(only))
+    }
+
+    /// A part that is no case of its own, where it is wanted.
+    fn part<T>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> Result<T, StepFailed>,
+    ) -> Result<Option<T>, StepFailed> {
+        self.only.as_ref().is_none_or(|only| name.contains(only)).then(work).transpose()
     }
 
     fn measure(&self, name: &str, process: u32, load: &Load) -> Result<Option<Figure>, StepFailed> {

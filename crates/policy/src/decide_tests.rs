@@ -177,10 +177,18 @@ fn approving_again_frees_a_changed_tool() {
 fn a_scope_the_grants_cover_can_be_asked_for() {
     let mut world = World::new();
     world.token_scope = ScopeSet::parse("write:pay").unwrap();
-    let step_up = Visibility::StepUp(ScopeSet::parse("read:get").unwrap());
-    refused(&world, GET, ReasonCode::ScopeMissing, &step_up);
+    // What the token has is named as well: who asks for the new one alone would lose it.
+    let step_up = |scopes| Visibility::StepUp(ScopeSet::parse(scopes).unwrap());
+    refused(&world, GET, ReasonCode::ScopeMissing, &step_up("read:get write:pay"));
     world.token_scope = ScopeSet::default();
-    refused(&world, GET, ReasonCode::ScopeMissing, &step_up);
+    refused(&world, GET, ReasonCode::ScopeMissing, &step_up("read:get"));
+    let many = |count| (0..count).map(|number| format!("read:t{number}")).collect::<Vec<_>>();
+    for (count, named) in [(63, 64), (64, 1)] {
+        world.token_scope = ScopeSet::parse(&many(count).join(" ")).unwrap();
+        let denied = world.ask(GET, decide).map(drop).unwrap_err();
+        let Visibility::StepUp(offered) = denied.visibility else { panic!("{denied:?}") };
+        assert_eq!(offered.len(), named);
+    }
 }
 
 #[test]
@@ -505,7 +513,8 @@ fn the_class_is_that_of_the_arguments() {
 fn the_missing_scope_is_that_of_the_class() {
     let mut world = with_rules();
     world.arguments = Some(r#"{"mode":"write"}"#);
-    let wanted = Visibility::StepUp(ScopeSet::parse("write:get").unwrap());
+    world.token_scope = ScopeSet::parse("read:get").unwrap();
+    let wanted = Visibility::StepUp(ScopeSet::parse("read:get write:get").unwrap());
     refused(&world, GET, ReasonCode::ScopeMissing, &wanted);
     // Out of reach, but listed for another class: told. Not listed at all: hidden.
     let read = [ScopePattern::parse("read:get").unwrap()];

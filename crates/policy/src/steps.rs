@@ -265,14 +265,21 @@ fn scope<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
             if shown { Visibility::Told } else { other_class_visibility(request, facts) };
         return Err(Denial { reason: ReasonCode::TokenStopped, visibility, rule: None }.into());
     }
-    // RFC 6750 section 3.1: `insufficient_scope` names the scope that is necessary.
-    let visibility = if shown {
-        Visibility::StepUp(ScopeSet::from_iter([scope.clone()]))
-    } else {
-        other_class_visibility(request, facts)
-    };
+    let visibility =
+        if shown { step_up(request, scope) } else { other_class_visibility(request, facts) };
     Err(Denial { reason: ReasonCode::ScopeMissing, visibility, rule: None }.into())
 }
+
+/// RFC 6750 section 3.1: `insufficient_scope` names the scope that is necessary. Clients ask for what it
+/// names and for nothing else, so it names what the token has as well: else they would lose that.
+fn step_up(request: &Request<'_>, scope: &Scope) -> Visibility {
+    let kept = (request.token_scope.len() < STEP_UP_SCOPES_MAX).then_some(request.token_scope);
+    let kept = kept.into_iter().flat_map(ScopeSet::iter).cloned();
+    Visibility::StepUp(kept.chain([scope.clone()]).collect())
+}
+
+/// A header has to stay within what clients and proxies take: beyond this only what is missing is named.
+const STEP_UP_SCOPES_MAX: usize = 64;
 
 /// What the person could still give is in the listing, and asking them for it helps. Else more scope
 /// would not help, so the caller learns nothing, unless other arguments have another class that they
@@ -291,7 +298,7 @@ fn not_covered<'a>(
     }
     let asks = offered.and_then(|_| question(request, facts));
     let visibility = if asks.is_some_and(|asked| request.policies.may_permit(&asked)) {
-        Visibility::StepUp(ScopeSet::from_iter([scope.clone()]))
+        step_up(request, scope)
     } else {
         other_class_visibility(request, facts)
     };

@@ -37,6 +37,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 /// Of half a second: a twentieth.
 const IDLE_US: u64 = 25_000;
 
+/// As `--only` finds it.
+pub(super) const NAME: &str = "growth";
+
 /// Measures a call at each size.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Serialize;
 use tokio::net::TcpStream;
 
-use super::cpu;
+use super::{Plan, cpu};
 use crate::agent::{Agent, call_body};
 use crate::installation::Installation;
 use crate::step::StepFailed;
@@ -34,8 +34,21 @@ pub(super) struct Streams {
     kib_per_stream: f64,
 }
 
-/// Opens `count` streams and looks at the process's memory before and after.
-pub(super) async fn measure(
+/// As `--only` finds it.
+pub(super) const NAME: &str = "open streams";
+
+/// Opens `count` streams at a gateway that did nothing before, since what a busy one has kept would hide
+/// some of their memory.
+pub(super) fn measure(plan: &Plan, upstream: &str, count: usize) -> Result<Streams, StepFailed> {
+    let installation = Installation::start()?;
+    installation.register_server("bench", &["--url", upstream])?;
+    installation.approve_all("bench")?;
+    let agent = Arc::new(installation.enroll("caller", &[("bench", &["read:*"])])?);
+    plan.runtime.block_on(open_all(&installation, &agent, count))
+}
+
+/// Opens them and looks at the process's memory before and after.
+async fn open_all(
     installation: &Installation,
     agent: &Arc<Agent>,
     count: usize,

@@ -52,6 +52,8 @@ pub(super) fn secured(pki: &Pki) -> Result<Secured, StepFailed> {
 
 /// The same call each time: its token is bound to the connection's certificate.
 pub(super) fn calls(tls: &TlsInstallation) -> Result<MakeRequest, StepFailed> {
+    // Not the one of the case before, which may have ended since.
+    tls.forget_tokens();
     let token = tls.token("billing", CERTIFICATE, SERVER)?;
     let body = call_body("echo", &hello()).to_string();
     let port = tls.installation.addresses().gateway.port();

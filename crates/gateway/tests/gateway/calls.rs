@@ -73,7 +73,7 @@ async fn a_scope_that_could_be_had_is_named() {
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     let challenge = answer.header("www-authenticate");
     assert!(challenge.starts_with("DPoP error=\"insufficient_scope\""), "{challenge}");
-    assert!(challenge.contains("scope=\"write:set\""), "{challenge}");
+    assert!(challenge.contains("scope=\"read:get write:set\""), "{challenge}");
     assert_eq!(answer.json()["error"]["data"]["reason"], "scope.missing");
     assert!(world.calls().is_empty());
     // The same call with the scope passes.

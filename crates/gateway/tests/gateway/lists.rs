@@ -127,7 +127,7 @@ async fn resources_need_their_scope() {
     let read = || modern("resources/read", json!({ "uri": uri }), Some(uri));
     let answer = world.ask("read:get", read()).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert!(answer.header("www-authenticate").contains("scope=\"read:@resources\""));
+    assert!(answer.header("www-authenticate").contains("scope=\"read:@resources read:get\""));
     assert_eq!(world.ask("read:@resources", read()).await.status, StatusCode::OK);
     let list = || modern("resources/list", json!({}), None);
     assert!(world.ask("", list()).await.text.contains(uri));
