@@ -45,7 +45,7 @@ const PARTS: [Part; 16] = [
     ("negative", || negative::run(None, negative::Modes::default())),
     ("injected", injected::run),
     ("lock-bench", || lock_bench::run(10)),
-    ("crash", || crash::run(20)),
+    ("crash", || crash::run(100)),
     ("go-tlog", other_verifier),
     ("interop", || interop::run(None)),
     ("conformance", || conformance::run(true)),

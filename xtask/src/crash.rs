@@ -19,7 +19,7 @@ use crate::step::StepFailed;
 
 const CALLERS: usize = 4;
 /// The whole tree is verified after each kill, so a log that grows for ever would take all the time.
-const KILLS_PER_LOG: u32 = 250;
+const KILLS_PER_LOG: u32 = 100;
 /// What a lost entry is reported as.
 pub(crate) const NO_INTENT: &str = "have no intent";
 
