@@ -55,9 +55,9 @@ pub(super) fn login(
     Ok(form_request(world, "/login", &opened.cookie, &fields))
 }
 
-/// Puts what belongs to somebody in the place of its name: `${person}`, `${session}`, `${password}` are
-/// the person's, as are `${cookies}`, `${pushed}`, `${used code}` and `${used refresh token}`; `${client}`, `${access_token}` and
-/// `${assertion}` the agent's, and `${beta's access_token}` is that of another agent.
+/// Puts what belongs to somebody in the place of its name. The person's are `${person}`, `${session}`,
+/// `${password}`, `${cookies}`, `${pushed}`, `${used code}` and `${used refresh token}`; the agent's `${client}`,
+/// `${access_token}` and `${assertion}`; `${beta's access_token}` is that of another agent.
 pub(super) fn filled(world: &World, agent: &Identity, text: &str) -> Result<String, StepFailed> {
     let mut text = text.replace("${client}", &agent.client_id).replace("${password}", PASSWORD);
     for (name, of) in [
