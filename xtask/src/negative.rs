@@ -6,12 +6,14 @@
 //! never seen and that it has just taken. A case that has no meaning in a combination is not played
 //! there and not counted as passed. What is not one request is shown by tests that the row names;
 //! they run here. Rows that wait for a later part, or are about nothing that Attorn has, are named
-//! so, never counted as passed.
+//! so, never counted as passed. Which rows there must be stands in two lists beside them.
 
+mod application;
 mod approved;
 mod bases;
 mod case;
 mod fixtures;
+mod ids;
 mod modes;
 mod mt;
 mod nodes;
@@ -44,7 +46,9 @@ use crate::step::{StepFailed, root};
 /// # Errors
 /// When a row fails, or when nothing ran.
 pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
-    let groups = load(&root().join("vectors/negative"))?;
+    let folder = root().join("vectors/negative");
+    let groups = load(&folder)?;
+    ids::verify(&folder, &groups)?;
     let mut report = Report::default();
     let mut rows: Vec<(&Group, &Row)> = Vec::new();
     let mut named: BTreeSet<&str> = BTreeSet::new();

@@ -297,6 +297,39 @@ fn rule_10_every_reason_code_is_expected_by_a_negative_row_or_waits_by_name() {
     }
 }
 
+#[test]
+fn rule_11_templates_take_no_text_for_markup() {
+    let templates = files_below(&root().join("crates/console/templates"), "html");
+    assert!(!templates.is_empty(), "there are no templates");
+    for file in templates {
+        let text = read(&file);
+        // Askama escapes what it writes into `.html`, unless a template says otherwise.
+        for word in ["|safe", "| safe", "|escape", "| escape", "autoescape"] {
+            assert!(!text.contains(word), "{}: `{word}` writes text as markup", shown(&file));
+        }
+        for word in ["<script", "<style", "style=", "<img", "<iframe", "javascript:", "//"] {
+            assert!(!text.contains(word), "{}: `{word}` is not on a page", shown(&file));
+        }
+        let is_handler = |word: &str| {
+            let name =
+                word.split_once('=').map(|(name, _)| name.rsplit('"').next().unwrap_or(name));
+            name.is_some_and(|name| {
+                name.starts_with("on") && name.chars().all(|c| c.is_ascii_lowercase())
+            })
+        };
+        let handler = text.split_whitespace().find(|word| is_handler(word));
+        assert_eq!(handler, None, "{}: pages have no script", shown(&file));
+        // An attribute without quotes ends at a space, and escaping does not help there.
+        let mut before = String::new();
+        for part in text.split_inclusive("={{") {
+            before.push_str(part);
+            let tag = before.rsplit('<').next().unwrap_or_default();
+            let is_within = tag.matches('"').count() % 2 == 1;
+            assert!(is_within || !part.ends_with("={{"), "{}: {tag} has no quotes", shown(&file));
+        }
+    }
+}
+
 fn collect_reasons(value: &serde_json::Value, into: &mut BTreeSet<String>) {
     match value {
         serde_json::Value::Object(members) => {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use attorn_net::{Body, Peer, SEEN_CERTIFICATE};
 use bytes::{Bytes, BytesMut};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
@@ -109,6 +111,10 @@ fn answer(status: StatusCode, media_type: HeaderValue, body: Body) -> Response<B
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, media_type);
+    // Fetch Standard, section "X-Content-Type-Options": what is JSON holds words of others, and is
+    // nothing else.
+    let nosniff = HeaderValue::from_static("nosniff");
+    answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
@@ -152,6 +158,7 @@ mod tests {
         assert_eq!(json_answer(StatusCode::OK, "{}").headers()[CACHE_CONTROL], "no-store");
         assert_eq!(empty(StatusCode::OK).headers()[CACHE_CONTROL], "no-store");
         assert_eq!(public_json("{}").headers()[CACHE_CONTROL], "public, max-age=60");
+        assert_eq!(public_json("{}").headers()[X_CONTENT_TYPE_OPTIONS], "nosniff");
         assert_eq!(method_not_allowed("POST").headers()[ALLOW], "POST");
     }
 }

@@ -237,11 +237,25 @@ fn endpoint(path: &str, issuer_path: &str) -> Option<Endpoint> {
     }
 }
 
-/// Whether a body says it is of this media type; its parameters do not matter.
+/// Whether a body says, once, that it is of this media type. Forms and JSON are in UTF-8 (RFC 6749
+/// appendix B, RFC 8259 section 8.1): who says another charset means other characters than we would
+/// read. Other parameters do not matter.
 pub(crate) fn is_media_type(head: &Parts, expected: &str) -> bool {
-    let value = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case(expected)
+    let mut values = head.headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let mut parts = value.to_str().unwrap_or_default().split(';').map(str::trim);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(expected))
+        && parts.all(leaves_utf8)
+}
+
+/// Whether a parameter of a media type is no other charset than UTF-8.
+fn leaves_utf8(parameter: &str) -> bool {
+    match parameter.split_once('=') {
+        Some((name, charset)) if name.trim_end().eq_ignore_ascii_case("charset") => {
+            charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        Some(_) | None => true,
+    }
 }
 
 /// One public request under way.
@@ -285,6 +299,27 @@ mod tests {
         check("/.well-known/oauth-authorization-server/t/a", "/t/a");
         check("/.well-known/openid-configuration/t/a", "/t/a");
         check("/t/a/.well-known/openid-configuration", "/t/a");
+    }
+
+    #[test]
+    fn a_body_is_of_one_media_type_in_utf8() {
+        let check = |values: &[&str], expected| {
+            let mut request = Request::new(());
+            for value in values {
+                request.headers_mut().append(CONTENT_TYPE, value.parse().unwrap());
+            }
+            let (head, ()) = request.into_parts();
+            assert_eq!(is_media_type(&head, "application/json"), expected, "{values:?}");
+        };
+        check(&["application/json"], true);
+        check(&["Application/JSON ; charset=UTF-8"], true);
+        check(&["application/json;charset=\"utf-8\";q=1"], true);
+        check(&["application/json; charset=utf-16"], false);
+        check(&["application/json; a=b; CHARSET = iso-8859-1"], false);
+        check(&["text/plain"], false);
+        check(&["application/json, text/plain"], false);
+        check(&["application/json", "application/json"], false);
+        check(&[], false);
     }
 
     #[test]

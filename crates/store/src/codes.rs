@@ -209,6 +209,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_many_uses_at_once_one_counts() {
+        let folder = std::env::temp_dir().join(format!("attorn-codes-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let world = World::at(folder.join("race.db").to_str().unwrap()).await;
+        let store = &world.store;
+        store.create_code(&HASH, &code(&world, "f1"), 100).await.unwrap();
+        let take = || store.take_code(&HASH, 101);
+        let taken = tokio::join!(take(), take(), take());
+        let taken = [taken.0, taken.1, taken.2].map(Result::unwrap);
+        let replayed = TakenCode::Replayed("f1".to_owned());
+        assert_eq!(taken.iter().filter(|one| **one == replayed).count(), 2, "{taken:?}");
+        assert!(taken.iter().any(|one| matches!(one, TakenCode::Taken(_))), "{taken:?}");
+        let jkt = Some(crate::fixtures::key(1));
+        assert!(store.open_family("f1", jkt, &given("a", 1), 101).await.unwrap());
+        let next = [given("b", 2), given("c", 3), given("d", 4)];
+        let rotated = tokio::join!(
+            store.rotate_refresh_token(&[1; 32], &next[0], 102),
+            store.rotate_refresh_token(&[1; 32], &next[1], 102),
+            store.rotate_refresh_token(&[1; 32], &next[2], 102),
+        );
+        let rotated = [rotated.0, rotated.1, rotated.2].map(Result::unwrap);
+        assert_eq!(rotated.iter().filter(|rotated| **rotated).count(), 1, "{rotated:?}");
+        store.close().await;
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_code_ends_after_a_minute() {
         let (world, _) = with_code().await;
         assert_eq!(world.store.take_code(&HASH, 160).await.unwrap(), TakenCode::Unknown);

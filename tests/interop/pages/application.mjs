@@ -7,7 +7,7 @@ const b64 = (bytes) => Buffer.from(bytes).toString('base64url');
 const sha256 = (text) => crypto.createHash('sha256').update(text).digest();
 
 export class Application {
-  static async start(issuer, resource) {
+  static async start(issuer, resource, name = 'Desk <b>of</b> Ann') {
     const application = new Application();
     Object.assign(application, { issuer, resource, nonces: {} });
     application.server = http.createServer((request, response) => application.#returned(request, response));
@@ -16,7 +16,7 @@ export class Application {
     const { privateKey, publicKey } = crypto.generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const { kty, crv, x, y } = publicKey.export({ format: 'jwk' });
     Object.assign(application, { privateKey, jwk: { kty, crv, x, y } });
-    const body = { client_name: 'Desk <b>of</b> Ann', redirect_uris: [application.callback] };
+    const body = { client_name: name, redirect_uris: [application.callback] };
     const headers = { 'content-type': 'application/json' };
     const answer = await fetch(`${issuer}/register`, { method: 'POST', headers, body: JSON.stringify(body) });
     if (answer.status !== 201) throw new Error(`register: ${answer.status} ${await answer.text()}`);

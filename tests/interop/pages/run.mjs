@@ -1,13 +1,15 @@
 // The pages of Attorn in a real Chromium, by keyboard alone. Prints one JSON line; exit 0 when all went
 // as it should.
 //   run.mjs SETTING.json
-// SETTING has: issuer, resource, codes (of ann, bob and eve, by name), pictures (a folder, or null).
+// SETTING has: issuer, resource, codes (of ann, bob and eve, by name), pictures (a folder, or null), foreign
+// (a server whose words would be markup: resource, name, title, description).
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { chromium } from 'playwright-core';
 
 import { CHROMIUM } from '../clients/chromium.mjs';
 import { Application } from './application.mjs';
+import { foreign } from './foreign.mjs';
 import { look } from './look.mjs';
 
 const setting = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
@@ -17,7 +19,11 @@ const PAYMENT = { id: 'inv-1001' };
 
 const browser = await chromium.launch(CHROMIUM);
 
-// A person with a browser of their own. Whatever its console says is a fault.
+// Where a page may ask: at the authority, and at the applications that people are sent back to.
+const origins = new Set([new URL(issuer).origin]);
+
+// A person with a browser of their own. Whatever its console says is a fault, and so is a dialog and a
+// request to anybody else.
 class Person {
   static async at(name) {
     const person = new Person();
@@ -26,6 +32,13 @@ class Person {
     person.page.setDefaultTimeout(20_000);
     person.page.on('console', (message) => person.said.push(`${message.type()}: ${message.text()}`));
     person.page.on('pageerror', (error) => person.said.push(String(error)));
+    person.page.on('dialog', (dialog) => {
+      person.said.push(`dialog: ${dialog.message()}`);
+      return dialog.dismiss();
+    });
+    person.page.on('request', (request) => {
+      if (!origins.has(new URL(request.url()).origin)) person.said.push(`asked: ${request.url()}`);
+    });
     return person;
   }
 
@@ -245,10 +258,17 @@ async function takeBack(ann, application) {
   ann.isQuiet();
 }
 
+async function startApplication(...what) {
+  const application = await Application.start(issuer, ...what);
+  origins.add(new URL(application.callback).origin);
+  return application;
+}
+
 let failed;
 let application;
+let stranger;
 try {
-  application = await Application.start(issuer, resource);
+  application = await startApplication(resource);
   const people = {};
   for (const name of ['ann', 'bob', 'eve']) people[name] = await Person.at(name);
   const { ann, bob, eve } = people;
@@ -256,6 +276,9 @@ try {
   const approval = await approve(ann, bob, application);
   await refusals(bob, application);
   await traces(eve, approval);
+  stranger = await startApplication(setting.foreign.resource, setting.foreign.name);
+  await foreign(people, stranger, setting.foreign);
+  await ann.follow('.rows button[aria-label*=zz]');
   await takeBack(ann, application);
   await bob.open('/approvals');
   await bob.look('approvals-empty');
@@ -263,6 +286,7 @@ try {
   failed = error;
 } finally {
   application?.stop();
+  stranger?.stop();
   await browser.close();
 }
 console.log(JSON.stringify({ ok: !failed, error: failed && String(failed.stack ?? failed) }));

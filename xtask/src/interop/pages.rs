@@ -7,6 +7,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use attorn_testkit::canary::Canary;
 use serde_json::{Value, json};
 
 use super::node_binary;
@@ -35,12 +36,17 @@ pub(super) fn run() -> Result<(), StepFailed> {
     }
     let grants = ["read:*", "write:*", "irreversible:*"];
     installation.cli(&[&["person", "grant", "ann", "invoices"], &grants[..]].concat())?;
+    let canary = foreign(&installation)?;
     let addresses = installation.addresses();
     let setting = json!({
         "issuer": addresses.issuer,
         "resource": addresses.resource("invoices"),
         "codes": codes,
         "pictures": std::env::var("ATTORN_PICTURES").ok(),
+        "foreign": {
+            "resource": addresses.resource("foreign"),
+            "name": NAME, "title": TITLE, "description": DESCRIPTION,
+        },
     });
     let path = installation.folder().join("pages.json");
     std::fs::write(&path, setting.to_string())
@@ -56,8 +62,27 @@ pub(super) fn run() -> Result<(), StepFailed> {
         return Err(StepFailed::Check(format!("pages: {error} {told}\n{}", installation.log())));
     }
     on_record(&installation)?;
+    drop(canary);
     println!("pages in Chromium: {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// A server that ann may use, whose words would be markup on a page that took them for it.
+fn foreign(installation: &Installation) -> Result<Canary, StepFailed> {
+    let tool = |name: &str, hint: &str| {
+        json!({
+            "name": name, "title": TITLE, "description": DESCRIPTION,
+            "inputSchema": {"type": "object"}, "annotations": {hint: true},
+            "icons": [{"src": "http://127.0.0.1:9/zz.png"}, {"src": "javascript:alert(1)"}],
+        })
+    };
+    let tools = json!([tool("zz_read", "readOnlyHint"), tool("zz_pay", "destructiveHint")]);
+    let canary = Canary::start(tools)
+        .map_err(|error| StepFailed::Check(format!("the canary does not start: {error}")))?;
+    installation.register_server("foreign", &["--url", &canary.url()])?;
+    installation.approve_all("foreign")?;
+    installation.cli(&["person", "grant", "ann", "foreign", "read:*", "irreversible:*"])?;
+    Ok(canary)
 }
 
 /// What the persons did is in the journal, with their names, and the payment was made once.
@@ -72,12 +97,12 @@ fn on_record(installation: &Installation) -> Result<(), StepFailed> {
     };
     let expected = [
         ("approval.approved", "by", "usr_", 1),
-        ("approval.denied", "by", "usr_", 1),
+        ("approval.denied", "by", "usr_", 2),
         ("approval.used", "tool", "pay_invoice", 1),
         ("call.completed", "tool", "pay_invoice", 1),
-        ("grant.revoked", "by", "usr_", 1),
+        ("grant.revoked", "by", "usr_", 2),
         ("admin.refused", "reason", "role.missing", 1),
-        ("admin.refused", "reason", "request.precondition", 1),
+        ("admin.refused", "reason", "request.precondition", 2),
     ];
     for (kind, member, value, count) in expected {
         let found = of(kind, member, value);
@@ -89,6 +114,13 @@ fn on_record(installation: &Installation) -> Result<(), StepFailed> {
     Ok(())
 }
 
+/// An application's name: at most 64 characters are kept.
+const NAME: &str = "zz</title><script>alert(1)</script>\"><img src=x onerror=alert()>";
+const TITLE: &str = "zz'\"><svg onload=alert(3)></option></select></p>";
+const DESCRIPTION: &str = "zz</bdi></pre></textarea><script src=http://127.0.0.1:9/zz.js></script>\
+<img src=http://127.0.0.1:9/zz.png onerror=alert(4)><iframe srcdoc='<script>alert(5)</script>'></iframe>\
+<a href=javascript:alert(6)>zz</a><style>*{background:url(http://127.0.0.1:9/zz)}</style>\
+<input autofocus onfocus=alert(7)><base href=http://127.0.0.1:9/><details open ontoggle=alert(8)>";
 const CLIENTS: &str =
     "\n[authority.clients]\nowner = \"test-team\"\nregistration = \"open\"\nconsent_days = 30\n";
 /// Some forty pages, each looked at four times, on a busy machine.

@@ -68,14 +68,15 @@ pub(super) fn workload(
     Ok(request)
 }
 
-/// `POST /revoke` for the agent's own token.
-pub(super) fn revoke(
+/// `POST /revoke` or `POST /introspect` for the agent's own token.
+pub(super) fn of_token(
     world: &World,
     agent: &Identity,
     case: &Case,
+    target: &str,
 ) -> Result<RawRequest, StepFailed> {
     let form = BTreeMap::from([("token".to_owned(), world.token(agent, "canary")?)]);
-    client_request(world, agent, case, ("/revoke", form))
+    client_request(world, agent, case, (target, form))
 }
 
 /// A form with a client assertion.
@@ -165,8 +166,10 @@ pub(super) fn admin(world: &World, case: &Case) -> Result<RawRequest, StepFailed
         request.body.clear();
     }
     let token = world.token(agent, case.token_of.as_deref().unwrap_or("admin"))?;
+    // RFC 9449 section 4.2: without the query.
+    let path = target.split('?').next().unwrap_or(target);
     let claims = json!({
-        "jti": world.unique(), "htm": method, "htu": format!("http://{}{target}", world.admin_host()),
+        "jti": world.unique(), "htm": method, "htu": format!("http://{}{path}", world.admin_host()),
         "iat": world.now_s(), "ath": base64url(&sha256(token.as_bytes())),
         "nonce": world.authority_nonce()?
     });
@@ -198,10 +201,19 @@ pub(super) fn connect(world: &World, case: &Case) -> Result<RawRequest, StepFail
 
 /// `GET` of the protected resource metadata.
 pub(super) fn metadata(world: &World) -> RawRequest {
+    get_request("/.well-known/oauth-protected-resource/canary/mcp", world.gateway_host())
+}
+
+/// `GET` of what the authority says of itself.
+pub(super) fn discovery(world: &World) -> RawRequest {
+    get_request("/.well-known/oauth-authorization-server", world.authority_host())
+}
+
+pub(super) fn get_request(target: &str, host: String) -> RawRequest {
     RawRequest {
         method: "GET".to_owned(),
-        target: "/.well-known/oauth-protected-resource/canary/mcp".to_owned(),
-        headers: vec![("Host".to_owned(), world.gateway_host().into_bytes())],
+        target: target.to_owned(),
+        headers: vec![("Host".to_owned(), host.into_bytes())],
         body: Vec::new(),
         verbatim: None,
     }

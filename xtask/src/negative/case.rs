@@ -5,6 +5,7 @@ use attorn_testkit::forge::{self, Signer};
 use attorn_testkit::wire::RawRequest;
 use serde_json::{Value, json};
 
+use super::application;
 use super::bases;
 use super::people;
 use super::rows::{Case, Forged};
@@ -22,12 +23,18 @@ pub(super) fn build(world: &World, case: &Case) -> Result<RawRequest, StepFailed
         "list" => protected(world, agent, case, list_body())?,
         "token" => bases::token(world, agent, case)?,
         "workload" => bases::workload(world, agent, case)?,
-        "revoke" => bases::revoke(world, agent, case)?,
+        "revoke" => bases::of_token(world, agent, case, "/revoke")?,
+        "introspect" => bases::of_token(world, agent, case, "/introspect")?,
         "enroll" => bases::enroll(world, case)?,
         "admin" => bases::admin(world, case)?,
         "connect" => bases::connect(world, case)?,
         "login" => people::login(world, agent, case)?,
+        "authorize" => application::authorize(world, case)?,
+        "push" => application::push(world, case)?,
+        "redeem" => application::redeem(world, case)?,
+        "renew" => application::renew(world, case)?,
         "metadata" => bases::metadata(world),
+        "discovery" => bases::discovery(world),
         other => return Err(StepFailed::Check(format!("no base `{other}`"))),
     };
     apply((world, agent), &mut request, case)?;
@@ -341,6 +348,10 @@ pub(super) fn made(value: &Value) -> Result<Vec<u8>, StepFailed> {
     if let Some(count) = number("keys") {
         let members: Vec<String> = (0..count).map(|n| format!("\"k{n}\":1")).collect();
         return Ok(around(format!("{{{}}}", members.join(","))));
+    }
+    if let Some(count) = number("parameters") {
+        let parameters: Vec<String> = (0..count).map(|n| format!("p{n}=1")).collect();
+        return Ok(parameters.join("&").into_bytes());
     }
     Err(StepFailed::Check(format!("no such body: {value}")))
 }

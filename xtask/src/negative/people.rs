@@ -4,6 +4,7 @@ use attorn_testkit::wire::{RawReply, RawRequest};
 use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
+use super::application;
 use super::rows::Case;
 use super::world::{Identity, World};
 use crate::step::StepFailed;
@@ -11,6 +12,7 @@ use crate::step::StepFailed;
 /// The part of the configuration without which nobody logs in.
 pub(super) const CLIENTS: &str = "\n[authority.clients]\nowner = \"test-team\"\n";
 const NAME: &str = "paula";
+const OF_BETA: &str = "${beta's access_token}";
 /// Worth nothing: it opens an account that ends with the run.
 const PASSWORD: &str = "fixture and not a secret at all";
 
@@ -20,6 +22,9 @@ pub(super) struct Paula {
     id: String,
     /// What her browser holds.
     session: String,
+    /// That, and the name of the browser.
+    cookies: String,
+    application: Identity,
 }
 
 /// A browser that opened the log-in page: its name, and the token of the form.
@@ -47,11 +52,12 @@ pub(super) fn login(
         fields.retain(|(known, _)| known != name);
         fields.push((name.clone(), value));
     }
-    Ok(form_request(world, "/login", &opened, &fields))
+    Ok(form_request(world, "/login", &opened.cookie, &fields))
 }
 
-/// Puts what belongs to somebody in the place of its name: `${person}`, `${session}`, `${password}` are
-/// the person's; `${client}`, `${access_token}` and `${assertion}` the agent's.
+/// Puts what belongs to somebody in the place of its name. The person's are `${person}`, `${session}`,
+/// `${password}`, `${cookies}`, `${pushed}`, `${used code}` and `${used refresh token}`; the agent's `${client}`,
+/// `${access_token}` and `${assertion}`; `${beta's access_token}` is that of another agent.
 pub(super) fn filled(world: &World, agent: &Identity, text: &str) -> Result<String, StepFailed> {
     let mut text = text.replace("${client}", &agent.client_id).replace("${password}", PASSWORD);
     for (name, of) in [
@@ -62,8 +68,23 @@ pub(super) fn filled(world: &World, agent: &Identity, text: &str) -> Result<Stri
             text = text.replace(name, of(world.paula()?));
         }
     }
+    if text.contains("${cookies}") {
+        text = text.replace("${cookies}", &world.paula()?.cookies());
+    }
+    if text.contains("${pushed}") {
+        text = text.replace("${pushed}", &application::pushed(world)?);
+    }
+    if text.contains("${used code}") {
+        text = text.replace("${used code}", &application::used_code(world)?);
+    }
+    if text.contains("${used refresh token}") {
+        text = text.replace("${used refresh token}", &application::used_refresh_token(world)?);
+    }
     if text.contains("${access_token}") {
         text = text.replace("${access_token}", &world.token(agent, "canary")?);
+    }
+    if text.contains(OF_BETA) {
+        text = text.replace(OF_BETA, &world.token(world.identity("beta")?, "canary")?);
     }
     if text.contains("${assertion}") {
         let assertion = super::bases::assertion(world, agent, &super::rows::Forged::default())?;
@@ -92,7 +113,18 @@ impl Paula {
         let opened = open(world, "/login")?;
         let fields = [("form", opened.form.as_str()), ("name", NAME), ("password", PASSWORD)];
         let session = cookie(&sent(world, "/login", &opened, &fields)?, "attorn-session")?;
-        Ok(Self { id, session })
+        let cookies = format!("{}; attorn-session={session}", opened.cookie);
+        let application = application::register(world, NAME)?;
+        Ok(Self { id, session, cookies, application })
+    }
+
+    /// The application that she uses.
+    pub(super) fn application(&self) -> &Identity {
+        &self.application
+    }
+
+    pub(super) fn cookies(&self) -> String {
+        self.cookies.clone()
     }
 
     pub(super) fn id(&self) -> &str {
@@ -113,11 +145,15 @@ fn open(world: &World, target: &str) -> Result<Opened, StepFailed> {
         verbatim: None,
     };
     let reply = world.send("login", &request)?;
-    let page = reply.text();
-    let form = page.split(r#"name="form" value=""#).nth(1).unwrap_or_default();
-    let form = form.split('"').next().unwrap_or_default().to_owned();
+    let form = hidden(&reply.text(), "form");
     let cookie = format!("attorn-browser={}", cookie(&reply, "attorn-browser")?);
     Ok(Opened { cookie, form })
+}
+
+/// A hidden field of a page.
+pub(super) fn hidden(page: &str, name: &str) -> String {
+    let field = page.split(&format!(r#"name="{name}" value=""#)).nth(1).unwrap_or_default();
+    field.split('"').next().unwrap_or_default().to_owned()
 }
 
 fn sent(
@@ -128,23 +164,24 @@ fn sent(
 ) -> Result<RawReply, StepFailed> {
     let fields: Vec<_> =
         fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let reply = world.send("login", &form_request(world, target, opened, &fields))?;
+    let reply = world.send("login", &form_request(world, target, &opened.cookie, &fields))?;
     if reply.status == 303 {
         return Ok(reply);
     }
     Err(StepFailed::Check(format!("{target}: {} {}", reply.status, reply.text())))
 }
 
-fn form_request(
+/// A form as a browser with these cookies sends it from a page of ours.
+pub(super) fn form_request(
     world: &World,
     target: &str,
-    opened: &Opened,
+    cookies: &str,
     fields: &[(String, String)],
 ) -> RawRequest {
     let headers = [
         ("Host", world.authority_host()),
         ("Origin", world.issuer()),
-        ("Cookie", opened.cookie.clone()),
+        ("Cookie", cookies.to_owned()),
         ("Content-Type", "application/x-www-form-urlencoded".to_owned()),
     ];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.into_bytes()));

@@ -101,18 +101,22 @@ fn observe(
     let mut seen_by_other = world.other().take_seen();
     seen_by_other.retain(of_caller);
     let entries = world.entries(base)?;
+    // That something was used twice is told beside its refusal.
+    let is_refusal = |entry: &&Value| entry.get("kind").is_none_or(|kind| kind != "token.replayed");
+    let refusals: Vec<Value> = entries.iter().filter(is_refusal).cloned().collect();
     let server_left = expect.server_left && within(|| world.canary().take_left() > 0);
     let secrets = secrets(base, request);
     world.remember_sent(&secrets);
     Ok(Observed {
         reply,
-        reasons: texts(&entries, "reason"),
+        reasons: texts(&refusals, "reason"),
         times,
         outcomes: texts(&entries, "outcome"),
         seen,
         seen_by_other: seen_by_other.len(),
         server_left,
-        from_authority: is_of_authority(base),
+        // What it says of itself may be kept.
+        from_authority: is_of_authority(base) && base != "discovery",
         secrets,
         took_ms,
     })
@@ -208,9 +212,17 @@ fn secrets(base: &str, request: &RawRequest) -> Vec<String> {
     let mut found: Vec<String> = headers
         .map(|(_, value)| String::from_utf8_lossy(value).trim_start_matches("DPoP ").to_owned())
         .collect();
-    if matches!(base, "token" | "revoke" | "login" | "workload") {
+    if is_of_authority(base) && !matches!(base, "admin" | "enroll") {
         let form = url::form_urlencoded::parse(&request.body);
-        let credentials = ["assertion", "client_assertion", "password", "token"];
+        let credentials = [
+            "assertion",
+            "client_assertion",
+            "code",
+            "code_verifier",
+            "password",
+            "refresh_token",
+            "token",
+        ];
         let form = form.filter(|(name, _)| credentials.contains(&name.as_ref()));
         found.extend(form.map(|(_, value)| value.into_owned()));
     }

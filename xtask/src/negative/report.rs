@@ -122,6 +122,13 @@ impl Report {
             println!("not applicable, {what}: {}", rows.join(" "));
         }
         println!("in part, see `left_out`: {}", self.in_part.join(" "));
+        let both = self.wanted.intersection(&self.tested).count();
+        println!(
+            "{} rows have cases, which are played in the combinations above; {} are shown by tests alone, \
+             which run once, most of them in one process; {both} have both",
+            self.wanted.len(),
+            self.tested.len() - both
+        );
         let of_tests = total(self.by_tests.values().copied());
         let played = total(self.columns.iter().flat_map(|column| column.counts.values().copied()));
         let (passed, failed) = (played.passed + of_tests.passed, played.failed + of_tests.failed);

@@ -85,6 +85,9 @@ pub(super) struct Expect {
     /// Header name to text that its value must not contain.
     #[serde(default)]
     pub(super) header_lacks: BTreeMap<String, String>,
+    /// Headers that the reply must not have.
+    #[serde(default)]
+    pub(super) header_absent: Vec<String>,
     /// Texts that the body must contain.
     #[serde(default)]
     pub(super) body_has: Vec<String>,
@@ -121,8 +124,9 @@ pub(super) struct Case {
     /// What this spelling is.
     #[serde(default)]
     pub(super) name: String,
-    /// `call` (the default), `list`, `token`, `workload`, `revoke`, `enroll`, `metadata`, `admin`, `connect`,
-    /// `login`.
+    /// `call` (the default), `list`, `token`, `workload`, `revoke`, `introspect`, `enroll`, `metadata`,
+    /// `discovery`, `admin`, `connect`, `login`, and by an application of a person `authorize`, `push`, `redeem`,
+    /// `renew`.
     #[serde(default)]
     pub(super) base: Option<String>,
     /// The agent that sends it: `alpha` unless said otherwise.
@@ -161,7 +165,8 @@ pub(super) struct Case {
     /// Merge patch on the JSON-RPC body, or on the JSON body of `enroll` and `admin`.
     #[serde(default)]
     pub(super) rpc: Option<Value>,
-    /// Replaces the body; `{"hex": ".."}`, `{"nest": n}`, `{"string": n}` and `{"keys": n}` make one.
+    /// Replaces the body; `{"hex": ".."}`, `{"nest": n}`, `{"string": n}`, `{"keys": n}` and `{"parameters": n}` make
+    /// one.
     #[serde(default)]
     pub(super) body: Option<Value>,
     /// Text replacements on the serialised body, in order.
@@ -176,7 +181,7 @@ pub(super) struct Case {
     /// Changes to the client assertion (`token` base) or to the JWT of the platform (`workload`).
     #[serde(default)]
     pub(super) assertion: Option<Forged>,
-    /// Sets form parameters (`token` base), or takes them away where null.
+    /// Sets form parameters, or those of the query of `authorize`; takes them away where null.
     #[serde(default)]
     pub(super) form: BTreeMap<String, Value>,
     /// Form parameters added after the others.

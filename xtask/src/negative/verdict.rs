@@ -111,6 +111,9 @@ fn texts(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
             faults.push(format!("header {name} holds `{text}`"));
         }
     }
+    for name in expect.header_absent.iter().filter(|name| reply.header(name).is_some()) {
+        faults.push(format!("there is a header {name}: {:?}", headers(name)));
+    }
     let body = reply.text();
     for text in expect.body_has.iter().filter(|text| !body.contains(text.as_str())) {
         faults.push(format!("the body lacks `{text}`: {}", short(reply)));
@@ -152,7 +155,10 @@ fn universal(expect: &Expect, observed: &Observed, faults: &mut Vec<String>) {
     {
         faults.push(format!("JSON-RPC code {code} is not one that may be sent"));
     }
-    if reply.status == 400 && reply.json().is_none() && !expect.refused_by_http {
+    // A page is for a person, and no client goes on after it.
+    let is_page = observed.from_authority
+        && reply.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
+    if reply.status == 400 && reply.json().is_none() && !is_page && !expect.refused_by_http {
         faults.push("a 400 without a JSON body makes clients fall back".to_owned());
     }
     if observed.took_ms > 3_000 {

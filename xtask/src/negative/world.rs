@@ -22,7 +22,7 @@ use super::nodes::{Node, settle};
 use super::people::Paula;
 use super::platforms::Platforms;
 use super::verdict::spellings;
-use crate::agent::{Agent, now_s, unique};
+use crate::agent::{Addresses, Agent, now_s, unique};
 use crate::installation::{Connect, Installation};
 use crate::step::StepFailed;
 use crate::tls_installation::TlsInstallation;
@@ -245,6 +245,10 @@ impl World {
         self.installation.addresses().authority.to_string()
     }
 
+    pub(super) fn addresses(&self) -> &Addresses {
+        self.installation.addresses()
+    }
+
     pub(super) fn issuer(&self) -> String {
         self.installation.addresses().issuer.clone()
     }
@@ -275,11 +279,9 @@ impl World {
 
     pub(super) fn peer(&self, base: &str) -> Result<SocketAddr, StepFailed> {
         Ok(match base {
-            "token" | "workload" | "revoke" | "enroll" | "login" => {
-                self.installation.addresses().authority
-            }
             "admin" => self.installation.addresses().admin,
             "connect" => self.connector()?.0,
+            base if is_of_authority(base) => self.installation.addresses().authority,
             _ => self.node()?.address,
         })
     }
@@ -296,7 +298,9 @@ impl World {
 
     pub(super) fn learn_nonce(&self, base: &str, reply: &RawReply) {
         match base {
-            "token" | "workload" | "admin" => self.authority_nonce.learn(reply),
+            "token" | "workload" | "redeem" | "renew" | "admin" => {
+                self.authority_nonce.learn(reply);
+            }
             "call" | "list" => {
                 if let Ok(node) = self.node() {
                     node.nonce.learn(reply);
@@ -355,5 +359,19 @@ impl World {
 
 /// Whether the authority answers requests of this base.
 pub(super) fn is_of_authority(base: &str) -> bool {
-    matches!(base, "token" | "workload" | "revoke" | "enroll" | "admin" | "login")
+    matches!(
+        base,
+        "admin"
+            | "authorize"
+            | "discovery"
+            | "enroll"
+            | "introspect"
+            | "login"
+            | "push"
+            | "redeem"
+            | "renew"
+            | "revoke"
+            | "token"
+            | "workload"
+    )
 }

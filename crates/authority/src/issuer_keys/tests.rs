@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use attorn_jose::{NewHeader, SigningKey, sign};
 use attorn_json::Limits as JsonLimits;
 use attorn_net::{Body, Limits, Listener, Shutdown, Tls, TlsMaterial, serve};
-use http::Response;
 use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
 use hyper::service::service_fn;
 use zeroize::Zeroizing;
 
@@ -19,6 +19,8 @@ use super::*;
 struct Issuer {
     url: String,
     set: Arc<Mutex<String>>,
+    /// How it answers: status and media type.
+    says: Arc<Mutex<(u16, &'static str)>>,
     asked: Arc<AtomicU32>,
     keys: IssuerKeys,
     shutdown: Shutdown,
@@ -36,18 +38,22 @@ impl Issuer {
         let listener = Listener::bind(any, tls).await.unwrap();
         let origin = format!("{scheme}://{}", listener.address());
         let set: Arc<Mutex<String>> = Arc::default();
+        let says = Arc::new(Mutex::new((200, JSON)));
         let (asked, shutdown) = (Arc::new(AtomicU32::new(0)), Shutdown::new());
-        let (of_service, counter) = (Arc::clone(&set), Arc::clone(&asked));
+        let (of_service, how) = (Arc::clone(&set), Arc::clone(&says));
+        let counter = Arc::clone(&asked);
         let service = service_fn(move |_request| {
             counter.fetch_add(1, Ordering::SeqCst);
             let mut answer = Response::new(Body::full(of_service.lock().unwrap().clone()));
-            answer.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
+            let (status, media_type) = *how.lock().unwrap();
+            *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+            answer.headers_mut().insert(CONTENT_TYPE, media_type.parse().unwrap());
             async move { Ok::<_, Infallible>(answer) }
         });
         tokio::spawn(serve(listener, service, Limits::default(), shutdown.clone()));
         let client = Arc::new(IssuerClient::new(&origin, &[], roots).unwrap());
         let keys = IssuerKeys::new(client, &[Algorithm::EdDsa]);
-        let issuer = Self { url: format!("{origin}/jwks"), set, asked, keys, shutdown };
+        let issuer = Self { url: format!("{origin}/jwks"), set, says, asked, keys, shutdown };
         issuer.holds(&[1]);
         issuer
     }
@@ -86,6 +92,7 @@ fn key(number: u8) -> SigningKey {
     SigningKey::from_seed(Algorithm::EdDsa, &[number; 32]).unwrap()
 }
 
+const JSON: &str = "application/json";
 const UNKNOWN: Result<(), SignatureRefusal> = Err(SignatureRefusal::Key(NoKey::Unknown));
 
 #[tokio::test]
@@ -133,6 +140,44 @@ async fn where_the_issuer_is_down_its_keys_count_for_a_quarter_of_an_hour() {
     assert_eq!(issuer.shown("1", 1, 1904).await, Err(SignatureRefusal::Unavailable));
     issuer.holds(&[1]);
     assert_eq!(issuer.shown("1", 1, 1909).await, Ok(()));
+}
+
+#[tokio::test]
+async fn what_is_no_key_set_gives_no_key_and_takes_none_away() {
+    let issuer = Issuer::new().await;
+    let good = issuer.set.lock().unwrap().clone();
+    let twice = good.replacen('{', r#"{"keys":[],"#, 1);
+    let mut now_s = 1000;
+    for (status, media_type, set) in [
+        (500, JSON, good.as_str()),
+        (302, JSON, &good),
+        (200, "text/html", &good),
+        (200, JSON, "<html>"),
+        (200, JSON, ""),
+        (200, JSON, r#"{"keys":[]}"#),
+        (200, JSON, &twice),
+        (200, JSON, &format!("{good}{}", " ".repeat(JWKS_BYTES_MAX))),
+    ] {
+        let about = format!("{status} {media_type} {set:.40}");
+        *issuer.says.lock().unwrap() = (status, media_type);
+        set.clone_into(&mut issuer.set.lock().unwrap());
+        // Nothing is known yet, and then what is known is over: nobody is let in for want of a key.
+        now_s += STALE_MAX_S;
+        let refused = issuer.shown("1", 1, now_s).await;
+        assert_eq!(refused, Err(SignatureRefusal::Unavailable), "{about}");
+        // The twin: the issuer is well again, and then says it once more.
+        *issuer.says.lock().unwrap() = (200, JSON);
+        good.clone_into(&mut issuer.set.lock().unwrap());
+        now_s += RETRY_S;
+        assert_eq!(issuer.shown("1", 1, now_s).await, Ok(()), "{about}");
+        *issuer.says.lock().unwrap() = (status, media_type);
+        set.clone_into(&mut issuer.set.lock().unwrap());
+        now_s += KEEP_S;
+        let asked = issuer.asked();
+        assert_eq!(issuer.shown("1", 1, now_s).await, Ok(()), "{about}");
+        assert_eq!(issuer.asked(), asked + 1, "{about}");
+        assert_eq!(issuer.shown("1", 2, now_s).await, Err(SignatureRefusal::Signature), "{about}");
+    }
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ const BYTES_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Passwords {
     places: Arc<Semaphore>,
+    /// Who works and who waits for it.
+    queue: Semaphore,
     random: Random,
     /// The hash of no password: who asks for a name that is not there waits as long.
     nobody: String,
@@ -29,7 +31,8 @@ pub(crate) struct Busy;
 impl Passwords {
     pub(crate) fn new(random: &Random) -> Self {
         let nobody = hash(&random.bytes::<32>(), &random.bytes()).unwrap_or_default();
-        Self { places: Arc::new(Semaphore::new(AT_ONCE_MAX)), random: random.clone(), nobody }
+        let places = Arc::new(Semaphore::new(AT_ONCE_MAX));
+        Self { places, queue: Semaphore::new(QUEUE_MAX), random: random.clone(), nobody }
     }
 
     /// The text to be kept of a new password.
@@ -50,11 +53,12 @@ impl Passwords {
         Ok(is_known && is_right)
     }
 
-    /// Memory and cores are bounded: who finds no place in time is told to come again.
+    /// Memory and cores are bounded: who finds no place, or none in time, is told to come again.
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
+        let _in_queue = self.queue.try_acquire().map_err(|_full| Busy)?;
         let place = Arc::clone(&self.places).acquire_owned();
         let place = tokio::time::timeout(WAIT_MAX, place).await.map_err(|_late| Busy)?;
         let place = place.map_err(|_closed| Busy)?;
@@ -93,10 +97,17 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// 19 MiB each.
 const AT_ONCE_MAX: usize = 2;
+/// More would not get their turn in time.
+const QUEUE_MAX: usize = 128;
 const WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use tokio::task::JoinSet;
+
     use super::*;
 
     fn passwords() -> Passwords {
@@ -127,6 +138,36 @@ mod tests {
         // Not even the one that its hash was made from.
         let bytes = String::from_utf8(vec![5; 32]).unwrap();
         assert_eq!(passwords.verify(text(&bytes), None).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn of_a_flood_two_are_hashed_at_once_and_few_wait() {
+        let passwords = Arc::new(passwords());
+        let all = u32::try_from(AT_ONCE_MAX).unwrap();
+        let held = Arc::clone(&passwords.places).acquire_many_owned(all).await.unwrap();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut flood = JoinSet::new();
+        for _ in 0..QUEUE_MAX + 100 {
+            let (passwords, now, most) =
+                (Arc::clone(&passwords), Arc::clone(&now), Arc::clone(&most));
+            let counted = move || {
+                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                std::thread::yield_now();
+                now.fetch_sub(1, SeqCst);
+            };
+            flood.spawn(async move { passwords.work(counted).await });
+        }
+        // Nobody gets a place: whoever is answered is one too many.
+        for _ in 0..100 {
+            assert_eq!(flood.join_next().await.unwrap().unwrap(), Err(Busy));
+        }
+        drop(held);
+        while let Some(served) = flood.join_next().await {
+            assert_eq!(served.unwrap(), Ok(()));
+        }
+        assert!(most.load(SeqCst) <= AT_ONCE_MAX, "{most:?}");
+        // Afterwards there is room again.
+        assert_eq!(passwords.work(|| ()).await, Ok(()));
     }
 
     #[test]

@@ -7,13 +7,16 @@ mod clients;
 mod codes;
 mod consent_pages;
 mod documents;
+mod foreign_texts;
 mod forms;
 mod log_in;
+mod origins;
 mod provider;
 mod provider_log_in;
 mod provider_people;
 mod provider_tokens;
 mod refresh;
+mod stops;
 mod trace_pages;
 
 pub(crate) use browser::Town;

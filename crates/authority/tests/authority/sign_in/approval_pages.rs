@@ -16,13 +16,13 @@ const DECISION: &str = "dec_aaaaaaaaaaaaaaaaaaaaaaaaaa";
 const OURS: (&str, &str) = ("origin", ISSUER);
 
 /// An agent that may do what cannot be undone; ann, whom it acts for, and bob, who approves.
-struct Desk {
-    town: Town,
+pub(super) struct Desk {
+    pub(super) town: Town,
     agent: Client,
     ann: PersonId,
 }
 
-fn one() -> ApprovalTerms {
+pub(super) fn one() -> ApprovalTerms {
     ApprovalTerms::default()
 }
 
@@ -35,7 +35,7 @@ fn not_owner() -> ApprovalTerms {
 }
 
 impl Desk {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let town = Town::new().await;
         let agent = town.world.agent(&town.operator, "billing", &["irreversible:drop"]).await;
         let ann = town.world.published.load().person_named("ann").unwrap().id.clone();
@@ -44,22 +44,28 @@ impl Desk {
         desk
     }
 
-    async fn person(&self, name: &str, roles: &[Role], groups: &[&str]) -> PersonId {
+    pub(super) async fn person(&self, name: &str, roles: &[Role], groups: &[&str]) -> PersonId {
         let id = self.town.person(name, &[]).await;
         self.town.set(&id, roles, groups).await;
         id
     }
 
     /// A call for ann that waits.
-    async fn asked(&self, arguments: &str, terms: ApprovalTerms) -> (AskedCall, ApprovalId) {
+    pub(super) async fn asked(
+        &self,
+        arguments: &str,
+        terms: ApprovalTerms,
+    ) -> (AskedCall, ApprovalId) {
         let world = &self.town.world;
+        let snapshot = world.published.load();
+        let server = snapshot.server_named("crm").unwrap();
         let (arguments, digest) = approval_arguments(Some(arguments)).unwrap();
         let call = ApprovalCall {
             agent: self.agent.id.clone(),
             subject: self.ann.to_string(),
-            server: world.published.load().server_named("crm").unwrap().id.clone(),
+            server: server.id.clone(),
             tool: "drop".to_owned(),
-            definition: sha256(br#"{"name":"drop"}"#),
+            definition: server.tools["drop"].digest,
             arguments: digest,
             terms,
         };
@@ -82,7 +88,7 @@ impl Desk {
     }
 }
 
-fn path(id: &ApprovalId) -> String {
+pub(super) fn path(id: &ApprovalId) -> String {
     format!("/approvals/{id}")
 }
 

@@ -225,6 +225,28 @@ async fn a_document_is_kept_as_it_asks_within_bounds() {
 }
 
 #[tokio::test]
+async fn a_flood_of_clients_asks_their_host_a_bounded_number_of_times() {
+    let host = Host::new().await;
+    let mut town = town(&host).await;
+    host.answers(&host.document());
+    assert!(is_taken(&town).await);
+    // Each by another name, so that nothing is kept of any: the document is of the first. And each from
+    // another address, so that nobody is refused for the failures before.
+    for number in 0..100 {
+        *town.world.from.lock().unwrap() = Some([198, 51, 100, number].into());
+        town.client_id = format!("https://{}/{number}.json", host.authority);
+        assert!(!is_taken(&town).await);
+    }
+    // Twenty at once, and then one a second.
+    assert!((10..60).contains(&host.asked()), "{}", host.asked());
+    *town.world.from.lock().unwrap() = Some([192, 0, 2, 1].into());
+    // Who is known goes on, also when it is time to ask again.
+    town.world.pass_s(3601);
+    town.client_id.clone_from(&host.url);
+    assert!(is_taken(&town).await);
+}
+
+#[tokio::test]
 async fn a_host_that_nobody_listed_is_not_asked() {
     let host = Host::new().await;
     let mut town = town(&host).await;
