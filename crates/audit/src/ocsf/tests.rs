@@ -57,7 +57,7 @@ fn assert_whole(schema: &Schema, bytes: &[u8], entry: &[u8]) {
     assert_eq!(attorn_json::canonical(&document).unwrap(), bytes);
     assert_eq!(event["raw_data"].as_str().unwrap().as_bytes(), entry);
     assert_eq!(event["raw_data_hash"]["value"], hex(&sha256(entry)));
-    let mut bare = event.clone();
+    let mut bare = event;
     let attestation = bare["attestation_list"][0].as_object_mut().unwrap();
     let print = attestation.remove("fingerprint").unwrap();
     let bare = bare.to_string();
