@@ -8,13 +8,15 @@ use crate::Entry;
 
 /// OCSF 1.9.0, class `api_activity`. `actor`, `api` and `src_endpoint` are required.
 pub(super) fn api_activity(entry: &Entry) -> Object {
-    let from = source(entry, [&entry.agent, &entry.client_id, &entry.server]);
+    let from = source(entry, [&entry.agent, &entry.client_id]);
+    // A gateway that looks for tools asks for itself.
+    let unseen = || Object::new().with("name", entry.by.as_deref().unwrap_or(UNKNOWN));
     let session = with_uid(entry.token_jti.as_ref());
     Object::new()
         .with("actor", actor(entry, principal(entry), session))
         .with("api", api(entry))
         .with_some("resources", resources(entry))
-        .with("src_endpoint", from.unwrap_or_else(|| Object::new().with("name", UNKNOWN)))
+        .with("src_endpoint", from.unwrap_or_else(unseen))
         .with_some("trace", with_uid(entry.trace_id.as_ref()))
         .and(ai_operation(entry))
 }
@@ -66,7 +68,7 @@ pub(super) fn authentication(entry: &Entry) -> Object {
         .with_some("auth_protocol_id", protocol_id)
         .with("service", service)
         .with_some("session", with_uid(entry.token_jti.as_ref()))
-        .with_some("src_endpoint", source(entry, [&entry.agent, &entry.client_id, &None]))
+        .with_some("src_endpoint", source(entry, [&entry.agent, &entry.client_id]))
         .with("user", user(who))
         .and(ai_operation(entry))
 }
@@ -78,7 +80,7 @@ pub(super) fn entity_management(entry: &Entry) -> Object {
         .with("actor", actor(entry, entry.by.as_ref(), None))
         .with_some("comment", entry.detail.get("reason").cloned())
         .with("entity", entity(entry))
-        .with_some("src_endpoint", source(entry, [&entry.client_id, &None, &None]))
+        .with_some("src_endpoint", source(entry, [&entry.client_id, &None]))
 }
 
 /// OCSF 1.9.0, object `managed_entity`: by the area of the kind, `<area>.<fact>`.

@@ -53,7 +53,7 @@ pub(super) fn ai_operation(entry: &Entry) -> Object {
 
 /// OCSF 1.9.0, object `network_endpoint`: the address, where the entry has one, and who is there.
 /// Nothing where neither is known.
-pub(super) fn source(entry: &Entry, who: [&Option<String>; 3]) -> Option<Object> {
+pub(super) fn source(entry: &Entry, who: [&Option<String>; 2]) -> Option<Object> {
     // Values are the writer's word; only an address is an address.
     let address = entry.detail.get("peer").filter(|peer| peer.parse::<IpAddr>().is_ok());
     Object::new()

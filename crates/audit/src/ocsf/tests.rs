@@ -155,6 +155,17 @@ fn an_intent_has_no_outcome_yet_and_the_end_tells_it() {
 }
 
 #[test]
+fn whoever_is_not_known_is_not_taken_for_the_server_that_is_asked() {
+    let nobody = Entry { server: Some("srv_1".to_owned()), ..Entry::new(Kind::CallDecided, 1) };
+    let event = value_of(&nobody);
+    assert_eq!(event["src_endpoint"], json!({"name": "unknown"}));
+    assert_eq!(event["actor"], json!({"app_name": "attorn"}));
+    assert_eq!(event.get("ai_agent"), None);
+    let by = Some("gateway".to_owned());
+    assert_eq!(value_of(&Entry { by, ..nobody })["src_endpoint"], json!({"name": "gateway"}));
+}
+
+#[test]
 fn what_a_tool_does_is_not_guessed() {
     let check = |class: Option<&str>, method: Option<&str>, name: &str| {
         let own = |text: &str| text.to_owned();
