@@ -2,6 +2,7 @@
 
 mod attribution;
 mod egress;
+mod events;
 mod login;
 mod pages;
 mod people;
@@ -97,6 +98,8 @@ pub enum Part {
     Login,
     /// The pages for people, in a browser.
     Pages,
+    /// Events of OCSF against its schema.
+    Events,
 }
 
 /// Runs all parts, or one.
@@ -113,6 +116,7 @@ pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
         Part::People,
         Part::Login,
         Part::Pages,
+        Part::Events,
     ];
     for part in all.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
         match part {
@@ -127,6 +131,7 @@ pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
             Part::People => people::run()?,
             Part::Login => login::run()?,
             Part::Pages => pages::run()?,
+            Part::Events => events::run()?,
         }
     }
     Ok(())

@@ -13,7 +13,8 @@
 //! - what a witness of [C2SP tlog-witness](https://c2sp.org/tlog-witness) judges: [`witness`];
 //! - an export bundle that needs nothing else to be verified: [`bundle`], [`verify`];
 //! - signed notes about entries that were removed: [`tombstone`];
-//! - what belongs to one chain, across logs, and what it lacks: [`trace`].
+//! - what belongs to one chain, across logs, and what it lacks: [`trace`];
+//! - entries on lines for other systems, as they are or as events of OCSF: [`LineForm`].
 //!
 //! Not implemented: cosignatures with ML-DSA-44. Payloads are not here: `attorn-payloads` seals them.
 
@@ -24,7 +25,9 @@ pub mod digest;
 mod encode;
 mod entry;
 mod kind;
+mod lines;
 pub mod note;
+mod ocsf;
 pub mod outcome;
 pub mod release;
 pub mod tile;
@@ -36,3 +39,4 @@ pub mod witness;
 
 pub use self::entry::{Decision, Entry, EntryError, Outcome};
 pub use self::kind::Kind;
+pub use self::lines::LineForm;

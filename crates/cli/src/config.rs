@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use attorn_audit::LineForm;
 use attorn_net::Network;
 use attorn_registry::is_trust_domain;
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,10 @@ pub(crate) struct Ship {
     /// File with the value of the `Authorization` header, such as `Bearer …`, readable by its owner
     /// alone. Relative to the file.
     pub(crate) authorization_file: Option<PathBuf>,
+    /// What a line is: `entry` for the entry as it was logged, `ocsf` for an event of OCSF 1.9.0. `entry`
+    /// if it is not there.
+    #[serde(default)]
+    pub(crate) format: LineForm,
     /// PEM file of the certificate authorities to trust instead of the public ones.
     pub(crate) roots: Option<PathBuf>,
 }
@@ -600,6 +605,10 @@ mod tests {
         let first = config.ship.first().unwrap();
         assert_eq!(first.authorization_file.as_deref(), Some(Path::new("/etc/attorn/t")));
         assert_eq!(first.cursor(Path::new("/s")), Path::new("/s/ship/siem.cursor"));
+        assert_eq!(first.format, LineForm::Entry);
+        let with_format = |format: &str| with(ship("siem") + &format!("format = \"{format}\"\n"));
+        assert_eq!(with_format("ocsf").unwrap().ship[0].format, LineForm::Ocsf);
+        assert!(with_format("cef").is_err());
         assert!(with(ship("siem") + &ship("siem")).is_err());
         for name in ["", "../x", "Siem", &"s".repeat(33)] {
             assert!(with(ship(name)).is_err(), "{name}");

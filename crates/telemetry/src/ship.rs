@@ -1,16 +1,13 @@
 //! Sends the entries of a journal to another system, in their order, none left out.
 //!
-//! Batches are lines of JSON (`application/x-ndjson`) in a POST, one request at a time:
-//!
-//! ```json
-//! {"entry":{…},"id":"<log>#<index>","index":7,"log":"<log>"}
-//! ```
+//! Batches are lines of JSON (`application/x-ndjson`) in a POST, one request at a time. What stands on
+//! a line is a [`LineForm`].
 //!
 //! The journal is the source: nothing waits in memory but one batch, however long the other system is
 //! away. What it accepted, with any 2xx, is remembered durably before the next batch. A batch whose
 //! answer was lost is sent again exactly as it was, with the same `Idempotency-Key`
 //! (draft-ietf-httpapi-idempotency-key-header-06 section 2), so the other system can drop a repeat by
-//! the batch or by the `id` of an entry. Nothing is ever skipped: what is refused is sent again.
+//! the batch or by the `id` of an entry (`metadata.uid` in OCSF). Nothing is ever skipped: what is refused is sent again.
 
 mod cursor;
 
@@ -19,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use attorn_audit::LineForm;
 use attorn_audit::tree::leaf_hash;
 use attorn_journal::{Journal, ReadError};
 use attorn_net::{Client, SendError, Shutdown};
@@ -41,6 +39,8 @@ pub struct Destination {
     pub url: Uri,
     /// The value of the `Authorization` header.
     pub authorization: Option<HeaderValue>,
+    /// What stands on the line of an entry.
+    pub form: LineForm,
     /// The file that remembers what was accepted.
     pub cursor: PathBuf,
 }
@@ -218,10 +218,10 @@ impl Shipper {
     /// Where the batch that begins with `next` ends.
     async fn size_of_batch(&self, next: u64) -> Result<u64, ReadError> {
         let entries = self.journal.read(next..next.saturating_add(BATCH_ENTRIES_MAX)).await?;
-        let mut bytes = 0;
+        let (mut bytes, form) = (0, self.destination.form);
         let fit = entries.iter().take_while(|entry| {
             // An entry has at most 64 KiB: the first one always fits.
-            bytes += entry.len();
+            bytes += form.weight(entry.len());
             bytes <= BATCH_BYTES
         });
         Ok(next + u64::try_from(fit.count()).unwrap_or(0))
@@ -231,13 +231,7 @@ impl Shipper {
         let log = self.cursor.log();
         let mut body = Vec::new();
         for (index, entry) in (first..).zip(entries) {
-            body.extend_from_slice(b"{\"entry\":");
-            // RFC 8785 bytes: no line break can be in them.
-            body.extend_from_slice(entry);
-            let id = serde_json::json!(format!("{log}#{index}"));
-            let log = serde_json::json!(log);
-            let rest = format!(",\"id\":{id},\"index\":{index},\"log\":{log}}}\n");
-            body.extend_from_slice(rest.as_bytes());
+            self.destination.form.push((log, index), entry, &mut body);
         }
         body.into()
     }

@@ -8,6 +8,7 @@ pub mod forge;
 pub mod haproxy;
 pub mod hpack;
 pub mod http2;
+pub mod ocsf;
 pub mod redis;
 pub mod tls;
 pub mod weak_rsa;

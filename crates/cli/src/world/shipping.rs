@@ -57,6 +57,7 @@ async fn shipper(config: &Config, ship: &Ship, node: &Node) -> Result<(Shipper, 
         name: ship.name.clone(),
         url,
         authorization: ship.authorization_file.as_deref().map(authorization).transpose()?,
+        form: ship.format,
         cursor: ship.cursor(&config.state),
     };
     let client = connect_world(ship.roots.as_deref())?.client;

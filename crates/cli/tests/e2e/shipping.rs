@@ -6,10 +6,11 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use attorn_testkit::ocsf::Schema;
 use serde_json::Value;
 
-use crate::journey::organised_with;
-use crate::support::{Folder, Serving};
+use crate::journey::{installed_with, organised_with};
+use crate::support::{Connected, Folder, Serving};
 
 /// A body and what it was answered with.
 type Answered = (String, u16);
@@ -105,4 +106,53 @@ fn the_journal_arrives_whole_although_the_process_is_killed() {
     let next = usize::try_from(cursor["next"].as_u64().unwrap()).unwrap();
     // The stop may have cut off the answer to the last batch, and of no earlier one.
     assert!(last > 0 && [last, accepted.len()].contains(&next), "{last}, {cursor}");
+}
+
+#[test]
+fn a_siem_gets_events_of_its_schema_and_an_export_has_the_same() {
+    let folder = Folder::new("siem");
+    let (url, received) = receiver(1);
+    let ship = format!("[[ship]]\nname = \"siem\"\nurl = \"{url}\"\nformat = \"ocsf\"\n");
+    let serving = installed_with(&folder, &ship);
+    let mut connected = Connected::start(&folder, "invoices", "reader");
+    connected.call(1, "get_invoice", r#"{"id":"inv-1001"}"#);
+    connected.call(2, "pay_invoice", r#"{"id":"inv-1001"}"#);
+    drop(connected);
+    let schema = Schema::of_1_9().unwrap();
+    let export = ["audit", "export", "--limit", "1000", "--format", "ocsf", "--to", "all.ndjson"];
+    folder.attorn(&export).expect(0);
+    let exported = fs::read_to_string(folder.path().join("all.ndjson")).unwrap();
+    let exported: Vec<&str> = exported.lines().collect();
+    let mut shipped: Vec<String> = Vec::new();
+    while shipped.len() < exported.len() {
+        let (body, status) = next(&received);
+        shipped.extend(body.lines().filter(|_| status == 200).map(str::to_owned));
+    }
+    for (index, line) in shipped.iter().enumerate() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["metadata"]["sequence"], index);
+        let faults = schema.faults(&event);
+        assert!(faults.is_empty(), "{faults:?} in {line}");
+        assert_eq!(exported.get(index).unwrap_or(&line.as_str()), line);
+    }
+    let of = |class: u64| exported.iter().filter(|line| has(line, "class_uid", class)).count();
+    let [calls, tokens, changes, own] = [6003, 3002, 3004, 0].map(of);
+    assert!(calls >= 3 && tokens > 0 && changes > 0 && own > 0, "{exported:?}");
+    // What is behind an event is proven by the log, by the place that the event names.
+    let last = exported.len() - 1;
+    let proof = folder.attorn(&["audit", "proof", &last.to_string(), "-o", "json"]).expect(0);
+    let event: Value = serde_json::from_str(exported[last]).unwrap();
+    let raw: Value = serde_json::from_str(event["raw_data"].as_str().unwrap()).unwrap();
+    assert_eq!(proof.json()["entries"][0]["entry"], raw);
+
+    let none = ["audit", "export", "--tool", "nothing", "--format", "ocsf", "--to", "none.ndjson"];
+    folder.attorn(&none).expect(0);
+    assert_eq!(fs::read(folder.path().join("none.ndjson")).unwrap(), b"");
+    let unknown = ["audit", "export", "--format", "cef", "--to", "x"];
+    folder.attorn(&unknown).expect(2);
+    serving.stop();
+}
+
+fn has(line: &str, name: &str, value: u64) -> bool {
+    serde_json::from_str::<Value>(line).unwrap()[name] == value
 }

@@ -45,6 +45,7 @@ impl Folder {
             name: "test".into(),
             url: format!("http://{address}/in").parse().unwrap(),
             authorization: Some(HeaderValue::from_static("Bearer secret")),
+            form: LineForm::Entry,
             cursor: self.cursor(),
         };
         let client = Client::new(ClientConfig::default()).unwrap();
@@ -265,5 +266,32 @@ async fn it_follows_the_journal_until_it_is_stopped() {
     shipping.collect(&mut out);
     let text = out.finish();
     assert!(text.contains("attorn_ship_failures_total{ship=\"test\"} 1"), "{text}");
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn events_leave_in_order_and_in_smaller_batches() {
+    let folder = Folder::new();
+    let journal = folder.journal();
+    append(&journal, 600).await;
+    let (address, mut received, _serving) = receiver(anywhere(), vec![]).await;
+    let mut shipper = folder.shipper(&journal, address).await;
+    shipper.destination.form = LineForm::Ocsf;
+    ship_all(&mut shipper).await;
+    let (mut sequence, mut batches) = (Vec::new(), 0);
+    while let Ok((key, body)) = received.try_recv() {
+        batches += 1;
+        assert!(key.starts_with(&format!("\"{ORIGIN}#{}-", sequence.len())), "{key}");
+        assert!(body.len() <= BATCH_BYTES, "{}", body.len());
+        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let event: Value = serde_json::from_slice(line).unwrap();
+            let index = event["metadata"]["sequence"].as_u64().unwrap();
+            assert_eq!(event["metadata"]["uid"], format!("{ORIGIN}#{index}"));
+            assert_eq!(event["class_uid"], 3004);
+            sequence.push(index);
+        }
+    }
+    assert!(sequence.iter().copied().eq(0..journal.size()), "{sequence:?}");
+    assert!(batches > 2, "{batches}");
     journal.close().await;
 }

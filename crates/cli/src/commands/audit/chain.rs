@@ -222,17 +222,9 @@ fn read_journal(
     let broken = |what: String| Failure::broken(format!("`{shown}`: {what}"));
     if !path.is_dir() {
         let bundle = files::read_bounded(path, super::verify::EXPORT_BYTES_MAX)?;
-        let trust = if keys.is_empty() { Trust::Embedded } else { Trust::Pinned(keys) };
-        let report = verify(&bundle, trust)
-            .map_err(|refusal| broken(format!("it does not verify: {refusal}")))?;
-        let exported: Exported<'_> =
-            serde_json::from_slice(&bundle).map_err(|e| broken(e.to_string()))?;
-        let log = report.checkpoint.origin;
-        let entries = exported.entries.iter().map(|one| {
-            let entry = Entry::parse(one.entry.get().as_bytes()).map_err(|e| broken(e.to_string()));
-            Ok(Located { log: log.clone(), index: one.index, entry: entry? })
-        });
-        let entries: Vec<Located> = entries.collect::<Result<_, Failure>>()?;
+        let entries = located_in(&bundle, keys).map_err(broken)?;
+        // A bundle without entries does not verify.
+        let log = entries.first().map(|one| one.log.clone()).unwrap_or_default();
         return Ok((Journal { path: path.to_owned(), log, is_folder: false }, entries));
     }
     let log = origin(path).map_err(|e| broken(causes(&e)))?;
@@ -249,6 +241,20 @@ fn read_journal(
     });
     let entries: Vec<Located> = entries.collect::<Result<_, Failure>>()?;
     Ok((Journal { path: path.to_owned(), log, is_folder: true }, entries))
+}
+
+/// The entries of an export that verifies: under these keys, or under its own where there are none.
+pub(super) fn located_in(bundle: &[u8], keys: &[NoteVerifier]) -> Result<Vec<Located>, String> {
+    let trust = if keys.is_empty() { Trust::Embedded } else { Trust::Pinned(keys) };
+    let report =
+        verify(bundle, trust).map_err(|refusal| format!("it does not verify: {refusal}"))?;
+    let exported: Exported<'_> = serde_json::from_slice(bundle).map_err(|e| e.to_string())?;
+    let log = report.checkpoint.origin;
+    let entries = exported.entries.iter().map(|one| {
+        let entry = Entry::parse(one.entry.get().as_bytes()).map_err(|e| e.to_string())?;
+        Ok(Located { log: log.clone(), index: one.index, entry })
+    });
+    entries.collect()
 }
 
 /// What to say when nothing was found.

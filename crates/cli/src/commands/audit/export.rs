@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use attorn_audit::LineForm;
 use attorn_journal::{CheckError, ReadError};
-use clap::Args;
-use serde_json::json;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use super::Filter;
-use super::chain::{Chain, ChainArgs, Journal, nothing};
+use super::chain::{Chain, ChainArgs, Journal, located_in, nothing};
 use crate::admin::{Admin, Operation};
 use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::files;
+use crate::json::member;
 use crate::outside::causes;
 use crate::progress::Progress;
 
@@ -31,14 +33,59 @@ pub(crate) struct ExportArgs {
     downstream_id: Option<String>,
     #[command(flatten)]
     chain: ChainArgs,
+    /// What is written: proofs with the entries, or events for another system
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "bundle")]
+    format: ExportFormat,
     /// File to write; a folder for a chain
     #[arg(long, value_name = "PATH")]
     to: PathBuf,
 }
 
+/// What an export is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// Entries with their proofs, for `attorn audit verify`
+    Bundle,
+    /// Events of OCSF 1.9.0, one JSON document a line, for a SIEM
+    Ocsf,
+}
+
+impl ExportFormat {
+    const fn ending(self) -> &'static str {
+        match self {
+            Self::Bundle => "json",
+            Self::Ocsf => "ndjson",
+        }
+    }
+
+    /// Out of a bundle what is written. Events are made of a bundle that verified, and of nothing else.
+    fn of_bundle(self, bundle: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        match self {
+            Self::Bundle => Ok(bundle),
+            // It proves nothing and does not verify; for events it is no failure that there are none.
+            Self::Ocsf if is_empty(&bundle) => Ok(Vec::new()),
+            Self::Ocsf => {
+                let entries = located_in(&bundle, &[]).map_err(Failure::broken)?;
+                let mut lines = Vec::new();
+                for one in entries {
+                    let place = (one.log.as_str(), one.index);
+                    LineForm::Ocsf.push(place, &one.entry.to_canonical(), &mut lines);
+                }
+                Ok(lines)
+            }
+        }
+    }
+}
+
+fn is_empty(bundle: &[u8]) -> bool {
+    let bundle: Value = serde_json::from_slice(bundle).unwrap_or_default();
+    member(&bundle, "entries").as_array().is_some_and(Vec::is_empty)
+}
+
 const EXAMPLES: &str = "\
 Examples:
   attorn audit export --agent billing-agent --to export.json && attorn audit verify export.json
+  attorn audit export --kind call.decided --format ocsf --to calls.ndjson   for a SIEM
   attorn audit export --trace dec_… --to case-12 && attorn audit verify case-12
   attorn audit export --trace dec_… --to case-12 \\
     --journal /srv/guard-1/state/journal --key authority.example.com/guard/guard-1+…
@@ -53,33 +100,33 @@ pub(super) async fn run(context: &Context, args: &ExportArgs) -> Result<Exit, Fa
         if chain.entries.is_empty() {
             return Err(nothing(id, &chain));
         }
-        return write_chain(context, &args.chain, &chain, &args.to).await;
+        return write_chain(context, args, &chain).await;
     }
     let admin = Admin::open(context).await?;
     let bundle = {
         let _progress = Progress::start("exporting");
         admin.post_bytes(Operation::AuditExport, &args.filter.body()).await?
     };
-    write(&args.to, &bundle)?;
-    let (bytes, to) = (bundle.len(), args.to.display());
+    let written = args.format.of_bundle(bundle.to_vec())?;
+    write(&args.to, &written)?;
+    let (bytes, to) = (written.len(), args.to.display());
     admin.output.say(&format!("wrote {bytes} bytes to {to}"));
-    admin.output.say(&format!("next: attorn audit verify {to}"));
+    match args.format {
+        ExportFormat::Bundle => admin.output.say(&format!("next: attorn audit verify {to}")),
+        ExportFormat::Ocsf => admin.output.say(PROOF_HINT),
+    }
     Ok(Exit::Yes)
 }
 
-/// One bundle for each log. Each verifies by itself, so that one that was changed is named.
-async fn write_chain(
-    context: &Context,
-    args: &ChainArgs,
-    chain: &Chain,
-    to: &Path,
-) -> Result<Exit, Failure> {
+/// One file for each log. Each bundle verifies by itself, so that one that was changed is named.
+async fn write_chain(context: &Context, args: &ExportArgs, chain: &Chain) -> Result<Exit, Failure> {
+    let to = &args.to;
     std::fs::create_dir_all(to)
         .map_err(|e| Failure::usage(format!("cannot make `{}`: {e}", to.display())))?;
     let mut names = BTreeSet::new();
     for (log, places) in chain.places() {
         let bundle = match (chain.journals.iter().find(|one| one.log == log), &chain.admin) {
-            (Some(journal), _) => of_journal(args, journal, &places).await?,
+            (Some(journal), _) => of_journal(&args.chain, journal, &places).await?,
             (None, Some(admin)) if chain.asked.as_deref() == Some(log) => {
                 let body = json!({ "indices": places });
                 admin.post_bytes(Operation::AuditExport, &body).await?.to_vec()
@@ -90,14 +137,20 @@ async fn write_chain(
         while !names.insert(name.clone()) {
             name.push('_');
         }
-        write(&to.join(format!("{name}.json")), &bundle)?;
+        let file = format!("{name}.{}", args.format.ending());
+        write(&to.join(&file), &args.format.of_bundle(bundle)?)?;
         let entries = places.len();
-        context.output.say(&format!("wrote {entries} entries of {log} to {name}.json"));
+        context.output.say(&format!("wrote {entries} entries of {log} to {file}"));
     }
     for remark in &chain.remarks {
         context.output.remark(remark);
     }
-    context.output.say(&format!("next: attorn audit verify {}", to.display()));
+    match args.format {
+        ExportFormat::Bundle => {
+            context.output.say(&format!("next: attorn audit verify {}", to.display()));
+        }
+        ExportFormat::Ocsf => context.output.say(PROOF_HINT),
+    }
     Ok(Exit::Yes)
 }
 
@@ -142,6 +195,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|e| Failure::usage(format!("cannot write `{}`: {e}", path.display())))
 }
 
+const PROOF_HINT: &str =
+    "events have no proofs: attorn audit proof INDEX, with `metadata.sequence`";
 /// Five seconds, which is more than a log that is written takes.
 const SIGNED_TRIES: u32 = 50;
 const SIGNED_PAUSE: Duration = Duration::from_millis(100);
