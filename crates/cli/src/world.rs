@@ -131,7 +131,9 @@ impl World {
             let asks = tls.methods().certificates;
             let ways = (&telemetry, &clock);
             let running = (&mut serving, &shutdown);
-            let egress = egress::start(&config, &issuer, (&node, &followed), ways, running).await?;
+            let authority = own.as_ref().map(|own| &own.authority);
+            let of = (&node, &followed, authority);
+            let egress = egress::start(&config, &issuer, of, ways, running).await?;
             let gateway = (gateway, asks, shared_replays, egress);
             let seen = (followed, &telemetry, clock);
             let gateway = start_gateway(gateway, &issuer, &node, seen, &shutdown)?;

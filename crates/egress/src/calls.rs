@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use attorn_audit::Entry;
 use attorn_connect::exchange::Exchanged;
 use attorn_oauth::access_token::VerifiedToken;
-use attorn_registry::{ScopeSet, ServerId};
+use attorn_registry::{ApprovalId, ScopeSet, ServerId};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -25,6 +25,8 @@ pub struct OpenCall {
     pub proof: Option<Zeroizing<String>>,
     /// The right that was used, and no more of what the token holds.
     pub scope: ScopeSet,
+    /// The approval that was used up for it, where a person had to say yes.
+    pub approval: Option<ApprovalId>,
     /// What the journal says of it: who, for whom, in which trace.
     pub entry: Entry,
     /// The trace that the server was sent: not the caller's, which others know.
@@ -45,7 +47,7 @@ impl OpenCall {
     pub fn new(
         server: ServerId,
         (token, token_text, proof): (VerifiedToken, &str, Option<&str>),
-        scope: ScopeSet,
+        (scope, approval): (ScopeSet, Option<ApprovalId>),
         (entry, sent_trace): (Entry, String),
     ) -> Self {
         Self {
@@ -54,6 +56,7 @@ impl OpenCall {
             token_text: Zeroizing::new(token_text.to_owned()),
             proof: proof.map(|proof| Zeroizing::new(proof.to_owned())),
             scope,
+            approval,
             entry,
             sent_trace,
             exchanged: tokio::sync::Mutex::default(),

@@ -16,6 +16,7 @@
 
 mod calls;
 mod config;
+mod credential;
 mod egress;
 mod lane;
 mod refusal;

@@ -9,7 +9,7 @@ use attorn_enforce::trace::TraceContext;
 use attorn_net::Peer;
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::actor::Actor;
-use attorn_registry::{AgentId, DecisionId, Matched, ScopeSet, ServerId};
+use attorn_registry::{AgentId, ApprovalId, DecisionId, Matched, ScopeSet, ServerId};
 use http::request;
 
 use crate::guard::Inner;
@@ -41,6 +41,8 @@ pub struct Caller {
     pub actors: Vec<String>,
     /// The agent whose token was exchanged.
     pub agent: AgentId,
+    /// The approval of the call that the server works on, where a person approved it.
+    pub approval: Option<ApprovalId>,
     /// The MCP server that asks.
     pub server: ServerId,
     /// What the operation needs.
@@ -86,6 +88,7 @@ impl Access {
         let claims = token.claims();
         let entry = &mut self.entry;
         entry.actor_chain = claims.act.as_ref().map(Actor::chain);
+        entry.approval = claims.attorn_approval.as_ref().map(ToString::to_string);
         entry.audience = Some(claims.aud.clone());
         entry.client_id = Some(claims.client_id.to_string());
         entry.exchanged_jti = Some(claims.jti.clone());
@@ -130,6 +133,7 @@ impl Caller {
             subject: "ann".to_owned(),
             actors: vec!["srv".to_owned(), "agt".to_owned()],
             agent: AgentId::from_random(&[1; 16]),
+            approval: None,
             server: ServerId::from_random(&[2; 16]),
             scope: ScopeSet::parse("read:invoice.get").unwrap(),
             operation: "invoice.get".to_owned(),

@@ -142,6 +142,7 @@ impl Access {
             subject: claims.sub.to_string(),
             actors: actors.map(|actor| actor.sub.clone()).collect(),
             agent: parent.client_id.clone(),
+            approval: claims.attorn_approval.clone(),
             server: claims.client_id.clone(),
             operation: matched.operation.id.as_str().to_owned(),
             decision_id: self.decision_id().to_owned(),

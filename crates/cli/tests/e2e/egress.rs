@@ -120,6 +120,54 @@ fn an_unmodified_server_asks_its_api_in_the_name_of_each_call() {
     world.serving.stop();
 }
 
+/// A person approved the call: the API's own record, the guard's, ours and the token's name it.
+#[test]
+fn what_a_person_approved_is_known_by_its_name_as_far_as_the_api() {
+    let world = World::new("egress-approved");
+    let World { folder, api, .. } = &world;
+    let run = |arguments: &[&str]| folder.attorn(arguments).expect(0);
+    let add = ["resource", "operation", "add", "billing", "invoice.pay", "--method", "POST"];
+    run(&[&add[..], &["--path", "/invoices/{id}/pay", "--class", "irreversible"]].concat());
+    let rule = ["--from", "irreversible:pay_invoice", "--to", "irreversible:invoice.pay"];
+    run(&[&["server", "downstream", "allow", "invoices", "billing"][..], &rule].concat());
+    let config = fs::read_to_string(folder.path().join("attorn.toml")).unwrap();
+    let issuer = config.split("issuer = \"").nth(1).unwrap().split('"').next().unwrap();
+    let grants = [("invoices", "read:get_invoice"), ("invoices", "irreversible:pay_invoice")];
+    agent(folder, issuer, "payer", &grants);
+    let mut connected = Connected::start(folder, "invoices", "payer");
+    let invoice = r#"{"id":"inv-1001"}"#;
+    // The same caller reads, and nobody was asked about that.
+    connected.call(1, "get_invoice", invoice);
+    let waits = connected.call(2, "pay_invoice", invoice);
+    let id = waits["result"]["_meta"]["dev.attorn/approval"].as_str().unwrap().to_owned();
+    run(&["request", "approve", &id, "--reason", "looked at it"]);
+    let paid = connected.call(3, "pay_invoice", invoice);
+    assert!(paid.to_string().contains("paid"), "{paid}");
+    let calls = api.calls();
+    let [read, pay] = calls.as_array().unwrap().as_slice() else { panic!("{calls}") };
+    assert_eq!((&read["approval"], &pay["approval"]), (&Value::Null, &id.as_str().into()));
+
+    let found = |kind: &str| {
+        let search = ["audit", "search", "--kind", kind, "--limit", "50", "-o", "json"];
+        folder.attorn(&search).json().as_array().cloned().unwrap_or_default()
+    };
+    let is_of = |entry: &&Value| entry["approval"] == id.as_str();
+    let exchanged = found("token.exchanged");
+    assert_eq!((exchanged.len(), exchanged.iter().filter(is_of).count()), (2, 1), "{exchanged:?}");
+    let accessed = found("resource.accessed");
+    let roles: Vec<_> = accessed.iter().filter(is_of).map(|entry| &entry["role"]).collect();
+    assert!(roles.len() == 2 && roles.contains(&&"egress".into()), "{accessed:?}");
+    assert!(roles.contains(&&"guard".into()), "{accessed:?}");
+    // From the approval to all of it, and in the trace of the call itself.
+    let trace = folder.attorn(&["audit", "trace", &id, "-o", "json"]).expect(0);
+    for kind in ["approval.approved", "call.decided", "token.exchanged", "resource.accessed"] {
+        assert!(trace.out.contains(kind), "{kind} is missing: {}", trace.out);
+    }
+    assert!(!trace.out.contains("exchange_untraced"), "{}", trace.out);
+    drop(connected);
+    world.serving.stop();
+}
+
 #[test]
 fn eight_callers_at_once_are_told_apart() {
     let world = World::new("egress-eight");

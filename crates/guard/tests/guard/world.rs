@@ -205,6 +205,7 @@ impl World {
         let now_s = self.now_s.load(Ordering::SeqCst);
         AccessTokenClaims {
             act: Some(Actor { sub: server_id().to_string(), act: None }),
+            attorn_approval: None,
             aud: BILLING.into(),
             authorization_details: None,
             client_id: server_id(),
