@@ -129,9 +129,10 @@ impl Guard {
         &self,
         listener: Listener,
         service: GuardService,
+        limits: Limits,
         shutdown: Shutdown,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(attorn_net::serve(listener, service, Limits::default(), shutdown))
+        Box::pin(attorn_net::serve(listener, service, limits, shutdown))
     }
 }
 

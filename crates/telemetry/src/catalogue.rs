@@ -84,6 +84,7 @@ catalogue! {
     STREAMS = Gauge "attorn_streams" [""], "Open event streams to clients";
     CONNECTIONS = Gauge "attorn_connections" ["listener"], "Open connections";
     CONNECTIONS_TOTAL = Counter "attorn_connections_total" ["listener"], "Connections accepted";
+    CONNECTIONS_CROWDED_OUT = Counter "attorn_connections_crowded_out_total" ["listener"], "Connections closed at once, because their address had as many as it may";
     HANDSHAKES_FAILED = Counter "attorn_tls_handshakes_failed_total" ["listener"], "TLS handshakes that failed or took too long";
     REPLAYS = Gauge "attorn_replay_entries" ["role"], "Used proofs and assertions that are remembered";
     REPLAYS_SHARED = Gauge "attorn_replay_shared" [""], "Whether the memory of used proofs that gateways share is there; absent where none is configured";

@@ -13,7 +13,7 @@ use attorn_enforce::Freshness;
 use attorn_guard::{Api as Enforced, ApiUrl, Config, Guard, Parts, UpstreamUrl};
 use attorn_jose::{Algorithm, SigningKey};
 use attorn_journal::Journal;
-use attorn_net::{Client, ClientConfig, Clock, Listener, Random, Shutdown};
+use attorn_net::{Client, ClientConfig, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::actor::Actor;
 use attorn_oauth::confirmation::Confirmation;
@@ -156,7 +156,7 @@ impl World {
         .unwrap();
         let (client, shutdown) = (Client::new(ClientConfig::default()).unwrap(), Shutdown::new());
         let service = guard.service(&config, client);
-        tokio::spawn(guard.serve(listener, service, shutdown.clone()));
+        tokio::spawn(guard.serve(listener, service, Limits::default(), shutdown.clone()));
         let (parts, serial) = (Mutex::new(parts), AtomicU64::new(0));
         Self {
             api,
