@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use attorn_audit::Entry;
 use attorn_connect::exchange::Exchanged;
+use attorn_enforce::trace::TraceContext;
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_registry::{ApprovalId, ScopeSet, ServerId};
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ pub struct OpenCall {
     pub approval: Option<ApprovalId>,
     /// What the journal says of it: who, for whom, in which trace.
     pub entry: Entry,
+    /// The trace of the caller, with the span that the call is.
+    pub trace: TraceContext,
     /// The trace that the server was sent: not the caller's, which others know.
     pub sent_trace: String,
     /// Tokens that were exchanged for it, by API and scope.
@@ -48,7 +51,8 @@ impl OpenCall {
         server: ServerId,
         (token, token_text, proof): (VerifiedToken, &str, Option<&str>),
         (scope, approval): (ScopeSet, Option<ApprovalId>),
-        (entry, sent_trace): (Entry, String),
+        entry: Entry,
+        (trace, sent_trace): (TraceContext, String),
     ) -> Self {
         Self {
             server,
@@ -58,6 +62,7 @@ impl OpenCall {
             scope,
             approval,
             entry,
+            trace,
             sent_trace,
             exchanged: tokio::sync::Mutex::default(),
         }

@@ -59,12 +59,12 @@ impl Outbound {
             return Ok(Arc::clone(&known.token));
         }
         let approval = self.approval_evidence(call);
-        let parent = self.traceparent();
+        let parent = self.trace.traceparent();
         let wanted = Wanted {
             subject_token: &call.token_text,
             subject_token_proof: call.proof.as_ref().ok_or(Refusal::Evidence)?,
             approval: approval.as_deref(),
-            traceparent: parent.as_deref(),
+            traceparent: Some(&parent),
             resource,
             scope: &scope,
         };

@@ -22,6 +22,7 @@ mod lane;
 mod refusal;
 mod secret;
 mod service;
+mod spans;
 mod walk;
 
 pub use crate::calls::{CallId, Calls, Held, OpenCall, Unattributed};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_audit::{Entry, Kind, Outcome};
+use attorn_enforce::course::{Course, Ended};
 use attorn_enforce::record::{AccessEnd, Ending, Recorded, durability};
 use attorn_enforce::trace::TraceContext;
 use attorn_guard::headers::{answered, carried};
@@ -53,6 +54,10 @@ pub(crate) struct Outbound {
     pub(crate) rule: Arc<Rule>,
     snapshot: Arc<Snapshot>,
     pub(crate) entry: Entry,
+    /// The caller's, once it is known which call it belongs to; else what the server sent.
+    pub(crate) trace: TraceContext,
+    pub(crate) course: Course,
+    pub(crate) started_ms: u64,
     now_s: u64,
 }
 
@@ -93,7 +98,12 @@ impl Outbound {
         entry.decision_id = Some(DecisionId::from_random(&egress.random.bytes()).to_string());
         entry.method = Some(head.method.as_str().to_owned());
         entry.server = rule.server(&snapshot).map(|server| server.id.to_string());
-        Self { egress, rule, snapshot, entry, now_s: now_ms / 1000 }
+        let parent = attorn_enforce::host::single(&head.headers, &TRACEPARENT);
+        let trace = TraceContext::continued(parent, None, &egress.random.bytes());
+        let mut course = Course::default();
+        course.note_trace(&egress.telemetry.tracer, &trace);
+        let now_s = now_ms / 1000;
+        Self { egress, rule, snapshot, entry, trace, course, started_ms: now_ms, now_s }
     }
 
     async fn pass<B>(
@@ -118,6 +128,7 @@ impl Outbound {
         let server = self.rule.server(&snapshot).ok_or(Refusal::Unattributed)?;
         let call = self.attribute(by, server, &head)?;
         self.note_call(&call);
+        self.join(&call.trace);
         // 2. The API, the operation, and whether the called tool gives what it needs.
         let url = &self.rule.config.resource;
         let resource = snapshot.resource_at(url.as_str());
@@ -137,6 +148,7 @@ impl Outbound {
             tracing::error!(%unavailable, "an intent could not be recorded; nothing leaves");
             Refusal::JournalUnavailable
         })?;
+        self.course.note_recorded();
         // 7. The API, and how it ended.
         Ok(self.ask(sendable, &credential, recorded).await)
     }
@@ -295,8 +307,8 @@ impl Outbound {
         let body = tokio::time::timeout(BODY_COMES, body).await;
         let body = body.ok().and_then(Result::ok).ok_or(Refusal::Body)?.to_bytes();
         let mut headers = carried(&head.headers, config.request_id_header.name());
-        let parent = self.traceparent().and_then(|parent| HeaderValue::from_str(&parent).ok());
-        headers.extend(parent.map(|parent| (TRACEPARENT, parent)));
+        let parent = HeaderValue::from_str(&self.trace.traceparent());
+        headers.extend(parent.ok().map(|parent| (TRACEPARENT, parent)));
         let at = match &config.upstream {
             Some(upstream) => upstream.as_str(),
             None => config.resource.as_str(),
@@ -308,13 +320,6 @@ impl Outbound {
         let uri = uri.map_err(|_| Refusal::OperationUnknown)?;
         let proven = Url::parse(&target.htu).map_err(|_| Refusal::OperationUnknown)?;
         Ok(Sendable { method: head.method.clone(), uri, proven, headers, body })
-    }
-
-    /// The trace of the call, as it is told to the API and to the authority.
-    pub(crate) fn traceparent(&self) -> Option<String> {
-        let trace = self.entry.trace_id.as_deref()?;
-        let span = TraceContext::new_span_id(self.egress.random.bytes());
-        Some(format!("00-{trace}-{span}-01"))
     }
 
     /// Sends it, and once more where the API only wants its nonce: it did nothing then.
@@ -332,6 +337,7 @@ impl Outbound {
         {
             answer = self.send(&sendable, credential).await;
         }
+        self.course.note_replied();
         let request_bytes = u64::try_from(sendable.body.len()).unwrap_or(u64::MAX);
         let (mut head, body) = match answer {
             Ok(answer) => answer,
@@ -342,6 +348,7 @@ impl Outbound {
                     access: Some(access),
                     ..Ending::new(Outcome::UpstreamError)
                 });
+                self.tell(Ended::Failed(reason));
                 return self.rendered(Refusal::Upstream(reason));
             }
         };
@@ -355,6 +362,7 @@ impl Outbound {
             access: Some(AccessEnd { request_id, request_bytes, response_bytes }),
             ..Ending::new(Outcome::Ok)
         });
+        self.tell(Ended::Answered);
         answered(&mut head.headers);
         head.headers.remove(http::header::CONTENT_LENGTH);
         Response::from_parts(head, Body::full(body))
@@ -394,6 +402,7 @@ impl Outbound {
     async fn refuse(self, refusal: Refusal) -> Response<Body> {
         let reason = refusal.reason();
         self.egress.telemetry.calls.refused(reason);
+        self.tell(Ended::Refused(reason));
         let response = self.rendered(refusal);
         self.egress.recorder.refusal(self.entry, reason).await;
         response

@@ -29,7 +29,7 @@ impl Exchange {
         head: &request::Parts,
         (server, caller): (&McpServer, &Caller),
         (used, approval): (Scope, Option<ApprovalId>),
-        sent_trace: &TraceContext,
+        (trace, sent_trace): (&TraceContext, &TraceContext),
     ) -> Option<Held> {
         let egress = self.gateway.egress.as_ref().filter(|egress| egress.is_of(server))?;
         let sent = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
@@ -37,8 +37,9 @@ impl Exchange {
         let (_scheme, token) = sent(AUTHORIZATION)?.split_once(' ')?;
         let credentials = (caller.token.clone(), token.trim_start(), sent(DPOP));
         let right: (ScopeSet, _) = (std::iter::once(used).collect(), approval);
-        let known = (self.entry.clone(), sent_trace.trace_id().to_owned());
-        let call = OpenCall::new(server.id.clone(), credentials, right, known);
+        let traces = (trace.clone(), sent_trace.trace_id().to_owned());
+        let call =
+            OpenCall::new(server.id.clone(), credentials, right, self.entry.clone(), traces);
         Some(egress.calls().begin(call))
     }
 }

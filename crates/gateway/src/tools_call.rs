@@ -83,7 +83,8 @@ where
 
     // 7. From here on the server may ask its API for this call.
     let sent_trace = own_trace.as_ref().unwrap_or(&trace);
-    let open = exchange.open_call(head, (server, &caller), (used, approval), sent_trace);
+    let traces = (&trace, sent_trace);
+    let open = exchange.open_call(head, (server, &caller), (used, approval), traces);
 
     // 8. A new request, made from what was decided.
     let mut relay = exchange.relay(&behind, caller, session.as_ref(), &call);

@@ -67,6 +67,7 @@ where
             return Err(access.refuse(&Refusal::JournalUnavailable).await);
         }
     };
+    access.course.note_recorded();
     guard.counted.permitted.add_one();
 
     // 7. A new request, made from what was decided.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use attorn_audit::{Entry, Outcome};
+use attorn_enforce::course;
 use attorn_enforce::record::{AccessEnd, Ending, Recorded};
 use attorn_jose::Algorithm;
 use attorn_net::Body;
@@ -41,6 +42,7 @@ impl Access {
             headers.insert(RETRY_AFTER, HeaderValue::from(limited.retry_after_s()));
             self.entry.detail.insert("limit".to_owned(), limited.limit.as_str().to_owned());
         }
+        self.tell(course::Ended::Refused(row.reason));
         let entry = Entry { kind: row.kind(), ..self.entry };
         guard.recorder.refusal(entry, row.reason).await;
         response
@@ -73,7 +75,9 @@ impl Admitted {
         B: HttpBody,
     {
         let (mut head, body) = response.into_parts();
-        let Self { access, recorded, sent, target: _ } = self;
+        let Self { mut access, recorded, sent, target: _ } = self;
+        access.course.note_replied();
+        access.tell(course::Ended::Answered);
         let request_id = access.guard().api.request_id_header.of(&head.headers);
         headers::answered(&mut head.headers);
         // RFC 9449 section 8.2: a new nonce before the old one ends.
@@ -98,7 +102,9 @@ impl Admitted {
     }
 
     /// Records that there is no answer.
-    pub(crate) fn end(self, outcome: Outcome, reason: ReasonCode) {
+    pub(crate) fn end(mut self, outcome: Outcome, reason: ReasonCode) {
+        self.access.course.note_replied();
+        self.access.tell(course::Ended::Failed(reason));
         let access =
             AccessEnd { request_id: None, request_bytes: self.sent.bytes(), response_bytes: 0 };
         let reason = Some(reason);

@@ -117,6 +117,16 @@ impl World {
         freshness: Arc<Freshness>,
         configure: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::told(test, version, (freshness, Telemetry::default()), configure).await
+    }
+
+    /// The same, where somebody listens.
+    pub(crate) async fn told(
+        test: &str,
+        version: Version,
+        (freshness, telemetry): (Arc<Freshness>, Telemetry),
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
         let api = Api::start().await;
         let [issuer_key, agent_key, server_key] = [1, 2, 3].map(key);
         let parts = snapshot(&issuer_key, &agent_key, &server_key);
@@ -151,7 +161,7 @@ impl World {
                     *byte = next.to_le_bytes()[at % 8] ^ u8::try_from(at % 251).unwrap();
                 }
             }),
-            telemetry: Telemetry::default(),
+            telemetry,
         })
         .unwrap();
         let (client, shutdown) = (Client::new(ClientConfig::default()).unwrap(), Shutdown::new());
