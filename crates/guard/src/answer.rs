@@ -39,7 +39,8 @@ impl Access {
         insert(headers, WWW_AUTHENTICATE, challenge(refusal, row.challenge).as_deref());
         if let Refusal::Limited(limited) = refusal {
             guard.telemetry.calls.limit_hit(limited.limit);
-            headers.insert(RETRY_AFTER, HeaderValue::from(limited.retry_after_s()));
+            let [spread] = guard.random.bytes();
+            headers.insert(RETRY_AFTER, HeaderValue::from(limited.retry_after_s(spread)));
             self.entry.detail.insert("limit".to_owned(), limited.limit.as_str().to_owned());
         }
         self.tell(course::Ended::Refused(row.reason));
@@ -75,7 +76,8 @@ impl Admitted {
         B: HttpBody,
     {
         let (mut head, body) = response.into_parts();
-        let Self { mut access, recorded, sent, target: _ } = self;
+        let Self { mut access, recorded, sent, mut attempt, target: _ } = self;
+        attempt.settle(is_its_fault(head.status));
         access.course.note_replied();
         access.tell(course::Ended::Answered);
         let request_id = access.guard().api.request_id_header.of(&head.headers);
@@ -103,6 +105,10 @@ impl Admitted {
 
     /// Records that there is no answer.
     pub(crate) fn end(mut self, outcome: Outcome, reason: ReasonCode) {
+        // What the caller broke off says nothing of the API.
+        if outcome == Outcome::UpstreamError {
+            self.attempt.settle(true);
+        }
         self.access.course.note_replied();
         self.access.tell(course::Ended::Failed(reason));
         let access =
@@ -138,6 +144,13 @@ impl Ended {
             ..Ending::new(outcome)
         });
     }
+}
+
+/// Whether a status says that the API is not well (RFC 9110 sections 15.6.3 to 15.6.5). A 500 may be about
+/// the one request: who can cause it must not close the API to everybody.
+fn is_its_fault(status: StatusCode) -> bool {
+    [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
+        .contains(&status)
 }
 
 fn challenge(refusal: &Refusal, challenge: Challenge) -> Option<String> {

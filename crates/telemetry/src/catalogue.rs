@@ -77,6 +77,7 @@ catalogue! {
     UPSTREAM_SECONDS = Histogram "attorn_upstream_seconds" ["server"], "Time from a recorded intent to the answer of the server, or to the head of its stream";
     IN_FLIGHT = Gauge "attorn_calls_in_flight" ["server"], "Calls under way at a server";
     CIRCUIT_OPEN = Gauge "attorn_circuit_open" ["server"], "1 while a server that failed too often is left alone";
+    API_CIRCUIT_OPEN = Gauge "attorn_api_circuit_open" ["resource"], "1 while an API behind a guard that failed too often is left alone";
     CHILDREN = Gauge "attorn_stdio_children" ["server"], "Child processes of a stdio server that run";
     CHILD_STARTS = Counter "attorn_stdio_starts_total" ["server"], "Child processes of a stdio server that were started";
     LIMITS_HIT = Counter "attorn_limits_hit_total" ["limit"], "Requests refused because a limit was reached";
