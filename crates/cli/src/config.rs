@@ -3,7 +3,6 @@
 mod listen;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use attorn_net::Network;

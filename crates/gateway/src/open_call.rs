@@ -38,8 +38,7 @@ impl Exchange {
         let credentials = (caller.token.clone(), token.trim_start(), sent(DPOP));
         let right: (ScopeSet, _) = (std::iter::once(used).collect(), approval);
         let traces = (trace.clone(), sent_trace.trace_id().to_owned());
-        let call =
-            OpenCall::new(server.id.clone(), credentials, right, self.entry.clone(), traces);
+        let call = OpenCall::new(server.id.clone(), credentials, right, self.entry.clone(), traces);
         Some(egress.calls().begin(call))
     }
 }

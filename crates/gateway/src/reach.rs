@@ -63,7 +63,7 @@ impl Exchange {
         }
         if self.course.is_traced() {
             let to = (&telemetry.tracer, &self.gateway.random);
-            self.course.tell(to, self.told(Ended::Answered));
+            self.course.tell(to, self.as_told(Ended::Answered));
         }
     }
 
@@ -82,12 +82,12 @@ impl Exchange {
         }
         if telemetry.tracer.is_on() {
             let to = (&telemetry.tracer, &self.gateway.random);
-            self.course.tell(to, self.told(Ended::Refused(row.reason)));
+            self.course.tell(to, self.as_told(Ended::Refused(row.reason)));
         }
     }
 
     /// Identifiers and codes. No subject, no key, no argument.
-    fn told(&self, ended: Ended) -> Told {
+    fn as_told(&self, ended: Ended) -> Told {
         let known = [
             Attribute::some("mcp.method.name", self.entry.method.as_deref()),
             Attribute::some("mcp.protocol.version", self.entry.mcp_version.as_deref()),

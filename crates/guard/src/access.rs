@@ -135,8 +135,7 @@ impl Access {
         let mut attributes = attributes(&self.entry, ended);
         let operation = self.entry.detail.get("operation").map(String::as_str);
         attributes.extend(Attribute::some("attorn.operation", operation));
-        let told =
-            Told { name: "api request", started_ms: self.started_ms, ended, attributes };
+        let told = Told { name: "api request", started_ms: self.started_ms, ended, attributes };
         self.course.tell((&self.guard.telemetry.tracer, &self.guard.random), told);
     }
 

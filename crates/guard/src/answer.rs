@@ -89,8 +89,11 @@ impl Admitted {
     }
 
     /// Records that there is no answer, and says so.
-    pub(crate) fn fail(self, failure: UpstreamFailure) -> Response<Body> {
+    pub(crate) fn fail(mut self, failure: UpstreamFailure) -> Response<Body> {
         let failure = self.sent.fault().map_or(failure, UpstreamFailure::Body);
+        if self.is_of_the_api(failure) {
+            self.attempt.settle(true);
+        }
         let row = failure.row();
         let response = self.access.rendered(row);
         let outcome = match failure {
@@ -103,12 +106,18 @@ impl Admitted {
         response
     }
 
+    /// Whether a failure says that the API is not well. While the caller still sends, it may be the caller
+    /// who is slow, and whoever is must not close the API to everybody.
+    fn is_of_the_api(&self, failure: UpstreamFailure) -> bool {
+        match failure {
+            UpstreamFailure::Body(_) => false,
+            UpstreamFailure::Interrupted | UpstreamFailure::Timeout => self.sent.is_whole(),
+            UpstreamFailure::Unreachable => true,
+        }
+    }
+
     /// Records that there is no answer.
     pub(crate) fn end(mut self, outcome: Outcome, reason: ReasonCode) {
-        // What the caller broke off says nothing of the API.
-        if outcome == Outcome::UpstreamError {
-            self.attempt.settle(true);
-        }
         self.access.course.note_replied();
         self.access.tell(course::Ended::Failed(reason));
         let access =

@@ -380,7 +380,9 @@ impl TokenError {
             Self::ActorChain(_) => "the chain of actors cannot grow by this client",
             Self::ActorTokenPair => "actor_token and actor_token_type come together",
             Self::ActorTokenRefused => "the actor is the authenticated client; send no actor_token",
-            Self::ApprovalEvidence => "subject_token_approval is for the gateway to send, about the call it let through",
+            Self::ApprovalEvidence => {
+                "subject_token_approval is for the gateway to send, about the call it let through"
+            }
             Self::RequestedTokenType => "only access tokens are issued",
             Self::SubjectTokenMissing => "subject_token is missing",
             Self::SubjectTokenType => "subject_token_type must be that of access tokens",

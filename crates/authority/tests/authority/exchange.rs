@@ -66,9 +66,7 @@ impl Chain {
     }
 
     fn assertion(&self, key: &SigningKey) -> String {
-        let jti = attorn_jose::base64url(&attorn_jose::sha256(
-            new_key().public().to_jwk(None).as_bytes(),
-        ));
+        let jti = attorn_jose::base64url(&sha256(new_key().public().to_jwk(None).as_bytes()));
         let now_s = self.world.now_s();
         let new = NewAssertion { client_id: &self.server, issuer: ISSUER, now_s, jti: &jti };
         new_assertion(key, &new).unwrap()
@@ -746,9 +744,7 @@ async fn an_api_is_told_the_chain_of_its_own_tokens() {
         apis.push((id, key));
     }
     let ask = async |(id, key): &(ResourceId, SigningKey), token: &str| {
-        let jti = attorn_jose::base64url(&attorn_jose::sha256(
-            new_key().public().to_jwk(None).as_bytes(),
-        ));
+        let jti = attorn_jose::base64url(&sha256(new_key().public().to_jwk(None).as_bytes()));
         let now_s = chain.world.now_s();
         let new = NewAssertion { client_id: id, issuer: ISSUER, now_s, jti: &jti };
         let assertion = new_assertion(key, &new).unwrap();

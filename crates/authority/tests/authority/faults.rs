@@ -133,7 +133,12 @@ async fn a_full_journal_still_lets_an_operator_take_rights_away() {
     let mut token = world.token(&operator, &resource).await;
     for (act, place, body, undone) in [
         (remove, "crm", rule.clone(), Some((allow, rule))),
-        (Operation::ResourceSuspend, "billing", reason(), Some((Operation::ResourceResume, reason()))),
+        (
+            Operation::ResourceSuspend,
+            "billing",
+            reason(),
+            Some((Operation::ResourceResume, reason())),
+        ),
         (Operation::ServerSuspend, "crm", reason(), Some((Operation::ServerResume, reason()))),
         (Operation::AgentSuspend, "billing", reason(), Some((Operation::AgentResume, reason()))),
         (Operation::PersonSuspend, "ann", reason(), Some((Operation::PersonRetire, reason()))),
@@ -155,7 +160,8 @@ async fn a_full_journal_still_lets_an_operator_take_rights_away() {
     let target = json!({ "kind": "agent", "agent": "billing" });
     let lock = || json!({ "target": target, "reason": "runs wild" });
     let old = world.run_with(&operator, &token, Operation::LockCreate, (&[], lock())).await;
-    assert_eq!(old.status, StatusCode::UNAUTHORIZED, "{old:?}");
+    // It is refused, and that cannot be told in the journal either.
+    assert_eq!(old.refusal(), (503, "journal.unavailable"));
     token = world.token(&operator, &resource).await;
     let locked = world.run_with(&operator, &token, Operation::LockCreate, (&[], lock())).await;
     assert_eq!(locked.status, StatusCode::OK, "{locked:?}");

@@ -29,9 +29,7 @@ impl Listen {
     pub(crate) fn limits(&self) -> Limits {
         let limits = Limits::default();
         match self.connections_per_address.map(NonZeroUsize::get) {
-            Some(most) => {
-                Limits { per_address_max: most, of_loopback_max: most, ..limits }
-            }
+            Some(most) => Limits { per_address_max: most, of_loopback_max: most, ..limits },
             None => limits,
         }
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attorn_connect::exchange::ServerIdentity;
 use attorn_authority::Authority;
+use attorn_connect::exchange::ServerIdentity;
 use attorn_egress::{Egress, Keys, Parts};
 use attorn_enforce::record::Recorder;
 use attorn_net::{Client, ClientConfig, Clock, Limits, Listener, Shutdown, serve};
