@@ -110,7 +110,7 @@ fn metrics() -> String {
 /// The configuration structs, read as text: a doc comment above each field is its documentation.
 const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("", "crates/cli/src/config.rs", "Config"),
-    ("listen", "crates/cli/src/config.rs", "Listen"),
+    ("listen", "crates/cli/src/config/listen.rs", "Listen"),
     ("tls", "crates/cli/src/config.rs", "Tls"),
     ("[tls.spiffe]", "crates/cli/src/config.rs", "TrustDomain"),
     ("[trusted_proxies]", "crates/cli/src/config.rs", "TrustedProxy"),

@@ -3,7 +3,8 @@
 //! Implemented: RFC 8693 for access tokens of ours that were issued for the server which asks. The
 //! new token keeps the subject, wraps the chain of actors, is bound to the server's own key, ends no
 //! later than its parent and names it. The proof that the subject token came with is verified again:
-//! who only saw a token cannot exchange it.
+//! who only saw a token cannot exchange it. Where a person approved the call, the new token names the
+//! approval: on the word of the process that let the call through, and as the registry knows it.
 //! Not implemented: tokens of other issuers, actor tokens, exchange by APIs, subject tokens bound to
 //! certificates, a policy for the hop.
 
@@ -11,6 +12,7 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_net::Body;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, VerifiedToken};
 use attorn_oauth::actor::Actor;
+use attorn_oauth::approval_evidence::EvidenceFor;
 use attorn_oauth::client_assertion::AuthenticatedClient;
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
@@ -19,8 +21,8 @@ use attorn_oauth::possession::ProvenKey;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::token_request::{ACCESS_TOKEN, TokenExchange};
 use attorn_registry::{
-    Ancestor, DownstreamUse, McpServer, ReasonCode, Resource, Scope, ScopeSet, ScopeTarget,
-    ServerId, Snapshot,
+    Ancestor, ApprovalId, ApprovalState, DownstreamUse, McpServer, ReasonCode, Resource, Scope,
+    ScopeSet, ScopeTarget, ServerId, Snapshot,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -59,8 +61,11 @@ pub(crate) async fn redeem(
     let subject = subject_token(shared, server, &asked.subject_token, now_s).map_err(refused)?;
     verify_evidence(shared, server, &subject, asked, now_s).map_err(refused)?;
     let resource = target(&snapshot, server, asked, now_s).map_err(refused)?;
+    let approval = verify_approval(shared, server, &subject, asked.approval.as_deref()).await;
+    let approval = approval.map_err(|unproven| unproven.of(&name))?;
     let jti = attorn_jose::base64url(&shared.random.bytes::<16>());
-    let exchange = Exchange { server, subject: &subject, resource, key: proof.jkt(), jti, now_s };
+    let (subject, key) = (&subject, proof.jkt());
+    let exchange = Exchange { server, subject, resource, approval, key, jti, now_s };
     let scope = exchange.scope(&snapshot, asked.scope.as_ref()).map_err(refused)?;
     let claims = exchange.claims(shared, scope).map_err(refused)?;
     // RFC 9449 section 11.1: burned last.
@@ -124,6 +129,45 @@ fn verify_evidence(
     }
 }
 
+/// Why an exchange does not name the approval that it was shown.
+enum Unproven {
+    Forged,
+    StoreUnavailable,
+}
+
+impl Unproven {
+    fn of(self, client: &str) -> Unserved {
+        match self {
+            Self::Forged => Refused::of(TokenError::ApprovalEvidence, Some(client)).into(),
+            Self::StoreUnavailable => Unserved::Unavailable,
+        }
+    }
+}
+
+/// The approval of the call, if it has one. Only the process that let the call through can say so: a
+/// server that names one by itself is refused. What it says must be in the registry: an approval that
+/// was used up, of this agent for this subject at this server.
+async fn verify_approval(
+    shared: &Shared,
+    server: &McpServer,
+    subject: &VerifiedToken,
+    shown: Option<&str>,
+) -> Result<Option<ApprovalId>, Unproven> {
+    let Some(shown) = shown else { return Ok(None) };
+    let of = EvidenceFor { server: &server.id, subject_token: subject.digest() };
+    let id = shared.approval_evidence.verify(shown, of).map_err(|_| Unproven::Forged)?;
+    let known = shared.store.approval(&id).await.map_err(|_| Unproven::StoreUnavailable)?;
+    let claims = subject.claims();
+    let is_it = known.is_some_and(|request| {
+        let call = &request.approval.call;
+        matches!(request.approval.state, ApprovalState::Used { .. })
+            && call.agent == claims.client_id
+            && call.server == server.id
+            && call.subject == claims.sub.as_str()
+    });
+    if is_it { Ok(Some(id)) } else { Err(Unproven::Forged) }
+}
+
 /// RFC 8707 section 2: the one API. Unknown, closed and not for this server look alike.
 fn target<'s>(
     snapshot: &'s Snapshot,
@@ -143,6 +187,8 @@ struct Exchange<'a> {
     server: &'a McpServer,
     subject: &'a VerifiedToken,
     resource: &'a Resource,
+    /// The approval of the call, as the registry knows it.
+    approval: Option<ApprovalId>,
     key: attorn_jose::Jkt,
     jti: String,
     now_s: u64,
@@ -203,6 +249,7 @@ impl Exchange<'_> {
         let end_s = iat.saturating_add(lifetime_s(&shared.config, &scope));
         Ok(AccessTokenClaims {
             act: Some(act.map_err(TokenError::ActorChain)?),
+            attorn_approval: self.approval.clone(),
             aud: self.resource.url.clone(),
             // They are about tools of the server, and say nothing at the API.
             authorization_details: None,
@@ -235,6 +282,7 @@ impl Exchange<'_> {
             actor_chain: claims.act.as_ref().map(Actor::chain),
             agent: Some(parent.client_id.to_string()),
             agent_key: Some(parent.cnf.key().to_string()),
+            approval: claims.attorn_approval.as_ref().map(ToString::to_string),
             audience: Some(claims.aud.clone()),
             client_id: Some(claims.client_id.to_string()),
             decision: Some(Decision::Permit),

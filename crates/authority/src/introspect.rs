@@ -98,11 +98,13 @@ fn members_of<C: Serialize>(claims: &AccessTokenClaims<C>) -> Map<String, Value>
     // RFC 9449 section 6.2: told where there is one.
     let cnf = (!claims.cnf.is_bearer()).then(|| ("cnf", json!(claims.cnf)));
     let act = claims.act.as_ref().map(|act| ("act", json!(act)));
+    let approval = claims.attorn_approval.as_ref().map(|id| ("attorn_approval", json!(id)));
     members
         .into_iter()
         .chain(cnf)
         .chain(details)
         .chain(act)
+        .chain(approval)
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }

@@ -10,6 +10,7 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_jose::HeaderCache;
 use attorn_journal::{Durability, Journal, JournalUnavailable};
 use attorn_net::{Clock, Peer, Random};
+use attorn_oauth::approval_evidence::EvidenceKey;
 use attorn_oauth::jwt_svid::Holders;
 use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::nonce::NonceKey;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyRing,
     pub(crate) leases: LeaseSeal,
     pub(crate) nonces: NonceKey,
+    /// What the gateway of the same process says with of calls that were approved.
+    pub(crate) approval_evidence: EvidenceKey,
     /// The policies in force, compiled.
     pub(crate) policies: ArcSwap<PolicySet>,
     pub(crate) client_keys: ClientKeys,

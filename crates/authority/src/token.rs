@@ -244,6 +244,7 @@ impl Subject<'_> {
         AccessTokenClaims {
             // RFC 8693 section 4.1: the agent acts, and the token is about the person.
             act: person.map(|_| Actor { act: None, sub: client_id.to_string() }),
+            attorn_approval: None,
             aud: shared.config.resource_of(self.server.name.as_str()),
             authorization_details: self.details,
             client_id: client_id.clone(),

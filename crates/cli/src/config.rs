@@ -1,7 +1,8 @@
 //! The configuration file: the sum of what the edges are told, and nothing else.
 
+mod listen;
+
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use attorn_audit::LineForm;
@@ -12,6 +13,8 @@ use url::Url;
 
 use crate::exit::Failure;
 use crate::files;
+
+pub(crate) use self::listen::Listen;
 
 /// `attorn.toml`. Unknown keys are refused. A process runs the roles that have a part here.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -49,20 +52,6 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
     /// Where traces and logs go; nowhere if it is not there.
     pub(crate) otlp: Option<Otlp>,
-}
-
-/// Addresses of the listeners of the roles that run; port 0 lets the operating system choose.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Listen {
-    /// Public endpoints of the authority.
-    pub(crate) authority: Option<SocketAddr>,
-    /// The admin API; keep it away from agents.
-    pub(crate) admin: Option<SocketAddr>,
-    /// The gateway.
-    pub(crate) gateway: Option<SocketAddr>,
-    /// Metrics and readiness; not served if it is not there. Plain HTTP: keep it on loopback.
-    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// What a gateway in a process of its own needs to know of its authority.
@@ -341,7 +330,7 @@ impl Config {
             shared_replays: None,
             journal: Journal::default(),
             ship: Vec::new(),
-            listen: Listen { authority: None, admin: None, gateway: None, metrics: None },
+            listen: Listen::default(),
             tls: None,
             trusted_proxies: Vec::new(),
             otlp: None,

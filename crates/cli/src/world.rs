@@ -36,7 +36,7 @@ use attorn_authority::Authority;
 use attorn_egress::Egress;
 use attorn_enforce::{Freshness, SILENT_MAX};
 use attorn_gateway::{ApprovalDesk, Gateway, ToolObserver};
-use attorn_net::{Client, ClientConfig, Clock, Limits, Shutdown, serve};
+use attorn_net::{Client, ClientConfig, Clock, Shutdown, serve};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_registry::{Published, Snapshot, SnapshotParts};
 use attorn_replay::SharedReplays;
@@ -115,11 +115,11 @@ impl World {
         let published = Arc::clone(&followed.published);
         serving.spawn(erasures::follow(node.payloads.clone(), published, shutdown.clone()));
         observed::watch(&telemetry, &node.journal, &followed, connections);
-        let (limits, stop) = (Limits::default(), || shutdown.clone());
+        let (limits, stop) = (config.listen.limits(), || shutdown.clone());
         let shared_replays = replays::start(&config, &shutdown)?;
         let guarded = (&followed, shared_replays.clone(), &telemetry, &clock);
         for guard in guards::start(&config, &issuer, &node, guarded, listeners.guards)? {
-            serving.spawn(guard.serve(stop()));
+            serving.spawn(guard.serve(limits, stop()));
         }
         if let (Some(own), Some(public), Some(admin)) = (&own, listeners.authority, listeners.admin)
         {
@@ -131,7 +131,9 @@ impl World {
             let asks = tls.methods().certificates;
             let ways = (&telemetry, &clock);
             let running = (&mut serving, &shutdown);
-            let egress = egress::start(&config, &issuer, (&node, &followed), ways, running).await?;
+            let authority = own.as_ref().map(|own| &own.authority);
+            let of = (&node, &followed, authority);
+            let egress = egress::start(&config, &issuer, of, ways, running).await?;
             let gateway = (gateway, asks, shared_replays, egress);
             let seen = (followed, &telemetry, clock);
             let gateway = start_gateway(gateway, &issuer, &node, seen, &shutdown)?;

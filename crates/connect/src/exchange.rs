@@ -4,6 +4,7 @@
 use std::fmt;
 
 use attorn_jose::{SignError, SigningKey};
+use attorn_oauth::approval_evidence::APPROVAL_EVIDENCE;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -33,6 +34,10 @@ pub struct Wanted<'a> {
     pub subject_token: &'a str,
     /// The proof that came with it.
     pub subject_token_proof: &'a str,
+    /// Evidence that a person approved the call, from who let it through. A server has none.
+    pub approval: Option<&'a str>,
+    /// The trace that the request belongs to (W3C Trace Context), as the value of its header.
+    pub traceparent: Option<&'a str>,
     /// The API, by its registered URL.
     pub resource: &'a str,
     /// What is needed there.
@@ -111,6 +116,8 @@ impl Exchanger {
             let form = self.form(server, wanted)?;
             let mut headers = fetch::content_type("application/x-www-form-urlencoded");
             self.prove(&mut headers, &server.key, &Method::POST, &self.endpoint, None)?;
+            let parent = wanted.traceparent.and_then(|parent| HeaderValue::from_str(parent).ok());
+            headers.extend(parent.map(|parent| (HeaderName::from_static("traceparent"), parent)));
             let fetched =
                 fetch::send(&self.world, Method::POST, &self.endpoint, headers, Bytes::from(form))
                     .await
@@ -189,6 +196,9 @@ impl Exchanger {
             .append_pair("subject_token_proof", wanted.subject_token_proof)
             .append_pair("resource", wanted.resource)
             .append_pair("scope", wanted.scope);
+        if let Some(approval) = wanted.approval {
+            form.append_pair(APPROVAL_EVIDENCE, approval);
+        }
         Ok(form.finish())
     }
 }

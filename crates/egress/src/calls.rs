@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use attorn_audit::Entry;
 use attorn_connect::exchange::Exchanged;
+use attorn_enforce::trace::TraceContext;
 use attorn_oauth::access_token::VerifiedToken;
-use attorn_registry::{ScopeSet, ServerId};
+use attorn_registry::{ApprovalId, ScopeSet, ServerId};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -25,8 +26,12 @@ pub struct OpenCall {
     pub proof: Option<Zeroizing<String>>,
     /// The right that was used, and no more of what the token holds.
     pub scope: ScopeSet,
+    /// The approval that was used up for it, where a person had to say yes.
+    pub approval: Option<ApprovalId>,
     /// What the journal says of it: who, for whom, in which trace.
     pub entry: Entry,
+    /// The trace of the caller, with the span that the call is.
+    pub trace: TraceContext,
     /// The trace that the server was sent: not the caller's, which others know.
     pub sent_trace: String,
     /// Tokens that were exchanged for it, by API and scope.
@@ -45,8 +50,9 @@ impl OpenCall {
     pub fn new(
         server: ServerId,
         (token, token_text, proof): (VerifiedToken, &str, Option<&str>),
-        scope: ScopeSet,
-        (entry, sent_trace): (Entry, String),
+        (scope, approval): (ScopeSet, Option<ApprovalId>),
+        entry: Entry,
+        (trace, sent_trace): (TraceContext, String),
     ) -> Self {
         Self {
             server,
@@ -54,7 +60,9 @@ impl OpenCall {
             token_text: Zeroizing::new(token_text.to_owned()),
             proof: proof.map(|proof| Zeroizing::new(proof.to_owned())),
             scope,
+            approval,
             entry,
+            trace,
             sent_trace,
             exchanged: tokio::sync::Mutex::default(),
         }

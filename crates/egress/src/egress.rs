@@ -8,6 +8,7 @@ use attorn_connect::exchange::{Exchanger, ServerIdentity};
 use attorn_enforce::Freshness;
 use attorn_enforce::record::Recorder;
 use attorn_net::{Client, Clock, Random};
+use attorn_oauth::approval_evidence::EvidenceKey;
 use attorn_registry::{McpServer, Published, ServerId, Snapshot};
 use attorn_telemetry::Telemetry;
 use tokio::sync::Semaphore;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub recorder: Recorder,
     /// The keys that stand for servers.
     pub keys: Keys,
+    /// With what it tells the authority which calls were approved.
+    pub approval_evidence: EvidenceKey,
     /// Reaches the authority and the APIs.
     pub client: Client,
     /// Wall time.
@@ -95,6 +98,7 @@ pub(crate) struct Inner {
     pub(crate) keys: Keys,
     pub(crate) calls: Calls,
     pub(crate) exchanger: Exchanger,
+    pub(crate) approval_evidence: EvidenceKey,
     pub(crate) client: Client,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
@@ -155,6 +159,7 @@ impl Egress {
             recorder: parts.recorder,
             keys: parts.keys,
             calls: Calls::default(),
+            approval_evidence: parts.approval_evidence,
             client: parts.client,
             clock: parts.clock,
             random: parts.random,

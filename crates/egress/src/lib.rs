@@ -16,11 +16,13 @@
 
 mod calls;
 mod config;
+mod credential;
 mod egress;
 mod lane;
 mod refusal;
 mod secret;
 mod service;
+mod spans;
 mod walk;
 
 pub use crate::calls::{CallId, Calls, Held, OpenCall, Unattributed};

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_audit::{Entry, Kind, Outcome};
-use attorn_connect::TokenFailure;
-use attorn_connect::exchange::{Exchanged, ServerIdentity, Wanted};
+use attorn_enforce::course::{Course, Ended};
 use attorn_enforce::record::{AccessEnd, Ending, Recorded, durability};
 use attorn_enforce::trace::TraceContext;
 use attorn_guard::headers::{answered, carried};
@@ -25,10 +24,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, r
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::json;
-use tokio::time::Instant;
 use url::Url;
 
-use crate::calls::{Kept, OpenCall};
+use crate::calls::OpenCall;
+use crate::credential::Credential;
 use crate::egress::{Inner, Rule};
 use crate::lane::Current;
 use crate::refusal::Refusal;
@@ -44,17 +43,21 @@ pub(crate) enum By {
 
 /// Proof that a request may leave. Only [`Outbound::decide`] makes one.
 #[derive(Debug)]
-struct Permit {
-    needed: ScopeSet,
+pub(crate) struct Permit {
+    pub(crate) needed: ScopeSet,
     class: Class,
 }
 
 /// One request, and what is known about it.
-struct Outbound {
-    egress: Arc<Inner>,
-    rule: Arc<Rule>,
+pub(crate) struct Outbound {
+    pub(crate) egress: Arc<Inner>,
+    pub(crate) rule: Arc<Rule>,
     snapshot: Arc<Snapshot>,
-    entry: Entry,
+    pub(crate) entry: Entry,
+    /// The caller's, once it is known which call it belongs to; else what the server sent.
+    pub(crate) trace: TraceContext,
+    pub(crate) course: Course,
+    pub(crate) started_ms: u64,
     now_s: u64,
 }
 
@@ -66,12 +69,6 @@ struct Sendable {
     proven: Url,
     headers: HeaderMap,
     body: Bytes,
-}
-
-/// What is attached on the way out.
-enum Credential {
-    Static(HeaderName, HeaderValue),
-    Token(ServerIdentity, Arc<Exchanged>),
 }
 
 /// Answers one request of a server.
@@ -101,7 +98,12 @@ impl Outbound {
         entry.decision_id = Some(DecisionId::from_random(&egress.random.bytes()).to_string());
         entry.method = Some(head.method.as_str().to_owned());
         entry.server = rule.server(&snapshot).map(|server| server.id.to_string());
-        Self { egress, rule, snapshot, entry, now_s: now_ms / 1000 }
+        let parent = attorn_enforce::host::single(&head.headers, &TRACEPARENT);
+        let trace = TraceContext::continued(parent, None, &egress.random.bytes());
+        let mut course = Course::default();
+        course.note_trace(&egress.telemetry.tracer, &trace);
+        let now_s = now_ms / 1000;
+        Self { egress, rule, snapshot, entry, trace, course, started_ms: now_ms, now_s }
     }
 
     async fn pass<B>(
@@ -126,6 +128,7 @@ impl Outbound {
         let server = self.rule.server(&snapshot).ok_or(Refusal::Unattributed)?;
         let call = self.attribute(by, server, &head)?;
         self.note_call(&call);
+        self.join(&call.trace);
         // 2. The API, the operation, and whether the called tool gives what it needs.
         let url = &self.rule.config.resource;
         let resource = snapshot.resource_at(url.as_str());
@@ -145,6 +148,7 @@ impl Outbound {
             tracing::error!(%unavailable, "an intent could not be recorded; nothing leaves");
             Refusal::JournalUnavailable
         })?;
+        self.course.note_recorded();
         // 7. The API, and how it ended.
         Ok(self.ask(sendable, &credential, recorded).await)
     }
@@ -201,6 +205,7 @@ impl Outbound {
         entry.actor_chain.clone_from(&of.actor_chain);
         entry.agent.clone_from(&of.agent);
         entry.agent_key.clone_from(&of.agent_key);
+        entry.approval.clone_from(&of.approval);
         entry.owner.clone_from(&of.owner);
         entry.server_key.clone_from(&of.server_key);
         entry.subject.clone_from(&of.subject);
@@ -302,11 +307,8 @@ impl Outbound {
         let body = tokio::time::timeout(BODY_COMES, body).await;
         let body = body.ok().and_then(Result::ok).ok_or(Refusal::Body)?.to_bytes();
         let mut headers = carried(&head.headers, config.request_id_header.name());
-        if let Some(trace) = &self.entry.trace_id {
-            let span = TraceContext::new_span_id(self.egress.random.bytes());
-            let parent = HeaderValue::from_str(&format!("00-{trace}-{span}-01"));
-            headers.extend(parent.ok().map(|parent| (TRACEPARENT, parent)));
-        }
+        let parent = HeaderValue::from_str(&self.trace.traceparent());
+        headers.extend(parent.ok().map(|parent| (TRACEPARENT, parent)));
         let at = match &config.upstream {
             Some(upstream) => upstream.as_str(),
             None => config.resource.as_str(),
@@ -318,69 +320,6 @@ impl Outbound {
         let uri = uri.map_err(|_| Refusal::OperationUnknown)?;
         let proven = Url::parse(&target.htu).map_err(|_| Refusal::OperationUnknown)?;
         Ok(Sendable { method: head.method.clone(), uri, proven, headers, body })
-    }
-
-    async fn credential(
-        &mut self,
-        call: &OpenCall,
-        server: &McpServer,
-        permit: &Permit,
-    ) -> Result<Credential, Refusal> {
-        if let Some(key) = &self.rule.config.key {
-            let (name, value) = self.rule.secret.header(key).await.map_err(|failure| {
-                tracing::error!(server = %server.name, %failure, "the key of an API cannot be had");
-                Refusal::KeyUnavailable
-            })?;
-            self.entry.detail.insert("credential".to_owned(), "static".to_owned());
-            return Ok(Credential::Static(name, value));
-        }
-        let (keys, record) = (self.egress.keys.clone(), server.clone());
-        let identity = tokio::task::spawn_blocking(move || keys.find(&record)).await;
-        let identity = identity.ok().flatten().ok_or(Refusal::KeyUnavailable)?;
-        let token = self.exchanged(call, &identity, &permit.needed).await?;
-        self.entry.exchanged_jti = token.jti();
-        self.entry.audience = Some(self.rule.config.resource.as_str().to_owned());
-        Ok(Credential::Token(identity, token))
-    }
-
-    /// A token for this call and no other; one is enough for all it asks of the same kind.
-    async fn exchanged(
-        &self,
-        call: &OpenCall,
-        identity: &ServerIdentity,
-        needed: &ScopeSet,
-    ) -> Result<Arc<Exchanged>, Refusal> {
-        let (resource, scope) = (self.rule.config.resource.as_str(), needed.to_string());
-        let mut kept = call.exchanged.lock().await;
-        let known = kept.get(&(resource.to_owned(), scope.clone()));
-        if let Some(known) = known.filter(|known| Instant::now() < known.until) {
-            return Ok(Arc::clone(&known.token));
-        }
-        let wanted = Wanted {
-            subject_token: &call.token_text,
-            subject_token_proof: call.proof.as_ref().ok_or(Refusal::Evidence)?,
-            resource,
-            scope: &scope,
-        };
-        let token = self.egress.exchanger.exchange(identity, wanted).await.map_err(|failure| {
-            tracing::warn!(server = identity.client_id, %failure, "no token for an API");
-            match failure {
-                TokenFailure::Unreachable(_) => Refusal::AuthorityStale,
-                TokenFailure::Sign(_) => Refusal::KeyUnavailable,
-                TokenFailure::Assertion(_)
-                | TokenFailure::Code(_)
-                | TokenFailure::Kept(_)
-                | TokenFailure::Malformed
-                | TokenFailure::Moved { .. }
-                | TokenFailure::Refused(_)
-                | TokenFailure::Unbound => Refusal::Exchange,
-            }
-        })?;
-        // With some life left: a request under way must not outlive its token.
-        let until = Instant::now() + Duration::from_secs(token.expires_in_s.saturating_sub(5));
-        let token = Arc::new(token);
-        kept.insert((resource.to_owned(), scope), Kept { token: Arc::clone(&token), until });
-        Ok(token)
     }
 
     /// Sends it, and once more where the API only wants its nonce: it did nothing then.
@@ -398,6 +337,7 @@ impl Outbound {
         {
             answer = self.send(&sendable, credential).await;
         }
+        self.course.note_replied();
         let request_bytes = u64::try_from(sendable.body.len()).unwrap_or(u64::MAX);
         let (mut head, body) = match answer {
             Ok(answer) => answer,
@@ -408,6 +348,7 @@ impl Outbound {
                     access: Some(access),
                     ..Ending::new(Outcome::UpstreamError)
                 });
+                self.tell(Ended::Failed(reason));
                 return self.rendered(Refusal::Upstream(reason));
             }
         };
@@ -421,6 +362,7 @@ impl Outbound {
             access: Some(AccessEnd { request_id, request_bytes, response_bytes }),
             ..Ending::new(Outcome::Ok)
         });
+        self.tell(Ended::Answered);
         answered(&mut head.headers);
         head.headers.remove(http::header::CONTENT_LENGTH);
         Response::from_parts(head, Body::full(body))
@@ -460,6 +402,7 @@ impl Outbound {
     async fn refuse(self, refusal: Refusal) -> Response<Body> {
         let reason = refusal.reason();
         self.egress.telemetry.calls.refused(reason);
+        self.tell(Ended::Refused(reason));
         let response = self.rendered(refusal);
         self.egress.recorder.refusal(self.entry, reason).await;
         response

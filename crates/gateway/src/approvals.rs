@@ -82,6 +82,8 @@ pub(crate) struct Cleared {
     _permit: Permit,
     /// Nothing but what was approved may leave.
     pub(crate) only_approved: bool,
+    /// What was used up.
+    pub(crate) approval: Option<ApprovalId>,
 }
 
 /// What a client brings along from an earlier answer.
@@ -216,20 +218,21 @@ impl Exchange {
         let brought = Brought::by(call);
         let Some(given) = permit.approval().cloned() else {
             let only_approved = matches!(brought, Brought::Ours(_));
-            return Ok(Cleared { _permit: permit, only_approved });
+            return Ok(Cleared { _permit: permit, only_approved, approval: None });
         };
         // A place at the server first: without one the approval would be lost.
         self.pass()?;
         self.entry.approval = Some(given.id.to_string());
+        let approval = Some(given.id.clone());
         if is_planted(Bug::ApprovalReused) {
-            return Ok(Cleared { _permit: permit, only_approved: true });
+            return Ok(Cleared { _permit: permit, only_approved: true, approval });
         }
         let wait = Wait::of(&given, ReasonCode::ApprovalUsed);
         let using = self.gateway.approvals.use_up(given, self.decision_id().to_owned());
         // Late, it may be used all the same: then the call was made not even once.
         let used = tokio::time::timeout(DESK_WITHIN, using).await;
         match used.unwrap_or(Err(DeskSilent)).map_err(silent)? {
-            UseAnswer::Used => Ok(Cleared { _permit: permit, only_approved: true }),
+            UseAnswer::Used => Ok(Cleared { _permit: permit, only_approved: true, approval }),
             UseAnswer::Refused(reason) => {
                 Err(DecisionRefusal::Waits(Box::new(Wait { reason, ..wait })).into())
             }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use attorn_audit::{Entry, Kind};
+use attorn_enforce::course::Course;
 use attorn_mcp::{RequestId, Revision};
 use attorn_net::Peer;
 use attorn_oauth::access_token::{AccessTokenClaims, VerifiedToken};
@@ -14,7 +15,6 @@ use attorn_registry::{AgentId, DecisionId, Holder, McpServer, ReasonCode};
 use crate::door::Passage;
 use crate::gateway::Inner;
 use crate::possession::Proven;
-use crate::reach::Course;
 use crate::refusal::DecisionRefusal;
 use crate::servers::Behind;
 use crate::sessions::Principal;
@@ -65,7 +65,7 @@ impl Exchange {
             nonce: None,
             from: None,
             started_ms: now_ms,
-            course: Course::new(),
+            course: Course::default(),
             behind: None,
             rests: false,
             passage: None,

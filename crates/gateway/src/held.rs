@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use attorn_enforce::limited::Limited;
 use attorn_telemetry::Limit;
-
-use crate::limits::Limited;
 
 /// What is held, and how much may be.
 #[derive(Clone, Debug)]

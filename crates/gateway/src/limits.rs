@@ -8,9 +8,9 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use attorn_net::{Buckets, NoiseGate, Noisy, Rate, TooSoon};
+use attorn_enforce::limited::Limited;
+use attorn_net::{Buckets, NoiseGate, Noisy, Rate};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::{Agent, AgentId, AgentKind, LifeCycle, Published};
 use attorn_replay::{SharedRate, SharedReplays, SharedTake};
@@ -70,26 +70,6 @@ impl Default for Limits {
             child_open_files: 1_024,
             child_processes: 0,
         }
-    }
-}
-
-/// A limit was reached. It says how long to stay away, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limited {
-    pub(crate) limit: Limit,
-    pub(crate) wait: Duration,
-}
-
-impl Limited {
-    pub(crate) fn by(limit: Limit) -> impl FnOnce(TooSoon) -> Self {
-        move |TooSoon(wait)| Self { limit, wait }
-    }
-
-    /// RFC 9110 section 10.2.3: whole seconds, never zero, and up to a quarter more.
-    pub(crate) fn retry_after_s(&self, spread: u8) -> u64 {
-        let rest = u64::from(self.wait.subsec_nanos() > 0 || self.wait.is_zero());
-        let wait_s = self.wait.as_secs() + rest;
-        wait_s + u64::from(spread) % (wait_s / 4 + 1)
     }
 }
 
@@ -222,17 +202,6 @@ mod tests {
     use attorn_registry::{Snapshot, SnapshotParts};
 
     use super::*;
-
-    #[test]
-    fn a_wait_is_told_in_whole_seconds() {
-        let after = |ms| {
-            let wait = Duration::from_millis(ms);
-            Limited { limit: Limit::Agent, wait }.retry_after_s(0)
-        };
-        assert_eq!([0, 1, 1_000, 1_001, 29_999].map(after), [1, 1, 1, 2, 30]);
-        let limited = Limited { limit: Limit::Circuit, wait: Duration::from_secs(8) };
-        assert_eq!([1, 2, 3].map(|spread| limited.retry_after_s(spread)), [9, 10, 8]);
-    }
 
     fn throttle(limits: &Limits) -> Throttle {
         let nobody = Snapshot::new(SnapshotParts::default());

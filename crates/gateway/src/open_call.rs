@@ -2,7 +2,7 @@
 //! it asks in the name of this call.
 
 use attorn_egress::{Held, OpenCall};
-use attorn_registry::{McpServer, Scope, ScopeSet};
+use attorn_registry::{ApprovalId, McpServer, Scope, ScopeSet};
 use http::header::AUTHORIZATION;
 use http::{HeaderName, request};
 
@@ -28,16 +28,17 @@ impl Exchange {
         &self,
         head: &request::Parts,
         (server, caller): (&McpServer, &Caller),
-        (used, sent_trace): (Scope, &TraceContext),
+        (used, approval): (Scope, Option<ApprovalId>),
+        (trace, sent_trace): (&TraceContext, &TraceContext),
     ) -> Option<Held> {
         let egress = self.gateway.egress.as_ref().filter(|egress| egress.is_of(server))?;
         let sent = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         // RFC 9110 section 11.4: scheme, space, credentials. It was verified under this form.
         let (_scheme, token) = sent(AUTHORIZATION)?.split_once(' ')?;
         let credentials = (caller.token.clone(), token.trim_start(), sent(DPOP));
-        let scope: ScopeSet = std::iter::once(used).collect();
-        let known = (self.entry.clone(), sent_trace.trace_id().to_owned());
-        let call = OpenCall::new(server.id.clone(), credentials, scope, known);
+        let right: (ScopeSet, _) = (std::iter::once(used).collect(), approval);
+        let traces = (trace.clone(), sent_trace.trace_id().to_owned());
+        let call = OpenCall::new(server.id.clone(), credentials, right, self.entry.clone(), traces);
         Some(egress.calls().begin(call))
     }
 }

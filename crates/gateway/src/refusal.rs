@@ -7,6 +7,7 @@
 //! All enums here are exhaustive on purpose: a new reason must not compile until its `row` maps it.
 
 use attorn_audit::Kind;
+use attorn_enforce::limited::Limited;
 use attorn_json::JsonError;
 use attorn_mcp::{ErrorCode, FrameRefusal, Revision};
 use attorn_net::ClientCertRefusal;
@@ -19,7 +20,6 @@ use attorn_telemetry::Limit;
 use http::StatusCode;
 
 use crate::approvals::Wait;
-use crate::limits::Limited;
 use crate::upstream::UpstreamFailure;
 
 mod rows;

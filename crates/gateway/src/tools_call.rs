@@ -77,13 +77,14 @@ where
     exchange.seal_arguments(call.arguments(), durability).await?;
     let used = permit.scope().clone();
     let cleared = exchange.clear(permit, &call).await?;
-    let only_approved = cleared.only_approved;
+    let (only_approved, approval) = (cleared.only_approved, cleared.approval.clone());
     let own_trace = exchange.trace_to_send(server);
     let recorded = exchange.record(cleared, durability).await?;
 
     // 7. From here on the server may ask its API for this call.
     let sent_trace = own_trace.as_ref().unwrap_or(&trace);
-    let open = exchange.open_call(head, (server, &caller), (used, sent_trace));
+    let traces = (&trace, sent_trace);
+    let open = exchange.open_call(head, (server, &caller), (used, approval), traces);
 
     // 8. A new request, made from what was decided.
     let mut relay = exchange.relay(&behind, caller, session.as_ref(), &call);

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use attorn_audit::{Entry, Kind};
+use attorn_enforce::course::{Course, Ended, Told, attributes};
 use attorn_enforce::proofs::Proven;
 use attorn_enforce::trace::TraceContext;
 use attorn_net::Peer;
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::actor::Actor;
-use attorn_registry::{AgentId, DecisionId, Matched, ScopeSet, ServerId};
+use attorn_registry::{AgentId, ApprovalId, DecisionId, Matched, ScopeSet, ServerId};
+use attorn_telemetry::Attribute;
 use http::request;
 
 use crate::guard::Inner;
@@ -29,6 +31,8 @@ pub(crate) struct Access {
     /// Where failures are charged to; nowhere behind a listed proxy.
     pub(crate) from: Option<IpAddr>,
     pub(crate) trace: TraceContext,
+    pub(crate) course: Course,
+    started_ms: u64,
 }
 
 /// Who asks an API for what, as the guard verified it. A service behind the layer finds it in the
@@ -41,6 +45,8 @@ pub struct Caller {
     pub actors: Vec<String>,
     /// The agent whose token was exchanged.
     pub agent: AgentId,
+    /// The approval of the call that the server works on, where a person approved it.
+    pub approval: Option<ApprovalId>,
     /// The MCP server that asks.
     pub server: ServerId,
     /// What the operation needs.
@@ -61,6 +67,8 @@ impl Access {
         let (parent, state) =
             (header(crate::headers::TRACEPARENT), header(crate::headers::TRACESTATE));
         let trace = TraceContext::continued(parent, state, &guard.random.bytes());
+        let mut course = Course::default();
+        course.note_trace(&guard.telemetry.tracer, &trace);
         let mut entry = Entry::new(Kind::ResourceAccessed, now_ms);
         entry.role = Some(ROLE.to_owned());
         entry.decision_id = Some(DecisionId::from_random(&guard.random.bytes()).to_string());
@@ -73,7 +81,8 @@ impl Access {
             entry.detail.insert("proxy".to_owned(), proxy.to_string());
         }
         let from = peer.and_then(Peer::charged);
-        Self { view, now_s: now_ms / 1000, entry, nonce: None, from, trace, guard }
+        let (now_s, nonce) = (now_ms / 1000, None);
+        Self { view, now_s, entry, nonce, from, trace, course, started_ms: now_ms, guard }
     }
 
     /// The guard. A clone of the reference, so that the entry can be written meanwhile.
@@ -86,6 +95,7 @@ impl Access {
         let claims = token.claims();
         let entry = &mut self.entry;
         entry.actor_chain = claims.act.as_ref().map(Actor::chain);
+        entry.approval = claims.attorn_approval.as_ref().map(ToString::to_string);
         entry.audience = Some(claims.aud.clone());
         entry.client_id = Some(claims.client_id.to_string());
         entry.exchanged_jti = Some(claims.jti.clone());
@@ -117,6 +127,18 @@ impl Access {
         self.entry.scope = Some(matched.needed.to_string());
     }
 
+    /// Tells how it ended as spans of the caller's trace, if anybody listens.
+    pub(crate) fn tell(&self, ended: Ended) {
+        if !self.course.is_traced() {
+            return;
+        }
+        let mut attributes = attributes(&self.entry, ended);
+        let operation = self.entry.detail.get("operation").map(String::as_str);
+        attributes.extend(Attribute::some("attorn.operation", operation));
+        let told = Told { name: "api request", started_ms: self.started_ms, ended, attributes };
+        self.course.tell((&self.guard.telemetry.tracer, &self.guard.random), told);
+    }
+
     pub(crate) fn decision_id(&self) -> &str {
         self.entry.decision_id.as_deref().unwrap_or_default()
     }
@@ -130,6 +152,7 @@ impl Caller {
             subject: "ann".to_owned(),
             actors: vec!["srv".to_owned(), "agt".to_owned()],
             agent: AgentId::from_random(&[1; 16]),
+            approval: None,
             server: ServerId::from_random(&[2; 16]),
             scope: ScopeSet::parse("read:invoice.get").unwrap(),
             operation: "invoice.get".to_owned(),

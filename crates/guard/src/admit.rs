@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
+use attorn_enforce::circuit::Attempt;
 use attorn_enforce::host;
+use attorn_enforce::limited::Limited;
 use attorn_enforce::record::{Recorded, durability};
 use attorn_net::{Body, Peer};
 use attorn_oauth::access_token::AccessTokenClaims;
 use attorn_registry::{Class, Matched, ReasonCode, Resource, Scope, ServerId};
+use attorn_telemetry::Limit;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response, request};
@@ -32,6 +35,7 @@ pub(crate) struct Admitted {
     pub(crate) recorded: Recorded<Permit>,
     pub(crate) sent: Arc<Sent>,
     pub(crate) target: Target,
+    pub(crate) attempt: Attempt,
 }
 
 /// Proof that a request may go on. Only [`Access::decide`] makes one.
@@ -57,7 +61,13 @@ where
         Err(refusal) => return Err(access.refuse(&refusal).await),
     };
 
-    // 6. The intent is recorded before anything leaves.
+    // 6. The API is not left alone: what finds it so never was.
+    let attempt = match guard.circuit.admit().map_err(Limited::by(Limit::Circuit)) {
+        Ok(attempt) => attempt,
+        Err(limited) => return Err(access.refuse(&Refusal::Limited(limited)).await),
+    };
+
+    // 7. The intent is recorded before anything leaves.
     let (caller, durability) = (permit.caller.clone(), durability(permit.class));
     let recorded = guard.recorder.intent(permit, &mut access.entry, durability).await;
     let recorded = match recorded {
@@ -67,16 +77,17 @@ where
             return Err(access.refuse(&Refusal::JournalUnavailable).await);
         }
     };
+    access.course.note_recorded();
     guard.counted.permitted.add_one();
 
-    // 7. A new request, made from what was decided.
+    // 8. A new request, made from what was decided.
     let (body, sent) = GuardedBody::new(body, guard.api.body_bytes_max.get());
     let mut next = Request::new(body);
     *next.method_mut() = head.method;
     *next.uri_mut() = head.uri;
     *next.headers_mut() = headers;
     next.extensions_mut().insert(caller);
-    Ok((Admitted { access, recorded, sent, target }, next))
+    Ok((Admitted { access, recorded, sent, target, attempt }, next))
 }
 
 impl Access {
@@ -142,6 +153,7 @@ impl Access {
             subject: claims.sub.to_string(),
             actors: actors.map(|actor| actor.sub.clone()).collect(),
             agent: parent.client_id.clone(),
+            approval: claims.attorn_approval.clone(),
             server: claims.client_id.clone(),
             operation: matched.operation.id.as_str().to_owned(),
             decision_id: self.decision_id().to_owned(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use attorn_audit::{Entry, Outcome};
+use attorn_enforce::course;
 use attorn_enforce::record::{AccessEnd, Ending, Recorded};
 use attorn_jose::Algorithm;
 use attorn_net::Body;
@@ -38,9 +39,11 @@ impl Access {
         insert(headers, WWW_AUTHENTICATE, challenge(refusal, row.challenge).as_deref());
         if let Refusal::Limited(limited) = refusal {
             guard.telemetry.calls.limit_hit(limited.limit);
-            headers.insert(RETRY_AFTER, HeaderValue::from(limited.retry_after_s()));
+            let [spread] = guard.random.bytes();
+            headers.insert(RETRY_AFTER, HeaderValue::from(limited.retry_after_s(spread)));
             self.entry.detail.insert("limit".to_owned(), limited.limit.as_str().to_owned());
         }
+        self.tell(course::Ended::Refused(row.reason));
         let entry = Entry { kind: row.kind(), ..self.entry };
         guard.recorder.refusal(entry, row.reason).await;
         response
@@ -73,7 +76,10 @@ impl Admitted {
         B: HttpBody,
     {
         let (mut head, body) = response.into_parts();
-        let Self { access, recorded, sent, target: _ } = self;
+        let Self { mut access, recorded, sent, mut attempt, target: _ } = self;
+        attempt.settle(is_its_fault(head.status));
+        access.course.note_replied();
+        access.tell(course::Ended::Answered);
         let request_id = access.guard().api.request_id_header.of(&head.headers);
         headers::answered(&mut head.headers);
         // RFC 9449 section 8.2: a new nonce before the old one ends.
@@ -83,8 +89,11 @@ impl Admitted {
     }
 
     /// Records that there is no answer, and says so.
-    pub(crate) fn fail(self, failure: UpstreamFailure) -> Response<Body> {
+    pub(crate) fn fail(mut self, failure: UpstreamFailure) -> Response<Body> {
         let failure = self.sent.fault().map_or(failure, UpstreamFailure::Body);
+        if self.is_of_the_api(failure) {
+            self.attempt.settle(true);
+        }
         let row = failure.row();
         let response = self.access.rendered(row);
         let outcome = match failure {
@@ -97,8 +106,20 @@ impl Admitted {
         response
     }
 
+    /// Whether a failure says that the API is not well. While the caller still sends, it may be the caller
+    /// who is slow, and whoever is must not close the API to everybody.
+    fn is_of_the_api(&self, failure: UpstreamFailure) -> bool {
+        match failure {
+            UpstreamFailure::Body(_) => false,
+            UpstreamFailure::Interrupted | UpstreamFailure::Timeout => self.sent.is_whole(),
+            UpstreamFailure::Unreachable => true,
+        }
+    }
+
     /// Records that there is no answer.
-    pub(crate) fn end(self, outcome: Outcome, reason: ReasonCode) {
+    pub(crate) fn end(mut self, outcome: Outcome, reason: ReasonCode) {
+        self.access.course.note_replied();
+        self.access.tell(course::Ended::Failed(reason));
         let access =
             AccessEnd { request_id: None, request_bytes: self.sent.bytes(), response_bytes: 0 };
         let reason = Some(reason);
@@ -132,6 +153,13 @@ impl Ended {
             ..Ending::new(outcome)
         });
     }
+}
+
+/// Whether a status says that the API is not well (RFC 9110 sections 15.6.3 to 15.6.5). A 500 may be about
+/// the one request: who can cause it must not close the API to everybody.
+fn is_its_fault(status: StatusCode) -> bool {
+    [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
+        .contains(&status)
 }
 
 fn challenge(refusal: &Refusal, challenge: Challenge) -> Option<String> {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use attorn_net::Body as OwnBody;
@@ -28,6 +28,8 @@ pub struct GuardedBody<B> {
 pub(crate) struct Sent {
     bytes: AtomicU64,
     fault: AtomicU8,
+    /// Nothing more of it is to come.
+    whole: AtomicBool,
 }
 
 /// Why a request's body was cut off.
@@ -49,6 +51,11 @@ impl Sent {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether all of it was sent.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Relaxed)
+    }
+
     /// Why the body was cut off, if it was.
     pub(crate) fn fault(&self) -> Option<BodyRefusal> {
         let fault = self.fault.load(Ordering::Relaxed);
@@ -66,9 +73,10 @@ impl Sent {
 const FAULTS: [(u8, BodyRefusal); 3] =
     [(1, BodyRefusal::Broken), (2, BodyRefusal::TooLong), (3, BodyRefusal::Trailers)];
 
-impl<B> GuardedBody<B> {
+impl<B: Body> GuardedBody<B> {
     pub(crate) fn new(body: B, bytes_max: u64) -> (Self, Arc<Sent>) {
         let sent = Arc::new(Sent::default());
+        sent.whole.store(body.is_end_stream(), Ordering::Relaxed);
         (Self { body: Box::pin(body), bytes_max, sent: Arc::clone(&sent) }, sent)
     }
 }
@@ -85,7 +93,11 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyRefusal>>> {
         let Self { body, bytes_max, sent } = self.get_mut();
-        body.as_mut().poll_frame(cx).map(|frame| {
+        let polled = body.as_mut().poll_frame(cx);
+        if polled.is_ready() && (body.is_end_stream() || matches!(polled, Poll::Ready(None))) {
+            sent.whole.store(true, Ordering::Relaxed);
+        }
+        polled.map(|frame| {
             Some(match frame? {
                 Err(_broken) => Err(sent.cut(BodyRefusal::Broken)),
                 Ok(frame) => match frame.into_data() {

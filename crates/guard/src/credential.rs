@@ -26,7 +26,7 @@ impl Access {
         let asked = Asked { htm: head.method.as_str(), htu: &target.htu };
         let held = guard.proofs.verify(&head.headers, asked, &token, self.now_s);
         let held = held.map_err(CredentialRefusal::from)?;
-        guard.throttle.admit(&token.claims().client_id).map_err(Refusal::Limited)?;
+        guard.throttle.admit(token.claims()).map_err(Refusal::Limited)?;
         // RFC 9449 section 11.1: burned last, when nothing else can refuse the credential.
         let proven = guard.proofs.burn(held, token, self.now_s).await;
         let proven = proven.map_err(CredentialRefusal::Possession)?;

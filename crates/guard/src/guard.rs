@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use attorn_audit::digest::PayloadKey;
 use attorn_enforce::Freshness;
+use attorn_enforce::circuit::Circuit;
 use attorn_enforce::proofs::Proofs;
 use attorn_enforce::record::Recorder;
 use attorn_journal::Journal;
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) proofs: Proofs,
     pub(crate) throttle: Throttle,
+    /// Whether the API is left alone.
+    pub(crate) circuit: Arc<Circuit>,
     pub(crate) recorder: Recorder,
     pub(crate) telemetry: Telemetry,
     pub(crate) counted: Counted,
@@ -95,6 +98,7 @@ impl Guard {
             freshness: parts.freshness,
             proofs: Proofs::new(nonce_key, parts.shared_replays, clock.now_s(), random.clone()),
             throttle: Throttle::new(&api.limits),
+            circuit: Arc::new(Circuit::new(api.limits.circuit_failures)),
             recorder: Recorder::new(parts.journal, clock.clone(), parts.payload_key),
             counted: Counted::default(),
             telemetry: telemetry.clone(),
@@ -129,9 +133,10 @@ impl Guard {
         &self,
         listener: Listener,
         service: GuardService,
+        limits: Limits,
         shutdown: Shutdown,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(attorn_net::serve(listener, service, Limits::default(), shutdown))
+        Box::pin(attorn_net::serve(listener, service, limits, shutdown))
     }
 }
 
@@ -143,5 +148,7 @@ impl Inner {
             let labels = [("resource", api), ("decision", decision)];
             out.sample(&families::ACCESSES, &labels, counter.count());
         }
+        let is_open = u64::from(self.circuit.is_open());
+        out.sample(&families::API_CIRCUIT_OPEN, &[("resource", api)], is_open);
     }
 }

@@ -49,6 +49,9 @@ pub(crate) fn forwarded(
     for (name, value) in identity {
         headers.insert(name, HeaderValue::from_str(&value).ok()?);
     }
+    if let Some(approval) = &caller.approval {
+        headers.insert(APPROVAL, HeaderValue::from_str(approval.as_str()).ok()?);
+    }
     if let Some(state) = trace.tracestate() {
         headers.insert(TRACESTATE, HeaderValue::from_str(state).ok()?);
     }
@@ -106,12 +109,13 @@ const OWN: &str = "attorn-";
 const SUBJECT: HeaderName = HeaderName::from_static("attorn-subject");
 const ACTORS: HeaderName = HeaderName::from_static("attorn-actors");
 const AGENT: HeaderName = HeaderName::from_static("attorn-agent");
+const APPROVAL: HeaderName = HeaderName::from_static("attorn-approval");
 const SERVER: HeaderName = HeaderName::from_static("attorn-server");
 const SCOPE: HeaderName = HeaderName::from_static("attorn-scope");
 const OPERATION: HeaderName = HeaderName::from_static("attorn-operation");
 const DECISION: HeaderName = HeaderName::from_static("attorn-decision");
 const TOKEN_ID: HeaderName = HeaderName::from_static("attorn-token-id");
-const IDENTITY: usize = 10;
+const IDENTITY: usize = 11;
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -177,6 +181,8 @@ mod tests {
             ("ATTORN-subject", "eve"),
             ("attorn_actors", "[]"),
             ("attorn.agent", "eve"),
+            ("attorn-approval", "apr_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
+            ("Attorn_Approval", "apr_aaaaaaaaaaaaaaaaaaaaaaaaaa"),
             ("attorn-anything", "eve"),
         ];
         assert!(kept(&smuggled).is_empty());
@@ -189,6 +195,22 @@ mod tests {
         let subjects: Vec<_> = made.get_all("attorn-subject").iter().collect();
         assert_eq!(subjects, ["ann"]);
         assert_eq!(made["attorn-actors"], r#"["srv","agt"]"#);
+    }
+
+    /// Without an approval there is no such header, whatever the caller wrote; with one it is ours.
+    #[test]
+    fn an_approval_is_told_in_our_name_alone() {
+        let mut headers = HeaderMap::new();
+        headers.append("attorn-approval", "apr_bbbbbbbbbbbbbbbbbbbbbbbbbb".parse().unwrap());
+        let trace = TraceContext::continued(None, None, &[7; 24]);
+        let id = HeaderName::from_static("x-request-id");
+        let made = forwarded(&headers, &Caller::example(), (&trace, &id)).unwrap();
+        assert!(!made.contains_key("attorn-approval"));
+        let approval = attorn_registry::ApprovalId::from_random(&[3; 16]);
+        let caller = Caller { approval: Some(approval.clone()), ..Caller::example() };
+        let made = forwarded(&headers, &caller, (&trace, &id)).unwrap();
+        let told: Vec<_> = made.get_all("attorn-approval").iter().collect();
+        assert_eq!(told, [approval.as_str()]);
     }
 
     #[test]

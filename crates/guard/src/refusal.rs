@@ -1,15 +1,16 @@
 //! Why a request is refused, and the one table that puts it on the wire.
 
 use attorn_audit::Kind;
+use attorn_enforce::limited::Limited;
 use attorn_oauth::access_token::TokenRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::possession::PossessionRefusal;
 use attorn_oauth::replay::ReplayRefusal;
 use attorn_registry::{ReasonCode, ScopeSet};
+use attorn_telemetry::Limit;
 use http::StatusCode;
 
 use crate::body::BodyRefusal;
-use crate::limits::Limited;
 
 /// Why nothing was forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +103,10 @@ impl Refusal {
             }
             Self::JournalUnavailable => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::JournalUnavailable)
+            }
+            // RFC 9110 section 15.6.4: not the caller's doing.
+            Self::Limited(Limited { limit: Limit::Circuit, .. }) => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::DownstreamPaused)
             }
             // RFC 6585 section 4.
             Self::Limited(_) => plain(StatusCode::TOO_MANY_REQUESTS, ReasonCode::RateLimited),

@@ -43,6 +43,13 @@ impl Connected {
         Self { peer: Peer { server_name, ..Peer::new(address, true) }, client }
     }
 
+    /// Whether the other end is a listed proxy, by its address and its own certificate.
+    pub(crate) fn is_proxy(&self) -> bool {
+        let Some(client) = &self.client else { return false };
+        let own = client.certificate();
+        client.tls.proxy(self.peer.address.ip(), own.as_deref()).is_some()
+    }
+
     /// What is known now of the peer of a request with these headers, which count only where the
     /// other end is a listed proxy.
     pub(crate) fn peer(&self, headers: &HeaderMap) -> Peer {

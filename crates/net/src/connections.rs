@@ -12,6 +12,7 @@ struct Counts {
     open: AtomicU64,
     accepted: AtomicU64,
     handshakes_failed: AtomicU64,
+    crowded_out: AtomicU64,
 }
 
 /// One open connection; closed when dropped.
@@ -37,10 +38,20 @@ impl Connections {
         self.0.handshakes_failed.load(Ordering::Relaxed)
     }
 
+    /// Those that were closed at once, because their address had its share.
+    #[must_use]
+    pub fn crowded_out(&self) -> u64 {
+        self.0.crowded_out.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn accept(&self) -> OpenConnection {
         self.0.accepted.fetch_add(1, Ordering::Relaxed);
         self.0.open.fetch_add(1, Ordering::Relaxed);
         OpenConnection(self.clone())
+    }
+
+    pub(crate) fn crowd_out(&self) {
+        self.0.crowded_out.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn handshake_failed(&self) {

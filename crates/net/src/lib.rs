@@ -1,6 +1,6 @@
 //! Listeners, TLS, limits, graceful stop and outbound HTTP.
 //!
-//! Implemented: HTTP/1.1 and HTTP/2 listeners with limits on time, bytes and streams; TLS by rustls
+//! Implemented: HTTP/1.1 and HTTP/2 listeners with limits on time, bytes, streams and connections of one address; TLS by rustls
 //! on aws-lc-rs, the provider always named; client certificates, asked for, shown, and out of a header
 //! of a listed proxy (RFC 9440); certificates and trust replaced while connections run; plain HTTP on loopback only; a pooled HTTP/1.1 client that
 //! resolves once, judges every address and connects to a judged one.
@@ -23,6 +23,7 @@ mod random;
 mod rate;
 mod serve;
 mod several_places;
+mod shares;
 mod shutdown;
 #[cfg(test)]
 mod test_certificates;

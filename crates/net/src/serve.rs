@@ -1,6 +1,10 @@
-//! The accept loop: limits on time, bytes and streams, and a graceful stop.
+//! The accept loop: limits on time, bytes, streams and connections of one address, and a graceful stop.
 //!
-//! Not implemented: upgrades, limits per client address.
+//! A connection beyond the share of its address is closed at once, before its TLS handshake: it costs an
+//! accept. Each listener counts for itself, so that what fills one leaves the others, that of locks among
+//! them.
+//!
+//! Not implemented: upgrades, limits on how fast an address connects.
 
 mod guarded;
 #[cfg(test)]
@@ -27,11 +31,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use guarded::Guarded;
 pub use received::ReceivedBody;
 
 use crate::connected::Connected;
+use crate::shares::{Crowded, Share, Shares};
 use crate::{Listener, Shutdown};
 
 /// What one listener takes from its clients.
@@ -39,6 +45,11 @@ use crate::{Listener, Shutdown};
 pub struct Limits {
     /// Connections at the same time; more wait in the operating system's queue.
     pub connections_max: usize,
+    /// Of these, connections from one address; an IPv6 /64 is one. More are closed at once. Listed
+    /// proxies are not bounded.
+    pub per_address_max: usize,
+    /// The same for all of loopback, which is a proxy or the operator's own machine.
+    pub of_loopback_max: usize,
     /// Time for a TLS handshake, and again for one request head; an idle connection is closed after it.
     pub header_timeout: Duration,
     /// Bytes of one request head.
@@ -57,6 +68,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            // A quarter: room for all that is behind one address of an office, and not for a flood.
+            per_address_max: 1024,
+            of_loopback_max: usize::MAX,
             header_timeout: Duration::from_secs(30),
             header_bytes_max: 32 * 1024,
             header_count_max: 64,
@@ -81,6 +95,8 @@ where
 {
     let listener = Arc::new(listener);
     let places = Arc::new(Semaphore::new(limits.connections_max));
+    let shares = Shares::new(limits.per_address_max, limits.of_loopback_max);
+    let mut crowds = Crowds::default();
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -97,16 +113,46 @@ where
                 continue;
             }
         };
+        let share = match shares.take(address.ip()) {
+            Ok(share) => share,
+            Err(crowded) => {
+                listener.connections().crowd_out();
+                crowds.tell(crowded);
+                continue;
+            }
+        };
         let (listener, service, shutdown) = (listener.clone(), service.clone(), shutdown.clone());
         let open = listener.connections().accept();
         connections.spawn(async move {
-            connection(&listener, (stream, address), service, &limits, &shutdown).await;
+            let accepted = (stream, address, share);
+            connection(&listener, accepted, service, &limits, &shutdown).await;
             drop((place, open));
         });
     }
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(limits.drain_timeout, drained).await.is_err() {
         tracing::warn!("requests still running at the end of the drain time were cut");
+    }
+}
+
+/// Tells of connections that were closed for want of a share, now and then.
+#[derive(Default)]
+struct Crowds {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Crowds {
+    /// One line at most every ten seconds: a flood must not fill the log either.
+    fn tell(&mut self, crowded: Crowded) {
+        let now = Instant::now();
+        if self.told.is_some_and(|told| now < told + CROWD_TOLD_EVERY) {
+            self.untold = self.untold.saturating_add(1);
+            return;
+        }
+        let before = std::mem::take(&mut self.untold);
+        self.told = Some(now);
+        tracing::warn!(address = %crowded.place, before, "an address has all the connections it may");
     }
 }
 
@@ -122,7 +168,7 @@ async fn accept(
 
 async fn connection<S, B>(
     listener: &Listener,
-    (stream, address): (TcpStream, SocketAddr),
+    (stream, address, share): (TcpStream, SocketAddr, Share),
     service: S,
     limits: &Limits,
     shutdown: &Shutdown,
@@ -142,6 +188,8 @@ async fn connection<S, B>(
     match tokio::time::timeout(limits.header_timeout, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => {
             let connected = Connected::encrypted(address, tls, stream.get_ref().1);
+            // What it speaks for are many places, which it has to limit by itself.
+            let _share = Some(share).filter(|_| !connected.is_proxy());
             speak_http(stream, connected, service, limits, shutdown).await;
         }
         Ok(Err(error)) => {
@@ -235,3 +283,4 @@ fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const CROWD_TOLD_EVERY: Duration = Duration::from_secs(10);

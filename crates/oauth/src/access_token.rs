@@ -8,7 +8,7 @@
 //!
 //! Two kinds of clients get tokens: agents for MCP servers, and MCP servers for the APIs behind them.
 //! A token of one kind is none of the other: its `client_id` has another form, and only the second
-//! kind has a `parent`.
+//! kind has a `parent`, and may name the approval of the call it is for.
 //! Not implemented: opaque tokens, other types of `authorization_details`. A token
 //! that carries what is not implemented and would restrict it is refused, since ignoring a
 //! restriction widens the token.
@@ -20,7 +20,8 @@ use attorn_jose::{Compact, Jkt, NewHeader, PublicKey, SignError, SigningKey, sha
 use attorn_json::Limits;
 use attorn_planted::{Bug, is_planted};
 use attorn_registry::{
-    AgentId, Ancestor, AuthorizationDetails, DownstreamUse, GrantId, ReasonCode, ScopeSet, ServerId,
+    AgentId, Ancestor, ApprovalId, AuthorizationDetails, DownstreamUse, GrantId, ReasonCode,
+    ScopeSet, ServerId,
 };
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,7 @@ pub const LIFETIME_MAX_S: u64 = attorn_registry::TOKEN_LIFETIME_MAX_S;
 const TYPE: &str = "at+jwt";
 
 /// The claims of a token: RFC 9068 section 2.2, RFC 7800 `cnf`, RFC 8693 `act`, and our own
-/// `grt`, `epoch` and `parent`.
+/// `attorn_approval`, `grt`, `epoch` and `parent`.
 ///
 /// Fields stand in the order of RFC 8785, so that serializing them gives the canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,6 +49,10 @@ pub struct AccessTokenClaims<C = AgentId> {
     /// Who acts for the subject. Nested actors are history and grant nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
+    /// The approval of the call that the token was exchanged for: a person said yes to it. It says
+    /// which call this was, and gives no right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attorn_approval: Option<ApprovalId>,
     /// The one resource the token is for.
     pub aud: String,
     /// What the token says of the arguments of tools: RFC 9396 section 9.1.
@@ -275,6 +280,8 @@ struct Wire<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     grt: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "present")]
+    attorn_approval: Option<Text<'a>>,
+    #[serde(borrow, default, deserialize_with = "present")]
     act: Option<&'a serde_json::value::RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     authorization_details: Option<&'a serde_json::value::RawValue>,
@@ -348,6 +355,12 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
     if parent.is_some() != C::HAS_PARENT {
         return Err(TokenRefusal::Claims);
     }
+    // Who calls a server has the approval in the registry; only what comes of the call names it.
+    let approval = wire.attorn_approval.as_ref().map(|id| ApprovalId::parse(&id.0)).transpose();
+    let attorn_approval = approval.map_err(|_| TokenRefusal::Claims)?;
+    if attorn_approval.is_some() && !C::HAS_PARENT {
+        return Err(TokenRefusal::Claims);
+    }
     // RFC 9396 section 9.1: the details restrict the token. What is of another type or form cannot
     // be enforced, so such a token is none.
     let details = wire.authorization_details.map(|raw| AuthorizationDetails::parse_made(raw.get()));
@@ -368,6 +381,7 @@ fn claims_of<C: TokenClient>(wire: &Wire<'_>) -> Result<AccessTokenClaims<C>, To
     let grant = wire.grt.as_ref().map(|grant| GrantId::parse(&grant.0)).transpose();
     Ok(AccessTokenClaims {
         act: wire.act.map(|raw| actor(raw.get())).transpose()?,
+        attorn_approval,
         aud: wire.aud_text().ok_or(TokenRefusal::Audience)?.to_owned(),
         authorization_details,
         client_id,

@@ -99,6 +99,10 @@ pub enum TokenError {
     /// An actor token: the actor is who authenticated.
     #[error("an actor token does not count here")]
     ActorTokenRefused,
+    /// What is shown as evidence of an approval is not from the process that let the call through, or
+    /// not for this call.
+    #[error("the evidence of an approval does not hold")]
+    ApprovalEvidence,
     /// `client_assertion_type` is missing or not one that is served.
     #[error("the type of the client assertion is missing or unknown")]
     AssertionType,
@@ -249,6 +253,7 @@ impl TokenError {
             // hold. RFC 7636 section 4.6 says the same of a verifier, RFC 7521 section 4.1.1 of an
             // assertion.
             Self::ActorTokenRefused
+            | Self::ApprovalEvidence
             | Self::Grant(_)
             | Self::JwtGrant(_)
             | Self::SubjectToken(_)
@@ -347,7 +352,9 @@ impl TokenError {
                 ReasonCode::DelegationNotAllowed
             }
             Self::SubjectToken(refusal) => refusal.reason(),
-            Self::SubjectTokenEvidence(_) => ReasonCode::DelegationEvidence,
+            Self::ApprovalEvidence | Self::SubjectTokenEvidence(_) => {
+                ReasonCode::DelegationEvidence
+            }
             Self::ClientStanding(reason)
             | Self::ResourceClosed(reason)
             | Self::SubjectTokenStanding(reason) => *reason,
@@ -373,6 +380,9 @@ impl TokenError {
             Self::ActorChain(_) => "the chain of actors cannot grow by this client",
             Self::ActorTokenPair => "actor_token and actor_token_type come together",
             Self::ActorTokenRefused => "the actor is the authenticated client; send no actor_token",
+            Self::ApprovalEvidence => {
+                "subject_token_approval is for the gateway to send, about the call it let through"
+            }
             Self::RequestedTokenType => "only access tokens are issued",
             Self::SubjectTokenMissing => "subject_token is missing",
             Self::SubjectTokenType => "subject_token_type must be that of access tokens",

@@ -17,6 +17,7 @@
 
 pub mod access_token;
 pub mod actor;
+pub mod approval_evidence;
 pub mod authorization_request;
 pub mod challenge;
 mod claim;

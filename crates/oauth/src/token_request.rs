@@ -11,6 +11,7 @@
 
 use attorn_registry::{AuthorizationDetails, ScopeSet};
 
+use crate::approval_evidence::APPROVAL_EVIDENCE;
 use crate::client_assertion::ASSERTION_TYPE;
 use crate::client_metadata::{CODE_GRANT, REFRESH_GRANT};
 use crate::error::TokenError;
@@ -96,6 +97,8 @@ pub struct TokenExchange {
     pub subject_token: String,
     /// The DPoP proof that came with it.
     pub subject_token_proof: Option<String>,
+    /// Evidence of the approval of the call, from the process that let it through. Not looked at yet.
+    pub approval: Option<String>,
     /// What the new token is for.
     pub resource: ResourceIndicator,
     /// What it asks for; `None` asks for all it may have.
@@ -300,6 +303,7 @@ impl TokenExchange {
             client: PresentedClient::of(form, authorization)?,
             subject_token: subject_token.to_owned(),
             subject_token_proof: form.value("subject_token_proof").map(str::to_owned),
+            approval: form.value(APPROVAL_EVIDENCE).map(str::to_owned),
             resource: one_resource(form)?.ok_or(TokenError::ResourceMissing)?,
             scope: scope(form)?,
         })

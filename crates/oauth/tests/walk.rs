@@ -40,6 +40,7 @@ fn token_for(holder: &SigningKey) -> String {
     let claims = AccessTokenClaims {
         parent: None,
         act: None,
+        attorn_approval: None,
         aud: RESOURCE.to_owned(),
         authorization_details: None,
         client_id: agent(),

@@ -77,6 +77,7 @@ catalogue! {
     UPSTREAM_SECONDS = Histogram "attorn_upstream_seconds" ["server"], "Time from a recorded intent to the answer of the server, or to the head of its stream";
     IN_FLIGHT = Gauge "attorn_calls_in_flight" ["server"], "Calls under way at a server";
     CIRCUIT_OPEN = Gauge "attorn_circuit_open" ["server"], "1 while a server that failed too often is left alone";
+    API_CIRCUIT_OPEN = Gauge "attorn_api_circuit_open" ["resource"], "1 while an API behind a guard that failed too often is left alone";
     CHILDREN = Gauge "attorn_stdio_children" ["server"], "Child processes of a stdio server that run";
     CHILD_STARTS = Counter "attorn_stdio_starts_total" ["server"], "Child processes of a stdio server that were started";
     LIMITS_HIT = Counter "attorn_limits_hit_total" ["limit"], "Requests refused because a limit was reached";
@@ -84,6 +85,7 @@ catalogue! {
     STREAMS = Gauge "attorn_streams" [""], "Open event streams to clients";
     CONNECTIONS = Gauge "attorn_connections" ["listener"], "Open connections";
     CONNECTIONS_TOTAL = Counter "attorn_connections_total" ["listener"], "Connections accepted";
+    CONNECTIONS_CROWDED_OUT = Counter "attorn_connections_crowded_out_total" ["listener"], "Connections closed at once, because their address had as many as it may";
     HANDSHAKES_FAILED = Counter "attorn_tls_handshakes_failed_total" ["listener"], "TLS handshakes that failed or took too long";
     REPLAYS = Gauge "attorn_replay_entries" ["role"], "Used proofs and assertions that are remembered";
     REPLAYS_SHARED = Gauge "attorn_replay_shared" [""], "Whether the memory of used proofs that gateways share is there; absent where none is configured";

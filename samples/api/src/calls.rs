@@ -21,6 +21,8 @@ pub(crate) struct Call {
     subject: Option<String>,
     actors: Option<Value>,
     agent: Option<String>,
+    /// The approval of the call that asked, where a person approved it.
+    approval: Option<String>,
     /// The guard's own record of the request.
     decision: Option<String>,
 }
@@ -48,6 +50,7 @@ impl Calls {
             subject: text(headers, "attorn-subject"),
             actors: text(headers, "attorn-actors").and_then(|it| serde_json::from_str(&it).ok()),
             agent: text(headers, "attorn-agent"),
+            approval: text(headers, "attorn-approval"),
             decision: text(headers, "attorn-decision"),
         });
         self.count

@@ -260,6 +260,7 @@ impl Authority {
         }
         let claims = AccessTokenClaims {
             act: None,
+            attorn_approval: None,
             aud: RESOURCE.to_owned(),
             authorization_details: None,
             client_id: id.clone(),

@@ -114,13 +114,7 @@ async fn run(
         let entity_tag = precondition::entity_tag(operation, &context.snapshot);
         return Ok(Done { entity_tag, ..route.run(context, input).await? });
     }
-    let takes_away = matches!(
-        operation,
-        Operation::LockCreate
-            | Operation::GrantRevoke
-            | Operation::PersonGrantRevoke
-            | Operation::ConsentRevoke
-    );
+    let takes_away = operation.takes_away();
     // What the operation checks against the registry must still hold when it writes.
     let _alone = if takes_away { shared.urgent_turn().await } else { shared.changing.lock().await };
     let context = context.renewed(operation).map_err(Stopped::Unadmitted)?;

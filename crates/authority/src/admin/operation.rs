@@ -184,6 +184,29 @@ impl Operation {
         Scope::of_tool(row.class, row.id)
     }
 
+    /// Whether it takes rights away and gives none to anybody. Such an act passes while the journal
+    /// takes nothing else, in the places that are kept free there: it is on record before it is done,
+    /// like every other one.
+    ///
+    /// What retires is not among them: a suspension stops as much and can be undone. Nor is what can
+    /// give as well as take (settings, policies, an operation of an API, behind which a wider one may
+    /// match), nor a no to an approval: a yes counts for nothing while its use cannot be recorded.
+    pub(crate) const fn takes_away(self) -> bool {
+        matches!(
+            self,
+            Self::AgentSuspend
+                | Self::ConsentRevoke
+                | Self::GrantRevoke
+                | Self::KeyEmergencyRotate
+                | Self::LockCreate
+                | Self::PersonGrantRevoke
+                | Self::PersonSuspend
+                | Self::ResourceSuspend
+                | Self::ServerDownstreamRemove
+                | Self::ServerSuspend
+        )
+    }
+
     /// Its path below the admin address, with `segments` in the place of the `{…}`, in order.
     ///
     /// A missing segment stays as the table writes it, which no authority answers.
@@ -238,6 +261,20 @@ mod tests {
         for operation in Operation::ALL {
             let row = operation.row();
             assert!(row.method == Method::Post || row.class == Class::Read, "{}", row.id);
+        }
+    }
+
+    /// The list is short, and whoever makes it longer says why.
+    #[test]
+    fn what_takes_away_is_a_change_that_gives_nothing() {
+        let acts: Vec<_> = Operation::ALL.iter().filter(|one| one.takes_away()).collect();
+        assert_eq!(acts.len(), 10);
+        for act in acts {
+            let row = act.row();
+            assert!(row.method == Method::Post && row.class != Class::Read, "{}", row.id);
+        }
+        for gives in [Operation::LockLift, Operation::AgentResume, Operation::GrantCreate] {
+            assert!(!gives.takes_away(), "{}", gives.row().id);
         }
     }
 

@@ -1,15 +1,19 @@
 //! Token exchange: RFC 8693, an MCP server's way to a token of its own for the API behind it.
 
 use attorn_authority::{Limits, Operation};
-use attorn_jose::SigningKey;
+use attorn_jose::{SigningKey, sha256};
 use attorn_net::Rate;
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::actor::Actor;
+use attorn_oauth::approval_evidence::{APPROVAL_EVIDENCE, EvidenceFor, EvidenceKey};
 use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::subject::Subject;
 use attorn_oauth::token_request::{ACCESS_TOKEN, TOKEN_EXCHANGE};
-use attorn_registry::{AgentId, ResourceId, ScopeSet, ServerId};
+use attorn_registry::{
+    AgentId, ApprovalCall, ApprovalId, ApprovalTerms, AskedCall, DecisionId, ResourceId, ScopeSet,
+    ServerId, approval_arguments,
+};
 use http::StatusCode;
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -62,9 +66,7 @@ impl Chain {
     }
 
     fn assertion(&self, key: &SigningKey) -> String {
-        let jti = attorn_jose::base64url(&attorn_jose::sha256(
-            new_key().public().to_jwk(None).as_bytes(),
-        ));
+        let jti = attorn_jose::base64url(&sha256(new_key().public().to_jwk(None).as_bytes()));
         let now_s = self.world.now_s();
         let new = NewAssertion { client_id: &self.server, issuer: ISSUER, now_s, jti: &jti };
         new_assertion(key, &new).unwrap()
@@ -108,6 +110,42 @@ impl Chain {
         self.send(&self.form(token)).await
     }
 
+    /// A call of a tool that cannot be undone, for which somebody is asked.
+    async fn asked(&self) -> (AskedCall, ApprovalId) {
+        let (arguments, digest) = approval_arguments(Some(r#"{"id":1}"#)).unwrap();
+        let call = ApprovalCall {
+            agent: self.agent.id.clone(),
+            subject: self.agent.id.to_string(),
+            server: self.server.clone(),
+            tool: "drop".to_owned(),
+            definition: sha256(br#"{"name":"drop"}"#),
+            arguments: digest,
+            terms: ApprovalTerms::default(),
+        };
+        let decision = DecisionId::from_random(&[5; 16]).to_string();
+        let (actors, trace_id, named) = (None, None, None);
+        let asked = AskedCall { call, arguments, actors, decision, trace_id, named };
+        let answer = self.world.authority.ask_approval("gateway", asked.clone()).await.unwrap();
+        (asked, answer.approval.unwrap())
+    }
+
+    /// Somebody says yes, and the gateway lets the call through.
+    async fn approved(&self) -> ApprovalId {
+        let (asked, id) = self.asked().await;
+        let body = json!({ "reason": "looked at it" });
+        self.world.done(&self.operator, Operation::ApprovalApprove, &[id.as_str()], body).await;
+        let (given, decision) = ((&id, &asked.call), DecisionId::from_random(&[7; 16]));
+        let used = self.world.authority.use_approval("gateway", given, decision.as_str()).await;
+        assert_eq!(used.unwrap(), Ok(()));
+        id
+    }
+
+    /// What the way out of the same process says of an approval and a token.
+    fn vouched(&self, id: &ApprovalId, token: &str) -> String {
+        let of = EvidenceFor { server: &self.server, subject_token: &sha256(token.as_bytes()) };
+        self.world.authority.approval_evidence().vouch(id, of)
+    }
+
     async fn agent_token(&self) -> String {
         self.world.token(&self.agent, CRM).await
     }
@@ -125,6 +163,7 @@ impl Chain {
         let (now_s, id) = (self.world.now_s(), self.agent.id.clone());
         let mut claims = AccessTokenClaims {
             act: None,
+            attorn_approval: None,
             aud: CRM.to_owned(),
             authorization_details: None,
             client_id: id.clone(),
@@ -705,9 +744,7 @@ async fn an_api_is_told_the_chain_of_its_own_tokens() {
         apis.push((id, key));
     }
     let ask = async |(id, key): &(ResourceId, SigningKey), token: &str| {
-        let jti = attorn_jose::base64url(&attorn_jose::sha256(
-            new_key().public().to_jwk(None).as_bytes(),
-        ));
+        let jti = attorn_jose::base64url(&sha256(new_key().public().to_jwk(None).as_bytes()));
         let now_s = chain.world.now_s();
         let new = NewAssertion { client_id: id, issuer: ISSUER, now_s, jti: &jti };
         let assertion = new_assertion(key, &new).unwrap();
@@ -770,3 +807,60 @@ async fn a_server_has_a_rate_of_its_own() {
 
 /// More than a burst, however slow the machine is.
 const TURNS_MAX: usize = 2_000;
+
+const PATTERNS: [&str; 2] = ["read:get", "irreversible:drop"];
+
+/// What a person approved is known by one name, from the token on.
+#[tokio::test]
+async fn an_exchanged_token_names_the_approval_of_its_call() {
+    let chain = Chain::with(&PATTERNS).await;
+    let (id, parent) = (chain.approved().await, chain.agent_token().await);
+    let mut form = chain.form(&parent);
+    set(&mut form, APPROVAL_EVIDENCE, &chain.vouched(&id, &parent));
+    let answer = chain.send(&form).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let told = claims(answer.text("access_token"));
+    assert_eq!(told["attorn_approval"], id.as_str());
+    let entry = chain.world.newest("token.exchanged").await;
+    assert_eq!((&entry["approval"], &entry["exchanged_jti"]), (&json!(id), &told["jti"]));
+    // A call that nobody was asked about has none.
+    let answer = chain.exchange(&parent).await;
+    assert!(claims(answer.text("access_token")).get("attorn_approval").is_none());
+    assert_eq!(chain.world.newest("token.exchanged").await.get("approval"), None);
+}
+
+/// Neither a server nor anybody else can say of itself that a call was approved.
+#[tokio::test]
+async fn an_approval_that_the_gateway_did_not_vouch_for_is_refused() {
+    let chain = Chain::with(&PATTERNS).await;
+    let (id, parent) = (chain.approved().await, chain.agent_token().await);
+    let other_token = chain.agent_token().await;
+    let (_, waiting) = chain.asked().await;
+    let of = EvidenceFor { server: &chain.server, subject_token: &sha256(parent.as_bytes()) };
+    let elsewhere = EvidenceFor { server: &ServerId::from_random(&[1; 16]), ..of };
+    let right = chain.vouched(&id, &parent);
+    let (_, tag) = right.split_once('.').unwrap();
+    let unknown = ApprovalId::from_random(&[9; 16]);
+    for (what, shown) in [
+        ("a name alone", id.to_string()),
+        ("a tag of another approval", format!("{waiting}.{tag}")),
+        ("the key of another process", EvidenceKey::new(&[1; 32]).vouch(&id, of)),
+        ("another token", chain.vouched(&id, &other_token)),
+        ("another server", chain.world.authority.approval_evidence().vouch(&id, elsewhere)),
+        // Vouched for, and the registry knows better.
+        ("an approval that waits", chain.vouched(&waiting, &parent)),
+        ("an approval that is unknown", chain.vouched(&unknown, &parent)),
+    ] {
+        let mut form = chain.form(&parent);
+        set(&mut form, APPROVAL_EVIDENCE, &shown);
+        let refused = chain.refused(&form).await;
+        assert_eq!(told(&refused), (400, "invalid_grant", "delegation.evidence"), "{what}");
+    }
+    let mut form = chain.form(&parent);
+    set(&mut form, APPROVAL_EVIDENCE, &right);
+    assert_eq!(chain.send(&form).await.status, StatusCode::OK);
+    let mut twice = chain.form(&parent);
+    twice.extend([right.as_str(); 2].map(|one| (APPROVAL_EVIDENCE, one.to_owned())));
+    let refused = chain.refused(&twice).await;
+    assert_eq!(told(&refused), (400, "invalid_request", "request.malformed"));
+}

@@ -3,7 +3,8 @@
 //! | Gone | Asked for | Done? |
 //! |---|---|---|
 //! | journal | token, enrolment, revocation, introspection, any operation | no, 503 |
-//! | room in the journal | a lock or a revocation by an operator, and the token for it | yes |
+//! | room in the journal | a lock, a revocation, a suspension, an emergency rotation by an operator, and the token for it | yes |
+//! | room in the journal | what gives rights, or gives them back | no, 503 |
 //! | journal, at one of the entries of a file | a file of changes | none of it, 503 |
 //! | registry | token | yes: it is issued from the snapshot and recorded |
 //! | registry | enrolment, revocation, a change | no, 503; the intent is on record |
@@ -107,6 +108,76 @@ async fn a_full_journal_still_lets_an_operator_lock() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let answer = world.ask_token(&agent, Some(CRM), None).await;
     assert_eq!(answer.refusal(), (503, "temporarily_unavailable"));
+}
+
+/// What takes rights away is done and on record while nothing else is; what gives them is not.
+#[tokio::test]
+async fn a_full_journal_still_lets_an_operator_take_rights_away() {
+    let (world, operator, agent) = with_agent().await;
+    let url = "https://api.example/billing";
+    let new = json!({ "name": "billing", "owner": "sales", "url": url });
+    world.done(&operator, Operation::ResourceRegister, &[], new).await;
+    let new = json!({ "id": "invoice.get", "class": "read", "method": "GET", "path": "/i/{id}" });
+    world.done(&operator, Operation::ResourceOperationAdd, &["billing"], new).await;
+    let rule = json!({ "resource": "billing", "from": "read:get", "to": "read:invoice.get" });
+    let (allow, remove) = (Operation::ServerDownstreamAllow, Operation::ServerDownstreamRemove);
+    world.done(&operator, allow, &["crm"], rule.clone()).await;
+    let made = world.done(&operator, Operation::PersonInvite, &[], json!({ "name": "ann" })).await;
+    let code = attorn_jose::sha256(made["code"].as_str().unwrap().as_bytes());
+    let act = attorn_store::Act { by: "browser", now_s: world.now_s() };
+    world.store.redeem_invitation(&act, &code, "$argon2id$marked-fixture").await.unwrap();
+    let world = world.reopened(|config| config.queue_entries_max = 0).await;
+
+    let resource = format!("{ADMIN}/admin");
+    let reason = || json!({ "reason": "runs wild" });
+    let mut token = world.token(&operator, &resource).await;
+    for (act, place, body, undone) in [
+        (remove, "crm", rule.clone(), Some((allow, rule))),
+        (
+            Operation::ResourceSuspend,
+            "billing",
+            reason(),
+            Some((Operation::ResourceResume, reason())),
+        ),
+        (Operation::ServerSuspend, "crm", reason(), Some((Operation::ServerResume, reason()))),
+        (Operation::AgentSuspend, "billing", reason(), Some((Operation::AgentResume, reason()))),
+        (Operation::PersonSuspend, "ann", reason(), Some((Operation::PersonRetire, reason()))),
+        (Operation::KeyEmergencyRotate, "", reason(), None),
+    ] {
+        let places: &[&str] = if place.is_empty() { &[] } else { &[place] };
+        let done = world.run_with(&operator, &token, act, (places, body)).await;
+        assert_eq!(done.status, StatusCode::OK, "{act:?} {done:?}");
+        let Some((undone, body)) = undone else { continue };
+        let refused = world.run_with(&operator, &token, undone, (places, body)).await;
+        assert_eq!(refused.refusal(), (503, "journal.unavailable"), "{undone:?}");
+    }
+    let snapshot = world.published.load();
+    assert_eq!(snapshot.agent(&agent.id).unwrap().state, LifeCycle::Suspended);
+    assert_eq!(snapshot.server_named("crm").unwrap().state, LifeCycle::Suspended);
+    let billing = snapshot.resource_named("billing").unwrap();
+    assert_eq!((billing.state, billing.downstreams.len()), (LifeCycle::Suspended, 0));
+    // The token of before ended with the old keys; a new one locks.
+    let target = json!({ "kind": "agent", "agent": "billing" });
+    let lock = || json!({ "target": target, "reason": "runs wild" });
+    let old = world.run_with(&operator, &token, Operation::LockCreate, (&[], lock())).await;
+    // It is refused, and that cannot be told in the journal either.
+    assert_eq!(old.refusal(), (503, "journal.unavailable"));
+    token = world.token(&operator, &resource).await;
+    let locked = world.run_with(&operator, &token, Operation::LockCreate, (&[], lock())).await;
+    assert_eq!(locked.status, StatusCode::OK, "{locked:?}");
+
+    // All of it is on record, each act twice: what was meant and what was done.
+    let world = world.reopened(|_| ()).await;
+    let entries = world.entries().await;
+    for kind in ["identity.suspended", "key.rotated", "lock.created"] {
+        let facts: Vec<_> = entries.iter().filter(|entry| entry["kind"] == kind).collect();
+        let meant = |fact: &&&Value| {
+            let of = |one: &&Value| one["decision_id"] == fact["decision_id"];
+            entries.iter().filter(of).any(|one| one["kind"] == "admin.changed")
+        };
+        let expected = if kind == "identity.suspended" { 4 } else { 1 };
+        assert_eq!(facts.iter().filter(meant).count(), expected, "{kind}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use attorn_authority::Authority;
 use attorn_connect::exchange::ServerIdentity;
 use attorn_egress::{Egress, Keys, Parts};
 use attorn_enforce::record::Recorder;
@@ -23,13 +24,15 @@ use super::server_keys;
 pub(super) async fn start(
     config: &Config,
     issuer: &str,
-    (node, followed): (&Node, &Followed),
+    (node, followed, authority): (&Node, &Followed, Option<&Authority>),
     (telemetry, clock): (&Telemetry, &Clock),
     (serving, shutdown): (&mut JoinSet<()>, &Shutdown),
 ) -> Result<Option<Egress>, Failure> {
     if config.egress.is_empty() {
         return Ok(None);
     }
+    let alone = || Failure::usage("`[[egress]]` needs the authority in the same process");
+    let authority = authority.ok_or_else(alone)?;
     let client = ClientConfig { http2: true, body_timeout: Some(REST), ..ClientConfig::default() };
     let client = Client::new(client)
         .map_err(|e| Failure::usage(format!("cannot set up TLS: {}", causes(&e))))?;
@@ -44,6 +47,7 @@ pub(super) async fn start(
             let key = server_keys::held(&folder, server)?;
             Some(ServerIdentity { client_id: server.id.to_string(), key })
         }),
+        approval_evidence: authority.approval_evidence(),
         client,
         clock: clock.clone(),
         random: system_random(),

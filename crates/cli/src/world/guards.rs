@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_guard::{Guard, GuardService, Parts};
-use attorn_net::{Client, ClientConfig, Clock, Listener, Shutdown};
+use attorn_net::{Client, ClientConfig, Clock, Limits, Listener, Shutdown};
 use attorn_oauth::resource::IssuerUrl;
 use attorn_replay::SharedReplays;
 use attorn_telemetry::Telemetry;
@@ -24,8 +24,12 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) fn serve(self, shutdown: Shutdown) -> impl Future<Output = ()> + Send + 'static {
-        self.guard.serve(self.listener, self.service, shutdown)
+    pub(super) fn serve(
+        self,
+        limits: Limits,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.guard.serve(self.listener, self.service, limits, shutdown)
     }
 }
 

@@ -92,5 +92,6 @@ fn collect_connections(listener: &str, connections: &Connections, out: &mut Expo
     let labels = [("listener", listener)];
     out.sample(&families::CONNECTIONS, &labels, connections.open());
     out.sample(&families::CONNECTIONS_TOTAL, &labels, connections.accepted());
+    out.sample(&families::CONNECTIONS_CROWDED_OUT, &labels, connections.crowded_out());
     out.sample(&families::HANDSHAKES_FAILED, &labels, connections.handshakes_failed());
 }

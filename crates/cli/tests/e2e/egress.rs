@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -25,6 +26,11 @@ struct World {
 
 impl World {
     fn new(test: &str) -> Self {
+        Self::with(test, "")
+    }
+
+    /// With more of a configuration.
+    fn with(test: &str, more: &str) -> Self {
         let (folder, api) = (Folder::new(test), SampleApi::start());
         let (guard, traced) = (free_port(), free_port());
         let url = format!("http://{guard}/billing");
@@ -34,7 +40,7 @@ impl World {
                 "[[guard]]\npublic_url = \"{url}\"\nlisten = \"{guard}\"\n\
                  upstream = \"http://{}\"\n\
                  [[egress]]\nserver = \"invoices\"\nresource = \"{url}\"\n\
-                 variable = \"INVOICES_API_URL\"\nlisten = \"{traced}\"\n",
+                 variable = \"INVOICES_API_URL\"\nlisten = \"{traced}\"\n{more}",
                 api.address
             ),
         );
@@ -116,6 +122,144 @@ fn an_unmodified_server_asks_its_api_in_the_name_of_each_call() {
     let answer = connected.call(5, "get_invoice", r#"{"id":"inv-1001"}"#);
     assert!(!answer.to_string().contains("Ada Shipping"), "{answer}");
     assert!(!world.refused("lock.active").is_empty());
+    drop(connected);
+    world.serving.stop();
+}
+
+/// A person approved the call: the API's own record, the guard's, ours and the token's name it.
+#[test]
+fn what_a_person_approved_is_known_by_its_name_as_far_as_the_api() {
+    let world = World::new("egress-approved");
+    let World { folder, api, .. } = &world;
+    let run = |arguments: &[&str]| folder.attorn(arguments).expect(0);
+    let add = ["resource", "operation", "add", "billing", "invoice.pay", "--method", "POST"];
+    run(&[&add[..], &["--path", "/invoices/{id}/pay", "--class", "irreversible"]].concat());
+    let rule = ["--from", "irreversible:pay_invoice", "--to", "irreversible:invoice.pay"];
+    run(&[&["server", "downstream", "allow", "invoices", "billing"][..], &rule].concat());
+    let config = fs::read_to_string(folder.path().join("attorn.toml")).unwrap();
+    let issuer = config.split("issuer = \"").nth(1).unwrap().split('"').next().unwrap();
+    let grants = [("invoices", "read:get_invoice"), ("invoices", "irreversible:pay_invoice")];
+    agent(folder, issuer, "payer", &grants);
+    let mut connected = Connected::start(folder, "invoices", "payer");
+    let invoice = r#"{"id":"inv-1001"}"#;
+    // The same caller reads, and nobody was asked about that.
+    connected.call(1, "get_invoice", invoice);
+    let waits = connected.call(2, "pay_invoice", invoice);
+    let id = waits["result"]["_meta"]["dev.attorn/approval"].as_str().unwrap().to_owned();
+    run(&["request", "approve", &id, "--reason", "looked at it"]);
+    let paid = connected.call(3, "pay_invoice", invoice);
+    assert!(paid.to_string().contains("paid"), "{paid}");
+    let calls = api.calls();
+    let [read, pay] = calls.as_array().unwrap().as_slice() else { panic!("{calls}") };
+    assert_eq!((&read["approval"], &pay["approval"]), (&Value::Null, &id.as_str().into()));
+
+    let found = |kind: &str| {
+        let search = ["audit", "search", "--kind", kind, "--limit", "50", "-o", "json"];
+        folder.attorn(&search).json().as_array().cloned().unwrap_or_default()
+    };
+    let is_of = |entry: &&Value| entry["approval"] == id.as_str();
+    let exchanged = found("token.exchanged");
+    assert_eq!((exchanged.len(), exchanged.iter().filter(is_of).count()), (2, 1), "{exchanged:?}");
+    let accessed = found("resource.accessed");
+    let roles: Vec<_> = accessed.iter().filter(is_of).map(|entry| &entry["role"]).collect();
+    assert!(roles.len() == 2 && roles.contains(&&"egress".into()), "{accessed:?}");
+    assert!(roles.contains(&&"guard".into()), "{accessed:?}");
+    // From the approval to all of it, and in the trace of the call itself.
+    let trace = folder.attorn(&["audit", "trace", &id, "-o", "json"]).expect(0);
+    for kind in ["approval.approved", "call.decided", "token.exchanged", "resource.accessed"] {
+        assert!(trace.out.contains(kind), "{kind} is missing: {}", trace.out);
+    }
+    assert!(!trace.out.contains("exchange_untraced"), "{}", trace.out);
+    drop(connected);
+    world.serving.stop();
+}
+
+/// What a collector of spans was sent, over OTLP in JSON.
+struct Collector {
+    address: String,
+    spans: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let spans: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let told = Arc::clone(&spans);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8_lossy(&head).to_lowercase();
+                let length = head.split("content-length: ").nth(1);
+                let length = length.and_then(|rest| rest.split('\r').next()?.parse().ok());
+                let mut body = vec![0; length.unwrap_or(0)];
+                if stream.read_exact(&mut body).is_err() {
+                    continue;
+                }
+                let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let found = &sent["resourceSpans"][0]["scopeSpans"][0]["spans"];
+                told.lock().unwrap().extend(found.as_array().cloned().unwrap_or_default());
+                let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        });
+        Self { address, spans }
+    }
+
+    /// Waits for a span of this name.
+    fn wait(&self, name: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        for _ in 0..500 {
+            let told = self.spans.lock().unwrap();
+            if let Some(found) = told.iter().find(|span| span["name"] == name && is_it(span)) {
+                return found.clone();
+            }
+            drop(told);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("no `{name}`: {:?}", self.spans.lock().unwrap());
+    }
+}
+
+/// One trace has the call, the way out, the exchange and the guard, each below what caused it.
+#[test]
+fn one_trace_has_all_that_a_call_did() {
+    let collector = Collector::start();
+    let otlp = format!("[otlp]\nendpoint = \"http://{}\"\n", collector.address);
+    let world = World::with("egress-spans", &otlp);
+    let World { folder, api, .. } = &world;
+    let mut connected = Connected::start(folder, "invoices", "reader");
+    let answer = connected.call(1, "get_invoice", r#"{"id":"inv-1001"}"#);
+    assert!(answer.to_string().contains("Ada Shipping"), "{answer}");
+    let calls = api.calls();
+    let parent = calls[0]["traceparent"].as_str().unwrap();
+    let at_api: Vec<&str> = parent.split('-').collect();
+    let guards = collector.wait("api request", |span| span["spanId"] == at_api[2]);
+    assert_eq!(guards["traceId"], at_api[1]);
+    let of = |id: &Value| {
+        let id = id.clone();
+        move |span: &Value| span["spanId"] == id
+    };
+    let way_out = collector.wait("egress request", of(&guards["parentSpanId"]));
+    let whole = collector.wait("mcp request", of(&way_out["parentSpanId"]));
+    // The first attempt may have wanted a nonce only.
+    let is_below =
+        |span: &Value| span["parentSpanId"] == way_out["spanId"] && span["status"]["code"] == 0;
+    let exchange = collector.wait("token request", is_below);
+    for span in [&way_out, &whole, &exchange] {
+        assert_eq!(span["traceId"], guards["traceId"], "{span}");
+        assert_eq!(span["status"]["code"], 0, "{span}");
+    }
+    // What does not leave says why, in the trace of its own call.
+    connected.call(2, "search_invoices", r#"{"query":"ada"}"#);
+    let is_refused = |span: &Value| span.to_string().contains("operation.unknown");
+    let refused = collector.wait("egress request", is_refused);
+    assert_eq!(refused["status"]["code"], 2);
+    let whole = collector.wait("mcp request", of(&refused["parentSpanId"]));
+    assert_eq!(whole["traceId"], refused["traceId"]);
     drop(connected);
     world.serving.stop();
 }

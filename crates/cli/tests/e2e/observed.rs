@@ -57,6 +57,43 @@ fn metrics_and_readiness_are_on_a_listener_of_their_own() {
     serving.stop();
 }
 
+/// Whoever holds every connection of the gateway that they may keeps nobody from the admin API.
+#[test]
+fn one_address_does_not_fill_a_listener_and_locks_get_in() {
+    let folder = Folder::new("crowd");
+    let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let more = format!("metrics = \"{metrics}\"\nconnections_per_address = 12\n");
+    let serving = installed_with(&folder, &more);
+    let config = fs::read_to_string(folder.path().join("attorn.toml")).unwrap();
+    let gateway = config.split("gateway = \"").nth(1).unwrap().split('"').next().unwrap();
+    let answers = |stream: &mut TcpStream| {
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: {gateway}\r\n\r\n");
+        let (_, mut answer) = (stream.write_all(head.as_bytes()).is_ok(), [0; 512]);
+        let read = stream.read(&mut answer).unwrap_or(0);
+        answer[..read].starts_with(b"HTTP/1.1 200")
+    };
+    let mut held = Vec::new();
+    loop {
+        let mut stream = TcpStream::connect(gateway).unwrap();
+        if !answers(&mut stream) {
+            break;
+        }
+        held.push(stream);
+        assert!(held.len() <= 12, "no bound");
+    }
+    let lock = ["lock", "create", "agent/reader", "--reason", "test", "--expires", "1h"];
+    folder.attorn(&lock).expect(0);
+    let text = request(&metrics, "GET", "/metrics").1;
+    let counted = "attorn_connections_crowded_out_total{listener=\"gateway\"} 1\n";
+    assert!(text.contains(counted), "{text}");
+    // Those that are there go on, and their end makes room.
+    assert!(answers(held.first_mut().unwrap()));
+    drop(held);
+    let again = |_| answers(&mut TcpStream::connect(gateway).unwrap());
+    assert!((0..500).any(again), "the places did not come back");
+    serving.stop();
+}
+
 #[test]
 fn the_doctor_looks_at_everything_and_says_how_to_mend_it() {
     let folder = Folder::new("doctor");

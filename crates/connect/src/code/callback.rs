@@ -174,6 +174,8 @@ const PATH: &str = "/callback";
 const WAITING: Duration = Duration::from_secs(600);
 const LIMITS: Limits = Limits {
     connections_max: 16,
+    per_address_max: 16,
+    of_loopback_max: 16,
     header_timeout: Duration::from_secs(5),
     header_bytes_max: 16 * 1024,
     header_count_max: 64,

@@ -163,6 +163,7 @@ async fn a_token_for_an_api_is_none_for_a_server() {
     let exchanged = |aud: &str| {
         let claims = AccessTokenClaims {
             act: None,
+            attorn_approval: None,
             aud: aud.to_owned(),
             authorization_details: None,
             client_id: ServerId::from_random(&[4; 16]),

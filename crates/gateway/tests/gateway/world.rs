@@ -249,6 +249,7 @@ impl World {
         AccessTokenClaims {
             parent: None,
             act: None,
+            attorn_approval: None,
             aud: URL.into(),
             authorization_details: None,
             client_id: agent_id(),

@@ -1,7 +1,8 @@
 //! What passes, and what the operation decides.
 
 use attorn_audit::{Kind, Outcome};
-use attorn_registry::ScopePattern;
+use attorn_oauth::access_token::AccessTokenClaims;
+use attorn_registry::{ApprovalId, ScopePattern};
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -59,6 +60,30 @@ async fn a_permitted_request_reaches_the_api_with_who_asks_and_leaves_two_entrie
         assert_eq!(text(&outcome.downstream_request_id), "api-1");
         assert_eq!(text(&outcome.downstream_status), "200");
         assert_eq!((outcome.arguments_bytes, outcome.result_bytes), (Some(0), Some(10)));
+    }
+}
+
+/// The approval of the call comes with the token and with nothing else.
+#[tokio::test]
+async fn an_approval_is_told_to_the_api_and_to_the_journal() {
+    for version in BOTH {
+        let world = World::new("approval", version).await;
+        let (id, stranger) = (ApprovalId::from_random(&[5; 16]), ApprovalId::from_random(&[6; 16]));
+        for approval in [Some(id), None] {
+            let claims = world.claims("read:invoice.get");
+            let jti = claims.jti.clone();
+            let claims = AccessTokenClaims { attorn_approval: approval.clone(), ..claims };
+            let asked = ask("GET", "/invoices/7").with("attorn-approval", stranger.as_str());
+            let answer = world.ask_with(&world.issue(&claims), asked).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            let approval = approval.as_ref().map(ApprovalId::as_str);
+            let seen = world.api.take_seen().pop().unwrap();
+            assert_eq!(seen.header("attorn-approval"), approval);
+            let of = |one: &&attorn_audit::Entry| one.exchanged_jti.as_deref() == Some(&*jti);
+            let entries = world.entries(|all| all.iter().any(|one| of(&one))).await;
+            let intent = entries.iter().find(of).unwrap();
+            assert_eq!(intent.approval.as_deref(), approval);
+        }
     }
 }
 

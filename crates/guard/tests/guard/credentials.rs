@@ -24,6 +24,7 @@ fn agents(world: &World, aud: &str) -> AccessTokenClaims<AgentId> {
     let of = world.claims(READ);
     AccessTokenClaims {
         act: None,
+        attorn_approval: None,
         aud: aud.to_owned(),
         authorization_details: None,
         client_id: agent_id(),

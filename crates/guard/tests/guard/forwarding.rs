@@ -3,6 +3,7 @@
 use attorn_audit::{Entry, Outcome};
 use attorn_guard::BodyBytes;
 use attorn_net::Rate;
+use attorn_registry::Ancestor;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -13,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use attorn_enforce::Freshness;
 use attorn_guard::UpstreamUrl;
 
-use crate::world::{Ask, BOTH, World, ask, told};
+use crate::world::{Answer, Ask, BOTH, World, ask, told};
 
 const READ: &str = "read:invoice.get";
 
@@ -183,5 +184,83 @@ async fn a_server_that_asks_too_often_is_told_when_to_come_again() {
         assert_eq!(told(&refused), (429, "rate.limited", ""));
         assert_eq!(world.newest().await.detail["limit"], "server");
         assert!(!answer.header("retry-after").is_empty());
+    }
+}
+
+/// The limit that the entry of a refusal names.
+async fn limit(world: &World, answer: &Answer) -> String {
+    let is_it =
+        |one: &&Entry| one.decision_id.as_ref().is_some_and(|id| answer.text.contains(id.as_str()));
+    let entries = world.entries(|all| all.iter().any(|one| is_it(&one))).await;
+    entries.iter().find(is_it).unwrap().detail["limit"].clone()
+}
+
+/// Sends up to so many, with tokens that differ by `change`, and gives the limit that refuses.
+async fn beyond_its_share(world: &World, count: u8, change: impl Fn(u8, &mut Ancestor)) -> String {
+    for number in 0..count {
+        let mut claims = world.claims(READ);
+        change(number, claims.parent.as_mut().unwrap());
+        let answer = world.ask_with(&world.issue(&claims), ask("GET", "/invoices/7")).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            assert!(!answer.header("retry-after").is_empty());
+            return limit(world, &answer).await;
+        }
+    }
+    "none".to_owned()
+}
+
+#[tokio::test]
+async fn an_agent_and_each_of_its_keys_have_shares_of_a_server() {
+    let key = |byte: u8| crate::world::key(byte).public().thumbprint();
+    for version in BOTH {
+        let limited = |config: &mut attorn_guard::Config| config.limits.agent = Rate::new(1, 2);
+        let fresh = || Arc::new(Freshness::own());
+        let world = World::with("agent-rate", version, fresh(), limited).await;
+        assert_eq!(beyond_its_share(&world, 30, |_, _| ()).await, "agent");
+        let limited = |config: &mut attorn_guard::Config| config.limits.key = Rate::new(1, 2);
+        let world = World::with("key-rate", version, fresh(), limited).await;
+        assert_eq!(beyond_its_share(&world, 30, |_, _| ()).await, "key");
+        // Another key has another share, whether or not it counts in the end.
+        let other = |number, parent: &mut Ancestor| parent.key = key(40 + number);
+        assert_eq!(beyond_its_share(&world, 5, other).await, "none");
+    }
+}
+
+/// An API that is gone is left alone for a moment; nothing is recorded as permitted meanwhile.
+#[tokio::test]
+async fn an_api_that_fails_in_a_row_is_left_alone() {
+    for version in BOTH {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = gone.local_addr().unwrap();
+        drop(gone);
+        let world = World::with("circuit", version, Arc::new(Freshness::own()), |config| {
+            config.upstream = UpstreamUrl::parse(&format!("http://{address}/v1")).unwrap();
+            config.limits.circuit_failures = 3;
+        });
+        let world = world.await;
+        for _ in 0..3 {
+            let answer = world.ask(READ, ask("GET", "/invoices/7")).await;
+            assert_eq!(answer.told().1, "downstream.unreachable");
+        }
+        let answer = world.ask(READ, ask("GET", "/invoices/7")).await;
+        let refused = world.refused(&answer).await;
+        assert_eq!(told(&refused), (503, "downstream.paused", ""));
+        assert_eq!(limit(&world, &answer).await, "circuit");
+        assert!(!answer.header("retry-after").is_empty());
+        // Who may not ask is told the same as ever.
+        let answer = world.ask(READ, ask("GET", "/none")).await;
+        assert_eq!(answer.told().1, "operation.unknown");
+    }
+}
+
+#[tokio::test]
+async fn what_an_api_says_no_to_does_not_close_it() {
+    let world = World::with("circuit-no", BOTH[0], Arc::new(Freshness::own()), |config| {
+        config.limits.circuit_failures = 1;
+    });
+    let world = world.await;
+    for below in ["/invoices/absent", "/invoices/7", "/invoices/absent"] {
+        let answer = world.ask(READ, ask("GET", below)).await;
+        assert_ne!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
     }
 }

@@ -13,5 +13,6 @@ mod credentials;
 mod forwarding;
 mod layer;
 mod registry;
+mod spans;
 mod stops;
 mod world;

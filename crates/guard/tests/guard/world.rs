@@ -13,7 +13,7 @@ use attorn_enforce::Freshness;
 use attorn_guard::{Api as Enforced, ApiUrl, Config, Guard, Parts, UpstreamUrl};
 use attorn_jose::{Algorithm, SigningKey};
 use attorn_journal::Journal;
-use attorn_net::{Client, ClientConfig, Clock, Listener, Random, Shutdown};
+use attorn_net::{Client, ClientConfig, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::actor::Actor;
 use attorn_oauth::confirmation::Confirmation;
@@ -117,6 +117,16 @@ impl World {
         freshness: Arc<Freshness>,
         configure: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::told(test, version, (freshness, Telemetry::default()), configure).await
+    }
+
+    /// The same, where somebody listens.
+    pub(crate) async fn told(
+        test: &str,
+        version: Version,
+        (freshness, telemetry): (Arc<Freshness>, Telemetry),
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
         let api = Api::start().await;
         let [issuer_key, agent_key, server_key] = [1, 2, 3].map(key);
         let parts = snapshot(&issuer_key, &agent_key, &server_key);
@@ -151,12 +161,12 @@ impl World {
                     *byte = next.to_le_bytes()[at % 8] ^ u8::try_from(at % 251).unwrap();
                 }
             }),
-            telemetry: Telemetry::default(),
+            telemetry,
         })
         .unwrap();
         let (client, shutdown) = (Client::new(ClientConfig::default()).unwrap(), Shutdown::new());
         let service = guard.service(&config, client);
-        tokio::spawn(guard.serve(listener, service, shutdown.clone()));
+        tokio::spawn(guard.serve(listener, service, Limits::default(), shutdown.clone()));
         let (parts, serial) = (Mutex::new(parts), AtomicU64::new(0));
         Self {
             api,
@@ -205,6 +215,7 @@ impl World {
         let now_s = self.now_s.load(Ordering::SeqCst);
         AccessTokenClaims {
             act: Some(Actor { sub: server_id().to_string(), act: None }),
+            attorn_approval: None,
             aud: BILLING.into(),
             authorization_details: None,
             client_id: server_id(),

@@ -8,7 +8,7 @@ use super::*;
 use crate::test_certificates::{Authority, identity, material};
 use crate::{
     Anchors, Body, Client, ClientConfig, ClientIdentity, Peer, Roots, SendError, Tls, TlsMaterial,
-    are_authorities,
+    TrustedProxy, are_authorities,
 };
 
 /// A listener that asks for certificates and answers with what it knows of its peer.
@@ -21,8 +21,12 @@ struct Asking {
 
 impl Asking {
     async fn new(anchors: Vec<Anchors>) -> Self {
+        Self::with(anchors, Vec::new(), Limits::default()).await
+    }
+
+    async fn with(anchors: Vec<Anchors>, proxies: Vec<TrustedProxy>, limits: Limits) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let shown = TlsMaterial { clients: Some(anchors), ..material(&made) };
+        let shown = TlsMaterial { clients: Some(anchors), proxies, ..material(&made) };
         let tls = Tls::new(&shown).unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = Listener::bind(any, Some(tls.clone())).await.unwrap();
@@ -34,7 +38,7 @@ impl Asking {
             let told = told.unwrap_or_else(|| "nobody".to_owned());
             std::future::ready(Ok::<_, Infallible>(Response::new(Body::full(told))))
         });
-        tokio::spawn(serve(listener, service, Limits::default(), Shutdown::new()));
+        tokio::spawn(serve(listener, service, limits, Shutdown::new()));
         Self { tls, shown, roots: made.cert.pem(), address }
     }
 
@@ -148,6 +152,27 @@ async fn a_revoked_certificate_is_trusted_by_nobody() {
     let asking = Asking::new(vec![anchors]).await;
     assert_eq!(asking.seen(good).await, r#"["urn:a"] ["ca"]"#);
     assert_eq!(asking.seen(revoked).await, r#"["urn:b"] []"#);
+}
+
+/// A proxy speaks for many clients; who only comes from where it is does not.
+#[tokio::test]
+async fn a_listed_proxy_has_no_share_and_a_stranger_beside_it_has() {
+    let own = rcgen::generate_simple_self_signed(vec!["proxy.example".to_owned()]).unwrap();
+    let thumbprint = crate::certificate::parse(own.cert.der()).unwrap().thumbprint;
+    let (name, thumbprints) = ("edge".to_owned(), vec![thumbprint]);
+    let proxy = TrustedProxy { name, addresses: Vec::new(), thumbprints };
+    let limits = Limits { of_loopback_max: 1, ..Limits::default() };
+    let asking = Asking::with(Vec::new(), vec![proxy], limits).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let client = asking.client(Some(identity(own.cert.pem(), &own.signing_key)));
+        assert_eq!(asking.told(&client).await.unwrap(), "nobody");
+        held.push(client);
+    }
+    let stranger = asking.client(None);
+    assert_eq!(asking.told(&stranger).await.unwrap(), "nobody");
+    assert!(asking.told(&asking.client(None)).await.is_err());
+    drop((held, stranger));
 }
 
 #[test]

@@ -63,6 +63,55 @@ async fn a_head_over_its_limits_is_refused() {
     }
 }
 
+/// Whether a request on this connection is answered.
+async fn is_answered(stream: &mut TcpStream) -> bool {
+    // The server may have closed before.
+    let _cut = stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.is_err();
+    let mut answer = [0; 1024];
+    let read = stream.read(&mut answer).await.unwrap_or(0);
+    answer[..read].starts_with(b"HTTP/1.1 200")
+}
+
+#[tokio::test]
+async fn connections_beyond_a_share_are_closed_at_once_and_those_before_go_on() {
+    let (listener, address) = bind(None).await;
+    let counted = listener.connections().clone();
+    let limits = Limits { of_loopback_max: 2, ..Limits::default() };
+    tokio::spawn(serve(listener, service_fn(answering("taken")), limits, Shutdown::new()));
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    assert!(is_answered(&mut first).await && is_answered(&mut second).await);
+    for refused in 1..=3 {
+        let mut more = TcpStream::connect(address).await.unwrap();
+        assert!(!is_answered(&mut more).await);
+        assert_eq!((counted.crowded_out(), counted.open()), (refused, 2));
+    }
+    assert!(is_answered(&mut first).await);
+    // With the end of one there is room for another.
+    drop(second);
+    for _ in 0..1_000 {
+        let mut next = TcpStream::connect(address).await.unwrap();
+        if is_answered(&mut next).await {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the share did not come back");
+}
+
+#[tokio::test]
+async fn loopback_has_no_bound_unless_it_is_given_one() {
+    let (listener, address) = bind(None).await;
+    let limits = Limits { per_address_max: 1, ..Limits::default() };
+    tokio::spawn(serve(listener, service_fn(answering("taken")), limits, Shutdown::new()));
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert!(is_answered(&mut stream).await);
+        held.push(stream);
+    }
+}
+
 #[tokio::test]
 async fn a_stop_lets_the_running_request_finish() {
     static STARTED: Notify = Notify::const_new();

@@ -155,3 +155,31 @@ fn tokens_of_one_kind_are_none_of_the_other() {
         assert_eq!(check(server, Some(&odd)), (none, none), "{odd}");
     }
 }
+
+/// What comes of an approved call names the approval, by its own form of name.
+#[test]
+fn a_token_that_was_exchanged_may_name_an_approval() {
+    const AGENT: &str = "agt_aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const SERVER: &str = "srv_aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    let keys = IssuerKeys::new([("issuer".to_owned(), key("issuer").public().clone())]).unwrap();
+    let expected = Expected { issuer: ISSUER, audience: RESOURCE, keys: &keys };
+    let header = json!({"alg": "ES256", "kid": "issuer", "typ": "at+jwt"});
+    let jkt = key("agent").public().thumbprint().to_string();
+    let check = |approval: serde_json::Value| {
+        let claims = json!({
+            "act": {"sub": SERVER}, "attorn_approval": approval, "aud": RESOURCE,
+            "client_id": SERVER, "cnf": {"jkt": jkt}, "epoch": 0, "exp": NOW_S + 110,
+            "iat": NOW_S - 10, "iss": ISSUER, "jti": "token-1", "nbf": NOW_S - 10,
+            "parent": {"client_id": AGENT, "jti": "token-0", "key": jkt},
+            "scope": "read:get_invoice", "sub": AGENT,
+        });
+        let token = Changes::default().jwt(&header, &claims, "issuer", |_| None);
+        let token = verify::<ServerId>(&token, &expected, NOW_S);
+        token.map(|token| token.claims().attorn_approval.as_ref().map(ToString::to_string))
+    };
+    let named = "apr_aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    assert_eq!(check(json!(named)), Ok(Some(named.to_owned())));
+    for odd in [json!(null), json!(""), json!("apr_1"), json!([named]), json!(AGENT)] {
+        assert_eq!(check(odd.clone()), Err(TokenRefusal::Claims), "{odd}");
+    }
+}

@@ -126,7 +126,8 @@ fn all() -> Vec<TokenError> {
         all.push(error);
         next = match error {
             TokenError::ActorTokenPair => Some(TokenError::ActorTokenRefused),
-            TokenError::ActorTokenRefused => Some(TokenError::AssertionType),
+            TokenError::ActorTokenRefused => Some(TokenError::ApprovalEvidence),
+            TokenError::ApprovalEvidence => Some(TokenError::AssertionType),
             TokenError::AssertionType => Some(TokenError::AuthorizationDetails),
             TokenError::AuthorizationDetails => Some(TokenError::CertificateHeader),
             TokenError::CertificateHeader => Some(TokenError::CertificateMissing),

@@ -99,6 +99,8 @@ pub(super) async fn bound(acts: &mut Acts, scene: &Scene) -> Result<(), Failure>
     let wanted = Wanted {
         subject_token: &agent_token,
         subject_token_proof: &proof,
+        approval: None,
+        traceparent: None,
         resource: scene.api_resource(),
         scope: "read:invoice.get",
     };
