@@ -9,11 +9,13 @@ mod consent_pages;
 mod documents;
 mod forms;
 mod log_in;
+mod passkeys;
 mod provider;
 mod provider_log_in;
 mod provider_people;
 mod provider_tokens;
 mod refresh;
+mod settings;
 mod trace_pages;
 
 pub(crate) use browser::Town;
