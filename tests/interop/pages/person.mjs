@@ -75,9 +75,11 @@ export class Person {
     await this.follow('button.primary');
   }
 
-  // What a status of ours makes the browser say about the page itself is no fault of the page.
+  // What a status of ours makes the browser say about the page itself is no fault of the page, nor is
+  // a warning that is expected by its words.
   isQuiet(...expected) {
-    const isExpected = (line) => expected.some((status) => line.includes(`status of ${status}`));
+    const words = expected.map((one) => (typeof one === 'number' ? `status of ${one}` : one));
+    const isExpected = (line) => words.some((text) => line.includes(text));
     const left = this.said.filter((line) => !isExpected(line));
     assert.deepEqual(left, [], `${this.name}: the console`);
     this.said = [];
