@@ -90,9 +90,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The next item, a map. Everything in it was looked at: a reader of a value holds one item.
-    pub(crate) fn map(&mut self) -> Result<Vec<(Key<'a>, Reader<'a>)>, CborError> {
+    pub(crate) fn map(&mut self) -> Result<Vec<(Key<'a>, Self)>, CborError> {
         match self.head()? {
-            (MAP, count) => self.entries(count, 1)?.into_iter().map(entry).collect(),
+            (MAP, count) => self.entries(count, 1)?.into_iter().map(Entry::read).collect(),
             _ => Err(CborError::Type),
         }
     }
@@ -125,20 +125,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The entries of a map whose head was read, as the bytes of key and value.
-    fn entries(
-        &mut self,
-        count: u64,
-        depth: usize,
-    ) -> Result<Vec<(&'a [u8], &'a [u8])>, CborError> {
-        let mut entries: Vec<(&[u8], &[u8])> = Vec::new();
+    fn entries(&mut self, count: u64, depth: usize) -> Result<Vec<Entry<'a>>, CborError> {
+        let mut entries: Vec<Entry<'a>> = Vec::new();
         for _ in 0..count {
             // A key is no container.
             let key = self.item(DEPTH_MAX)?;
             // Equal keys are no order either: CTAP 2.1 section 8 forbids duplicates.
-            if entries.last().is_some_and(|(last, _)| order(last) >= order(key)) {
+            if entries.last().is_some_and(|last| order(last.key) >= order(key)) {
                 return Err(CborError::MapOrder);
             }
-            entries.push((key, self.item(depth)?));
+            entries.push(Entry { key, value: self.item(depth)? });
         }
         Ok(entries)
     }
@@ -172,11 +168,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn entry<'a>((key, value): (&'a [u8], &'a [u8])) -> Result<(Key<'a>, Reader<'a>), CborError> {
-    let mut of_key = Reader::new(key);
-    let is_text = key.first().is_some_and(|initial| initial >> 5 == TEXT);
-    let key = if is_text { Key::Text(of_key.text()?) } else { Key::Integer(of_key.integer()?) };
-    Ok((key, Reader::new(value)))
+/// An entry of a map, as the bytes of its two items.
+struct Entry<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    fn read(self) -> Result<(Key<'a>, Reader<'a>), CborError> {
+        let mut key = Reader::new(self.key);
+        let is_text = self.key.first().is_some_and(|initial| initial >> 5 == TEXT);
+        let key = if is_text { Key::Text(key.text()?) } else { Key::Integer(key.integer()?) };
+        Ok((key, Reader::new(self.value)))
+    }
 }
 
 /// CTAP 2.1 section 8: keys by major type, then by length, then byte by byte.

@@ -23,6 +23,8 @@ fn register(created: &Created) -> Result<NewPasskey, WebauthnRefusal> {
 }
 
 fn log_in(asserted: &Asserted, of: &Authenticator, known: u32) -> Result<u32, WebauthnRefusal> {
+    let credential =
+        CredentialId::new(&of.credential).map_err(|_| WebauthnRefusal::CredentialId)?;
     let parts = AssertionParts {
         credential: &asserted.credential,
         client_data: &asserted.client_data,
@@ -31,7 +33,7 @@ fn log_in(asserted: &Asserted, of: &Authenticator, known: u32) -> Result<u32, We
         user_handle: &asserted.user_handle,
     };
     let known = KnownPasskey {
-        credential: &CredentialId::new(&of.credential).unwrap(),
+        credential: &credential,
         public_key: of.key.public(),
         sign_count: known,
         user_handle: b"somebody",
