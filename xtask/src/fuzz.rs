@@ -32,6 +32,7 @@ mod spiffe;
 mod sse;
 mod target;
 mod urls;
+mod webauthn;
 pub(crate) mod world;
 
 use std::path::PathBuf;
@@ -78,6 +79,7 @@ const TARGETS: &[Target] = &[
     provider::ISSUER_KEYS,
     provider::ID_TOKEN,
     assertions::JWT_GRANT,
+    webauthn::PASSKEY_ANSWER,
 ];
 
 /// Targets whose code is not there yet. They are named and never counted as run.

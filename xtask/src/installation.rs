@@ -50,6 +50,8 @@ pub struct Setting<'a> {
     pub more: &'a str,
     /// Its journal has a disk of its own, so large.
     pub journal_disk_mib: Option<u32>,
+    /// Its authority is called `localhost` and not by an address: passkeys belong to a name.
+    pub has_name: bool,
     /// It runs within this limit of memory.
     pub memory: Option<&'a MemoryLimit>,
 }
@@ -101,11 +103,16 @@ impl Installation {
         let admin = local(free_port()?);
         let gateway = local(free_port()?);
         let issuer = match pki {
+            None if setting.has_name => format!("http://localhost:{}", authority.port()),
             None => format!("http://{authority}"),
             Some(_) => format!("https://localhost:{}", authority.port()),
         };
-        let addresses = Addresses { issuer, authority, admin, gateway };
         let config = config_text(&folder, authority, admin, gateway) + setting.more;
+        let config = config.replace(
+            &format!("issuer = \"http://{authority}\""),
+            &format!("issuer = \"{issuer}\""),
+        );
+        let addresses = Addresses { issuer, authority, admin, gateway };
         let config = pki.map(|pki| with_tls(&config, pki)).unwrap_or(config);
         let roots = pki.map(|pki| pki.path("server.pem"));
         write(&folder.join("attorn.toml"), &config)?;

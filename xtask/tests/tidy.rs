@@ -18,11 +18,12 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("policy", &["json", "registry", "planted"]),
     ("mcp", &["json", "planted"]),
     ("audit", &["json"]),
+    ("webauthn", &["json", "jose"]),
     ("net", &[]),
     ("console", &[]),
     ("replay", &["jose", "oauth", "net"]),
     ("payloads", &["registry", "jose"]),
-    ("store", &["jose", "registry", "audit"]),
+    ("store", &["jose", "registry", "audit", "webauthn"]),
     ("journal", &["audit"]),
     ("telemetry", &["registry", "audit", "net", "journal"]),
     (
@@ -40,6 +41,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "payloads",
             "telemetry",
             "console",
+            "webauthn",
         ],
     ),
     (
@@ -101,8 +103,9 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that know the rules and nothing of the outside world.
-const PURE: &[&str] =
-    &["planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit", "console"];
+const PURE: &[&str] = &[
+    "planted", "json", "jose", "registry", "oauth", "policy", "mcp", "audit", "console", "webauthn",
+];
 
 /// What a pure crate must not name.
 const OUTSIDE_WORLD: &[&str] = &[

@@ -32,6 +32,7 @@ mod locks;
 mod openapi;
 mod operation;
 mod owners;
+mod passkeys;
 mod payloads;
 mod person_grants;
 mod persons;

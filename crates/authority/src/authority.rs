@@ -308,7 +308,7 @@ impl From<RotationError> for StartError {
 fn people(config: &Config, random: &Random) -> Result<Option<People>, StartError> {
     let provider = config.login.clone().map(Provider::new).transpose()?;
     match config.clients.clone() {
-        Some(clients) => Ok(Some(People::new(clients, provider, random)?)),
+        Some(clients) => Ok(Some(People::new(clients, provider, (&config.issuer, random))?)),
         None if provider.is_some() => Err(LoginRefusal::ClientsMissing.into()),
         None => Ok(None),
     }

@@ -5,10 +5,11 @@
 //!
 //! Implemented: RFC 6749 section 4.1 for public clients with RFC 7636, RFC 9126, RFC 9207 and RFC 9449
 //! section 10; clients that are registered, register themselves (RFC 7591) or are the URL of a
-//! document; refresh tokens that rotate; log-in by name and password, or at an OpenID Connect provider
-//! (`provider.rs`); pages for calls that wait for a person, for what happened, and for what a person gave.
+//! document; refresh tokens that rotate; log-in by name and password, by a passkey (WebAuthn Level 3,
+//! `passkey_login.rs`), or at an OpenID Connect provider (`provider.rs`); pages for calls that wait for a
+//! person, for what happened, for what a person gave, and for how they sign in.
 //!
-//! Not implemented: passkeys, pages for anything else.
+//! Not implemented: pages for anything else.
 
 mod approvals;
 mod attempts;
@@ -27,6 +28,8 @@ mod login;
 mod login_config;
 mod offer;
 mod page;
+mod passkey_login;
+mod passkeys;
 mod password;
 mod provider;
 mod push;
@@ -35,6 +38,7 @@ mod register;
 mod returns;
 mod route;
 mod sessions;
+mod settings;
 mod shown;
 mod steps;
 mod traces;
@@ -58,6 +62,7 @@ pub(crate) use {code_grant::redeem as redeem_code, refresh_grant::redeem as rede
 use attempts::Counted;
 use documents::Documents;
 use forms::FormKey;
+use passkeys::Passkeys;
 use password::Passwords;
 use returns::Returns;
 use waiting::Held;
@@ -68,6 +73,7 @@ pub(crate) struct People {
     config: ClientsConfig,
     form_key: FormKey,
     passwords: Passwords,
+    passkeys: Passkeys,
     /// Where people log in beside that, or instead.
     provider: Option<Provider>,
     documents: Documents,
@@ -87,13 +93,14 @@ impl People {
     pub(crate) fn new(
         config: ClientsConfig,
         provider: Option<Provider>,
-        random: &Random,
+        (issuer, random): (&str, &Random),
     ) -> Result<Self, ClientsRefusal> {
         config.verify()?;
         Ok(Self {
             provider,
             form_key: FormKey::new(random),
             passwords: Passwords::new(random),
+            passkeys: Passkeys::of(issuer),
             documents: Documents::new(&config)?,
             login_failures: Counted::new(LOGIN_WINDOW_S),
             registrations: Counted::new(REGISTRATION_WINDOW_S),
@@ -107,6 +114,12 @@ impl People {
     /// Whether people may log in by name and password.
     pub(crate) fn allows_passwords(&self) -> bool {
         self.provider.as_ref().is_none_or(Provider::allows_passwords)
+    }
+
+    /// Whether people may log in by a passkey: where they may have an account here, and the issuer has a
+    /// name.
+    pub(crate) fn offers_passkeys(&self) -> bool {
+        self.allows_passwords() && self.passkeys.party().is_ok()
     }
 
     /// How clients may become known, for the metadata.

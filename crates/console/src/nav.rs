@@ -24,6 +24,8 @@ pub enum Here {
     Consents,
     /// Where the person is signed in.
     Sessions,
+    /// How the person signs in.
+    Settings,
     /// What happened.
     Traces,
     /// None of them.
@@ -46,6 +48,7 @@ impl Nav<'_> {
             (self.may_audit || self.is(Here::Traces), "traces", "Traces", Here::Traces),
             (true, "consents", "Applications", Here::Consents),
             (true, "sessions", "Sessions", Here::Sessions),
+            (true, "settings", "Sign-in settings", Here::Settings),
         ];
         let shown = all.into_iter().filter(|(is_shown, ..)| *is_shown);
         shown.map(|(_, path, title, here)| Entry { path, title, is_here: self.is(here) }).collect()
@@ -71,8 +74,11 @@ mod tests {
 
     #[test]
     fn a_person_sees_what_their_roles_open() {
-        assert_eq!(titles(false, false, Here::Sessions), ["Applications", "Sessions"]);
-        let all = ["Approvals", "Traces", "Applications", "Sessions"];
+        assert_eq!(
+            titles(false, false, Here::Sessions),
+            ["Applications", "Sessions", "Sign-in settings"]
+        );
+        let all = ["Approvals", "Traces", "Applications", "Sessions", "Sign-in settings"];
         assert_eq!(titles(true, true, Here::Elsewhere), all);
         let nav = Nav {
             base: "",
@@ -82,6 +88,6 @@ mod tests {
             here: Here::Approvals,
         };
         let here: Vec<_> = nav.entries().iter().map(|entry| entry.is_here).collect();
-        assert_eq!(here, [true, false, false]);
+        assert_eq!(here, [true, false, false, false]);
     }
 }

@@ -27,6 +27,8 @@ pub struct LoginPage<'a> {
     pub provider: Option<&'a str>,
     /// Whether they can sign in by name and password.
     pub asks_password: bool,
+    /// Whether they can sign in by a passkey. Then the page needs our script.
+    pub offers_passkeys: bool,
     /// What went wrong just now.
     pub problem: Option<&'a str>,
 }
@@ -100,6 +102,16 @@ macro_rules! html {
 
 html!(LoginPage, InvitationPage, ErrorPage, SignedOutPage, SessionsPage);
 
+/// That a page has so many scripts of ours, and nothing else that runs.
+#[cfg(test)]
+pub(crate) fn assert_script(page: &str, count: usize) {
+    assert_eq!(page.matches("<script").count(), count, "{page}");
+    assert_eq!(page.matches("/passkeys.js\" defer></script>").count(), count, "{page}");
+    for word in ["javascript:", " onclick=", " onsubmit=", " onload="] {
+        assert!(!page.contains(word), "{word}: {page}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +129,7 @@ mod tests {
         application: None,
         provider: None,
         asks_password: true,
+        offers_passkeys: false,
         problem: None,
     };
 
@@ -146,6 +159,23 @@ mod tests {
         let unasked = Form { waiting: "", ..FORM };
         let alone = LoginPage { form: unasked, provider: Some("Corp"), ..LOGIN }.html();
         assert!(alone.contains(r#"href="/t/a/login/provider""#), "{alone}");
+    }
+
+    #[test]
+    fn a_log_in_by_passkey_needs_our_script_and_is_hidden_without_it() {
+        let page = LoginPage { offers_passkeys: true, ..LOGIN }.html();
+        let form = page.split("<form").find(|form| form.contains("data-passkey")).unwrap();
+        let tag = form.split('>').next().unwrap();
+        assert!(tag.ends_with(" hidden"), "{tag}");
+        assert!(tag.contains(r#"data-challenge="/t/a/login/challenge""#), "{tag}");
+        for name in ["credential", "client_data", "authenticator_data", "signature", "user_handle"]
+        {
+            assert!(form.contains(&format!(r#"type="hidden" name="{name}""#)), "{name}");
+        }
+        assert!(form.contains(r#"value="tok""#) && form.contains(r#"value="req""#), "{form}");
+        assert!(page.contains(r#"src="/t/a/passkeys.js""#), "{page}");
+        assert_script(&page, 1);
+        assert_script(&LOGIN.html(), 0);
     }
 
     #[test]

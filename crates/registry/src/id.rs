@@ -136,6 +136,11 @@ id!(
     "own_"
 );
 id!(
+    /// A passkey of a person.
+    PasskeyId,
+    "pky_"
+);
+id!(
     /// A person.
     PersonId,
     "usr_"

@@ -77,8 +77,8 @@ pub use downstream::{Ancestor, DownstreamUse};
 pub use effects::Effects;
 pub use grant::{Grant, GrantRefusal};
 pub use id::{
-    AgentId, ApprovalId, ConsentId, DecisionId, GrantId, IdError, LockId, OwnerId, PersonId,
-    ResourceId, ServerId,
+    AgentId, ApprovalId, ConsentId, DecisionId, GrantId, IdError, LockId, OwnerId, PasskeyId,
+    PersonId, ResourceId, ServerId,
 };
 pub use import::{
     ApprovedNames, DocumentRefusal, ImportFacts, ImportFinding, ImportedPackage, ServerDocument,

@@ -103,6 +103,10 @@ pub enum ChangeKind {
     OwnerSet,
     /// The state of an owner.
     OwnerState,
+    /// A person has another passkey.
+    PasskeyAdded,
+    /// Passkeys of a person are gone.
+    PasskeyRemoved,
     /// Payloads of a subject are forgotten.
     PayloadErased,
     /// A new person.
@@ -149,7 +153,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::AgentAuthentication,
         Self::AgentExpiry,
         Self::AgentKeys,
@@ -178,6 +182,8 @@ impl ChangeKind {
         Self::OwnerCreated,
         Self::OwnerSet,
         Self::OwnerState,
+        Self::PasskeyAdded,
+        Self::PasskeyRemoved,
         Self::PayloadErased,
         Self::PersonCreated,
         Self::PersonGrantCreated,
@@ -233,6 +239,8 @@ impl ChangeKind {
             Self::OwnerCreated => "owner.created",
             Self::OwnerSet => "owner.set",
             Self::OwnerState => "owner.state",
+            Self::PasskeyAdded => "passkey.added",
+            Self::PasskeyRemoved => "passkey.removed",
             Self::PayloadErased => "payload.erased",
             Self::PersonCreated => "person.created",
             Self::PersonGrantCreated => "person_grant.created",

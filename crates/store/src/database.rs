@@ -21,7 +21,7 @@ pub struct Store {
     pub(crate) pool: SqlitePool,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 18] = [
+const MIGRATIONS: [(i64, &str, &str); 19] = [
     (1, "registry", include_str!("../migrations/registry/0001_registry.sql")),
     (2, "server_keys", include_str!("../migrations/registry/0002_server_keys.sql")),
     (10, "arguments", include_str!("../migrations/registry/0010_arguments.sql")),
@@ -44,6 +44,7 @@ const MIGRATIONS: [(i64, &str, &str); 18] = [
     (90, "erasures", include_str!("../migrations/registry/0090_erasures.sql")),
     (100, "provided", include_str!("../migrations/registry/0100_provided.sql")),
     (110, "used_assertions", include_str!("../migrations/registry/0110_used_assertions.sql")),
+    (140, "passkeys", include_str!("../migrations/registry/0140_passkeys.sql")),
 ];
 
 impl Store {

@@ -160,10 +160,12 @@ async fn add(
             let token = |expires_s| RevokedToken { jti: subject.to_owned(), expires_s };
             delta.revoked.extend(expires_s.map(token));
         }
-        // The epoch is in every delta; codes and passwords are in none.
+        // The epoch is in every delta; codes, passwords and passkeys are in none.
         ChangeKind::EnrolmentCreated
         | ChangeKind::EpochRaised
         | ChangeKind::InvitationCreated
+        | ChangeKind::PasskeyAdded
+        | ChangeKind::PasskeyRemoved
         | ChangeKind::PersonPassword => {}
     }
     Ok(())

@@ -97,6 +97,15 @@ pub enum Refusal {
     /// No owner of this identifier.
     #[error("no such owner")]
     OwnerUnknown,
+    /// The person has as many passkeys as may be.
+    #[error("the person has as many passkeys as may be; remove one")]
+    PasskeyLimit,
+    /// Somebody has this passkey already.
+    #[error("the passkey is registered already")]
+    PasskeyTaken,
+    /// The person has no such passkey, or none.
+    #[error("no such passkey")]
+    PasskeyUnknown,
     /// A record about a person breaks a rule of its own.
     #[error("{0}")]
     Person(PersonRefusal),

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use attorn_jose::{Algorithm, SigningKey};
 use attorn_registry::{
     AgentId, AgentKind, AnswersForAgent, Approval, ApprovalCall, ApprovalId, ApprovalRequest,
     ApprovalState, ApprovalTerms, Approver, ApproverKind, Authentication, Binding, Consent,
-    ConsentId, Grant, GrantId, Jkt, Name, OwnerId, PersonGrant, PersonId, PersonOrGroup,
+    ConsentId, Grant, GrantId, Jkt, Name, OwnerId, PasskeyId, PersonGrant, PersonId, PersonOrGroup,
     ResourceId, ScopePattern, ScopeSet, ServerId, UpstreamSpec,
 };
+use attorn_webauthn::CredentialId;
 
-use crate::{Act, NewAgent, NewOwner, NewPerson, NewResource, NewServer, PersonSettings, Store};
+use crate::{
+    Act, NewAgent, NewOwner, NewPerson, NewResource, NewServer, Passkey, PersonSettings, Store,
+};
 
 /// An owner, a pending agent and a server.
 pub(crate) struct World {
@@ -155,6 +159,20 @@ impl World {
         self.store.create_invitation(&act(1), &id, [90; 32]).await.unwrap();
         self.store.redeem_invitation(&act(2), &[90; 32], "$argon2id$marked-fixture").await.unwrap();
         id
+    }
+
+    pub(crate) fn new_passkey(&self, seed: u8) -> Passkey {
+        let key = SigningKey::from_seed(Algorithm::EdDsa, &[seed; 32]).unwrap();
+        Passkey {
+            id: PasskeyId::from_random(&id(seed)),
+            person: self.person(),
+            name: "laptop".into(),
+            credential: CredentialId::new(&[seed; 16]).unwrap(),
+            public_key: key.public().clone(),
+            sign_count: 0,
+            created_s: 10,
+            used_s: None,
+        }
     }
 
     pub(crate) fn new_person_grant(&self, person: &PersonId) -> PersonGrant {

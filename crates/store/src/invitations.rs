@@ -8,6 +8,7 @@ use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::Columns;
 use crate::failure::{Failure, Refusal, StoreError};
+use crate::passkeys::end_passkeys;
 use crate::persons::{person_by_id, write_password, write_state};
 
 const COLUMNS: Columns = Columns("invitations");
@@ -64,7 +65,7 @@ impl Store {
         Ok(COLUMNS.parse(&person)?)
     }
 
-    /// Uses a code: the person has this password, and is active. `act.by` is whoever presents the
+    /// Uses a code: the person has this password and no passkey, and is active. `act.by` is whoever presents the
     /// code.
     ///
     /// # Errors
@@ -91,6 +92,8 @@ impl Store {
         let id: PersonId = COLUMNS.parse(&id)?;
         let person = invitable(&mut change, &id).await?;
         write_password(&mut change, &id, phc).await?;
+        // The account begins anew: nobody who had it before comes in by another way.
+        end_passkeys(change.connection(), &id).await?;
         let state = LifeCycle::Active;
         write_state(change.connection(), &id, state).await?;
         let record = Person { state, ..person };

@@ -7,12 +7,13 @@ use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::failure::{Refusal, StoreError};
 use crate::family_ends::{Ends, end_families};
 use crate::invitations::end_invitations;
+use crate::passkeys::end_passkeys;
 use crate::persons::{person_by_id, write_settings, write_state};
 use crate::sessions::end_all;
 
 impl Store {
     /// Says who a person is at a provider. Who was invited and has not come yet is active with it: they
-    /// come from there. A code that waits stops to count.
+    /// come from there. A code that waits stops to count, and passkeys of here are gone.
     ///
     /// # Errors
     /// No such person, they are retired or linked already, or somebody else is linked to the subject.
@@ -44,6 +45,7 @@ impl Store {
             .map_err(|error| StoreError::unique(error, Refusal::SubjectTaken))?;
         write_state(change.connection(), id, state).await?;
         end_invitations(change.connection(), id).await?;
+        end_passkeys(change.connection(), id).await?;
         change.finish(ChangeKind::PersonSet, id.as_str(), person).await
     }
 

@@ -13,6 +13,7 @@ use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
 use crate::family_ends::{Ends, end_families};
 use crate::invitations::end_invitations;
+use crate::passkeys::end_passkeys;
 use crate::sessions::end_all;
 
 const COLUMNS: Columns = Columns("persons");
@@ -142,6 +143,9 @@ impl Store {
             end_all(change.connection(), id, act.now_s).await?;
             end_invitations(change.connection(), id).await?;
             end_families(change.connection(), Ends::Person(id), act.now_s).await?;
+        }
+        if state == LifeCycle::Retired {
+            end_passkeys(change.connection(), id).await?;
         }
         let record = Person { state, stop_ended_s, ..person };
         change.finish(ChangeKind::PersonState, id.as_str(), record).await

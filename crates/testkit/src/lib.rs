@@ -1,8 +1,9 @@
 //! Parts for tests: a raw HTTP client that can send malformed bytes, forged tokens and proofs, and
-//! a canary MCP server that counts what reaches it, a Redis server, a proxy.
+//! a canary MCP server that counts what reaches it, a Redis server, a proxy, an authenticator.
 //!
 //! Nothing here is linked into the product.
 
+pub mod authenticator;
 pub mod canary;
 pub mod forge;
 pub mod haproxy;

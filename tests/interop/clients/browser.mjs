@@ -66,7 +66,8 @@ export class Person {
   async logIn(page) {
     await page.fill('#name', this.name);
     await page.fill('#password', this.password);
-    await page.click('button[type=submit]');
+    // There may be another button, for passkeys.
+    await page.click('button.primary');
     await page.waitForURL((url) => url.pathname !== '/login').catch(() => this.fail(page));
   }
 

@@ -10,103 +10,16 @@ import { chromium } from 'playwright-core';
 import { CHROMIUM } from '../clients/chromium.mjs';
 import { Application } from './application.mjs';
 import { foreign } from './foreign.mjs';
-import { look } from './look.mjs';
+import { Person } from './person.mjs';
 
 const setting = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
-const { issuer, resource, codes, pictures } = setting;
-const PASSWORD = 'correct horse battery staple';
+const { issuer, resource } = setting;
 const PAYMENT = { id: 'inv-1001' };
 
 const browser = await chromium.launch(CHROMIUM);
 
 // Where a page may ask: at the authority, and at the applications that people are sent back to.
 const origins = new Set([new URL(issuer).origin]);
-
-// A person with a browser of their own. Whatever its console says is a fault, and so is a dialog and a
-// request to anybody else.
-class Person {
-  static async at(name) {
-    const person = new Person();
-    const context = await browser.newContext({ reducedMotion: 'reduce' });
-    Object.assign(person, { name, context, page: await context.newPage(), said: [] });
-    person.page.setDefaultTimeout(20_000);
-    person.page.on('console', (message) => person.said.push(`${message.type()}: ${message.text()}`));
-    person.page.on('pageerror', (error) => person.said.push(String(error)));
-    person.page.on('dialog', (dialog) => {
-      person.said.push(`dialog: ${dialog.message()}`);
-      return dialog.dismiss();
-    });
-    person.page.on('request', (request) => {
-      if (!origins.has(new URL(request.url()).origin)) person.said.push(`asked: ${request.url()}`);
-    });
-    return person;
-  }
-
-  get title() {
-    return this.page.locator('h1').innerText();
-  }
-
-  open(address) {
-    return this.page.goto(address.startsWith('http') ? address : `${issuer}${address}`);
-  }
-
-  look(name) {
-    return look(this.page, name, pictures);
-  }
-
-  // Tab until the control is there, as somebody without a pointer gets to it.
-  async reach(selector) {
-    const wanted = this.page.locator(selector).first();
-    await wanted.waitFor();
-    for (let at = 0; at < 200; at += 1) {
-      if (await wanted.evaluate((one) => one === document.activeElement)) return;
-      await this.page.keyboard.press('Tab');
-    }
-    throw new Error(`${this.name}: no way to ${selector} by keyboard`);
-  }
-
-  async type(selector, text) {
-    await this.reach(selector);
-    await this.page.keyboard.type(text);
-  }
-
-  async press(selector, key = 'Enter') {
-    await this.reach(selector);
-    await this.page.keyboard.press(key);
-  }
-
-  // A press that leads to another page.
-  async follow(selector) {
-    await this.reach(selector);
-    const moved = this.page.waitForEvent('framenavigated', (frame) => frame === this.page.mainFrame());
-    await this.page.keyboard.press('Enter');
-    await moved;
-    await this.page.waitForLoadState();
-  }
-
-  async logIn() {
-    await this.type('#name', this.name);
-    await this.type('#password', PASSWORD);
-    await this.follow('button.primary');
-  }
-
-  async comesIn() {
-    await this.open('/invite');
-    if (this.name === 'ann') await this.look('invite');
-    await this.type('#code', codes[this.name]);
-    await this.type('#password', PASSWORD);
-    await this.type('#again', PASSWORD);
-    await this.follow('button.primary');
-  }
-
-  // What a status of ours makes the browser say about the page itself is no fault of the page.
-  isQuiet(...expected) {
-    const isExpected = (line) => expected.some((status) => line.includes(`status of ${status}`));
-    const left = this.said.filter((line) => !isExpected(line));
-    assert.deepEqual(left, [], `${this.name}: the console`);
-    this.said = [];
-  }
-}
 
 async function signIn(ann, application) {
   await ann.comesIn();
@@ -270,7 +183,7 @@ let stranger;
 try {
   application = await startApplication(resource);
   const people = {};
-  for (const name of ['ann', 'bob', 'eve']) people[name] = await Person.at(name);
+  for (const name of ['ann', 'bob', 'eve']) people[name] = await Person.at(name, browser, { ...setting, origins });
   const { ann, bob, eve } = people;
   await signIn(ann, application);
   const approval = await approve(ann, bob, application);

@@ -82,6 +82,8 @@ operations! {
     PersonSet = "person.set", Post "/persons/{person}/settings", Write, "Give a person other roles or groups";
     PersonLink = "person.link", Post "/persons/{person}/link", Write, "Say who a person is at the identity provider";
     PersonUnlink = "person.unlink", Post "/persons/{person}/unlink", Write, "Take that back; their sessions end";
+    PersonPasskeys = "person.passkeys", Get "/persons/{person}/passkeys", Read, "The passkeys of a person";
+    PersonPasskeyRemove = "person.remove_passkeys", Post "/persons/{person}/passkeys/remove", Write, "Take passkeys of a person away; their sessions end";
     PersonSuspend = "person.suspend", Post "/persons/{person}/suspend", Write, "Stop a person until they are resumed";
     PersonResume = "person.resume", Post "/persons/{person}/resume", Write, "Let a suspended person act again";
     PersonRetire = "person.retire", Post "/persons/{person}/retire", Irreversible, "Stop a person for good";

@@ -182,8 +182,14 @@ pub(crate) async fn link(
     let issuer = link.issuer.or(of_log_in).ok_or(Refusal::Form)?;
     let external = ExternalSubject { issuer, subject: link.subject };
     let store = &context.shared.store;
+    let passkeys = store.passkeys_of(&person.id).await?;
     let person = store.link_person(&context.act(), &person.id, &external).await?.record;
     let mut fact = about(&context, Kind::AdminChanged, &person);
+    if !passkeys.is_empty() {
+        // They sign in at the provider from now on, and only there by something like a passkey.
+        let ids: Vec<_> = passkeys.iter().map(|passkey| passkey.id.as_str()).collect();
+        fact.detail.insert("passkeys_removed".to_owned(), ids.join(" "));
+    }
     // Who they are there stays out of the journal: it could not be taken out again.
     fact.detail.insert("linked".to_owned(), external.issuer);
     Ok(Effect::new(PersonView::of(&person), fact))

@@ -4,8 +4,8 @@ use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
     about, access, agents, apply, approvals, audit, clients, explain, gateways, grants, imports,
-    issuer_keys, locks, owners, payloads, person_grants, persons, policies, resources, servers,
-    tools,
+    issuer_keys, locks, owners, passkeys, payloads, person_grants, persons, policies, resources,
+    servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -22,6 +22,8 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::PersonSet => Route::change(persons::set),
         Operation::PersonLink => Route::change(persons::link),
         Operation::PersonUnlink => Route::change(persons::unlink),
+        Operation::PersonPasskeys => Route::read(passkeys::list),
+        Operation::PersonPasskeyRemove => Route::change(passkeys::remove),
         Operation::PersonSuspend => Route::change(persons::suspend),
         Operation::PersonResume => Route::change(persons::resume),
         Operation::PersonRetire => Route::change(persons::retire),

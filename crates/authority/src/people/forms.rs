@@ -25,6 +25,7 @@ pub(crate) enum FormName {
     EndSessions,
     Invite,
     Login,
+    Settings,
     TakeBack,
 }
 
@@ -70,6 +71,7 @@ fn message(form: FormName, browser: &Browser) -> Vec<u8> {
         FormName::EndSessions => b"end-sessions",
         FormName::Invite => b"invite",
         FormName::Login => b"login",
+        FormName::Settings => b"settings",
         FormName::TakeBack => b"take-back",
     };
     let session = browser.session_digest().unwrap_or_default();

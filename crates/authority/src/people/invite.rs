@@ -1,11 +1,11 @@
-//! `/invite`: who was invited chooses a password. RFC 6749 has nothing to say here.
+//! `/invite`: who was invited chooses a password, and with it begins anew. RFC 6749 has nothing to say here.
 
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_console::{Form as PageForm, InvitationPage};
 use attorn_jose::sha256;
 use attorn_net::{Body, Peer};
-use attorn_registry::ReasonCode;
-use attorn_store::{Act, Refusal, StoreError};
+use attorn_registry::{PersonId, ReasonCode};
+use attorn_store::{Act, Failure, Refusal, StoreError};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use zeroize::Zeroizing;
@@ -73,11 +73,8 @@ pub(crate) async fn redeem(
     };
     let Ok(phc) = people.passwords.hash(password).await else { return page::unavailable(shared) };
     let by = person.to_string();
-    let entry = Entry {
-        by: Some(by.clone()),
-        decision: Some(Decision::Permit),
-        subject: Some(by.clone()),
-        ..shared.entry_from(head, Kind::IdentityEnrolled, now_ms)
+    let Ok(entry) = enrolled(shared, head, &person, now_ms).await else {
+        return page::unavailable(shared);
     };
     // If the process dies after this line, an enrolment is on record and the code still works.
     if shared.record(&entry).await.is_err() {
@@ -95,6 +92,27 @@ pub(crate) async fn redeem(
         Ok(()) => page::see_other(&shared.config.endpoint("/login")),
         Err(_) => page::unavailable(shared),
     }
+}
+
+/// What the journal says of it. The account begins anew: passkeys from before are gone.
+async fn enrolled(
+    shared: &Shared,
+    head: &Parts,
+    person: &PersonId,
+    now_ms: u64,
+) -> Result<Entry, Failure> {
+    let passkeys = shared.store.passkeys_of(person).await?;
+    let mut entry = Entry {
+        by: Some(person.to_string()),
+        decision: Some(Decision::Permit),
+        subject: Some(person.to_string()),
+        ..shared.entry_from(head, Kind::IdentityEnrolled, now_ms)
+    };
+    if !passkeys.is_empty() {
+        let ids: Vec<_> = passkeys.iter().map(|passkey| passkey.id.as_str()).collect();
+        entry.detail.insert("passkeys_removed".to_owned(), ids.join(" "));
+    }
+    Ok(entry)
 }
 
 fn form(

@@ -1,4 +1,4 @@
-//! `/login`: name and password, and the way to the provider.
+//! `/login`: name and password, and the ways to the provider and to a passkey.
 //!
 //! Whether a name is there shows neither in the answer nor in its time. A log-in opens a session of
 //! its own, and ends the one that the browser had.
@@ -75,7 +75,8 @@ pub(crate) async fn log_in(
     people.login_failures.forget(of_name_here);
     others.iter().for_each(|(key, _)| people.login_failures.give_back(key));
     let waiting = asked.value("waiting");
-    open(shared, head, &browser, &LogIn { person: &person, waiting, provider: None }, now_ms).await
+    let log_in = LogIn { person: &person, waiting, provider: None, passkey: None };
+    open(shared, head, &browser, &log_in, now_ms).await
 }
 
 enum Failed {
@@ -111,8 +112,10 @@ async fn verify((shared, people): (&Shared, &People), asked: &Form) -> Result<Pe
 pub(crate) struct LogIn<'a> {
     pub(crate) person: &'a Person,
     pub(crate) waiting: Option<&'a str>,
-    /// The issuer of the provider; none for a password.
+    /// The issuer of the provider, where they came from there.
     pub(crate) provider: Option<&'a str>,
+    /// The passkey, where it was one.
+    pub(crate) passkey: Option<&'a str>,
 }
 
 /// Opens the session, on record first.
@@ -120,7 +123,7 @@ pub(crate) async fn open(
     shared: &Shared,
     head: &Parts,
     browser: &Browser,
-    LogIn { person, waiting, provider }: &LogIn<'_>,
+    LogIn { person, waiting, provider, passkey }: &LogIn<'_>,
     now_ms: u64,
 ) -> Response<Body> {
     let now_s = now_ms / 1000;
@@ -131,6 +134,7 @@ pub(crate) async fn open(
         ..shared.entry_from(head, Kind::IdentityLogin, now_ms)
     };
     entry.detail.extend(provider.map(|issuer| ("provider".to_owned(), issuer.to_owned())));
+    entry.detail.extend(passkey.map(|passkey| ("passkey".to_owned(), passkey.to_owned())));
     // If the process dies after this line, a log-in is on record that opened nothing.
     if shared.record(&entry).await.is_err() {
         return page::unavailable(shared);
@@ -159,7 +163,8 @@ pub(crate) async fn open(
     answer
 }
 
-fn form(
+/// The page, with what went wrong.
+pub(crate) fn form(
     (shared, people): (&Shared, &People),
     browser: &Browser,
     (status, waiting, problem): (StatusCode, &str, Option<&str>),
@@ -169,15 +174,18 @@ fn form(
     let asks = asks.filter(|waiting| waiting.browser == browser.digest());
     let token = people.form_key.token(FormName::Login, browser);
     let base = shared.config.issuer_path();
+    let offers_passkeys = people.offers_passkeys();
     let html = LoginPage {
         form: PageForm { base, token: &token, waiting },
         application: asks.as_ref().map(|waiting| waiting.client.name.as_str()),
         provider: people.provider.as_ref().map(Provider::display_name),
         asks_password: people.allows_passwords(),
+        offers_passkeys,
         problem,
     }
     .html();
-    let mut answer = page::page(status, html, None);
+    let mut answer =
+        if offers_passkeys { page::scripted(status, html) } else { page::page(status, html, None) };
     page::name_browser(&mut answer, shared, browser);
     answer
 }
@@ -212,18 +220,28 @@ fn is_name(text: &str) -> bool {
 /// What failed log-ins are counted by, and how many there may be in a quarter of an hour. Of a name
 /// from one place few; of a name from everywhere more, or anybody could keep its owner out.
 fn keys(head: &Parts, name: &str) -> [(String, u32); 3] {
-    let peer = head.extensions.get::<Peer>().and_then(Peer::charged);
-    let place = peer.map_or_else(|| "proxy".to_owned(), place_of);
     let name: String = name.chars().take(64).collect();
     [
-        (format!("{name} at {place}"), 10),
+        (format!("{name} at {}", place(head).0), 10),
         (format!("name {name}"), 100),
-        (format!("place {place}"), if peer.is_some() { 50 } else { u32::MAX }),
+        key_of_place(head),
     ]
 }
 
+/// What failed log-ins from one place are counted by, whatever their name.
+pub(crate) fn key_of_place(head: &Parts) -> (String, u32) {
+    let (place, is_known) = place(head);
+    (format!("place {place}"), if is_known { 50 } else { u32::MAX })
+}
+
+/// Where a request comes from, and whether that is known.
+fn place(head: &Parts) -> (String, bool) {
+    let peer = head.extensions.get::<Peer>().and_then(Peer::charged);
+    (peer.map_or_else(|| "proxy".to_owned(), place_of), peer.is_some())
+}
+
 /// An IPv6 client owns a /64. Loopback is a place here: nobody guesses passwords from it either.
-fn place_of(address: std::net::IpAddr) -> String {
+pub(crate) fn place_of(address: std::net::IpAddr) -> String {
     attorn_net::place(Some(address)).unwrap_or(address).to_string()
 }
 

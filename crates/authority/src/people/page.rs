@@ -1,7 +1,7 @@
 //! Answers to browsers: pages, ways on, cookies.
 
 use attorn_audit::Entry;
-use attorn_console::{ErrorPage, HEADERS, content_security_policy};
+use attorn_console::{ErrorPage, HEADERS, POLICY_WITH_SCRIPT, content_security_policy};
 use attorn_net::Body;
 use attorn_registry::ReasonCode;
 use http::header::{
@@ -11,7 +11,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::browser::{Browser, Cookie};
-use crate::http::{empty, set};
+use crate::http::{empty, json_answer, set};
 use crate::shared::Shared;
 
 /// A page. `leads_to` is the one other place its form may end at.
@@ -22,6 +22,22 @@ pub(crate) fn page(status: StatusCode, html: String, leads_to: Option<&str>) -> 
     answer.headers_mut().insert(CONTENT_TYPE, html);
     protect(&mut answer);
     set(&mut answer, CONTENT_SECURITY_POLICY, &content_security_policy(leads_to));
+    answer
+}
+
+/// A page with passkeys, which runs our one script. Its form ends at a page of ours.
+pub(crate) fn scripted(status: StatusCode, html: String) -> Response<Body> {
+    let mut answer = page(status, html, None);
+    let policy = HeaderValue::from_static(POLICY_WITH_SCRIPT);
+    // In the place of the other one: of two policies both would hold.
+    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    answer
+}
+
+/// An answer to that script.
+pub(crate) fn json(body: &serde_json::Value) -> Response<Body> {
+    let mut answer = json_answer(StatusCode::OK, body.to_string());
+    protect(&mut answer);
     answer
 }
 
@@ -74,6 +90,15 @@ pub(crate) fn style() -> Response<Body> {
     protect(&mut answer);
     let kept = HeaderValue::from_static("public, max-age=3600");
     answer.headers_mut().insert(http::header::CACHE_CONTROL, kept);
+    answer
+}
+
+/// Our one script. It goes with the pages of this version, so it is not kept.
+pub(crate) fn script() -> Response<Body> {
+    let mut answer = Response::new(Body::full(attorn_console::SCRIPT));
+    let script = HeaderValue::from_static("text/javascript; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, script);
+    protect(&mut answer);
     answer
 }
 

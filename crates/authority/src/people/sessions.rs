@@ -23,7 +23,7 @@ pub(crate) async fn show(shared: &Shared, people: &People, head: &Parts) -> Resp
         Ok(None) => return page::see_other(&shared.config.endpoint("/login")),
         Err(_) => return page::unavailable(shared),
     };
-    let visitor = Visitor { person, browser };
+    let visitor = Visitor { person, browser, session };
     let person = &visitor.person;
     let Ok(sessions) = shared.store.sessions_of(&person.id, SESSION_LIMITS, now_s).await else {
         return page::unavailable(shared);
@@ -33,7 +33,7 @@ pub(crate) async fn show(shared: &Shared, people: &People, head: &Parts) -> Resp
         .map(|one| ShownSession {
             opened: span(now_s.saturating_sub(one.opened_s)),
             seen: span(now_s.saturating_sub(one.seen_s)),
-            is_this: one.digest == session.digest,
+            is_this: one.digest == visitor.session.digest,
         })
         .collect();
     shown.sort_by_key(|one| !one.is_this);

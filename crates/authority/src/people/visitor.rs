@@ -7,6 +7,7 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_console::{Here, Nav};
 use attorn_net::Body;
 use attorn_registry::{AgentId, OwnerId, Person, PersonId, ReasonCode, Role, ServerId, Snapshot};
+use attorn_store::Session;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
@@ -20,6 +21,7 @@ use crate::shared::Shared;
 pub(crate) struct Visitor {
     pub(crate) person: Person,
     pub(crate) browser: Browser,
+    pub(crate) session: Session,
 }
 
 impl Visitor {
@@ -32,7 +34,7 @@ impl Visitor {
     ) -> Result<Self, Response<Body>> {
         let browser = Browser::of(&head.headers, page::is_encrypted(shared), &shared.random);
         match browser.logged_in(shared, now_s).await {
-            Ok(Some(LoggedIn { person, .. })) => Ok(Self { person, browser }),
+            Ok(Some(LoggedIn { person, session })) => Ok(Self { person, browser, session }),
             Ok(None) => {
                 people.returns.remember(&browser.digest(), path, now_s);
                 let mut answer = page::see_other(&shared.config.endpoint("/login"));

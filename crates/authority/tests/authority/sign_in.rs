@@ -11,11 +11,13 @@ mod foreign_texts;
 mod forms;
 mod log_in;
 mod origins;
+mod passkeys;
 mod provider;
 mod provider_log_in;
 mod provider_people;
 mod provider_tokens;
 mod refresh;
+mod settings;
 mod stops;
 mod trace_pages;
 

@@ -54,6 +54,22 @@ pub(crate) enum PersonCommand {
     /// Take that back, with the roles and groups that the provider gave; their sessions end
     #[command(after_help = "Example:\n  attorn person unlink ann --reason \"another account\"")]
     Unlink(StopArgs),
+    /// List the passkeys of a person
+    #[command(after_help = "Example:\n  attorn person passkeys ann")]
+    Passkeys { person: String },
+    /// Take the passkeys of a person away, or one of them; their sessions end
+    #[command(after_help = REMOVE_PASSKEYS_EXAMPLES)]
+    RemovePasskeys {
+        person: String,
+        /// Only this one
+        #[arg(long, value_name = "ID")]
+        passkey: Option<String>,
+        /// Why; recorded
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Stop a person, their sessions and what agents do for them, until they are resumed
     #[command(after_help = "Example:\n  attorn person suspend ann --reason \"on leave\"")]
     Suspend(StopArgs),
@@ -179,6 +195,13 @@ Examples:
 
 A person who was invited and has not come yet is active with it, and their code ends.";
 
+const REMOVE_PASSKEYS_EXAMPLES: &str = "\
+Examples:
+  attorn person remove-passkeys ann --reason \"laptop lost\"
+  attorn person remove-passkeys ann --passkey pky_… --reason \"key lost\"
+
+Their password stays. A new code (`attorn person code`) takes the passkeys away as well.";
+
 const GRANT_EXAMPLES: &str = "\
 Examples:
   attorn person grant ann crm read:get_invoice
@@ -215,6 +238,14 @@ pub(crate) async fn run(context: &Context, command: PersonCommand) -> Result<Exi
             admin.change(Operation::PersonLink, &[&person], body, change).await
         }
         PersonCommand::Unlink(args) => stop(&admin, Operation::PersonUnlink, args).await,
+        PersonCommand::Passkeys { person } => {
+            let columns = ["id", "name", "created_s", "used_s"];
+            admin.list(Operation::PersonPasskeys, &[&person], &[], &columns).await
+        }
+        PersonCommand::RemovePasskeys { person, passkey, reason, change } => {
+            let body = json!({ "passkey": passkey, "reason": reason });
+            admin.change(Operation::PersonPasskeyRemove, &[&person], body, change).await
+        }
         PersonCommand::Suspend(args) => stop(&admin, Operation::PersonSuspend, args).await,
         PersonCommand::Resume { person, change } => {
             admin.change(Operation::PersonResume, &[&person], json!({}), change).await

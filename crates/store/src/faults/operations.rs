@@ -84,6 +84,7 @@ pub(super) async fn prepare(world: &World) {
     store.create_person_grant(&act(3), &world.new_person_grant(&person)).await.unwrap();
     store.put_consent(&act(3), &world.new_consent(&person)).await.unwrap();
     store.register_public_client(&act(3), &client(61, "viewer")).await.unwrap();
+    store.add_passkey(&act(3), &world.new_passkey(95)).await.unwrap();
 }
 
 /// Somebody who is linked to a provider.
@@ -243,6 +244,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         version!(store.create_invitation(&act(4), &w.person(), [92; 32]))),
     operation!(redeem_invitation, Again::Refused(Refusal::CodeInvalid), |_w, store|
         version!(store.redeem_invitation(&act(4), &[91; 32], "$argon2id$marked-fixture"))),
+    operation!(add_passkey, Again::Refused(Refusal::PasskeyTaken), |w, store|
+        version!(store.add_passkey(&act(4), &w.new_passkey(96)))),
+    operation!(remove_passkey, Again::Refused(Refusal::PasskeyUnknown), |w, store|
+        version!(store.remove_passkey(&act(4), &w.person(), &w.new_passkey(95).id))),
+    operation!(withdraw_passkeys, Again::Refused(Refusal::PasskeyUnknown), |w, store|
+        version!(store.withdraw_passkeys(&act(4), &w.person(), None))),
     operation!(create_person_grant, Again::Refused(Refusal::IdTaken), |w, store| {
         let grant = PersonGrant { id: GrantId::from_random(&id(87)), ..w.new_person_grant(&w.person()) };
         version!(store.create_person_grant(&act(4), &grant)) }),

@@ -34,6 +34,7 @@ pub(crate) async fn callback(shared: &Shared, people: &People, head: &Parts) -> 
                 person: &person,
                 waiting: Some(&waiting),
                 provider: Some(provider.issuer.as_str()),
+                passkey: None,
             };
             open(shared, head, &browser, &log_in, now_ms).await
         }
