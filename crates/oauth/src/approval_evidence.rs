@@ -119,8 +119,8 @@ mod tests {
             format!(".{tag}"),
             format!("{name}.{tag}."),
             format!("{name}.{tag}="),
-            format!("{name}.{}", &tag[..20]),
-            format!("dec_{}.{tag}", &name[4..]),
+            format!("{name}.{}", tag.chars().take(20).collect::<String>()),
+            format!("{}.{tag}", name.replace("apr_", "dec_")),
             text.to_uppercase(),
         ];
         for text in odd {

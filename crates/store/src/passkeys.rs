@@ -265,7 +265,7 @@ mod tests {
         let (world, passkey) = added().await;
         let store = &world.store;
         assert_eq!(store.passkey(&passkey.credential).await.unwrap(), Some(passkey.clone()));
-        assert_eq!(store.passkeys_of(&passkey.person).await.unwrap(), [passkey.clone()]);
+        assert_eq!(store.passkeys_of(&passkey.person).await.unwrap(), std::slice::from_ref(&passkey));
         let other = world.new_passkey(2);
         assert_eq!(store.passkey(&other.credential).await.unwrap(), None);
         store.add_passkey(&act(11), &other).await.unwrap();
@@ -345,7 +345,7 @@ mod tests {
         store.add_passkey(&act(11), &second).await.unwrap();
         store.open_session(&first.person, &[1; 32], 500).await.unwrap();
         let one = store.withdraw_passkeys(&act(510), &first.person, Some(&first.id)).await.unwrap();
-        assert_eq!(one.record, [first.clone()]);
+        assert_eq!(one.record, std::slice::from_ref(&first));
         assert!(store.session(&[1; 32], LIMITS, 511).await.unwrap().is_none());
         let gone = store.withdraw_passkeys(&act(512), &first.person, Some(&first.id)).await;
         assert_eq!(refusal(gone), Refusal::PasskeyUnknown);

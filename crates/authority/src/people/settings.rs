@@ -94,7 +94,7 @@ pub(crate) async fn add(
         Err(answer) => return answer,
     };
     let name = changing.form.value("name").unwrap_or_default().trim();
-    if !is_display_name(name) {
+    if !is_display_name(name) || name.chars().count() > NAME_CHARS_MAX {
         let told = Told::Problem("A name is 1 to 64 visible characters.");
         return changing.answer((shared, people), (StatusCode::BAD_REQUEST, told)).await;
     }
@@ -373,6 +373,8 @@ fn is_recent(visitor: &Visitor, now_s: u64) -> bool {
 }
 
 const PATH: &str = "/settings";
+/// The page says the same of its field.
+const NAME_CHARS_MAX: usize = 64;
 /// What a person is told of a refusal.
 const TOLD: [(ReasonCode, StatusCode, &str); 5] = [
     (
