@@ -1,5 +1,5 @@
 //! Parts for tests: a raw HTTP client that can send malformed bytes, forged tokens and proofs, and
-//! a canary MCP server that counts what reaches it, a Redis server, a proxy.
+//! a canary MCP server that counts what reaches it, a Redis and a PostgreSQL server, a proxy.
 //!
 //! Nothing here is linked into the product.
 
@@ -8,6 +8,7 @@ pub mod forge;
 pub mod haproxy;
 pub mod hpack;
 pub mod http2;
+pub mod postgres;
 pub mod redis;
 pub mod tls;
 pub mod weak_rsa;
