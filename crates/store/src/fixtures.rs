@@ -1,6 +1,7 @@
 //! A small registry for the tests of this crate.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use attorn_registry::{
     AgentId, AgentKind, AnswersForAgent, Approval, ApprovalCall, ApprovalId, ApprovalRequest,
@@ -9,6 +10,7 @@ use attorn_registry::{
     ResourceId, ScopePattern, ScopeSet, ServerId, UpstreamSpec,
 };
 
+use crate::on_postgres::Fresh;
 use crate::{Act, NewAgent, NewOwner, NewPerson, NewResource, NewServer, PersonSettings, Store};
 
 /// An owner, a pending agent and a server.
@@ -17,6 +19,7 @@ pub(crate) struct World {
     pub(crate) owner: NewOwner,
     pub(crate) agent: AgentId,
     pub(crate) server: ServerId,
+    _database: Option<Fresh>,
 }
 
 /// An operator who approves.
@@ -48,15 +51,27 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 impl World {
+    /// In memory, or in a database of PostgreSQL: see [`crate::on_postgres`].
     pub(crate) async fn new() -> Self {
-        Self::with(Store::in_memory().await.unwrap()).await
+        match Fresh::make().await {
+            Some((fresh, store)) => Self { _database: Some(fresh), ..Self::with(store).await },
+            None => Self::with(Store::in_memory().await.unwrap()).await,
+        }
+    }
+
+    /// The same, for several connections at once: on SQLite they need a file.
+    pub(crate) async fn for_several(path: &Path) -> Self {
+        match Fresh::make().await {
+            Some((fresh, store)) => Self { _database: Some(fresh), ..Self::with(store).await },
+            None => Self::at(path.to_str().unwrap()).await,
+        }
     }
 
     pub(crate) async fn at(path: &str) -> Self {
         Self::with(Store::open(path).await.unwrap()).await
     }
 
-    async fn with(store: Store) -> Self {
+    pub(crate) async fn with(store: Store) -> Self {
         let world = Self::on(store);
         world.store.create_owner(&act(0), &world.owner).await.unwrap();
         world.store.register_agent(&act(0), &world.new_agent()).await.unwrap();
@@ -75,6 +90,7 @@ impl World {
             },
             agent: AgentId::from_random(&id(2)),
             server: ServerId::from_random(&id(3)),
+            _database: None,
         }
     }
 
