@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use attorn_testkit::postgres::PostgresServer;
 
-use crate::journey::installed_with;
+use crate::journey::{installed_with, organised_with};
 use crate::support::{Connected, Ended, Folder, Serving, write_config};
 
 const PASSWORD: &str = "marked-password-of-a-test";
@@ -64,6 +64,32 @@ fn calls_go_on_without_the_registry_and_changes_wait_for_it() {
     let again = Serving::start(&folder);
     folder.attorn(&["can-i", "reader", "invoices/get_invoice"]).expect(1);
     again.stop();
+}
+
+/// A standby takes over that lacks the last change: the process goes beyond all that was in force, and
+/// changes go on.
+#[test]
+fn a_registry_that_falls_back_under_the_process_is_noticed() {
+    let folder = Folder::new("postgres-back");
+    let (server, more) = server(&folder);
+    let (serving, _issuer) = organised_with(&folder, &more);
+    let numbers = || {
+        let row = server.query("attorn", "SELECT version, epoch FROM registry").unwrap();
+        let (version, epoch) = row.split_once('|').unwrap();
+        (version.parse::<u64>().unwrap(), epoch.parse::<u64>().unwrap())
+    };
+    let before = numbers();
+    let back = "DELETE FROM changes WHERE version = (SELECT version FROM registry);
+                UPDATE registry SET version = version - 1";
+    server.query("attorn", back).unwrap();
+    let mut tries = 0..250;
+    while numbers().0 <= before.0 {
+        assert!(tries.next().is_some(), "nobody noticed");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(numbers().1 > before.1, "every token ended");
+    folder.attorn(&["owner", "create", "later"]).expect(0);
+    serving.stop();
 }
 
 #[test]
