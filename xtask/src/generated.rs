@@ -118,6 +118,7 @@ fn metrics() -> String {
 /// The configuration structs, read as text: a doc comment above each field is its documentation.
 const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("", "crates/cli/src/config.rs", "Config"),
+    ("registry", "crates/store/src/config.rs", "Config"),
     ("listen", "crates/cli/src/config/listen.rs", "Listen"),
     ("tls", "crates/cli/src/config.rs", "Tls"),
     ("[tls.spiffe]", "crates/cli/src/config.rs", "TrustDomain"),

@@ -1,5 +1,5 @@
-//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx, `HAProxy`, Redis and
-//! Chromium from Debian; MCP servers, clients and the conformance suite from npm and `PyPI`, at pinned versions.
+//! Installs what the tests need and a fresh machine lacks: Node.js, Go, nginx, `HAProxy`, Redis,
+//! PostgreSQL and Chromium from Debian; MCP servers, clients and the conformance suite from npm and `PyPI`, at pinned versions.
 
 use crate::step::{StepFailed, answers, root, run, run_with};
 
@@ -15,6 +15,7 @@ const DEBIAN: &[(&str, &[&str], &str)] = &[
     ("valgrind", &["--version"], "valgrind"),
     ("sqlite3", &["--version"], "sqlite3"),
     ("redis-server", &["--version"], "redis-server"),
+    ("sh", &["-c", "ls /usr/lib/postgresql/*/bin/postgres"], "postgresql"),
     ("chromium", &["--version"], "chromium"),
     ("test", &["-d", "/usr/share/gocode/src/golang.org/x/mod"], "golang-golang-x-mod-dev"),
 ];

@@ -6,9 +6,9 @@ use std::time::Duration;
 use attorn_net::Shutdown;
 
 use crate::admin::sweep;
-use crate::authority::ApprovalsUnavailable;
+use crate::authority::{ApprovalsUnavailable, StartError};
 use crate::shared::Shared;
-use crate::{ended, people};
+use crate::{ended, people, restored};
 
 /// Polls the number of the last change. Works on every database, and misses nothing: what counts
 /// is the number, not a notification.
@@ -20,6 +20,12 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
             () = tokio::time::sleep(INTERVAL) => {}
         }
         match shared.store.version().await {
+            // A server of databases fell back to a copy that lags, or was restored under us.
+            Ok(version) if version < shared.mark.at().version => {
+                if let Err(error) = go_beyond(&shared).await {
+                    tracing::error!(%error, "a registry that went back cannot be put in force");
+                }
+            }
             // A mark that could not be written is written as soon as it can be.
             Ok(version)
                 if version > shared.published.load().version.min(shared.mark.at().version) =>
@@ -51,6 +57,12 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
             tracing::error!(%error, "sessions that have ended are not forgotten");
         }
     }
+}
+
+async fn go_beyond(shared: &Shared) -> Result<(), StartError> {
+    let _alone = shared.changing.lock().await;
+    restored::go_beyond(shared).await?;
+    Ok(shared.publish().await?)
 }
 
 /// Notes approvals that nobody used in time.

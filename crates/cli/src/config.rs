@@ -22,6 +22,8 @@ pub(crate) use self::listen::Listen;
 pub(crate) struct Config {
     /// Folder of the registry, the journal and the keys. Relative to the file.
     pub(crate) state: PathBuf,
+    /// Where the registry is kept; without it in `registry.db` of the folder `state`.
+    pub(crate) registry: Option<attorn_store::Config>,
     /// Who issues tokens. Absent in a process that is a gateway alone.
     pub(crate) authority: Option<attorn_authority::Config>,
     /// Who enforces them. Absent in a process that is an authority alone.
@@ -279,6 +281,7 @@ impl Config {
             };
             tls.spiffe.iter_mut().for_each(of);
         }
+        config.registry.iter_mut().for_each(|registry| registry.resolve_paths(folder));
         let clients = config.authority.as_mut().and_then(|authority| authority.clients.as_mut());
         if let Some(roots) = clients.and_then(|clients| clients.metadata_roots.as_mut()) {
             *roots = folder.join(&roots);
@@ -322,6 +325,7 @@ impl Config {
     pub(crate) fn of_guard(state: PathBuf, profile: PathBuf, guard: attorn_guard::Config) -> Self {
         Self {
             state,
+            registry: None,
             authority: None,
             gateway: None,
             guard: vec![guard],
@@ -356,6 +360,9 @@ impl Config {
         let enforces = gateway.is_some() || !guard.is_empty();
         if self.shared_replays.is_some() && !enforces {
             return Err("`shared_replays` is for a gateway, which is not here".to_owned());
+        }
+        if self.registry.is_some() && authority.is_none() {
+            return Err("`registry` is for an authority, which is not here".to_owned());
         }
         let apis: BTreeSet<_> = guard.iter().map(|guard| guard.public_url.as_str()).collect();
         if apis.len() < guard.len() {
@@ -646,6 +653,11 @@ mod tests {
 
     #[test]
     fn roles_have_what_they_need_and_no_more() {
+        let registry = "registry.url = \"postgres://a@b/c\"\nregistry.password_file = \"p\"\n";
+        let password =
+            check(&format!("{registry}{EXAMPLE}")).unwrap().registry.unwrap().password_file;
+        assert_eq!(password.as_deref(), Some(Path::new("/etc/attorn/p")));
+        assert!(check(&format!("{registry}{GATEWAY}")).unwrap_err().contains("not here"));
         let more = GATEWAY.replace("[listen]", "[listen]\nadmin = \"127.0.0.1:0\"");
         assert!(check(&more).unwrap_err().contains("not here"));
         let both = format!("{EXAMPLE}[follow]\nprofile = \"p\"\n");

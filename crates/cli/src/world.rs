@@ -276,7 +276,7 @@ async fn start_authority(
     let authority = config.authority.clone().ok_or_else(missing)?;
     let name = log_name(&authority.issuer, "node", "1");
     let node = Node::open(config, &name, clock).await?;
-    let registry = Registry::open(&config.state).await?;
+    let registry = Registry::open(config).await?;
     let parts = attorn_authority::Parts {
         config: authority,
         store: registry.store.clone(),

@@ -1,7 +1,7 @@
 //! The keys of agents. A key never moves to another agent and never comes back.
 
 use attorn_registry::{Agent, AgentId, AgentKey, Jkt, KeyRefusal, KeyState, rotate};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::agents::agent_by_id;
@@ -61,7 +61,7 @@ pub(crate) fn rotated(
 
 /// Writes the keys of an agent: known ones change their state, new ones are added.
 pub(crate) async fn write_keys(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &AgentId,
     keys: &[AgentKey],
 ) -> Result<(), StoreError> {
@@ -97,7 +97,7 @@ pub(crate) async fn write_keys(
 }
 
 pub(crate) async fn keys_of(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &AgentId,
 ) -> Result<Vec<AgentKey>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
@@ -111,7 +111,7 @@ pub(crate) async fn keys_of(
 }
 
 pub(crate) async fn all_keys(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
 ) -> Result<Vec<(AgentId, AgentKey)>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT agent, jkt, jwk, state, not_before_s, not_after_s FROM agent_keys

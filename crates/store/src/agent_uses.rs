@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn note_agent_uses(&self, uses: &[(AgentId, u64)]) -> Result<(), Failure> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin_write().await?;
         for (id, used_s) in uses {
             sqlx::query("UPDATE agents SET last_used_s = $1 WHERE id = $2")
                 .bind(COLUMNS.number(*used_s)?)

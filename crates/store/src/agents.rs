@@ -6,7 +6,7 @@ use attorn_registry::{
     Agent, AgentId, AgentKey, AgentKind, Authentication, Binding, LifeCycle, Name, OwnerId,
     TransitionRefused,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::agent_keys::{all_keys, keys_of};
@@ -213,7 +213,7 @@ pub(crate) async fn write_owner(
 /// Replaces what an agent is known by. A retired agent keeps its names, so that nobody inherits
 /// them.
 async fn write_subjects(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &AgentId,
     authentication: &Authentication,
 ) -> Result<(), StoreError> {
@@ -233,7 +233,7 @@ async fn write_subjects(
 }
 
 pub(crate) async fn write_state(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &AgentId,
     state: LifeCycle,
 ) -> Result<(), StoreError> {
@@ -246,7 +246,7 @@ pub(crate) async fn write_state(
 }
 
 pub(crate) async fn write_stop_end(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &AgentId,
     stop_ended_s: Option<u64>,
 ) -> Result<(), StoreError> {
@@ -259,7 +259,7 @@ pub(crate) async fn write_stop_end(
 }
 
 pub(crate) async fn agent_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &AgentId,
 ) -> Result<Agent, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -274,7 +274,7 @@ pub(crate) async fn agent_by_id(
     Ok(row.read(keys_of(connection, id).await?)?)
 }
 
-pub(crate) async fn all_agents(connection: &mut SqliteConnection) -> Result<Vec<Agent>, Failure> {
+pub(crate) async fn all_agents(connection: &mut AnyConnection) -> Result<Vec<Agent>, Failure> {
     let mut keys: HashMap<AgentId, Vec<AgentKey>> = HashMap::new();
     for (agent, key) in all_keys(connection).await? {
         keys.entry(agent).or_default().push(key);

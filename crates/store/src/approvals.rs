@@ -4,7 +4,7 @@
 //! at once, one goes through, and what was used stays used: on the disk when the method returns.
 
 use attorn_registry::{AgentId, Approval, ApprovalId, ApprovalRequest};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -159,7 +159,7 @@ impl Store {
 
 /// Ends everything that waits or could be used; part of ending every token. A registry from a
 /// backup may not know what was used since.
-pub(crate) async fn end_approvals(connection: &mut SqliteConnection) -> Result<(), Failure> {
+pub(crate) async fn end_approvals(connection: &mut AnyConnection) -> Result<(), Failure> {
     let expired = attorn_registry::ApprovalState::Expired;
     sqlx::query(
         "UPDATE approvals SET status = $1, state = $2 WHERE status IN ('pending', 'approved')",
@@ -172,7 +172,7 @@ pub(crate) async fn end_approvals(connection: &mut SqliteConnection) -> Result<(
 }
 
 pub(crate) async fn approval_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ApprovalId,
 ) -> Result<Approval, StoreError> {
     let request = request_by_id(connection, id).await?;
@@ -180,7 +180,7 @@ pub(crate) async fn approval_by_id(
 }
 
 async fn request_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ApprovalId,
 ) -> Result<Option<ApprovalRequest>, Failure> {
     let row: Option<Row> = sqlx::query_as(
@@ -195,7 +195,7 @@ async fn request_by_id(
 
 /// What decisions depend on.
 pub(crate) async fn mattering_approvals(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     now_s: u64,
 ) -> Result<Vec<Approval>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
@@ -289,7 +289,7 @@ mod tests {
     async fn of_two_uses_at_once_one_goes_through() {
         let folder = std::env::temp_dir().join(format!("attorn-approval-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let world = World::at(folder.join("race.db").to_str().unwrap()).await;
+        let world = World::for_several(&folder.join("race.db")).await;
         let first = asked(&world).await;
         let given = approved(&first);
         let kind = ChangeKind::ApprovalDecided;

@@ -87,7 +87,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_assertion_is_used_once() {
-        let store = World::new().await.store;
+        let world = World::new().await;
+        let store = &world.store;
         let used = async |digest: u8, reuse| store.use_assertion(&[digest; 32], reuse, 100).await;
         assert!(used(1, Reuse::Never).await.unwrap());
         assert!(!used(1, Reuse::Never).await.unwrap());
@@ -98,7 +99,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_assertion_stays_with_its_first_key() {
-        let store = World::new().await.store;
+        let world = World::new().await;
+        let store = &world.store;
         let used = async |reuse| store.use_assertion(&[1; 32], reuse, 100).await.unwrap();
         assert!(used(Reuse::SameKey(key(1))).await);
         assert!(used(Reuse::SameKey(key(1))).await);
@@ -109,7 +111,8 @@ mod tests {
 
     #[tokio::test]
     async fn of_two_at_once_one_is_first() {
-        let store = World::new().await.store;
+        let world = World::new().await;
+        let store = &world.store;
         let used = || store.use_assertion(&[1; 32], Reuse::Never, 100);
         let (one, two, three) = tokio::join!(used(), used(), used());
         let first = [one, two, three].into_iter().filter(|used| *used.as_ref().unwrap());
@@ -118,7 +121,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_ended_is_forgotten_an_hour_later() {
-        let store = World::new().await.store;
+        let world = World::new().await;
+        let store = &world.store;
         let used = async || store.use_assertion(&[1; 32], Reuse::Never, 100).await.unwrap();
         assert!(used().await);
         store.forget_assertions(100 + KEPT_AFTER_S).await.unwrap();

@@ -1,6 +1,9 @@
 //! One change: its transaction, its version, and the row that says what it was.
 
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use sqlx::{Any, AnyConnection, Transaction};
 
 use crate::Store;
 use crate::column::Columns;
@@ -268,14 +271,17 @@ impl ChangeKind {
 
 /// A change under way. Dropped without [`Change::finish`], nothing of it remains.
 pub(crate) struct Change<'a> {
-    transaction: Transaction<'static, Sqlite>,
+    transaction: Transaction<'static, Any>,
     version: i64,
+    /// The last number that left its row.
+    noted: i64,
+    newest: Arc<AtomicI64>,
     pub(crate) act: Act<'a>,
 }
 
 impl<'a> Change<'a> {
-    /// The first statement counts the version up. It takes the write lock on either database, so
-    /// that changes happen one after the other and versions become visible in order.
+    /// The first statement takes the write lock on either database, so that changes happen one after
+    /// the other and versions become visible in order.
     pub(crate) async fn begin(store: &Store, act: Act<'a>) -> Result<Self, Failure> {
         let mut change = Self::open(store, act).await?;
         change.count_up().await?;
@@ -284,11 +290,24 @@ impl<'a> Change<'a> {
 
     /// A transaction for several changes; [`Change::count_up`] begins each of them.
     pub(crate) async fn open(store: &Store, act: Act<'a>) -> Result<Self, Failure> {
-        Ok(Self { transaction: store.pool.begin().await?, version: 0, act })
+        let newest = Arc::clone(&store.newest);
+        Ok(Self { transaction: store.begin_write().await?, version: 0, noted: 0, newest, act })
     }
 
     /// Gives what comes next a number of its own.
+    ///
+    /// # Errors
+    /// [`Failure::WentBack`] when it was given here before: a server fell back to a copy that lags, or
+    /// was restored under us. What is in force here would hide the change.
     pub(crate) async fn count_up(&mut self) -> Result<(), Failure> {
+        self.next_number().await?;
+        if self.version <= self.newest.load(Ordering::SeqCst) {
+            return Err(Failure::WentBack);
+        }
+        Ok(())
+    }
+
+    async fn next_number(&mut self) -> Result<(), Failure> {
         let (version,) = sqlx::query_as(
             "UPDATE registry SET version = version + 1 WHERE id = 1 RETURNING version",
         )
@@ -305,7 +324,8 @@ impl<'a> Change<'a> {
         act: Act<'a>,
         version: u64,
     ) -> Result<Self, Failure> {
-        let mut change = Self::begin(store, act).await?;
+        let mut change = Self::open(store, act).await?;
+        change.next_number().await?;
         let beyond = COLUMNS.number(version)?.saturating_add(1);
         if change.version < beyond {
             sqlx::query("UPDATE registry SET version = $1 WHERE id = 1")
@@ -318,7 +338,7 @@ impl<'a> Change<'a> {
     }
 
     /// Where the statements of the change run.
-    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
+    pub(crate) fn connection(&mut self) -> &mut AnyConnection {
         &mut self.transaction
     }
 
@@ -348,6 +368,7 @@ impl<'a> Change<'a> {
         .bind(COLUMNS.number(self.act.now_s)?)
         .execute(&mut *self.transaction)
         .await?;
+        self.noted = self.version;
         Ok(())
     }
 
@@ -355,6 +376,7 @@ impl<'a> Change<'a> {
     pub(crate) async fn commit(self) -> Result<(), Failure> {
         // Dies before this line: nothing happened. After it: everything did.
         self.transaction.commit().await?;
+        self.newest.fetch_max(self.noted, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -410,8 +432,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use crate::InForce;
     use crate::fixtures::{World, act};
+    use crate::{Failure, InForce, StoreError};
 
     #[tokio::test]
     async fn versions_count_up_without_gaps() {
@@ -424,6 +446,28 @@ mod tests {
         let seen: Vec<_> = rows.iter().map(|row| (row.version, row.kind.as_str())).collect();
         assert_eq!(seen, [(first + 1, "epoch.raised"), (first + 2, "epoch.raised")]);
         assert_eq!((rows[1].by.as_str(), rows[1].at_s), ("own_test", 6));
+    }
+
+    /// A server fell back to a copy that lags: no number is given twice, until the registry is beyond
+    /// all that was in force.
+    #[tokio::test]
+    async fn a_registry_that_went_back_takes_no_change() {
+        let world = World::new().await;
+        let store = &world.store;
+        let known = store.in_force().await.unwrap();
+        for sql in [
+            "DELETE FROM changes WHERE version = (SELECT version FROM registry)",
+            "UPDATE registry SET version = version - 1",
+        ] {
+            sqlx::query(sql).execute(&store.pool).await.unwrap();
+        }
+        let refused = store.create_grant(&act(1), &world.new_grant()).await;
+        assert!(matches!(refused, Err(StoreError::Failed(Failure::WentBack))), "{refused:?}");
+        assert!(store.grants().await.unwrap().is_empty());
+        let beyond = store.raise_epoch(&act(2), known).await.unwrap();
+        assert!(beyond.version > known.version);
+        let next = store.create_grant(&act(3), &world.new_grant()).await.unwrap();
+        assert_eq!(next.version, beyond.version + 1);
     }
 
     #[tokio::test]

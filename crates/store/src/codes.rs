@@ -89,7 +89,7 @@ impl Store {
         code: &Code,
         now_s: u64,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.pool.begin().await.map_err(Failure::from)?;
+        let mut transaction = self.begin_write().await.map_err(Failure::from)?;
         insert_family(&mut transaction, &code.family, now_s).await?;
         sqlx::query(
             "INSERT INTO authorization_codes
@@ -115,7 +115,7 @@ impl Store {
     /// The database fails.
     pub async fn take_code(&self, code_hash: &[u8; 32], now_s: u64) -> Result<TakenCode, Failure> {
         let (hash, now_s) = (attorn_jose::base64url(code_hash), COLUMNS.number(now_s)?);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin_write().await?;
         // One statement judges and uses it, so two cannot both win.
         let taken = sqlx::query(
             "UPDATE authorization_codes SET used_s = $1

@@ -84,8 +84,8 @@ macro_rules! row {
             $($column: $kind,)*
         }
 
-        impl sqlx::FromRow<'_, sqlx::sqlite::SqliteRow> for Row {
-            fn from_row(row: &sqlx::sqlite::SqliteRow) -> Result<Self, sqlx::Error> {
+        impl sqlx::FromRow<'_, sqlx::any::AnyRow> for Row {
+            fn from_row(row: &sqlx::any::AnyRow) -> Result<Self, sqlx::Error> {
                 Ok(Self { $($column: sqlx::Row::try_get(row, stringify!($column))?,)* })
             }
         }

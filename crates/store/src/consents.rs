@@ -1,7 +1,7 @@
 //! Consents. Of one person, agent and server at most one counts.
 
 use attorn_registry::{AgentKind, Consent, ConsentId, LifeCycle, PersonId};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::agents::agent_by_id;
@@ -121,7 +121,7 @@ impl Store {
 }
 
 pub(crate) async fn consent_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ConsentId,
 ) -> Result<Consent, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -136,7 +136,7 @@ pub(crate) async fn consent_by_id(
 
 /// The consents that still count at `now_s`.
 pub(crate) async fn counting_consents(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     now_s: u64,
 ) -> Result<Vec<Consent>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(

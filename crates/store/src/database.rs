@@ -2,23 +2,34 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlitePool};
+use sqlx::{Any, AnyPool, AssertSqlSafe, SqlSafeStr as _, Transaction};
+use url::Url;
 
 use crate::failure::Failure;
+use crate::postgres::{self, PostgresAddress};
 
-/// How long a change waits for another one to end.
-const BUSY_MAX: Duration = Duration::from_secs(5);
 /// Readers beside the one writer.
 pub(crate) const CONNECTIONS: u32 = 4;
 
 /// The registry.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(crate) pool: SqlitePool,
+    pub(crate) pool: AnyPool,
+    engine: Engine,
+    /// The number of the last change that was made here; see [`crate::change::Change::count_up`].
+    pub(crate) newest: Arc<AtomicI64>,
+}
+
+/// How transactions begin. Everything else is one text.
+#[derive(Clone, Copy, Debug)]
+enum Engine {
+    Postgres,
+    Sqlite,
 }
 
 const MIGRATIONS: [(i64, &str, &str); 19] = [
@@ -54,7 +65,18 @@ impl Store {
     /// The file cannot be used, or is of a newer version.
     pub async fn open(location: &str) -> Result<Self, Failure> {
         // Full: a lock that was confirmed must still hold after a power failure.
-        Ok(Self { pool: open(&path_of(location)?, &MIGRATIONS, SqliteSynchronous::Full).await? })
+        let pool = open(&path_of(location)?, &MIGRATIONS, Synchronous::Full).await?;
+        Ok(Self::on(pool, Engine::Sqlite))
+    }
+
+    /// Opens the registry in PostgreSQL, and makes its tables if they are not there.
+    ///
+    /// # Errors
+    /// The database cannot be reached or used, or is of a newer version.
+    pub async fn connect(address: &PostgresAddress) -> Result<Self, Failure> {
+        let pool = postgres::connect(address).await?;
+        postgres::migrate(&pool, &migrator(&MIGRATIONS)).await?;
+        Ok(Self::on(pool, Engine::Postgres))
     }
 
     /// A registry that is gone with the process.
@@ -62,12 +84,33 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn in_memory() -> Result<Self, Failure> {
-        Ok(Self { pool: in_memory(&MIGRATIONS).await? })
+        Ok(Self::on(in_memory(&MIGRATIONS).await?, Engine::Sqlite))
+    }
+
+    /// Reads that belong together: they see the registry of one moment.
+    pub(crate) async fn begin_read(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.engine {
+            Engine::Postgres => self.pool.begin_with(postgres::READ).await,
+            Engine::Sqlite => self.pool.begin().await,
+        }
+    }
+
+    /// Writes of which all count or none. While they last, nobody else makes any of this kind: SQLite
+    /// has one writer, and PostgreSQL one that holds the row of `registry`.
+    pub(crate) async fn begin_write(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.engine {
+            Engine::Postgres => postgres::begin_write(&self.pool).await,
+            Engine::Sqlite => self.pool.begin().await,
+        }
     }
 
     /// Closes every connection and waits for them. Changes after this fail.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    fn on(pool: AnyPool, engine: Engine) -> Self {
+        Self { pool, engine, newest: Arc::default() }
     }
 }
 
@@ -80,38 +123,90 @@ fn path_of(location: &str) -> Result<PathBuf, Failure> {
     Ok(PathBuf::from(path))
 }
 
+/// Whether a change is on the disk when it is confirmed, or a moment later.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Synchronous {
+    Full,
+    Normal,
+}
+
+impl Synchronous {
+    /// What every connection is told. Changes wait five seconds for each other.
+    const fn settings(self) -> &'static str {
+        match self {
+            Self::Full => {
+                "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;
+                 PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"
+            }
+            Self::Normal => {
+                "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON;
+                 PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
+            }
+        }
+    }
+}
+
+/// Opens an SQLite database.
 pub(crate) async fn open(
     path: &Path,
     migrations: &[(i64, &'static str, &'static str)],
-    synchronous: SqliteSynchronous,
-) -> Result<SqlitePool, Failure> {
+    synchronous: Synchronous,
+) -> Result<AnyPool, Failure> {
     make_private(path)?;
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(synchronous)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_MAX);
-    let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await?;
-    migrate(&pool, migrations).await?;
+    let pool = AnyPoolOptions::new().max_connections(CONNECTIONS);
+    let pool = connect(&url_of(path)?, synchronous.settings(), pool).await?;
+    migrator(migrations).run(&pool).await?;
     Ok(pool)
 }
 
 pub(crate) async fn in_memory(
     migrations: &[(i64, &'static str, &'static str)],
-) -> Result<SqlitePool, Failure> {
-    let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
+) -> Result<AnyPool, Failure> {
+    sqlx::any::install_default_drivers();
     // The database lives in its one connection, which must therefore never be closed.
-    let pool = SqlitePoolOptions::new()
+    let pool = AnyPoolOptions::new()
         .min_connections(1)
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
-        .connect_with(options)
+        .connect("sqlite::memory:")
         .await?;
-    migrate(&pool, migrations).await?;
+    migrator(migrations).run(&pool).await?;
     Ok(pool)
+}
+
+/// Connections that are all told the same first.
+pub(crate) async fn connect(
+    url: &Url,
+    settings: &'static str,
+    pool: AnyPoolOptions,
+) -> Result<AnyPool, sqlx::Error> {
+    use sqlx::{ConnectOptions as _, Connection as _};
+
+    sqlx::any::install_default_drivers();
+    let options = AnyConnectOptions::from_url(url)?;
+    // A pool tries again and says at last that it took too long. The first one says why.
+    let mut first = options.connect().await?;
+    sqlx::raw_sql(settings).execute(&mut first).await?;
+    let pool = pool.after_connect(move |connection, _| {
+        Box::pin(async move {
+            sqlx::raw_sql(settings).execute(connection).await?;
+            Ok(())
+        })
+    });
+    let pool = pool.connect_with(options).await?;
+    first.close().await?;
+    Ok(pool)
+}
+
+/// The URL that stands for a file that is there, whatever characters are in its path. A URL has no `..`
+/// that a link could lead elsewhere.
+fn url_of(path: &Path) -> Result<Url, Failure> {
+    let path = path.canonicalize()?;
+    let path = path.to_str().ok_or(Failure::Unsupported)?.replace('%', "%25");
+    let mut url = Url::parse("sqlite:///").map_err(|_| Failure::Unsupported)?;
+    url.set_path(&path);
+    Ok(url)
 }
 
 /// Makes the file before SQLite does, readable by its owner alone: it names people.
@@ -127,16 +222,12 @@ fn make_private(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn migrate(
-    pool: &SqlitePool,
-    migrations: &[(i64, &'static str, &'static str)],
-) -> Result<(), Failure> {
+fn migrator(migrations: &[(i64, &'static str, &'static str)]) -> Migrator {
     let migrations = migrations.iter().map(|(version, name, sql)| {
         let sql = AssertSqlSafe(*sql).into_sql_str();
         Migration::new(*version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
     });
-    Migrator::with_migrations(migrations.collect()).run(pool).await?;
-    Ok(())
+    Migrator::with_migrations(migrations.collect())
 }
 
 #[cfg(test)]
@@ -156,5 +247,16 @@ mod tests {
         for location in ["", "sqlite:", "postgres://host/db", "mysql://host", ":memory:"] {
             assert!(path_of(location).is_err(), "{location}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_path_is_what_it_says() {
+        let folder = std::env::temp_dir().join(format!("attorn %20?#{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("../").join(folder.file_name().unwrap()).join("a b%.db");
+        let store = Store::open(path.to_str().unwrap()).await.unwrap();
+        store.close().await;
+        assert!(std::fs::metadata(&path).unwrap().len() > 0);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

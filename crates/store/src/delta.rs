@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use attorn_registry::{RevokedToken, SnapshotDelta};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::agents::agent_by_id;
@@ -40,7 +40,7 @@ impl Store {
         after: u64,
         now_ms: u64,
     ) -> Result<Option<SnapshotDelta>, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin_read().await?;
         // Read first, as for a whole snapshot.
         let (version, epoch): (i64, i64) =
             sqlx::query_as("SELECT version, epoch FROM registry WHERE id = 1")
@@ -87,7 +87,7 @@ impl Store {
 /// of one delta are few.
 #[expect(clippy::too_many_lines, reason = "a table, with one arm for each kind of record")]
 async fn add(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     delta: &mut SnapshotDelta,
     kind: ChangeKind,
     subject: &str,

@@ -198,7 +198,7 @@ mod tests {
     async fn of_two_at_once_one_enrols() {
         let folder = std::env::temp_dir().join(format!("attorn-store-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let world = World::at(folder.join("race.db").to_str().unwrap()).await;
+        let world = World::for_several(&folder.join("race.db")).await;
         world.store.create_enrolment(&act(100), &world.agent, CODE).await.unwrap();
         let (one, two) = (act(101), act(101));
         let (one, two) = tokio::join!(

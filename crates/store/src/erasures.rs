@@ -1,7 +1,7 @@
 //! Subjects whose sealed payloads are forgotten, on every node.
 
 use attorn_registry::Erasure;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -37,9 +37,7 @@ impl Store {
 }
 
 /// Every erasure.
-pub(crate) async fn all_erasures(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<Erasure>, Failure> {
+pub(crate) async fn all_erasures(connection: &mut AnyConnection) -> Result<Vec<Erasure>, Failure> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as("SELECT subject, until_s FROM erasures ORDER BY subject")
             .fetch_all(connection)
@@ -50,7 +48,7 @@ pub(crate) async fn all_erasures(
 
 /// The erasure of one subject.
 pub(crate) async fn erasure_of(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     subject: &str,
 ) -> Result<Erasure, Failure> {
     let (until_s,): (i64,) = sqlx::query_as("SELECT until_s FROM erasures WHERE subject = $1")

@@ -180,9 +180,15 @@ pub enum Failure {
         /// The table.
         table: &'static str,
     },
-    /// A URL of a database that is not supported.
+    /// A server that may lose what it confirmed.
+    #[error("the database may lose what it confirmed: `fsync` is off")]
+    Unsafe,
+    /// A location that is no file.
     #[error("the database is not supported; give a path or a `sqlite:` URL")]
     Unsupported,
+    /// The database is older than it was, as this process knows it.
+    #[error("the database is older than it was")]
+    WentBack,
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -4,7 +4,7 @@
 //! access tokens it gave that still live are revoked in the transaction that ends it.
 
 use attorn_registry::{AgentId, Consent, Jkt, PersonId, ScopeSet, ServerId};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind};
@@ -103,7 +103,7 @@ impl Store {
         given: &Given<'_>,
         now_s: u64,
     ) -> Result<bool, Failure> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin_write().await?;
         let stood = sqlx::query(
             "UPDATE token_families SET jkt = $2 WHERE id = $1 AND ended_s IS NULL AND expires_s > $3",
         )
@@ -155,7 +155,7 @@ impl Store {
         given: &Given<'_>,
         now_s: u64,
     ) -> Result<bool, Failure> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin_write().await?;
         let row: Option<(String,)> = sqlx::query_as(
             "UPDATE refresh_tokens SET used_s = $1
              WHERE token_hash = $2 AND used_s IS NULL AND expires_s > $3
@@ -241,7 +241,7 @@ async fn revoke_living(
 
 /// Writes down an access token and a refresh token of a family.
 async fn give(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     family: &str,
     given: &Given<'_>,
 ) -> Result<(), Failure> {
@@ -263,7 +263,7 @@ async fn give(
 
 /// Writes down a new family, and forgets those that have ended by age.
 pub(crate) async fn insert_family(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     family: &Family,
     now_s: u64,
 ) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 //! ends in the transaction that makes the stop.
 
 use attorn_registry::{AgentId, Consent, Jkt, LockTarget, OwnerId, PersonId, ServerId};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::failure::Failure;
 use crate::families::COLUMNS;
@@ -22,7 +22,7 @@ pub(crate) enum Ends<'a> {
 }
 
 pub(crate) async fn end_families(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     of: Ends<'_>,
     now_s: u64,
 ) -> Result<(), Failure> {
@@ -57,7 +57,7 @@ pub(crate) async fn end_families(
 /// Ends what a lock takes away for good. What is judged at each use, as tools and grants are, is not
 /// here.
 pub(crate) async fn end_with_lock(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     target: &LockTarget,
     now_s: u64,
 ) -> Result<(), Failure> {
@@ -82,7 +82,7 @@ pub(crate) async fn end_with_lock(
 
 /// Ends everything that people opened: an epoch ends what was before it.
 pub(crate) async fn end_everything(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     now_s: u64,
 ) -> Result<(), Failure> {
     let now_s = COLUMNS.number(now_s)?;

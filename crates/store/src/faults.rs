@@ -1,11 +1,13 @@
 //! The fault table: what holds when one step on the database fails, persisted or not.
 //!
 //! Real parts: SQLite on a real file. A trigger fails a statement and may take the transaction
-//! with it, the commit hook fails the commit, a limit of pages is a full disk, a second connection
+//! with it, a broken reference fails the commit, a limit of pages is a full disk, a second connection
 //! holds the file, a caller leaves in the middle, and a write-ahead log is cut where a crash cuts it.
+//! [`postgres`] is the same table on a server, as far as it is not about files.
 
 mod operations;
 mod place;
+mod postgres;
 
 use sqlx::{AssertSqlSafe, Connection as _};
 
@@ -78,10 +80,10 @@ async fn a_failed_commit_leaves_nothing() {
     for operation in OPERATIONS {
         let registry = place.registry().await;
         let before = registry.dump(&[]).await;
-        let armed = registry.arm_commit().await;
+        registry.arm_commit().await;
         let result = operation.run(&registry.world).await;
         assert!(failed(&result), "{}: {result:?}", operation.name);
-        armed.store(false, std::sync::atomic::Ordering::SeqCst);
+        registry.disarm_commit().await;
         as_before(registry, &before, operation).await;
     }
 }
@@ -266,7 +268,7 @@ impl Registry {
     /// Every row of `changes` is there, once, and the version is the last of them.
     async fn consistent(&self) {
         let mut connection = self.world.store.pool.acquire().await.unwrap();
-        let ask = async |connection: &mut sqlx::SqliteConnection, sql: &'static str| {
+        let ask = async |connection: &mut sqlx::AnyConnection, sql: &'static str| {
             let (value,): (String,) =
                 sqlx::query_as(AssertSqlSafe(sql)).fetch_one(connection).await.unwrap();
             value

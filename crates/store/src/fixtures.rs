@@ -1,6 +1,7 @@
 //! A small registry for the tests of this crate.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use attorn_jose::{Algorithm, SigningKey};
 use attorn_registry::{
@@ -11,6 +12,7 @@ use attorn_registry::{
 };
 use attorn_webauthn::CredentialId;
 
+use crate::on_postgres::Fresh;
 use crate::{
     Act, NewAgent, NewOwner, NewPerson, NewResource, NewServer, Passkey, PersonSettings, Store,
 };
@@ -21,6 +23,7 @@ pub(crate) struct World {
     pub(crate) owner: NewOwner,
     pub(crate) agent: AgentId,
     pub(crate) server: ServerId,
+    _database: Option<Fresh>,
 }
 
 /// An operator who approves.
@@ -52,15 +55,27 @@ pub(crate) fn name(text: &str) -> Name {
 }
 
 impl World {
+    /// In memory, or in a database of PostgreSQL: see [`crate::on_postgres`].
     pub(crate) async fn new() -> Self {
-        Self::with(Store::in_memory().await.unwrap()).await
+        match Fresh::make().await {
+            Some((fresh, store)) => Self { _database: Some(fresh), ..Self::with(store).await },
+            None => Self::with(Store::in_memory().await.unwrap()).await,
+        }
+    }
+
+    /// The same, for several connections at once: on SQLite they need a file.
+    pub(crate) async fn for_several(path: &Path) -> Self {
+        match Fresh::make().await {
+            Some((fresh, store)) => Self { _database: Some(fresh), ..Self::with(store).await },
+            None => Self::at(path.to_str().unwrap()).await,
+        }
     }
 
     pub(crate) async fn at(path: &str) -> Self {
         Self::with(Store::open(path).await.unwrap()).await
     }
 
-    async fn with(store: Store) -> Self {
+    pub(crate) async fn with(store: Store) -> Self {
         let world = Self::on(store);
         world.store.create_owner(&act(0), &world.owner).await.unwrap();
         world.store.register_agent(&act(0), &world.new_agent()).await.unwrap();
@@ -79,6 +94,7 @@ impl World {
             },
             agent: AgentId::from_random(&id(2)),
             server: ServerId::from_random(&id(3)),
+            _database: None,
         }
     }
 

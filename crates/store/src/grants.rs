@@ -1,7 +1,7 @@
 //! Grants.
 
 use attorn_registry::{AgentKind, Grant, GrantId, ScopePattern};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::agents::agent_by_id;
@@ -143,7 +143,7 @@ pub(crate) async fn write_revocation(
 }
 
 pub(crate) async fn grant_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &GrantId,
 ) -> Result<Grant, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -158,7 +158,7 @@ pub(crate) async fn grant_by_id(
 
 /// The grants that still count at `now_s`.
 pub(crate) async fn counting_grants(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     now_s: u64,
 ) -> Result<Vec<Grant>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(

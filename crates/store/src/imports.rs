@@ -2,7 +2,7 @@
 //! everything that speaks against them.
 
 use attorn_registry::{ImportFinding, LifeCycle, McpServer, ServerId, TransitionRefused};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -177,7 +177,7 @@ impl Store {
     }
 }
 
-async fn all_imports(connection: &mut SqliteConnection) -> Result<Vec<Import>, Failure> {
+async fn all_imports(connection: &mut AnyConnection) -> Result<Vec<Import>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT server, source, version, package, document, findings, imported_by, imported_s,
          accepted_by, accepted_s FROM imports ORDER BY imported_s, server",

@@ -16,11 +16,10 @@ use std::path::Path;
 
 use attorn_jose::sha256;
 use serde::Deserialize;
-use sqlx::SqlitePool;
-use sqlx::sqlite::SqliteSynchronous;
+use sqlx::AnyPool;
 
 use crate::column::Columns;
-use crate::database::{in_memory, open};
+use crate::database::{Synchronous, in_memory, open};
 use crate::failure::Failure;
 
 const COLUMNS: Columns = Columns("blocks");
@@ -49,7 +48,7 @@ const FILTER_BITS: u16 = 16_384;
 /// The search index.
 #[derive(Clone, Debug)]
 pub struct AuditIndex {
-    pool: SqlitePool,
+    pool: AnyPool,
 }
 
 /// What to search for. Every part that is given must hold; the empty filter matches everything.
@@ -98,7 +97,7 @@ impl AuditIndex {
     /// # Errors
     /// The file cannot be used.
     pub async fn open(path: &Path) -> Result<Self, Failure> {
-        Ok(Self { pool: open(path, &MIGRATIONS, SqliteSynchronous::Normal).await? })
+        Ok(Self { pool: open(path, &MIGRATIONS, Synchronous::Normal).await? })
     }
 
     /// An index that is gone with the process.

@@ -2,7 +2,7 @@
 //! used once, for a day.
 
 use attorn_registry::{LifeCycle, Person, PersonId, TransitionRefused};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -103,7 +103,7 @@ impl Store {
 
 /// Ends the codes of a person that nobody used.
 pub(crate) async fn end_invitations(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &PersonId,
 ) -> Result<(), Failure> {
     sqlx::query("DELETE FROM invitations WHERE person = $1 AND redeemed_s IS NULL")

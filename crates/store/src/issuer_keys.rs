@@ -1,7 +1,7 @@
 //! The public keys of the token issuer. Private keys are never here.
 
 use attorn_registry::{IssuerKey, KeyState};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -68,7 +68,7 @@ impl Store {
 }
 
 pub(crate) async fn all_issuer_keys(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
 ) -> Result<Vec<IssuerKey>, Failure> {
     let rows: Vec<(String, String, String)> =
         sqlx::query_as("SELECT kid, jwk, state FROM issuer_keys ORDER BY created_s, kid")

@@ -6,7 +6,7 @@
 use attorn_registry::{
     AgentId, Jkt, LeaseDigest, LeaseRecord, LeaseRefusal, LogHead, PresentedLease, present_lease,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::column::{Columns, row};
@@ -96,7 +96,7 @@ impl Store {
 
 /// From an enrolment on, whoever has the new key is the gateway; part of that change.
 pub(crate) async fn expect_key(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     gateway: &AgentId,
     key: Jkt,
 ) -> Result<(), Failure> {
@@ -191,7 +191,7 @@ mod tests {
     async fn of_two_questions_at_once_with_one_lease_one_lease_is_left() {
         let folder = std::env::temp_dir().join(format!("attorn-lease-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let world = World::at(folder.join("race.db").to_str().unwrap()).await;
+        let world = World::for_several(&folder.join("race.db")).await;
         let (one, two) = (asked(None, 1, true), asked(None, 2, true));
         let (one, two) = tokio::join!(
             world.store.present_lease(&world.agent, &one),

@@ -3,11 +3,12 @@
 //! Every change counts a version up in the transaction that makes it, leaves a row that says what
 //! changed, and returns both with the record. Readers poll the version and load what changed.
 //!
-//! The SQL is one text for SQLite and `PostgreSQL`. What is *not* implemented: connecting to
-//! `PostgreSQL`.
+//! The SQL is one text for SQLite and PostgreSQL. What differs is in `postgres.rs`: how
+//! transactions begin, and what a session is told. The index is on SQLite always.
 //!
-//! What survives a crash: a change is on disk when its method returns (SQLite, write-ahead log,
-//! `synchronous = FULL`); before that, nothing of it is.
+//! What survives a crash: a change is on disk when its method returns (SQLite: write-ahead log,
+//! `synchronous = FULL`; PostgreSQL: `synchronous_commit` on, and no start with `fsync` off);
+//! before that, nothing of it is.
 
 mod agent_keys;
 mod agent_uses;
@@ -18,6 +19,7 @@ mod batch;
 mod change;
 mod codes;
 mod column;
+mod config;
 mod consents;
 mod database;
 mod delta;
@@ -40,6 +42,7 @@ mod person_grants;
 mod person_links;
 mod persons;
 mod policies;
+mod postgres;
 mod public_clients;
 mod resources;
 mod revocations;
@@ -53,12 +56,15 @@ mod tools;
 mod faults;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod on_postgres;
 
 pub use agents::NewAgent;
 pub use assertions::Reuse;
 pub use batch::Batch;
 pub use change::{Act, ChangeKind, ChangeRecord, Changed};
 pub use codes::{CODE_LIFETIME_S, Code, TakenCode};
+pub use config::Config;
 pub use database::Store;
 pub use delta::DELTA_CHANGES_MAX;
 pub use enrolments::ENROLMENT_LIFETIME_S;
@@ -71,6 +77,7 @@ pub use owners::NewOwner;
 pub use passkeys::{PASSKEYS_MAX, Passkey};
 pub use persons::{LoginRecord, NewPerson, PersonSettings};
 pub use policies::PolicyRecord;
+pub use postgres::{AddressError, PostgresAddress};
 pub use public_clients::NewPublicClient;
 pub use resources::NewResource;
 pub use revocations::InForce;

@@ -1,7 +1,7 @@
 //! Locks.
 
 use attorn_registry::{Lock, LockId, STOP_REMEMBERED_S};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -79,7 +79,7 @@ impl Store {
 }
 
 pub(crate) async fn lock_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &LockId,
 ) -> Result<Lock, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -94,7 +94,7 @@ pub(crate) async fn lock_by_id(
 
 /// The locks in force at `now_s`, and those that ended so lately that tokens from before live.
 pub(crate) async fn mattering_locks(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     now_s: u64,
 ) -> Result<Vec<Lock>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(

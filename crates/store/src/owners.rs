@@ -1,7 +1,7 @@
 //! Owners: who answers for agents and MCP servers.
 
 use attorn_registry::{LifeCycle, Name, Owner, OwnerId, PersonOrGroup};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -139,7 +139,7 @@ pub(crate) async fn insert_owner(
 
 /// Who answers after somebody does not come back to them.
 async fn verify_no_circle(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &OwnerId,
     successor: &OwnerId,
 ) -> Result<(), StoreError> {
@@ -157,7 +157,7 @@ async fn verify_no_circle(
 
 /// Everything can be put under an active owner only.
 pub(crate) async fn active_owner(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &OwnerId,
 ) -> Result<Owner, StoreError> {
     let owner = owner_by_id(connection, id).await?;
@@ -165,7 +165,7 @@ pub(crate) async fn active_owner(
 }
 
 pub(crate) async fn owner_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &OwnerId,
 ) -> Result<Owner, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -178,7 +178,7 @@ pub(crate) async fn owner_by_id(
     Ok(row.ok_or(Refusal::OwnerUnknown)?.read()?)
 }
 
-pub(crate) async fn all_owners(connection: &mut SqliteConnection) -> Result<Vec<Owner>, Failure> {
+pub(crate) async fn all_owners(connection: &mut AnyConnection) -> Result<Vec<Owner>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, name, email, state, created_s, stop_ended_s, bound_to, successor
          FROM owners ORDER BY name",

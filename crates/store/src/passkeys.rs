@@ -5,7 +5,7 @@
 use attorn_jose::PublicKey;
 use attorn_registry::{LifeCycle, PasskeyId, PersonId};
 use attorn_webauthn::CredentialId;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -183,7 +183,7 @@ impl Store {
 
 /// Removes every passkey of a person.
 pub(crate) async fn end_passkeys(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     person: &PersonId,
 ) -> Result<(), Failure> {
     sqlx::query("DELETE FROM passkeys WHERE person = $1")
@@ -194,7 +194,7 @@ pub(crate) async fn end_passkeys(
 }
 
 async fn of_person(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     person: &PersonId,
 ) -> Result<Vec<Passkey>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(

@@ -1,7 +1,7 @@
 //! Grants to persons and groups.
 
 use attorn_registry::{GrantId, PersonGrant, PersonOrGroup, ScopePattern};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -97,7 +97,7 @@ impl Store {
 }
 
 pub(crate) async fn person_grant_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &GrantId,
 ) -> Result<PersonGrant, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -112,7 +112,7 @@ pub(crate) async fn person_grant_by_id(
 
 /// The grants that still count at `now_s`.
 pub(crate) async fn counting_person_grants(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     now_s: u64,
 ) -> Result<Vec<PersonGrant>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use attorn_registry::{
     ExternalSubject, LifeCycle, Name, Person, PersonId, Provided, Role, TransitionRefused,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -175,7 +175,7 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn login_record(&self, name: &Name) -> Result<Option<LoginRecord>, Failure> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin_read().await?;
         let row: Option<Row> = sqlx::query_as(
             "SELECT id, name, display_name, state, role_names, group_names, issuer, subject,
                     created_s, stop_ended_s, provided
@@ -234,7 +234,7 @@ impl Store {
     }
 }
 
-async fn insert(connection: &mut SqliteConnection, person: &Person) -> Result<(), StoreError> {
+async fn insert(connection: &mut AnyConnection, person: &Person) -> Result<(), StoreError> {
     let external = person.external.as_ref();
     sqlx::query(
         "INSERT INTO persons
@@ -260,7 +260,7 @@ async fn insert(connection: &mut SqliteConnection, person: &Person) -> Result<()
 
 /// Writes what a person is called, may do and belongs to, and what of it is the provider's.
 pub(crate) async fn write_settings(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     person: &Person,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -300,7 +300,7 @@ pub(crate) async fn write_password(
 }
 
 pub(crate) async fn write_state(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &PersonId,
     state: LifeCycle,
 ) -> Result<(), StoreError> {
@@ -313,7 +313,7 @@ pub(crate) async fn write_state(
 }
 
 pub(crate) async fn person_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &PersonId,
 ) -> Result<Person, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -327,7 +327,7 @@ pub(crate) async fn person_by_id(
     Ok(row.ok_or(Refusal::PersonUnknown)?.read()?)
 }
 
-pub(crate) async fn all_persons(connection: &mut SqliteConnection) -> Result<Vec<Person>, Failure> {
+pub(crate) async fn all_persons(connection: &mut AnyConnection) -> Result<Vec<Person>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, name, display_name, state, role_names, group_names, issuer, subject,
                 created_s, stop_ended_s, provided

@@ -1,7 +1,7 @@
 //! Policies: every version that was ever in force. The last one is.
 
 use attorn_registry::PolicySource;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -110,7 +110,7 @@ pub(crate) async fn insert_policy(
 }
 
 pub(crate) async fn policy_in_force(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
 ) -> Result<PolicySource, Failure> {
     let row: Option<(i64, String)> =
         sqlx::query_as("SELECT version, policy_text FROM policies ORDER BY version DESC LIMIT 1")

@@ -3,7 +3,7 @@
 use attorn_registry::{
     Downstream, LifeCycle, Name, OwnerId, Resource, ResourceId, ResourceKey, ResourceOperation,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -191,7 +191,7 @@ async fn save(change: &mut Change<'_>, resource: &Resource) -> Result<(), Failur
 }
 
 pub(crate) async fn resource_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ResourceId,
 ) -> Result<Resource, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -205,7 +205,7 @@ pub(crate) async fn resource_by_id(
 }
 
 pub(crate) async fn all_resources(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
 ) -> Result<Vec<Resource>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, name, url, owner, state, public_key, operations, downstreams, created_s

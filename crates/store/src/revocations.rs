@@ -1,7 +1,7 @@
 //! Tokens that stop to count before their end: one by one, or all of an epoch.
 
 use attorn_registry::RevokedToken;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::approvals::end_approvals;
@@ -84,7 +84,7 @@ impl Store {
 
 /// The tokens that are revoked and have not ended at `now_s`.
 pub(crate) async fn revoked_tokens(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     now_s: u64,
 ) -> Result<Vec<RevokedToken>, Failure> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
@@ -99,7 +99,7 @@ pub(crate) async fn revoked_tokens(
 
 /// The end of a revoked token; `None` once it is forgotten.
 pub(crate) async fn revoked_token(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     jti: &str,
 ) -> Result<Option<u64>, Failure> {
     let row: Option<(i64,)> = sqlx::query_as("SELECT expires_s FROM revoked_tokens WHERE jti = $1")

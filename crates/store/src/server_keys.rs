@@ -4,7 +4,7 @@
 use attorn_registry::{
     Jkt, KeyHolder, KeyState, LifeCycle, McpServer, ServerId, ServerKey, TransitionRefused,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -68,7 +68,7 @@ impl Store {
 }
 
 async fn retire_active(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ServerId,
     holders: &[KeyHolder],
 ) -> Result<(), Failure> {
@@ -87,7 +87,7 @@ async fn retire_active(
 }
 
 pub(crate) async fn keys_of(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ServerId,
 ) -> Result<Vec<ServerKey>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
@@ -101,7 +101,7 @@ pub(crate) async fn keys_of(
 }
 
 pub(crate) async fn all_keys(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
 ) -> Result<Vec<(ServerId, ServerKey)>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT server, jkt, jwk, state, holder FROM server_keys

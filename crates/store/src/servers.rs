@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use attorn_registry::{
     Class, LifeCycle, McpServer, Name, OwnerId, ServerId, ServerKey, Tool, UpstreamSpec,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -171,7 +171,7 @@ pub(crate) async fn insert_server(
 }
 
 pub(crate) async fn server_by_id(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ServerId,
 ) -> Result<McpServer, StoreError> {
     let row: Option<Row> = sqlx::query_as(
@@ -187,9 +187,7 @@ pub(crate) async fn server_by_id(
     Ok(row.read(tools, keys_of(connection, id).await?)?)
 }
 
-pub(crate) async fn all_servers(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<McpServer>, Failure> {
+pub(crate) async fn all_servers(connection: &mut AnyConnection) -> Result<Vec<McpServer>, Failure> {
     let mut tools: HashMap<ServerId, Vec<Tool>> = HashMap::new();
     for (server, tool) in all_tools(connection).await? {
         tools.entry(server).or_default().push(tool);

@@ -3,7 +3,7 @@
 //! A session is no change of the registry: it counts no version up and reaches no gateway.
 
 use attorn_registry::{LifeCycle, PersonId};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::column::{Columns, row};
@@ -57,7 +57,8 @@ impl Store {
         digest: &[u8; 32],
         now_s: u64,
     ) -> Result<Session, StoreError> {
-        // One statement: nobody is suspended between the look and the session.
+        // Nobody is suspended between the look and the session.
+        let mut transaction = self.begin_write().await?;
         let opened = sqlx::query(
             "INSERT INTO sessions (id_hash, person, opened_s, seen_s)
              SELECT $1, id, $2, $2 FROM persons WHERE id = $3 AND state = $4",
@@ -66,12 +67,13 @@ impl Store {
         .bind(COLUMNS.number(now_s)?)
         .bind(person.as_str())
         .bind(LifeCycle::Active.as_str())
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await
         .map_err(|error| StoreError::unique(error, Refusal::IdTaken))?;
         if opened.rows_affected() == 0 {
             return Err(Refusal::PersonInactive.into());
         }
+        transaction.commit().await?;
         let (digest, person) = (*digest, person.clone());
         Ok(Session { digest, person, opened_s: now_s, seen_s: now_s, ended_s: None })
     }
@@ -134,8 +136,10 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn end_sessions_of(&self, person: &PersonId, now_s: u64) -> Result<u64, Failure> {
-        let mut connection = self.pool.acquire().await?;
-        end_all(&mut connection, person, now_s).await
+        let mut transaction = self.begin_write().await?;
+        let ended = end_all(&mut transaction, person, now_s).await?;
+        transaction.commit().await?;
+        Ok(ended)
     }
 
     /// The sessions of a person that live, newest first.
@@ -164,17 +168,19 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn forget_sessions(&self, before_s: u64) -> Result<(), Failure> {
+        let mut transaction = self.begin_write().await?;
         sqlx::query("DELETE FROM sessions WHERE opened_s < $1")
             .bind(COLUMNS.number(before_s)?)
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(())
     }
 }
 
 /// Ends every session of a person.
 pub(crate) async fn end_all(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     person: &PersonId,
     now_s: u64,
 ) -> Result<u64, Failure> {

@@ -29,7 +29,7 @@ impl Store {
     /// The database fails, or one record cannot be read: half a registry is never published.
     pub async fn load_snapshot(&self, now_ms: u64) -> Result<Snapshot, Failure> {
         let now_s = now_ms / 1000;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin_read().await?;
         // Read first: were another database to let later rows in, the version would be too low,
         // and the next poll would load again.
         let (version, epoch): (i64, i64) =

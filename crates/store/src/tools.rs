@@ -2,7 +2,7 @@
 
 use attorn_registry::verify_class_rules;
 use attorn_registry::{Approved, Class, ClassRule, Effects, McpServer, ServerId, Tool};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use crate::Store;
 use crate::change::{Act, Change, ChangeKind, Changed};
@@ -171,7 +171,7 @@ fn new_among<'a>(server: &McpServer, seen: &'a [SeenTool]) -> Vec<&'a SeenTool> 
 }
 
 async fn write_seen(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ServerId,
     tool: &SeenTool,
     seen_s: i64,
@@ -195,7 +195,7 @@ async fn write_seen(
 }
 
 pub(crate) async fn tools_of(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
     id: &ServerId,
 ) -> Result<Vec<Tool>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
@@ -210,7 +210,7 @@ pub(crate) async fn tools_of(
 }
 
 pub(crate) async fn all_tools(
-    connection: &mut SqliteConnection,
+    connection: &mut AnyConnection,
 ) -> Result<Vec<(ServerId, Tool)>, Failure> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT server, name, definition, digest, proposed_class, seen_s, approved_digest,

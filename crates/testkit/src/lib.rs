@@ -1,5 +1,6 @@
 //! Parts for tests: a raw HTTP client that can send malformed bytes, forged tokens and proofs, and
-//! a canary MCP server that counts what reaches it, a Redis server, a proxy, an authenticator.
+//! a canary MCP server that counts what reaches it, a Redis and a PostgreSQL server, a proxy, an
+//! authenticator.
 //!
 //! Nothing here is linked into the product.
 
@@ -10,6 +11,7 @@ pub mod haproxy;
 pub mod hpack;
 pub mod http2;
 pub mod ocsf;
+pub mod postgres;
 pub mod redis;
 pub mod tls;
 pub mod weak_rsa;

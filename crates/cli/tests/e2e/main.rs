@@ -22,6 +22,7 @@ mod guard;
 mod journey;
 mod mtls;
 mod observed;
+mod postgres;
 mod proxies;
 mod release;
 mod retention;

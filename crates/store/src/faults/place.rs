@@ -1,8 +1,7 @@
 //! Registries on files, all copies of one, and ways to break them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -148,19 +147,27 @@ impl Registry {
         }
     }
 
-    /// Every commit fails while the answer holds `true`.
-    pub(super) async fn arm_commit(&self) -> Arc<AtomicBool> {
-        let armed = Arc::new(AtomicBool::new(true));
-        let mut held = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let mut connection = self.world.store.pool.acquire().await.unwrap();
-            let fails = Arc::clone(&armed);
-            let mut handle = connection.lock_handle().await.unwrap();
-            handle.set_commit_hook(move || !fails.load(Ordering::SeqCst));
-            drop(handle);
-            held.push(connection);
-        }
-        armed
+    /// Every commit of a change fails: it comes with a row that refers to nobody, and only the commit
+    /// looks at that.
+    pub(super) async fn arm_commit(&self) {
+        self.run(
+            "CREATE TABLE fault (owner TEXT REFERENCES owners (id) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .await;
+        self.run(
+            "CREATE TRIGGER fault_commit AFTER INSERT ON changes
+             BEGIN INSERT INTO fault VALUES ('nobody'); END",
+        )
+        .await;
+    }
+
+    pub(super) async fn disarm_commit(&self) {
+        self.run("DROP TRIGGER fault_commit").await;
+        self.run("DROP TABLE fault").await;
+    }
+
+    async fn run(&self, sql: &'static str) {
+        sqlx::query(sql).execute(&self.world.store.pool).await.unwrap();
     }
 
     /// Every write to a table fails; `how` is what SQLite does with the rest of it.
