@@ -265,7 +265,10 @@ mod tests {
         let (world, passkey) = added().await;
         let store = &world.store;
         assert_eq!(store.passkey(&passkey.credential).await.unwrap(), Some(passkey.clone()));
-        assert_eq!(store.passkeys_of(&passkey.person).await.unwrap(), std::slice::from_ref(&passkey));
+        assert_eq!(
+            store.passkeys_of(&passkey.person).await.unwrap(),
+            std::slice::from_ref(&passkey)
+        );
         let other = world.new_passkey(2);
         assert_eq!(store.passkey(&other.credential).await.unwrap(), None);
         store.add_passkey(&act(11), &other).await.unwrap();
