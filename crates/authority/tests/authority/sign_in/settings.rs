@@ -127,9 +127,13 @@ async fn what_does_not_hold_is_not_added() {
     for name in ["", " ", "a\u{202e}b", &"x".repeat(65)] {
         assert_eq!(owner.add(name).await.status, StatusCode::BAD_REQUEST, "{name}");
     }
-    let none = |entry: &Value| entry["kind"] == "key.added";
-    assert!(!town.world.entries().await.iter().any(none));
+    let added = |entry: &Value| {
+        let by = entry["by"].as_str().unwrap_or_default();
+        entry["kind"] == "key.added" && by.starts_with("usr_")
+    };
+    assert!(!town.world.entries().await.iter().any(added));
     assert_eq!(owner.add("laptop").await.status, StatusCode::OK);
+    assert!(town.world.entries().await.iter().any(added));
 }
 
 #[tokio::test]
