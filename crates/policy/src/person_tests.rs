@@ -65,6 +65,7 @@ fn what_the_person_could_still_give_is_listed_and_asked_for() {
     for who in [agent(), client()] {
         let mut world = held(&who);
         world.parts.consents = vec![consent(who.id.clone(), 10, "write:pay")];
+        world.token_scope = ScopeSet::default();
         let denied = world.ask(Operation::Tool("get"), decide).map(drop).unwrap_err();
         assert_eq!(denied.reason, ReasonCode::ScopeMissing);
         assert_eq!(denied.visibility, Visibility::StepUp(get()));
