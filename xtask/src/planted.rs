@@ -200,7 +200,9 @@ fn play(job: &Job) -> Result<Found, StepFailed> {
     let last = printed.lines().last().unwrap_or_default();
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let line = said.lines().last().unwrap_or("it was killed");
+        // What went wrong may have more lines, of a log and empty ones.
+        let told = said.lines().find(|line| line.starts_with("failed: "));
+        let line = told.or_else(|| said.lines().last()).unwrap_or("it was killed");
         return Err(StepFailed::Check(line.to_owned()));
     }
     serde_json::from_str(last).map_err(|error| StepFailed::Check(format!("`{last}`: {error}")))
