@@ -265,7 +265,7 @@ fn approval_terms(policy: &Policy) -> Result<Option<ApprovalTerms>, Problem> {
 
 /// A scope of known words that still matches no request, such as `resource == Server::"crm"`.
 fn scope_problem(policy: &Policy) -> Option<Problem> {
-    const CALLERS: [&str; 3] = ["Agent", "Gateway", "Operator"];
+    const CALLERS: [&str; 4] = ["Agent", "Client", "Gateway", "Operator"];
     const TARGETS: [&str; 3] = ["Prompts", "Resources", "Tool"];
     let caller = match policy.principal_constraint() {
         PrincipalConstraint::Any => None,

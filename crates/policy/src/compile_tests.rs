@@ -71,6 +71,29 @@ fn a_scope_that_matches_nothing_is_refused() {
 }
 
 #[test]
+fn every_kind_of_caller_can_be_named() {
+    let scope = Scope::of_tool(Class::Write, "pay");
+    let kinds = [AgentKind::Agent, AgentKind::Client, AgentKind::Gateway, AgentKind::Operator];
+    for named in kinds {
+        let entity_type = principal_type(named);
+        for principal in [
+            format!("principal is {entity_type}"),
+            format!("principal == {entity_type}::\"billing\""),
+        ] {
+            let policies = compiled(&format!(
+                "permit (principal, action, resource);
+                 @id(\"no\") forbid ({principal}, action, resource);"
+            ));
+            for kind in kinds {
+                let asked = Question { kind, ..question("crm", &scope, None) };
+                let is_hit = policies.evaluate(&asked) == Verdict::Forbid { rule: "no".into() };
+                assert_eq!(is_hit, kind == named, "{principal}: {kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn policies_reach_their_server_only() {
     let policies = compiled(
         "permit (principal, action, resource);

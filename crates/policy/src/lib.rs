@@ -21,10 +21,10 @@
 //!
 //! | Part | Entities | Attributes |
 //! |---|---|---|
-//! | `principal` | `Agent::"name"`, `Gateway::"name"`, `Operator::"name"` | `name`, `owner` |
+//! | `principal` | `Agent::"name"`, `Client::"name"`, `Gateway::"name"`, `Operator::"name"` | `name`, `owner` |
 //! | `action` | `Action::"read"`, `Action::"write"`, `Action::"irreversible"` | |
 //! | `resource` | `Tool::"server/tool"`, `Resources::"server"`, `Prompts::"server"`, each in `Server::"server"` | `name`, `server`, `owner` |
-//! | `context` | | `arguments`, `arguments_incomplete`, `now_s`, `scope` |
+//! | `context` | | `arguments`, `arguments_incomplete`, `now_s`, `person`, `scope` |
 //!
 //! `null`, fractions and numbers beyond 2^53 cannot be shown to a policy. They are left out, and
 //! `context.arguments_incomplete` is true. A rule that applies to the call and reads an argument of

@@ -194,6 +194,20 @@ fn a_guard_rail_may_name_the_person() {
 }
 
 #[test]
+fn a_guard_rail_may_name_clients_of_people() {
+    for principal in ["principal is Client", "principal == Client::\"editor\""] {
+        for (who, expected) in [(agent(), Ok(())), (client(), Err(ReasonCode::PolicyForbid))] {
+            let mut world = held(&who);
+            world.policy = format!(
+                "permit (principal, action, resource);
+                 forbid ({principal}, action, resource);"
+            );
+            assert_eq!(reason(&world, "get"), expected, "{principal}: {}", who.name);
+        }
+    }
+}
+
+#[test]
 fn an_explanation_names_person_and_consent() {
     let world = held(&agent());
     let steps = world.ask(Operation::Tool("get"), explain);

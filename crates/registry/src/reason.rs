@@ -165,7 +165,7 @@ reason_codes! {
     PolicyNoPermit = "policy.no_permit", "no policy permits the call";
     PolicyForbid = "policy.forbid", "a policy forbids the call";
     PolicyError = "policy.error", "a policy could not be evaluated";
-    DutyConflict = "duty.conflict", "the call conflicts with another duty of the same caller";
+    DutyConflict = "duty.conflict", "the call conflicts with another duty of the same caller; not given yet";
 
     ApprovalRequired = "approval.required", "a person has to approve the call first";
     ApprovalPending = "approval.pending", "the approval was asked for and not given yet";

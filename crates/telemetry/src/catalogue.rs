@@ -71,7 +71,7 @@ macro_rules! catalogue {
 catalogue! {
     CALLS = Counter "attorn_calls_total" ["server,class,decision,reason"], "Requests decided about, by server, class, decision and reason code";
     ACCESSES = Counter "attorn_accesses_total" ["resource,decision"], "Requests to an API behind a guard, by decision";
-    REFUSALS = Counter "attorn_refusals_total" ["reason"], "Requests that the gateway refused, by reason code; those of no known server included";
+    REFUSALS = Counter "attorn_refusals_total" ["reason"], "Requests that the authority, the gateway, a guard or the way out refused, by reason code; those of no known server included";
     OUTCOMES = Counter "attorn_outcomes_total" ["server,outcome"], "How forwarded requests ended";
     OWN_SECONDS = Histogram "attorn_gateway_seconds" [""], "Time that the gateway itself took for a permitted call, without the server";
     UPSTREAM_SECONDS = Histogram "attorn_upstream_seconds" ["server"], "Time from a recorded intent to the answer of the server, or to the head of its stream";
