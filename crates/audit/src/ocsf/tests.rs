@@ -135,6 +135,22 @@ fn a_refused_call_says_who_what_why_and_where_it_is_logged() {
 }
 
 #[test]
+fn a_message_is_one_line_whatever_a_caller_calls_the_tool() {
+    let check = |tool: &str, expected: &str| {
+        let event = value_of(&Entry { tool: Some(tool.to_owned()), ..call(Kind::CallDecided) });
+        assert_eq!(event["message"], format!("call.decided: {expected}"));
+        // What is compared is the exact name.
+        assert_eq!(event["api"]["operation"], tool);
+    };
+    check("get_invoice", "get_invoice");
+    check("caf\u{e9} \u{4e16}", "caf\u{e9} \u{4e16}");
+    check("x\n12:00 permit pay\r\t", "x\\u{a}12:00 permit pay\\u{d}\\u{9}");
+    check("x\0\u{1b}[2K\u{85}", "x\\u{0}\\u{1b}[2K\\u{85}");
+    check("\u{202e}yap\u{2066}\u{200f}", "\\u{202e}yap\\u{2066}\\u{200f}");
+    check("a\u{2028}b\u{200b}\u{e0041}", "a\\u{2028}b\\u{200b}\\u{e0041}");
+}
+
+#[test]
 fn an_intent_has_no_outcome_yet_and_the_end_tells_it() {
     let permit = Entry { decision: Some(Decision::Permit), ..call(Kind::CallDecided) };
     let event = value_of(&permit);
@@ -286,6 +302,10 @@ proptest! {
             ..Entry::new(Kind::ALL[at], number)
         };
         let bytes = entry.to_canonical();
-        assert_whole(&Schema::of_1_9().unwrap(), &event(&text, number >> 11, &bytes), &bytes);
+        let line = event(&text, number >> 11, &bytes);
+        assert_whole(&Schema::of_1_9().unwrap(), &line, &bytes);
+        let told: Value = serde_json::from_slice(&line).unwrap();
+        let message = told["message"].as_str().unwrap();
+        assert!(!message.contains(|it: char| it.is_control() || attorn_json::is_hidden(it)));
     }
 }
