@@ -2,7 +2,7 @@ use attorn_testkit::ocsf::Schema;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{VERSION, event};
+use super::{VERSION, event, refused};
 use crate::tree::{hex, sha256};
 use crate::{Decision, Entry, Kind, Outcome};
 
@@ -135,6 +135,22 @@ fn a_refused_call_says_who_what_why_and_where_it_is_logged() {
 }
 
 #[test]
+fn a_message_is_one_line_whatever_a_caller_calls_the_tool() {
+    let check = |tool: &str, expected: &str| {
+        let event = value_of(&Entry { tool: Some(tool.to_owned()), ..call(Kind::CallDecided) });
+        assert_eq!(event["message"], format!("call.decided: {expected}"));
+        // What is compared is the exact name.
+        assert_eq!(event["api"]["operation"], tool);
+    };
+    check("get_invoice", "get_invoice");
+    check("caf\u{e9} \u{4e16}", "caf\u{e9} \u{4e16}");
+    check("x\n12:00 permit pay\r\t", "x\\u{a}12:00 permit pay\\u{d}\\u{9}");
+    check("x\0\u{1b}[2K\u{85}", "x\\u{0}\\u{1b}[2K\\u{85}");
+    check("\u{202e}yap\u{2066}\u{200f}", "\\u{202e}yap\\u{2066}\\u{200f}");
+    check("a\u{2028}b\u{200b}\u{e0041}", "a\\u{2028}b\\u{200b}\\u{e0041}");
+}
+
+#[test]
 fn an_intent_has_no_outcome_yet_and_the_end_tells_it() {
     let permit = Entry { decision: Some(Decision::Permit), ..call(Kind::CallDecided) };
     let event = value_of(&permit);
@@ -213,6 +229,24 @@ fn bytes_that_are_no_entry_leave_as_well() {
     assert_eq!(broken["raw_data_hash"]["value"], hex(&sha256(&[0xff, b'{'])));
 }
 
+#[test]
+fn what_was_refused_is_told_in_the_schema_without_its_words() {
+    let schema = Schema::of_1_9().unwrap();
+    let bytes = call(Kind::CallDecided).to_canonical();
+    let check = |entry: &[u8], code: Value, time: u64| {
+        let told: Value = serde_json::from_slice(&refused(LOG, 7, entry, 403)).unwrap();
+        assert!(schema.faults(&told).is_empty(), "{:?} in {told}", schema.faults(&told));
+        assert_eq!((&told["class_uid"], &told["time"]), (&json!(0), &json!(time)));
+        assert_eq!(told["metadata"].get("event_code").unwrap_or(&Value::Null), &code);
+        assert_eq!(told["metadata"]["sequence"], 7);
+        assert_eq!(told["raw_data_hash"]["value"], hex(&sha256(entry)));
+        assert_eq!(told.get("raw_data"), None);
+        assert!(!told.to_string().contains("get_invoice"), "{told}");
+    };
+    check(&bytes, json!("call.decided"), 1_700_000_000_000);
+    check(b"{\"kind\":\"get_invoice\"}", Value::Null, 0);
+}
+
 /// The schema's check could fail: each of these is refused, and for its own reason.
 #[test]
 fn a_wrong_event_is_refused() {
@@ -286,6 +320,10 @@ proptest! {
             ..Entry::new(Kind::ALL[at], number)
         };
         let bytes = entry.to_canonical();
-        assert_whole(&Schema::of_1_9().unwrap(), &event(&text, number >> 11, &bytes), &bytes);
+        let line = event(&text, number >> 11, &bytes);
+        assert_whole(&Schema::of_1_9().unwrap(), &line, &bytes);
+        let told: Value = serde_json::from_slice(&line).unwrap();
+        let message = told["message"].as_str().unwrap();
+        assert!(!message.contains(|it: char| it.is_control() || attorn_json::is_hidden(it)));
     }
 }

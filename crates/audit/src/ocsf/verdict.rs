@@ -1,5 +1,6 @@
 //! How it went: status, severity, the decision, and a sentence.
 
+use attorn_json::is_hidden;
 use serde_json::Value;
 
 use super::object::Object;
@@ -112,7 +113,8 @@ fn severity(entry: &Entry) -> (u64, &'static str) {
     }
 }
 
-/// Such as `call.decided: deny pay_invoice (scope.missing)`.
+/// Such as `call.decided: deny pay_invoice (scope.missing)`: one line, whatever a caller called the
+/// tool. Other attributes have the exact name, to be compared and not to be read.
 fn message(entry: &Entry) -> String {
     let words = [
         entry.decision.map(Decision::as_str),
@@ -130,5 +132,19 @@ fn message(entry: &Entry) -> String {
         text.push_str(reason);
         text.push(')');
     }
-    text
+    in_one_line(&text)
+}
+
+/// The text with every character that would end its line, or would not be seen, as `\u{…}`.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        // Tabs and line ends are control characters too, though no hidden ones.
+        if character.is_control() || is_hidden(character) {
+            line.extend(character.escape_unicode());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }
