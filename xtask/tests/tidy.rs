@@ -61,7 +61,18 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ),
     (
         "guard",
-        &["jose", "oauth", "registry", "audit", "net", "journal", "telemetry", "replay", "enforce"],
+        &[
+            "jose",
+            "oauth",
+            "registry",
+            "policy",
+            "audit",
+            "net",
+            "journal",
+            "telemetry",
+            "replay",
+            "enforce",
+        ],
     ),
     (
         "gateway",

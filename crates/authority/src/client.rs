@@ -127,7 +127,8 @@ fn by_assertion<C: ClientId>(
         let unknown =
             [ReasonCode::AgentUnknown, ReasonCode::ResourceUnknown, ReasonCode::ServerUnknown];
         let verdict = standing.flatten().filter(|reason| !unknown.contains(reason));
-        Refused { reason: verdict.unwrap_or_else(|| error.reason()), client_id, error }
+        let reason = verdict.unwrap_or_else(|| error.reason());
+        Refused { reason, client_id, error, hop: None }
     })
 }
 
@@ -164,7 +165,7 @@ fn named<'s>(
     let id = AgentId::parse(client_id).map_err(|_| Refused::of(error, Some(client_id)))?;
     acting(snapshot, &id, now_s).map_err(|reason| {
         let reason = if reason == ReasonCode::AgentUnknown { error.reason() } else { reason };
-        Refused { reason, client_id: Some(client_id.to_owned()), error }
+        Refused { reason, client_id: Some(client_id.to_owned()), error, hop: None }
     })
 }
 

@@ -103,7 +103,7 @@ fn verify_key(
 /// RFC 6749 section 5.2: what the grant rests on does not stand any more.
 fn stopped(reason: ReasonCode, agent: &AgentId) -> Refused {
     let error = TokenError::SubjectTokenStanding(reason);
-    Refused { reason, error, client_id: Some(agent.to_string()) }
+    Refused { reason, error, client_id: Some(agent.to_string()), hop: None }
 }
 
 /// The person, the agent and the server are looked at with the rule; here, the key of the token.

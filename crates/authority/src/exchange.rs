@@ -5,8 +5,9 @@
 //! later than its parent and names it. The proof that the subject token came with is verified again:
 //! who only saw a token cannot exchange it. Where a person approved the call, the new token names the
 //! approval: on the word of the process that let the call through, and as the registry knows it.
+//! The policies in force are asked about each scope: see [`attorn_policy::decide_hop`].
 //! Not implemented: tokens of other issuers, actor tokens, exchange by APIs, subject tokens bound to
-//! certificates, a policy for the hop.
+//! certificates.
 
 use attorn_audit::{Decision, Entry, Kind};
 use attorn_net::Body;
@@ -20,14 +21,16 @@ use attorn_oauth::error::TokenError;
 use attorn_oauth::possession::ProvenKey;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::token_request::{ACCESS_TOKEN, TokenExchange};
+use attorn_policy::{Approved, HopDenial, HopPermit, HopRequest, PolicySet, decide_hop};
 use attorn_registry::{
-    Ancestor, ApprovalId, ApprovalState, DownstreamUse, McpServer, ReasonCode, Resource, Scope,
-    ScopeSet, ScopeTarget, ServerId, Snapshot,
+    Ancestor, ApprovalId, ApprovalState, ApprovalTerms, DownstreamUse, McpServer, ReasonCode,
+    Resource, Scope, ScopeSet, ScopeTarget, ServerId, Snapshot,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
 
 use crate::client;
+use crate::hop::{RefusedHop, note_permit};
 use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{ALGORITHMS, verify_proof};
 use crate::refused::{Refused, Unserved};
@@ -67,7 +70,10 @@ pub(crate) async fn redeem(
     let (subject, key) = (&subject, proof.jkt());
     let exchange = Exchange { server, subject, resource, approval, key, jti, now_s };
     let scope = exchange.scope(&snapshot, asked.scope.as_ref()).map_err(refused)?;
-    let claims = exchange.claims(shared, scope).map_err(refused)?;
+    let policies = shared.policies.load_full();
+    let permitted = exchange.permitted((&snapshot, &policies), (&scope, asked.scope.is_some()));
+    let (permit, withheld) = permitted.map_err(|denial| exchange.refused(denial, &name))?;
+    let claims = exchange.claims(shared, permit.scopes().clone()).map_err(refused)?;
     // RFC 9449 section 11.1: burned last.
     let proven = proof.burn(&shared.replays, now_s).map_err(|error| refused(error.into()))?;
     let keys = shared.keys.in_use()?;
@@ -76,6 +82,7 @@ pub(crate) async fn redeem(
     let mut about = shared.entry_from(head, Kind::TokenExchanged, now_ms);
     // The call that it is for, where the server says so: only a name, and nothing is decided by it.
     about.trace_id = traced::trace_id(head);
+    note_permit(&mut about, &permit, &withheld);
     let entry = exchange.entry(about, &claims, &client, &proven);
     // If the process dies after this line, a token is on record that nobody holds.
     let recorded = shared.record(&entry).await?;
@@ -152,20 +159,20 @@ async fn verify_approval(
     server: &McpServer,
     subject: &VerifiedToken,
     shown: Option<&str>,
-) -> Result<Option<ApprovalId>, Unproven> {
+) -> Result<Option<(ApprovalId, ApprovalTerms)>, Unproven> {
     let Some(shown) = shown else { return Ok(None) };
     let of = EvidenceFor { server: &server.id, subject_token: subject.digest() };
     let id = shared.approval_evidence.verify(shown, of).map_err(|_| Unproven::Forged)?;
     let known = shared.store.approval(&id).await.map_err(|_| Unproven::StoreUnavailable)?;
     let claims = subject.claims();
-    let is_it = known.is_some_and(|request| {
-        let call = &request.approval.call;
-        matches!(request.approval.state, ApprovalState::Used { .. })
+    let it = known.map(|request| request.approval).filter(|approval| {
+        let call = &approval.call;
+        matches!(approval.state, ApprovalState::Used { .. })
             && call.agent == claims.client_id
             && call.server == server.id
             && call.subject == claims.sub.as_str()
     });
-    if is_it { Ok(Some(id)) } else { Err(Unproven::Forged) }
+    it.map(|approval| Some((id, approval.call.terms))).ok_or(Unproven::Forged)
 }
 
 /// RFC 8707 section 2: the one API. Unknown, closed and not for this server look alike.
@@ -188,7 +195,7 @@ struct Exchange<'a> {
     subject: &'a VerifiedToken,
     resource: &'a Resource,
     /// The approval of the call, as the registry knows it.
-    approval: Option<ApprovalId>,
+    approval: Option<(ApprovalId, ApprovalTerms)>,
     key: attorn_jose::Jkt,
     jti: String,
     now_s: u64,
@@ -234,6 +241,46 @@ impl Exchange<'_> {
         narrow(asked, &self.resource.scopes_for(&self.server.id, &held))
     }
 
+    /// What the policies say of each scope, now. What they do not permit falls away, which
+    /// RFC 6749 section 3.3 allows; who asked for it by name is refused, and learns it here and not at
+    /// the API.
+    fn permitted(
+        &self,
+        (snapshot, policies): (&Snapshot, &PolicySet),
+        (scope, is_named): (&ScopeSet, bool),
+    ) -> Result<(HopPermit, Vec<HopDenial>), HopDenial> {
+        let claims = self.subject.claims();
+        let terms = self.approval.as_ref().map(|(_, terms)| *terms);
+        let decided = decide_hop(
+            &HopRequest {
+                snapshot,
+                policies,
+                server: self.server,
+                agent: &claims.client_id,
+                person: claims.sub.person(),
+                api: self.resource,
+                approved: terms.map_or(Approved::No, Approved::Under),
+                now_s: self.now_s,
+            },
+            scope,
+        );
+        if is_named { decided.whole().map(|permit| (permit, Vec::new())) } else { decided.part() }
+    }
+
+    /// RFC 8693 section 2.2.2: in the form of RFC 6749 section 5.2, with the full story in the journal.
+    fn refused(&self, denial: HopDenial, client: &str) -> Refused {
+        let (claims, error) = (self.subject.claims(), TokenError::ScopeNotPermitted(denial.reason));
+        let hop = RefusedHop {
+            denial,
+            agent: claims.client_id.to_string(),
+            resource: self.resource.id.to_string(),
+            server: self.server.id.to_string(),
+            subject: claims.sub.to_string(),
+            token_jti: claims.jti.clone(),
+        };
+        Refused { hop: Some(Box::new(hop)), ..Refused::of(error, Some(client)) }
+    }
+
     /// RFC 8693 section 4.1 and RFC 9068 section 2.2. `sub` stays; whoever asks becomes the current
     /// actor.
     fn claims(
@@ -249,7 +296,7 @@ impl Exchange<'_> {
         let end_s = iat.saturating_add(lifetime_s(&shared.config, &scope));
         Ok(AccessTokenClaims {
             act: Some(act.map_err(TokenError::ActorChain)?),
-            attorn_approval: self.approval.clone(),
+            attorn_approval: self.approval.as_ref().map(|(id, _)| id.clone()),
             aud: self.resource.url.clone(),
             // They are about tools of the server, and say nothing at the API.
             authorization_details: None,

@@ -25,6 +25,7 @@ mod ended;
 mod enroll;
 mod exchange;
 mod followers;
+mod hop;
 mod http;
 mod indexer;
 mod introspect;

@@ -69,7 +69,7 @@ pub(crate) fn verify(
     // RFC 6749 section 5.2. The client learns no more than with a wrong key.
     let error = TokenError::ClientAuthenticationMissing;
     let client_id = Some(client_id.to_string());
-    Err(Refused { error, reason: ReasonCode::CredentialShared, client_id })
+    Err(Refused { error, reason: ReasonCode::CredentialShared, client_id, hop: None })
 }
 
 /// Beyond that, places that say nothing any more are let go.

@@ -8,6 +8,7 @@ use attorn_registry::ReasonCode;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 
+use crate::hop::RefusedHop;
 use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::keys::KeyError;
 use crate::limits::Limited;
@@ -22,6 +23,8 @@ pub(crate) struct Refused {
     pub(crate) reason: ReasonCode,
     /// Who the client claims to be; proven or not.
     pub(crate) client_id: Option<String>,
+    /// What the policies did not permit, where they were asked.
+    pub(crate) hop: Option<Box<RefusedHop>>,
 }
 
 /// Why an endpoint does not do what it was asked.
@@ -37,7 +40,8 @@ pub(crate) enum Unserved {
 
 impl Refused {
     pub(crate) fn of(error: TokenError, client_id: Option<&str>) -> Self {
-        Self { reason: error.reason(), error, client_id: client_id.map(str::to_owned) }
+        let client_id = client_id.map(str::to_owned);
+        Self { reason: error.reason(), error, client_id, hop: None }
     }
 }
 
@@ -87,6 +91,10 @@ pub(crate) async fn answer(shared: &Shared, about: Entry, unserved: Unserved) ->
         Unserved::Unavailable => return unavailable(),
     };
     shared.telemetry.calls.refused(refused.reason);
+    let about = match refused.hop {
+        Some(hop) => hop.note(about),
+        None => about,
+    };
     let entry = Entry { client_id: refused.client_id, ..about };
     let code = refused.error.code();
     let recorded = shared.note_refusal(entry, refused.reason).await.is_ok();

@@ -3,6 +3,7 @@
 use attorn_jose::Compact;
 use attorn_json::Limits;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
+use attorn_policy::{Approved, HopRequest, decide_hop};
 use attorn_registry::{
     Holder, LockedSubject, ReasonCode, ResourceId, Scope, ScopeSet, ServerId, Snapshot,
 };
@@ -116,12 +117,14 @@ impl KnownToken {
     ) -> Result<ScopeSet, ReasonCode> {
         match self {
             Self::Agent(token) => verify_standing(shared, snapshot, token.claims(), now_s),
-            Self::Downstream(token) => downstream_standing(snapshot, token.claims(), now_s),
+            Self::Downstream(token) => downstream_standing(shared, snapshot, token.claims(), now_s),
         }
     }
 }
 
+/// An API that has no guard is told what the rules and the policies leave, as a guard would find it.
 fn downstream_standing(
+    shared: &Shared,
     snapshot: &Snapshot,
     claims: &AccessTokenClaims<ServerId>,
     now_s: u64,
@@ -129,7 +132,15 @@ fn downstream_standing(
     let resource = snapshot.resource_at(&claims.aud).ok_or(ReasonCode::ResourceUnknown)?;
     // A token of this kind that verified has a parent.
     let of = claims.downstream_use().ok_or(ReasonCode::DelegationNotAllowed)?;
-    snapshot.downstream_scopes(resource, (&of, &claims.scope), now_s)
+    let left = snapshot.downstream_scopes(resource, (&of, &claims.scope), now_s)?;
+    let server = snapshot.server(of.server).ok_or(ReasonCode::ServerUnknown)?;
+    let approved = if claims.attorn_approval.is_some() { Approved::Named } else { Approved::No };
+    let (agent, person) = (&of.parent.client_id, of.person);
+    let policies = &shared.policies.load();
+    let api = resource;
+    let hop = HopRequest { snapshot, policies, server, agent, person, api, approved, now_s };
+    let permitted = decide_hop(&hop, &left).part();
+    permitted.map(|(permit, _)| permit.scopes().clone()).map_err(|denial| denial.reason)
 }
 
 /// Whether the registry still stands by a token, and by what of its scope.

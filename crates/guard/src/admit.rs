@@ -12,6 +12,7 @@ use attorn_enforce::limited::Limited;
 use attorn_enforce::record::{Recorded, durability};
 use attorn_net::{Body, Peer};
 use attorn_oauth::access_token::AccessTokenClaims;
+use attorn_policy::HopPermit;
 use attorn_registry::{Class, Matched, ReasonCode, Resource, Scope, ServerId};
 use attorn_telemetry::Limit;
 use bytes::Bytes;
@@ -43,6 +44,8 @@ pub(crate) struct Admitted {
 pub(crate) struct Permit {
     class: Class,
     caller: Caller,
+    // Invariant: what the policies said of this request. Held, not read.
+    _hop: HopPermit,
 }
 
 /// Judges a request. Gives it back as the API may see it, or the answer.
@@ -107,7 +110,7 @@ impl Access {
         guard.verify_size(head, body_bytes_min)?;
         // 2 and 3. A token that was issued for this API, and proof of its key, which is burned.
         let proven = self.enter(head, target).await?;
-        // 4 and 5. The API, the operation, its scopes, and all that the token rests on.
+        // 4 and 5. The API, the operation, its scopes, all that the token rests on, and the policies.
         let permit = self.decide(head, target, proven.token.claims())?;
         let told = (&self.trace, guard.api.request_id_header.name());
         let headers = headers::forwarded(&head.headers, &permit.caller, told);
@@ -148,6 +151,7 @@ impl Access {
             .parent
             .as_ref()
             .ok_or(DecisionRefusal::Standing(ReasonCode::DelegationNotAllowed))?;
+        let hop = self.ask_policies((claims, parent), resource, &matched.needed)?;
         let actors = std::iter::successors(claims.act.as_ref(), |actor| actor.act.as_deref());
         let caller = Caller {
             subject: claims.sub.to_string(),
@@ -161,7 +165,7 @@ impl Access {
             scope: matched.needed,
         };
         let class = caller.scope.iter().map(|scope: &Scope| scope.class).max();
-        Ok(Permit { class: class.unwrap_or(Class::Irreversible), caller })
+        Ok(Permit { class: class.unwrap_or(Class::Irreversible), caller, _hop: hop })
     }
 }
 

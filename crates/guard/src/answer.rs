@@ -173,6 +173,7 @@ fn challenge(refusal: &Refusal, challenge: Challenge) -> Option<String> {
         | Refusal::Decision(
             DecisionRefusal::Identity
             | DecisionRefusal::OperationUnknown
+            | DecisionRefusal::Policy(_)
             | DecisionRefusal::Standing(_),
         ) => None,
     };

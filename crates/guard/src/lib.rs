@@ -2,8 +2,8 @@
 //!
 //! Implemented: tokens that MCP servers got by exchange, bound to the server's own key by DPoP with
 //! server nonces (RFC 9449); one operation by method and path, and all scopes that it needs; the
-//! chain of actors and everything that the token rests on, judged anew for each request; intent and
-//! outcome in the journal; a new request with the verified identity in headers. As a proxy of its
+//! chain of actors, everything that the token rests on, and the policies, judged anew for each request;
+//! intent and outcome in the journal; a new request with the verified identity in headers. As a proxy of its
 //! own ([`Guard::serve`]) and as a layer of a service that is written with tower ([`Guard::layer`]).
 //!
 //! Not implemented: tokens bound to certificates, metadata of the API (RFC 9728), upgrades, trailers,
@@ -19,6 +19,7 @@ mod config;
 mod credential;
 mod guard;
 pub mod headers;
+mod hop;
 mod layer;
 mod limits;
 mod refusal;

@@ -51,6 +51,8 @@ pub(crate) enum DecisionRefusal {
     Identity,
     /// No such operation, or a path with two readings.
     OperationUnknown,
+    /// A policy does not permit it, or asks for a person.
+    Policy(ReasonCode),
     /// The token does not hold what the operation needs; another could.
     ScopeMissing(ScopeSet),
     /// The token, or what it rests on, does not count any more.
@@ -179,8 +181,8 @@ impl DecisionRefusal {
                 challenge: Challenge::Token,
                 reason: *reason,
             },
-            // No token would help, and the caller is told so.
-            Self::Standing(reason) => plain(StatusCode::FORBIDDEN, *reason),
+            // RFC 9110 section 15.5.4: no token would help, and the caller is told so.
+            Self::Policy(reason) | Self::Standing(reason) => plain(StatusCode::FORBIDDEN, *reason),
         }
     }
 }
@@ -268,6 +270,8 @@ mod tests {
         check(DecisionRefusal::ScopeMissing(scope).into(), 403, Challenge::Scope, accessed);
         let locked = DecisionRefusal::Standing(ReasonCode::LockActive);
         check(locked.into(), 403, Challenge::None, accessed);
+        let forbidden = DecisionRefusal::Policy(ReasonCode::PolicyForbid);
+        check(forbidden.into(), 403, Challenge::None, accessed);
         let revoked = DecisionRefusal::Standing(ReasonCode::TokenRevoked);
         check(revoked.into(), 401, Challenge::Token, accessed);
     }

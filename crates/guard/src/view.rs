@@ -1,18 +1,21 @@
-//! The snapshot in force together with the issuer's keys, parsed once. A request takes one view and
-//! decides everything on it.
+//! The snapshot in force together with what is made from it once: parsed issuer keys and compiled
+//! policies. A request takes one view and decides everything on it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use attorn_enforce::keys::verifying;
 use attorn_oauth::access_token::IssuerKeys;
-use attorn_registry::{Published, Snapshot};
+use attorn_policy::PolicySet;
+use attorn_registry::{PolicySource, Published, Snapshot};
 
 /// One consistent picture.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) keys: IssuerKeys,
+    /// `None` when the text does not compile: then nothing is permitted.
+    pub(crate) policies: Option<Arc<PolicySet>>,
 }
 
 /// Follows the published snapshot.
@@ -20,35 +23,50 @@ pub(crate) struct View {
 pub(crate) struct Views {
     published: Arc<Published>,
     current: ArcSwap<View>,
+    building: Mutex<()>,
 }
 
 impl Views {
     pub(crate) fn new(published: Arc<Published>) -> Self {
-        let current = ArcSwap::from_pointee(View::of(published.load()));
-        Self { published, current }
+        let snapshot = published.load();
+        let (keys, policies) = (verifying(&snapshot.issuer_keys), compile(&snapshot.policy));
+        let current = ArcSwap::from_pointee(View { snapshot, keys, policies });
+        Self { published, current, building: Mutex::new(()) }
     }
 
-    /// The view of the snapshot in force. Two requests that see it first may both make it, and what
-    /// each decides on is in force.
+    /// The view of the snapshot in force. Builds it if this is the first request that sees it.
     pub(crate) fn current(&self) -> Arc<View> {
         let snapshot = self.published.load();
         let view = self.current.load_full();
-        if Arc::ptr_eq(&view.snapshot, &snapshot) {
-            return view;
+        if Arc::ptr_eq(&view.snapshot, &snapshot) { view } else { self.build() }
+    }
+
+    fn build(&self) -> Arc<View> {
+        let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        // Loaded again under the lock, so that a late builder cannot put an older one in force.
+        let snapshot = self.published.load();
+        let old = self.current.load_full();
+        if Arc::ptr_eq(&old.snapshot, &snapshot) {
+            return old;
         }
-        let is_same = view.snapshot.issuer_keys == snapshot.issuer_keys;
-        let view = Arc::new(if is_same {
-            View { keys: view.keys.clone(), snapshot }
-        } else {
-            View::of(snapshot)
+        let same_keys = old.snapshot.issuer_keys == snapshot.issuer_keys;
+        let same_policy = old.snapshot.policy == snapshot.policy;
+        let view = Arc::new(View {
+            keys: if same_keys { old.keys.clone() } else { verifying(&snapshot.issuer_keys) },
+            policies: if same_policy { old.policies.clone() } else { compile(&snapshot.policy) },
+            snapshot,
         });
         self.current.store(Arc::clone(&view));
         view
     }
 }
 
-impl View {
-    fn of(snapshot: Arc<Snapshot>) -> Self {
-        Self { keys: verifying(&snapshot.issuer_keys), snapshot }
-    }
+/// The policies in force.
+fn compile(source: &PolicySource) -> Option<Arc<PolicySet>> {
+    PolicySet::compile(source)
+        .inspect_err(|error| {
+            tracing::error!(%error, version = source.version, "the policies do not compile");
+        })
+        .ok()
+        .map(Arc::new)
 }

@@ -194,6 +194,9 @@ pub enum TokenError {
     /// Nothing of what was asked is granted.
     #[error("nothing of the scope is granted")]
     ScopeNotGranted,
+    /// A policy does not permit what was asked, of what would be granted.
+    #[error("a policy does not permit the scope: {0}")]
+    ScopeNotPermitted(ReasonCode),
     /// The subject token does not verify for the client.
     #[error("the subject token: {0}")]
     SubjectToken(TokenRefusal),
@@ -287,7 +290,9 @@ impl TokenError {
             | Self::ResourceRepeated
             | Self::ResourceUnknown => ErrorCode::InvalidTarget,
             // RFC 6749 section 5.2: malformed, unknown, or beyond what was granted.
-            Self::ScopeMalformed | Self::ScopeNotGranted => ErrorCode::InvalidScope,
+            Self::ScopeMalformed | Self::ScopeNotGranted | Self::ScopeNotPermitted(_) => {
+                ErrorCode::InvalidScope
+            }
         }
     }
 
@@ -358,6 +363,7 @@ impl TokenError {
             }
             Self::ClientStanding(reason)
             | Self::ResourceClosed(reason)
+            | Self::ScopeNotPermitted(reason)
             | Self::SubjectTokenStanding(reason) => *reason,
             Self::Grant(refusal) => refusal.reason(),
             Self::JwtGrant(refusal) => refusal.reason(),
@@ -439,6 +445,7 @@ impl TokenError {
             Self::ResourceClosed(_) | Self::ResourceUnknown => "the resource is unknown",
             Self::ScopeMalformed => "the scope is malformed",
             Self::ScopeNotGranted => "nothing of the scope is granted",
+            Self::ScopeNotPermitted(_) => "what was asked is not permitted",
         }
     }
 }

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use attorn_registry::{Class, Name};
+use attorn_registry::{Class, Name, OperationId};
 use serde_json::Value;
 
 /// One thing a policy can read besides the arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Input {
+    Agent,
     ArgumentsIncomplete,
     /// What a resource is in.
     Hierarchy,
@@ -18,6 +19,7 @@ pub(crate) enum Input {
     Person,
     PrincipalName,
     PrincipalOwner,
+    ResourceApi,
     ResourceName,
     ResourceOwner,
     ResourceServer,
@@ -25,13 +27,15 @@ pub(crate) enum Input {
 }
 
 /// Every attribute there is: variable, attribute, input. `context.arguments` stands apart.
-const ATTRIBUTES: [(&str, &str, Input); 9] = [
+const ATTRIBUTES: [(&str, &str, Input); 11] = [
+    ("context", "agent", Input::Agent),
     ("context", "arguments_incomplete", Input::ArgumentsIncomplete),
     ("context", "now_s", Input::NowS),
     ("context", "person", Input::Person),
     ("context", "scope", Input::Scope),
     ("principal", "name", Input::PrincipalName),
     ("principal", "owner", Input::PrincipalOwner),
+    ("resource", "api", Input::ResourceApi),
     ("resource", "name", Input::ResourceName),
     ("resource", "owner", Input::ResourceOwner),
     ("resource", "server", Input::ResourceServer),
@@ -43,6 +47,9 @@ const PERSON: [&str; 4] = ["groups", "id", "name", "roles"];
 /// Why a policy is not taken, though its syntax is fine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
+    /// An `@approval` on a rule that is about hops alone.
+    #[error("`@approval` is for rules about calls: nobody is asked about a hop to an API")]
+    ApprovalOfHops,
     /// An `@approval` that says nothing known, or stands on a `forbid`.
     #[error(
         "`@approval(\"{text}\")` is none of `one`, `two`, `one not-owner`, `two not-owner` on a permit"
@@ -50,6 +57,19 @@ pub enum Problem {
     ApprovalUnknown {
         /// What it says.
         text: String,
+    },
+    /// An attribute that requests within the scope of the rule do not have.
+    #[error(
+        "`{variable}.{attribute}` is there for {there} alone, and the scope of the rule matches \
+         something else"
+    )]
+    AttributeElsewhere {
+        /// `resource` or `context`.
+        variable: &'static str,
+        /// The attribute.
+        attribute: &'static str,
+        /// `calls at MCP servers` or `hops to APIs`.
+        there: &'static str,
     },
     /// An attribute that no request has.
     #[error("`{variable}` has no attribute `{attribute}`")]
@@ -73,6 +93,12 @@ pub enum Problem {
         /// The identifier.
         id: String,
     },
+    /// A scope with words of calls beside words of hops.
+    #[error(
+        "the scope has words of calls at MCP servers beside words of hops to APIs, and matches no \
+         request"
+    )]
+    ScopeMixed,
     /// A scope of known words that no request fits.
     #[error("the scope of `{variable}` with `{entity_type}` matches no request")]
     ScopeMatchesNothing {
@@ -119,10 +145,15 @@ impl Reads {
     /// Whether anything is read that only an entity can tell.
     pub(crate) fn any_entity(&self) -> bool {
         self.inputs.iter().any(|input| match input {
-            Input::ArgumentsIncomplete | Input::NowS | Input::Person | Input::Scope => false,
+            Input::Agent
+            | Input::ArgumentsIncomplete
+            | Input::NowS
+            | Input::Person
+            | Input::Scope => false,
             Input::Hierarchy
             | Input::PrincipalName
             | Input::PrincipalOwner
+            | Input::ResourceApi
             | Input::ResourceName
             | Input::ResourceOwner
             | Input::ResourceServer => true,
@@ -290,8 +321,10 @@ fn entity_type_problem(name: &str) -> Option<Problem> {
     let known = [
         "Action",
         "Agent",
+        "Api",
         "Client",
         "Gateway",
+        "Operation",
         "Operator",
         "Prompts",
         "Resources",
@@ -304,6 +337,9 @@ fn entity_type_problem(name: &str) -> Option<Problem> {
 fn entity_can_exist(entity_type: &str, id: &str) -> bool {
     match entity_type {
         "Action" => id.parse::<Class>().is_ok(),
+        "Operation" => id.split_once('/').is_some_and(|(api, operation)| {
+            Name::parse(api).is_ok() && OperationId::parse(operation).is_ok()
+        }),
         // A name holds no `/`, so the first one ends the server's name and no two tools share an
         // identifier.
         "Tool" => id.split_once('/').is_some_and(|(server, _)| Name::parse(server).is_ok()),

@@ -1,4 +1,4 @@
-//! One question to Cedar, and what its answer means.
+//! One question to Cedar, about a call or a hop, and what its answer means.
 //!
 //! Requests are built from restricted expressions only. Cedar's JSON reader for contexts is never
 //! used: it gives meaning to member names that a peer may choose. An error in any policy denies,
@@ -62,8 +62,19 @@ pub(crate) struct Vocabulary {
     types: HashMap<&'static str, EntityTypeName>,
 }
 
-const TYPES: [&str; 9] =
-    ["Action", "Agent", "Client", "Gateway", "Operator", "Prompts", "Resources", "Server", "Tool"];
+const TYPES: [&str; 11] = [
+    "Action",
+    "Agent",
+    "Api",
+    "Client",
+    "Gateway",
+    "Operation",
+    "Operator",
+    "Prompts",
+    "Resources",
+    "Server",
+    "Tool",
+];
 
 impl Vocabulary {
     pub(crate) fn new() -> Self {
@@ -74,7 +85,7 @@ impl Vocabulary {
         }
     }
 
-    fn uid(&self, entity_type: &str, id: &str) -> Option<EntityUid> {
+    pub(crate) fn uid(&self, entity_type: &str, id: &str) -> Option<EntityUid> {
         let entity_type = self.types.get(entity_type)?.clone();
         Some(EntityUid::from_type_name_and_id(entity_type, EntityId::new(id)))
     }
@@ -104,11 +115,18 @@ impl PolicySet {
         {
             return Verdict::Error { rule: Some(rule) };
         }
-        self.verdict(&self.vocabulary.authorizer.is_authorized(
-            &request,
-            &slice.deciding,
-            &entities,
-        ))
+        self.deciding(slice, &request, &entities)
+    }
+
+    /// Asks what decides in a slice.
+    pub(crate) fn deciding(
+        &self,
+        slice: &Slice,
+        request: &Request,
+        entities: &Entities,
+    ) -> Verdict {
+        let authorizer = &self.vocabulary.authorizer;
+        self.verdict(&authorizer.is_authorized(request, &slice.deciding, entities))
     }
 
     /// Whether some arguments could be permitted, as far as policies that do not read arguments
@@ -161,8 +179,6 @@ impl PolicySet {
         projection: Option<Projection>,
     ) -> Option<(Request, Entities)> {
         let words = &self.vocabulary;
-        let principal = words.uid(principal_type(question.kind), question.agent)?;
-        let action = words.uid("Action", action_id(question.class))?;
         let server = words.uid("Server", question.server)?;
         let resource = match question.operation {
             // The server's name holds no `/`, so two tools never share this text.
@@ -170,38 +186,105 @@ impl PolicySet {
             Operation::Resources => words.uid("Resources", question.server)?,
             Operation::Prompts => words.uid("Prompts", question.server)?,
         };
+        let asked = Asked {
+            principal: words.uid(principal_type(question.kind), question.agent)?,
+            of_principal: [question.agent, question.agent_owner],
+            action: words.uid("Action", action_id(question.class))?,
+            resource,
+            of_resource: [question.operation.name(), question.server_owner],
+            place: (Input::ResourceServer, "server", question.server),
+            within: server,
+            agent: question.agent,
+            person: question.person,
+            scope: question.scope,
+            now_s: question.now_s,
+        };
+        asked.request(slice, projection)
+    }
+}
+
+/// A question in entities of Cedar. Nothing of it but these entities and texts is shown to policies.
+pub(crate) struct Asked<'a> {
+    pub(crate) principal: EntityUid,
+    /// Name and owner.
+    pub(crate) of_principal: [&'a str; 2],
+    pub(crate) action: EntityUid,
+    pub(crate) resource: EntityUid,
+    /// Name and owner.
+    pub(crate) of_resource: [&'a str; 2],
+    /// What the resource is in: as an attribute of it, and as an entity.
+    pub(crate) place: (Input, &'static str, &'a str),
+    pub(crate) within: EntityUid,
+    /// Whose right is used.
+    pub(crate) agent: &'a str,
+    pub(crate) person: Option<&'a Person>,
+    pub(crate) scope: &'a Scope,
+    pub(crate) now_s: u64,
+}
+
+impl Asked<'_> {
+    /// The question with what the policies of a slice read, and with no more.
+    pub(crate) fn request(
+        self,
+        slice: &Slice,
+        projection: Option<Projection>,
+    ) -> Option<(Request, Entities)> {
         let entities = if slice.reads.any_entity() {
-            entities(slice, question, (&principal, &resource), server)?
+            self.entities(slice)?
         } else {
             // Most of the cost of a request lies in its entities.
             Entities::empty()
         };
-        let context = context(slice, question, projection)?;
-        Some((Request::new(principal, action, resource, context, None).ok()?, entities))
+        let context = self.context(slice, projection)?;
+        let request = Request::new(self.principal, self.action, self.resource, context, None);
+        Some((request.ok()?, entities))
     }
-}
 
-fn entities(
-    slice: &Slice,
-    question: &Question<'_>,
-    (principal, resource): (&EntityUid, &EntityUid),
-    server: EntityUid,
-) -> Option<Entities> {
-    let wanted = |input: Input| slice.reads.inputs.contains(&input);
-    let of_principal = [
-        (Input::PrincipalName, "name", question.agent),
-        (Input::PrincipalOwner, "owner", question.agent_owner),
-    ];
-    let of_resource = [
-        (Input::ResourceName, "name", question.operation.name()),
-        (Input::ResourceOwner, "owner", question.server_owner),
-        (Input::ResourceServer, "server", question.server),
-    ];
-    let entities = [
-        entity(principal, &of_principal, HashSet::new(), wanted)?,
-        entity(resource, &of_resource, HashSet::from([server]), wanted)?,
-    ];
-    Entities::from_entities(entities, None).ok()
+    fn entities(&self, slice: &Slice) -> Option<Entities> {
+        let wanted = |input: Input| slice.reads.inputs.contains(&input);
+        let [name, owner] = self.of_principal;
+        let of_principal =
+            [(Input::PrincipalName, "name", name), (Input::PrincipalOwner, "owner", owner)];
+        let [name, owner] = self.of_resource;
+        let of_resource = [
+            (Input::ResourceName, "name", name),
+            (Input::ResourceOwner, "owner", owner),
+            self.place,
+        ];
+        let within = HashSet::from([self.within.clone()]);
+        let entities = [
+            entity(&self.principal, &of_principal, HashSet::new(), wanted)?,
+            entity(&self.resource, &of_resource, within, wanted)?,
+        ];
+        Entities::from_entities(entities, None).ok()
+    }
+
+    fn context(&self, slice: &Slice, projection: Option<Projection>) -> Option<Context> {
+        let wanted = |input: Input| slice.reads.inputs.contains(&input);
+        let mut pairs = Vec::new();
+        if wanted(Input::Agent) {
+            let agent = RestrictedExpression::new_string(self.agent.to_owned());
+            pairs.push(("agent".to_owned(), agent));
+        }
+        if wanted(Input::NowS) {
+            let now_s = i64::try_from(self.now_s).ok()?;
+            pairs.push(("now_s".to_owned(), RestrictedExpression::new_long(now_s)));
+        }
+        if wanted(Input::Scope) {
+            let scope = RestrictedExpression::new_string(self.scope.to_string());
+            pairs.push(("scope".to_owned(), scope));
+        }
+        if let Some(person) = self.person.filter(|_| wanted(Input::Person)) {
+            pairs.push(("person".to_owned(), record_of(person)?));
+        }
+        if let Some(projection) = projection {
+            let incomplete = RestrictedExpression::new_bool(!projection.left_out.is_empty());
+            pairs.push(("arguments_incomplete".to_owned(), incomplete));
+            let arguments = RestrictedExpression::new_record(projection.fields).ok()?;
+            pairs.push(("arguments".to_owned(), arguments));
+        }
+        if pairs.is_empty() { Some(Context::empty()) } else { Context::from_pairs(pairs).ok() }
+    }
 }
 
 fn entity(
@@ -221,33 +304,6 @@ fn entity(
         return Some(Entity::new_no_attrs(uid.clone(), parents));
     }
     Entity::new(uid.clone(), attributes, parents).ok()
-}
-
-fn context(
-    slice: &Slice,
-    question: &Question<'_>,
-    projection: Option<Projection>,
-) -> Option<Context> {
-    let wanted = |input: Input| slice.reads.inputs.contains(&input);
-    let mut pairs = Vec::new();
-    if wanted(Input::NowS) {
-        let now_s = i64::try_from(question.now_s).ok()?;
-        pairs.push(("now_s".to_owned(), RestrictedExpression::new_long(now_s)));
-    }
-    if wanted(Input::Scope) {
-        let scope = RestrictedExpression::new_string(question.scope.to_string());
-        pairs.push(("scope".to_owned(), scope));
-    }
-    if let Some(person) = question.person.filter(|_| wanted(Input::Person)) {
-        pairs.push(("person".to_owned(), record_of(person)?));
-    }
-    if let Some(projection) = projection {
-        let incomplete = RestrictedExpression::new_bool(!projection.left_out.is_empty());
-        pairs.push(("arguments_incomplete".to_owned(), incomplete));
-        let arguments = RestrictedExpression::new_record(projection.fields).ok()?;
-        pairs.push(("arguments".to_owned(), arguments));
-    }
-    if pairs.is_empty() { Some(Context::empty()) } else { Context::from_pairs(pairs).ok() }
 }
 
 /// The person as policies see them. Nothing that they chose themselves is in it.

@@ -4,17 +4,19 @@
 //! that server's slice; a policy that names none lies in every slice but one: Attorn's own
 //! administration is only subject to policies that name it, so that a rule meant for MCP servers
 //! cannot lock everybody out.
+//!
+//! Hops to APIs have slices of their own, by the API. A policy whose scope has words of calls lies in
+//! none of them, and one with words of hops in none of the others; see [`crate::reach`].
 
 use std::collections::{BTreeSet, HashMap};
 
 use attorn_registry::{AgentKind, ApprovalTerms, Class, PolicySource};
-use cedar_policy::{
-    Effect, EntityUid, ParseErrors, Policy, PolicyId, PrincipalConstraint, ResourceConstraint,
-};
+use cedar_policy::{Effect, ParseErrors, Policy, PolicyId};
 
 use crate::analysis::{Problem, Reads, analyse};
 use crate::cedar::Vocabulary;
 use crate::memo::Memo;
+use crate::reach::{Reach, reach_of};
 
 /// Longest text of policies, in bytes.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -72,15 +74,24 @@ pub struct PolicySet {
     version: u64,
     rules: Vec<String>,
     own: Slice,
-    everywhere: Slice,
-    by_server: HashMap<String, Slice>,
+    calls: Slices,
+    hops: Slices,
     /// The approval that a rule asks for, where it does.
     pub(crate) approvals: HashMap<PolicyId, ApprovalTerms>,
     /// What was decided about calls, and what about listings.
     pub(crate) memos: [Memo; 2],
+    /// What was decided about hops.
+    pub(crate) hop_memo: Memo,
 }
 
-/// The policies that can match at one server.
+/// One slice for each server or API that a policy names, and one for all others.
+#[derive(Debug)]
+struct Slices {
+    by_name: HashMap<String, Slice>,
+    everywhere: Slice,
+}
+
+/// The policies that can match at one server, or at one API.
 #[derive(Clone, Debug)]
 pub(crate) struct Slice {
     /// What decides a call.
@@ -99,7 +110,7 @@ pub(crate) struct Slice {
 struct Rule {
     policy: Policy,
     reads: Reads,
-    server: Option<String>,
+    reach: Reach,
     /// A permit with the scope of the policy and no conditions.
     bare: Policy,
     approval: Option<ApprovalTerms>,
@@ -127,26 +138,24 @@ impl PolicySet {
         if !problems.is_empty() {
             return Err(PolicyErrors { problems });
         }
-        let servers: BTreeSet<&String> = rules.iter().filter_map(|r| r.server.as_ref()).collect();
-        let slice_of = |server: &String| {
-            let here = |rule: &&Rule| rule.server.as_ref().is_none_or(|named| named == server);
-            (server.clone(), Slice::of(&rules.iter().filter(here).collect::<Vec<_>>()))
-        };
-        let names_admin = |rule: &&Rule| rule.server.as_deref() == Some("admin");
-        let own = own_rules.iter().chain(rules.iter().filter(names_admin)).collect::<Vec<_>>();
-        let everywhere = rules.iter().filter(|rule| rule.server.is_none()).collect::<Vec<_>>();
+        let of_calls = rules.iter().filter(|rule| rule.reach.calls).collect::<Vec<_>>();
+        let of_hops = rules.iter().filter(|rule| rule.reach.hops).collect::<Vec<_>>();
+        let names_admin = |rule: &&&Rule| rule.reach.place.as_deref() == Some("admin");
+        let named = of_calls.iter().filter(names_admin).copied();
+        let own = own_rules.iter().chain(named).collect::<Vec<_>>();
         Ok(Self {
             vocabulary: Vocabulary::new(),
             version: source.version,
             rules: rules.iter().map(|rule| rule.policy.id().to_string()).collect(),
             own: Slice::of(&own),
-            everywhere: Slice::of(&everywhere),
-            by_server: servers.into_iter().map(slice_of).collect(),
+            calls: Slices::of(&of_calls),
+            hops: Slices::of(&of_hops),
             approvals: rules
                 .iter()
                 .filter_map(|rule| Some((rule.policy.id().clone(), rule.approval?)))
                 .collect(),
             memos: Default::default(),
+            hop_memo: Memo::default(),
         })
     }
 
@@ -173,7 +182,33 @@ impl PolicySet {
         if is_builtin {
             return &self.own;
         }
-        self.by_server.get(server).unwrap_or(&self.everywhere)
+        self.calls.at(server)
+    }
+
+    /// The slice for an API. There is no other way from a hop to a policy, so those for Attorn's own
+    /// administration are out of its reach.
+    pub(crate) fn hop_slice(&self, api: &str) -> &Slice {
+        self.hops.at(api)
+    }
+}
+
+impl Slices {
+    fn of(rules: &[&Rule]) -> Self {
+        let names: BTreeSet<&String> =
+            rules.iter().filter_map(|rule| rule.reach.place.as_ref()).collect();
+        let slice_of = |name: &String| {
+            let here = |rule: &&&Rule| rule.reach.place.as_ref().is_none_or(|place| place == name);
+            (name.clone(), Slice::of(&rules.iter().filter(here).copied().collect::<Vec<_>>()))
+        };
+        let unnamed = |rule: &&&Rule| rule.reach.place.is_none();
+        Self {
+            by_name: names.into_iter().map(slice_of).collect(),
+            everywhere: Slice::of(&rules.iter().filter(unnamed).copied().collect::<Vec<_>>()),
+        }
+    }
+
+    fn at(&self, name: &str) -> &Slice {
+        self.by_name.get(name).unwrap_or(&self.everywhere)
     }
 }
 
@@ -233,26 +268,34 @@ fn read_rules(text: &str, problems: &mut Vec<PolicyProblem>) -> Vec<Rule> {
 
 fn read_rule(policy: &Policy, name: &str, problems: &mut Vec<PolicyProblem>) -> Option<Rule> {
     let mut json = policy.to_json().ok()?;
-    let (reads, found) = analyse(&json);
-    let found = found.into_iter().chain(scope_problem(policy));
-    problems.extend(found.map(|problem| PolicyProblem::Rule { rule: name.to_owned(), problem }));
+    let (reads, mut found) = analyse(&json);
+    let reach = reach_of(policy).unwrap_or_else(|problem| {
+        found.push(problem);
+        Reach::NOTHING
+    });
+    found.extend(reach.problem_with(&reads));
+    let told = |problem| PolicyProblem::Rule { rule: name.to_owned(), problem };
+    problems.extend(found.into_iter().map(told));
     *json.get_mut("conditions")? = serde_json::Value::Array(Vec::new());
     *json.get_mut("effect")? = serde_json::Value::from("permit");
     let bare = Policy::from_json(Some(policy.id().clone()), json).ok()?;
-    let server = named_server(&policy.resource_constraint());
-    let approval = approval_terms(policy).unwrap_or_else(|problem| {
+    let approval = approval_terms(policy, &reach).unwrap_or_else(|problem| {
         problems.push(PolicyProblem::Rule { rule: name.to_owned(), problem });
         None
     });
-    Some(Rule { policy: policy.clone(), reads, server, bare, approval })
+    Some(Rule { policy: policy.clone(), reads, reach, bare, approval })
 }
 
-/// What `@approval` of a rule asks for. On a `forbid` it would ask nobody.
-fn approval_terms(policy: &Policy) -> Result<Option<ApprovalTerms>, Problem> {
+/// What `@approval` of a rule asks for. On a `forbid` it would ask nobody, and so on a rule that is
+/// about hops alone: it is calls that wait for a person.
+fn approval_terms(policy: &Policy, reach: &Reach) -> Result<Option<ApprovalTerms>, Problem> {
     let Some(text) = policy.annotation("approval") else { return Ok(None) };
     let unknown = || Problem::ApprovalUnknown { text: text.to_owned() };
     if policy.effect() != Effect::Permit {
         return Err(unknown());
+    }
+    if reach.hops && !reach.calls {
+        return Err(Problem::ApprovalOfHops);
     }
     match text.split(' ').collect::<Vec<_>>().as_slice() {
         ["one"] => Ok(Some(ApprovalTerms { two: false, not_owner: false })),
@@ -260,52 +303,6 @@ fn approval_terms(policy: &Policy) -> Result<Option<ApprovalTerms>, Problem> {
         ["two"] => Ok(Some(ApprovalTerms { two: true, not_owner: false })),
         ["two", "not-owner"] => Ok(Some(ApprovalTerms { two: true, not_owner: true })),
         _ => Err(unknown()),
-    }
-}
-
-/// A scope of known words that still matches no request, such as `resource == Server::"crm"`.
-fn scope_problem(policy: &Policy) -> Option<Problem> {
-    const CALLERS: [&str; 4] = ["Agent", "Client", "Gateway", "Operator"];
-    const TARGETS: [&str; 3] = ["Prompts", "Resources", "Tool"];
-    let caller = match policy.principal_constraint() {
-        PrincipalConstraint::Any => None,
-        PrincipalConstraint::Eq(uid) => Some((uid.type_name().to_string(), &CALLERS[..])),
-        PrincipalConstraint::Is(name) => Some((name.to_string(), &CALLERS[..])),
-        // Callers are in nothing but themselves; `==` says so.
-        PrincipalConstraint::In(uid) | PrincipalConstraint::IsIn(_, uid) => {
-            Some((uid.type_name().to_string(), &[][..]))
-        }
-    };
-    let target = match policy.resource_constraint() {
-        ResourceConstraint::Any => None,
-        ResourceConstraint::Eq(uid) => Some((uid.type_name().to_string(), &TARGETS[..])),
-        ResourceConstraint::Is(name) => Some((name.to_string(), &TARGETS[..])),
-        ResourceConstraint::In(uid) | ResourceConstraint::IsIn(_, uid) => {
-            Some((uid.type_name().to_string(), &["Server"][..]))
-        }
-    };
-    let unfit = |(variable, constraint): (&'static str, Option<(String, &[&str])>)| {
-        let (entity_type, allowed) = constraint?;
-        (!allowed.contains(&entity_type.as_str()))
-            .then_some(Problem::ScopeMatchesNothing { variable, entity_type })
-    };
-    [("principal", caller), ("resource", target)].into_iter().find_map(unfit)
-}
-
-/// The one server a policy can match at, if its scope names it.
-fn named_server(constraint: &ResourceConstraint) -> Option<String> {
-    let of_entity = |uid: &EntityUid| {
-        let id = uid.id().unescaped().to_owned();
-        match id.split_once('/') {
-            Some((server, _tool)) => server.to_owned(),
-            None => id,
-        }
-    };
-    match constraint {
-        ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
-        ResourceConstraint::Eq(uid)
-        | ResourceConstraint::In(uid)
-        | ResourceConstraint::IsIn(_, uid) => Some(of_entity(uid)),
     }
 }
 

@@ -10,6 +10,8 @@ use std::fmt::{self, Write as _};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{PoisonError, RwLock};
 
+use attorn_registry::Person;
+
 use crate::Operation;
 use crate::cedar::{Question, Verdict};
 
@@ -28,7 +30,11 @@ impl Default for Memo {
 impl Memo {
     /// The answer that is known, or the one that `ask` gives.
     pub(crate) fn recall(&self, question: &Question<'_>, ask: impl FnOnce() -> Verdict) -> Verdict {
-        let key = key(question);
+        self.recall_by(key(question), ask)
+    }
+
+    /// The same, of a question with this key.
+    pub(crate) fn recall_by(&self, key: String, ask: impl FnOnce() -> Verdict) -> Verdict {
         let parts = u64::try_from(PARTS).unwrap_or(1);
         let place = usize::try_from(self.hasher.hash_one(&key) % parts).unwrap_or(0);
         let Some(part) = self.parts.get(place) else { return ask() };
@@ -51,16 +57,24 @@ impl Memo {
 fn key(question: &Question<'_>) -> String {
     let Question { kind, agent, agent_owner, server, server_owner, is_builtin, .. } = question;
     let Question { operation, class, scope, person: _, arguments: _, now_s: _, .. } = question;
+    let texts = [*agent, *agent_owner, *server, *server_owner, operation.name()];
+    let mut key = key_of(&texts, question.person);
+    // A tool may be called as the operations of resources and prompts are.
+    let is_tool = matches!(operation, Operation::Tool(_));
+    let (kind, class) = (kind.as_str(), class.as_str());
+    let _written = write!(key, "{kind} {class} {is_tool} {is_builtin} {scope}");
+    key
+}
+
+/// Texts, each with its length, and a person.
+pub(crate) fn key_of(texts: &[&str], person: Option<&Person>) -> String {
     let mut key = String::with_capacity(160);
-    let texts = [agent, agent_owner, server, server_owner, &operation.name()];
     // Writing to a `String` cannot fail.
     for text in texts {
         let _written = write!(key, "{}:{text},", text.len());
     }
-    // A tool may be called as the operations of resources and prompts are.
-    let is_tool = matches!(operation, Operation::Tool(_));
     // Two people are never one question, and neither is one person before and after a change.
-    if let Some(person) = question.person {
+    if let Some(person) = person {
         let _written = write!(key, "{},{}:", person.id, person.name);
         for group in &person.groups {
             let _written = write!(key, "{group},");
@@ -69,8 +83,6 @@ fn key(question: &Question<'_>) -> String {
             let _written = write!(key, "@{role},");
         }
     }
-    let (kind, class) = (kind.as_str(), class.as_str());
-    let _written = write!(key, "{kind} {class} {is_tool} {is_builtin} {scope}");
     key
 }
 
@@ -132,7 +144,7 @@ mod tests {
         use crate::fixtures::{name, person};
         let (memo, scope) = (Memo::default(), Scope::of_tool(Class::Read, "get"));
         let permit = |rule: &str| Verdict::Permit { rule: rule.to_owned(), terms: None };
-        let ask = |person: Option<&attorn_registry::Person>, rule: &str| {
+        let ask = |person: Option<&Person>, rule: &str| {
             let asked = Question { person, ..question("billing", "get", &scope) };
             memo.recall(&asked, || permit(rule))
         };

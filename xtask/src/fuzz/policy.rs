@@ -26,6 +26,9 @@ const WORDS: &[&str] = &[
     "principal == Agent::\"billing\"",
     "resource in Server::\"crm\"",
     "resource == Tool::\"crm/get\"",
+    "principal is Server",
+    "resource in Api::\"billing\"",
+    "context.agent == \"billing\"",
     "action == Action::\"read\"",
     "context.arguments",
     ".amount < 10",
@@ -62,6 +65,9 @@ const SEEDS: &[&str] = &[
      action, resource);",
     "permit(principal == Agent::\"billing\", action, resource) when { \
      !context.arguments_incomplete };",
+    "permit(principal == Server::\"crm\", action, resource == Operation::\"billing/get\") when { \
+     resource.api == \"billing\" };\npermit(principal, action, resource) when { \
+     context.agent == \"billing\" };",
 ];
 
 /// What the calls of the questions carry.

@@ -23,23 +23,23 @@ use crate::world::{Answer, CRM, Client, ISSUER, World, form_request, new_key};
 const BILLING: &str = "https://api.example/billing";
 
 /// `crm` with a key of its own, the API behind it, and an agent that may read.
-struct Chain {
-    world: World,
-    operator: Client,
-    agent: Client,
+pub(crate) struct Chain {
+    pub(crate) world: World,
+    pub(crate) operator: Client,
+    pub(crate) agent: Client,
     /// The server: its identifier and its key.
-    server: ServerId,
-    key: SigningKey,
+    pub(crate) server: ServerId,
+    pub(crate) key: SigningKey,
 }
 
-type Form = Vec<(&'static str, String)>;
+pub(crate) type Form = Vec<(&'static str, String)>;
 
 impl Chain {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(&["read:get"]).await
     }
 
-    async fn with(patterns: &[&str]) -> Self {
+    pub(crate) async fn with(patterns: &[&str]) -> Self {
         Self::at(World::new().await, patterns).await
     }
 
@@ -65,7 +65,7 @@ impl Chain {
         Self { world, operator, agent, server, key }
     }
 
-    fn assertion(&self, key: &SigningKey) -> String {
+    pub(crate) fn assertion(&self, key: &SigningKey) -> String {
         let jti = attorn_jose::base64url(&sha256(new_key().public().to_jwk(None).as_bytes()));
         let now_s = self.world.now_s();
         let new = NewAssertion { client_id: &self.server, issuer: ISSUER, now_s, jti: &jti };
@@ -83,7 +83,7 @@ impl Chain {
     }
 
     /// A form with everything right.
-    fn form(&self, token: &str) -> Form {
+    pub(crate) fn form(&self, token: &str) -> Form {
         vec![
             ("grant_type", TOKEN_EXCHANGE.to_owned()),
             ("client_assertion_type", ASSERTION_TYPE.to_owned()),
@@ -95,7 +95,7 @@ impl Chain {
         ]
     }
 
-    async fn send(&self, form: &Form) -> Answer {
+    pub(crate) async fn send(&self, form: &Form) -> Answer {
         self.send_proven(form, &self.prover()).await
     }
 
@@ -106,7 +106,7 @@ impl Chain {
         self.world.public(form_request("/token", &form, Some(&proof))).await
     }
 
-    async fn exchange(&self, token: &str) -> Answer {
+    pub(crate) async fn exchange(&self, token: &str) -> Answer {
         self.send(&self.form(token)).await
     }
 
@@ -130,7 +130,7 @@ impl Chain {
     }
 
     /// Somebody says yes, and the gateway lets the call through.
-    async fn approved(&self) -> ApprovalId {
+    pub(crate) async fn approved(&self) -> ApprovalId {
         let (asked, id) = self.asked().await;
         let body = json!({ "reason": "looked at it" });
         self.world.done(&self.operator, Operation::ApprovalApprove, &[id.as_str()], body).await;
@@ -141,17 +141,17 @@ impl Chain {
     }
 
     /// What the way out of the same process says of an approval and a token.
-    fn vouched(&self, id: &ApprovalId, token: &str) -> String {
+    pub(crate) fn vouched(&self, id: &ApprovalId, token: &str) -> String {
         let of = EvidenceFor { server: &self.server, subject_token: &sha256(token.as_bytes()) };
         self.world.authority.approval_evidence().vouch(id, of)
     }
 
-    async fn agent_token(&self) -> String {
+    pub(crate) async fn agent_token(&self) -> String {
         self.world.token(&self.agent, CRM).await
     }
 
     /// What is refused, and for which reason; and that a right one passes afterwards.
-    async fn refused(&self, form: &Form) -> (u16, String, String) {
+    pub(crate) async fn refused(&self, form: &Form) -> (u16, String, String) {
         let answer = self.send(form).await;
         let entry = self.world.newest("token.refused").await;
         let (status, error) = answer.refusal();
@@ -159,7 +159,7 @@ impl Chain {
     }
 
     /// A token under the authority's own key, with claims that nobody would be given.
-    fn forged(&self, change: impl FnOnce(&mut AccessTokenClaims)) -> String {
+    pub(crate) fn forged(&self, change: impl FnOnce(&mut AccessTokenClaims)) -> String {
         let (now_s, id) = (self.world.now_s(), self.agent.id.clone());
         let mut claims = AccessTokenClaims {
             act: None,
@@ -185,12 +185,12 @@ impl Chain {
     }
 }
 
-fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&attorn_jose::from_base64url(payload).unwrap()).unwrap()
 }
 
-fn set(form: &mut Form, name: &'static str, value: &str) {
+pub(crate) fn set(form: &mut Form, name: &'static str, value: &str) {
     form.retain(|(found, _)| *found != name);
     form.push((name, value.to_owned()));
 }
@@ -199,7 +199,7 @@ fn without(form: &Form, name: &str) -> Form {
     form.iter().filter(|(found, _)| *found != name).cloned().collect()
 }
 
-fn told(refused: &(u16, String, String)) -> (u16, &str, &str) {
+pub(crate) fn told(refused: &(u16, String, String)) -> (u16, &str, &str) {
     (refused.0, &refused.1, &refused.2)
 }
 

@@ -17,6 +17,7 @@ mod enrolment;
 mod escalation;
 mod exchange;
 mod faults;
+mod hops;
 mod imports;
 mod jwt_grant;
 mod keys;

@@ -11,7 +11,7 @@ use crate::world::{Client, World};
 const PHC: &str = "$argon2id$marked-fixture";
 
 /// Invites a person and lets them redeem their code.
-async fn person(world: &World, operator: &Client, name: &str) -> Value {
+pub(crate) async fn person(world: &World, operator: &Client, name: &str) -> Value {
     let new = json!({ "name": name, "groups": ["sales"] });
     let made = world.done(operator, Operation::PersonInvite, &[], new).await;
     let code = attorn_jose::sha256(made["code"].as_str().unwrap().as_bytes());

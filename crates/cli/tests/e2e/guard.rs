@@ -94,6 +94,20 @@ fn the_chain_from_agent_to_api_is_enforced_and_found_by_the_name_that_the_api_ga
     chain.folder.attorn(&export).expect(0);
     chain.folder.attorn(&["audit", "verify", "case"]).expect(0);
 
+    // A rule about the API holds at the next request, and the refusal tells which it was.
+    let rule = "@id(\"all\") permit (principal, action, resource);
+        @id(\"no-invoices\") forbid (principal, action, resource in Api::\"billing\");";
+    fs::write(chain.folder.path().join("hops.cedar"), rule).unwrap();
+    chain.folder.attorn(&["policy", "apply", "hops.cedar", "--reason", "test"]).expect(0);
+    let forbidden = chain.get(&token);
+    assert_eq!((forbidden.status, forbidden.reason().as_str()), (403, "policy.forbid"));
+    let told: Value = serde_json::from_str(&forbidden.body).unwrap();
+    let decision = told["decision_id"].as_str().unwrap();
+    let why = chain.folder.attorn(&["explain", decision]).expect(1).out;
+    assert!(why.contains("no-invoices"), "{why}");
+    chain.folder.attorn(&["policy", "rollback", "1", "--reason", "test is over"]).expect(0);
+    assert_eq!(chain.get(&token).status, 200);
+
     let reason = ["--reason", "test", "--expires", "1h"];
     chain.folder.attorn(&[&["lock", "create", "resource/billing"][..], &reason].concat()).expect(0);
     let locked = chain.get(&token);

@@ -12,6 +12,7 @@ mod api;
 mod credentials;
 mod forwarding;
 mod layer;
+mod policies;
 mod registry;
 mod spans;
 mod stops;

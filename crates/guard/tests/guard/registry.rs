@@ -1,11 +1,12 @@
 //! The registry of the tests: one owner, agent, MCP server, grant, and the API behind the server.
 
 use attorn_jose::SigningKey;
+use attorn_policy::PolicySet;
 use attorn_registry::{
     Agent, AgentId, AgentKey, AgentKind, Approved, Class, Downstream, Effects, Grant, GrantId,
     HttpMethod, IssuerKey, KeyHolder, KeyState, LifeCycle, Lock, LockId, LockTarget, McpServer,
-    Name, OperationId, Owner, OwnerId, PathTemplate, Resource, ResourceId, ResourceOperation,
-    ScopePattern, ServerId, ServerKey, SnapshotParts, Tool, UpstreamSpec,
+    Name, OperationId, Owner, OwnerId, PathTemplate, PolicySource, Resource, ResourceId,
+    ResourceOperation, ScopePattern, ServerId, ServerKey, SnapshotParts, Tool, UpstreamSpec,
 };
 
 use crate::world::{BILLING, NOW_S};
@@ -44,6 +45,11 @@ pub(crate) fn lock(target: LockTarget) -> Lock {
         expires_s: NOW_S + 1000,
         lifted_s: None,
     }
+}
+
+/// Policies in version 7.
+pub(crate) fn policy(text: &str) -> PolicySource {
+    PolicySource { version: 7, text: text.to_owned() }
 }
 
 fn tool(text: &str, class: Class) -> Tool {
@@ -180,6 +186,7 @@ pub(crate) fn snapshot(
             jwk: issuer.public().to_jwk(Some("key-1")),
             state: KeyState::Active,
         }],
+        policy: policy(PolicySet::starter_text()),
         ..SnapshotParts::default()
     }
 }

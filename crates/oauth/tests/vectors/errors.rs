@@ -156,6 +156,7 @@ fn all() -> Vec<TokenError> {
             TokenError::SubjectTokenType
             | TokenError::ActorChain(_)
             | TokenError::ResourceClosed(_)
+            | TokenError::ScopeNotPermitted(_)
             | TokenError::SubjectToken(_)
             | TokenError::SubjectTokenEvidence(_)
             | TokenError::SubjectTokenStanding(_)
@@ -180,6 +181,7 @@ fn all() -> Vec<TokenError> {
     all.extend([None, Some(DpopRefusal::Missing)].map(TokenError::SubjectTokenEvidence));
     // Every reason of the registry passes through unchanged; these stand for all.
     all.push(TokenError::ResourceClosed(ReasonCode::ResourceSuspended));
+    all.push(TokenError::ScopeNotPermitted(ReasonCode::PolicyForbid));
     all.push(TokenError::SubjectTokenStanding(ReasonCode::LockActive));
     all.push(TokenError::ClientStanding(ReasonCode::ClientUnknown));
     all.extend(grants().map(TokenError::Grant));
