@@ -28,6 +28,15 @@ pub struct SeenTool {
     pub proposed_class: Class,
 }
 
+/// A definition that the registry does not have as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDefinition {
+    /// The definition.
+    pub tool: SeenTool,
+    /// Whether the owner approved another one of this tool.
+    pub was_approved: bool,
+}
+
 /// What an owner confirms of a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirmed {
@@ -59,6 +68,28 @@ pub struct ToolDefinitions {
 }
 
 impl Store {
+    /// What of this [`Store::record_seen_tools`] would record, so that it can be told first. Nothing
+    /// is recorded here, and somebody else may record something in between.
+    ///
+    /// # Errors
+    /// No such server, or it has more than [`TOOLS_MAX`] tools.
+    pub async fn new_definitions(
+        &self,
+        id: &ServerId,
+        seen: &[SeenTool],
+    ) -> Result<Vec<NewDefinition>, StoreError> {
+        let server = self.server(id).await?;
+        let new = new_among(&server, seen)?.into_iter();
+        let was_approved = |tool: &SeenTool| {
+            server.tools.get(&tool.name).is_some_and(|known| known.approved.is_some())
+        };
+        let new = new.map(|tool| NewDefinition {
+            tool: tool.clone(),
+            was_approved: was_approved(tool),
+        });
+        Ok(new.collect())
+    }
+
     /// Records what a server shows. New tools wait for approval, and changed ones wait again.
     /// Nothing happens, and nothing is returned, when every definition is known.
     ///
@@ -71,16 +102,12 @@ impl Store {
         seen: &[SeenTool],
     ) -> Result<Option<Changed<Vec<Tool>>>, StoreError> {
         // Looked at without a transaction first: most listings bring nothing new.
-        if new_among(&self.server(id).await?, seen).is_empty() {
+        if new_among(&self.server(id).await?, seen)?.is_empty() {
             return Ok(None);
         }
         let mut change = Change::begin(self, *act).await?;
         let server = server_by_id(change.connection(), id).await?;
-        let new = new_among(&server, seen);
-        let added = new.iter().filter(|tool| !server.tools.contains_key(&tool.name)).count();
-        if server.tools.len() + added > TOOLS_MAX {
-            return Err(Refusal::ToolLimit.into());
-        }
+        let new = new_among(&server, seen)?;
         let seen_s = COLUMNS.number(act.now_s)?;
         for tool in &new {
             write_seen(change.connection(), id, tool, seen_s).await?;
@@ -163,11 +190,19 @@ pub(crate) async fn write_approval(
     Ok(Tool { approved: Some(approved), ..tool })
 }
 
-fn new_among<'a>(server: &McpServer, seen: &'a [SeenTool]) -> Vec<&'a SeenTool> {
+fn new_among<'a>(
+    server: &McpServer,
+    seen: &'a [SeenTool],
+) -> Result<Vec<&'a SeenTool>, StoreError> {
     let is_known = |tool: &SeenTool| {
         server.tools.get(&tool.name).is_some_and(|known| known.digest == tool.digest)
     };
-    seen.iter().filter(|tool| !is_known(tool)).collect()
+    let new: Vec<&SeenTool> = seen.iter().filter(|tool| !is_known(tool)).collect();
+    let added = new.iter().filter(|tool| !server.tools.contains_key(&tool.name)).count();
+    if server.tools.len() + added > TOOLS_MAX {
+        return Err(Refusal::ToolLimit.into());
+    }
+    Ok(new)
 }
 
 async fn write_seen(
@@ -299,6 +334,23 @@ mod tests {
         let tools = [seen("a", 2), seen("b", 1)];
         let next = store.record_seen_tools(&act(3), id, &tools).await.unwrap().unwrap();
         assert_eq!(next.record.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn what_would_be_recorded_is_told_first_and_not_recorded_yet() {
+        let world = World::new().await;
+        let (store, id) = (&world.store, &world.server);
+        store.record_seen_tools(&act(1), id, &[seen("a", 1), seen("b", 1)]).await.unwrap();
+        let plain = Confirmed::plain([1; 32], Class::Read);
+        store.approve_tool(&act(2), id, "a", &plain).await.unwrap();
+        let version = store.version().await.unwrap();
+        let listed = [seen("a", 2), seen("b", 1), seen("c", 1)];
+        let new = store.new_definitions(id, &listed).await.unwrap();
+        let told: Vec<_> = new.iter().map(|it| (it.tool.name.as_str(), it.was_approved)).collect();
+        assert_eq!(told, [("a", true), ("c", false)]);
+        assert_eq!(store.version().await.unwrap(), version);
+        store.record_seen_tools(&act(3), id, &listed).await.unwrap();
+        assert!(store.new_definitions(id, &listed).await.unwrap().is_empty());
     }
 
     #[tokio::test]

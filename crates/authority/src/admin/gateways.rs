@@ -13,7 +13,7 @@ use attorn_audit::{Entry, Kind};
 use attorn_jose::sha256;
 use attorn_oauth::registry_message::{self, RegistryMessage};
 use attorn_registry::{Agent, AgentKind, Class, LifeCycle, LogHead, PresentedLease, ServerId};
-use attorn_store::SeenTool;
+use attorn_store::{NewDefinition, SeenTool};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -252,19 +252,24 @@ pub(crate) async fn tools_seen(
     let id = id.map_err(|_| Refusal::Missing(Missing::Server))?;
     let tools: Vec<SeenTool> =
         seen.tools.into_iter().map(ToolSeen::read).collect::<Result<_, _>>()?;
-    let changed = context.shared.store.record_seen_tools(&context.act(), &id, &tools).await?;
-    let record = changed.map(|changed| changed.record).unwrap_or_default();
-    let fact = |tool: &attorn_registry::Tool| {
-        let kind = if tool.approved.is_some() { Kind::ToolChanged } else { Kind::ToolSeen };
+    let store = &context.shared.store;
+    let new = store.new_definitions(&id, &tools).await?;
+    let fact = |new: &NewDefinition| {
+        let kind = if new.was_approved { Kind::ToolChanged } else { Kind::ToolSeen };
         Entry {
             server: Some(id.to_string()),
-            tool_digest: Some(hex(&tool.digest)),
-            tool: Some(tool.name.clone()),
+            tool_digest: Some(hex(&new.tool.digest)),
+            tool: Some(new.tool.name.clone()),
             ..context.fact(kind)
         }
     };
-    let facts = record.iter().map(fact).collect();
-    Ok(Effect { output: ToolsTaken { new: record.len() }, facts })
+    let facts: Vec<Entry> = new.iter().map(fact).collect();
+    // First: what the registry has is news to no later look, and would never be told. Dies after
+    // this line, or fails: the next look tells it again.
+    context.shared.record_all(&facts).await?;
+    let told: Vec<SeenTool> = new.into_iter().map(|new| new.tool).collect();
+    store.record_seen_tools(&context.act(), &id, &told).await?;
+    Ok(Effect { output: ToolsTaken { new: told.len() }, facts: Vec::new() })
 }
 
 impl ToolSeen {

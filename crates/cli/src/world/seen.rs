@@ -11,7 +11,7 @@ use attorn_gateway::{Gateway, ObservedTool, SeenTools, ToolObserver};
 use attorn_journal::{Durability, Journal};
 use attorn_net::Shutdown;
 use attorn_registry::{LifeCycle, Published};
-use attorn_store::{Act, SeenTool, Store};
+use attorn_store::{Act, NewDefinition, SeenTool, Store};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -49,6 +49,8 @@ pub(super) fn reporter() -> (ToolObserver, mpsc::Receiver<SeenTools>) {
     (observer, waiting)
 }
 
+/// Tells first and records then: what the registry has is news to no later look, so what it has and
+/// the journal does not would never be told. Dies between them, or fails: the next look tells again.
 async fn record(
     store: &Store,
     journal: &Journal,
@@ -56,21 +58,22 @@ async fn record(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let now_ms = clock::now_ms();
     let tools: Vec<_> = seen.tools.into_iter().map(seen_tool).collect();
-    let act = Act { by: ROLE, now_s: now_ms / 1000 };
-    let Some(changed) = store.record_seen_tools(&act, &seen.server, &tools).await? else {
-        return Ok(());
-    };
-    for tool in changed.record {
-        let kind = if tool.approved.is_some() { Kind::ToolChanged } else { Kind::ToolSeen };
+    let new = store.new_definitions(&seen.server, &tools).await?;
+    for NewDefinition { tool, was_approved } in &new {
+        let kind = if *was_approved { Kind::ToolChanged } else { Kind::ToolSeen };
         let entry = Entry {
             role: Some(ROLE.to_owned()),
             server: Some(seen.server.to_string()),
             tool_digest: Some(hex(&tool.digest)),
-            tool: Some(tool.name),
+            tool: Some(tool.name.clone()),
             ..Entry::new(kind, now_ms)
         };
         journal.append(entry.to_canonical(), Durability::Written).await?;
     }
+    // Only what was told, also where somebody else recorded something since.
+    let told: Vec<_> = new.into_iter().map(|new| new.tool).collect();
+    let act = Act { by: ROLE, now_s: now_ms / 1000 };
+    store.record_seen_tools(&act, &seen.server, &told).await?;
     Ok(())
 }
 
@@ -115,3 +118,6 @@ pub(super) async fn list_new_servers(
 const ROLE: &str = "gateway";
 const PAUSE: Duration = Duration::from_millis(100);
 const WAITING_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;
