@@ -15,7 +15,7 @@ use attorn_mcp::emit::{Asker, BareNotification, bare_notification};
 use attorn_mcp::list::{ListKind, ListPage};
 use attorn_mcp::tool_definition::{ClassHint, ToolDefinition};
 use attorn_mcp::{Outcome as Answer, Revision, ServerMessage, parse_server_message};
-use attorn_registry::{Class, DecisionId, McpServer, ServerId, Snapshot};
+use attorn_registry::{Class, DecisionId, McpServer, SERVER_TOOLS_MAX, ServerId, Snapshot};
 use bytes::Bytes;
 
 use crate::gateway::Inner;
@@ -61,14 +61,25 @@ impl ToolObserver {
     pub(crate) fn report(&self, snapshot: &Snapshot, behind: &Behind, tools: &[ToolDefinition]) {
         let id = &behind.id;
         let Some(server) = snapshot.server(id) else { return };
+        // What a server invents beyond the limit is not worth a place in the registry. It takes none
+        // from a known tool, whose changes are reported however many there are.
+        let mut places = SERVER_TOOLS_MAX.saturating_sub(server.tools.len());
+        let mut left_out = 0_usize;
         let new = tools.iter().filter(|tool| {
             let known = server.tools.get(&tool.name);
+            if known.is_none() && places == 0 {
+                left_out += 1;
+                return false;
+            }
+            places -= usize::from(known.is_none());
             let is_known = known.is_some_and(|known| known.digest == tool.digest);
-            // What a server invents beyond the limit is not worth a place in the registry.
-            let has_room = known.is_some() || server.tools.len() < TOOLS_MAX;
-            has_room && (behind.note_report(tool, is_known) || !is_known)
+            behind.note_report(tool, is_known) || !is_known
         });
         let tools: Vec<ObservedTool> = new.map(observed).collect();
+        if left_out > 0 {
+            let server = id.as_str();
+            tracing::warn!(server, left_out, "new tools are not reported: the server has too many");
+        }
         if !tools.is_empty() {
             (self.0)(SeenTools { server: id.clone(), tools });
         }
@@ -375,7 +386,7 @@ fn asker(revision: Revision) -> Asker<'static> {
 
 const OLDER: Revision = Revision::V2025_11_25;
 const PAGES_MAX: usize = 100;
-/// Tools of one server. What lies beyond is neither listed nor called.
+/// Tools of one server in its list. A longer one counts for nothing.
 pub(crate) const TOOLS_MAX: usize = 4_096;
 const DISCOVER_WITHIN: Duration = Duration::from_secs(10);
 const LEARN_WITHIN: Duration = Duration::from_secs(60);

@@ -41,7 +41,7 @@ pub enum DefinitionFault {
     /// `inputSchema` is missing or no schema of an object.
     #[error("malformed input schema")]
     InputSchema,
-    /// The name is missing, empty or too long.
+    /// The name is missing, empty, too long, or has a control character.
     #[error("malformed name")]
     Name,
     /// A header declaration is invalid.
@@ -74,7 +74,9 @@ impl ToolDefinition {
             return Err(DefinitionFault::TooLarge { max: DEFINITION_BYTES_MAX });
         }
         let name = item.member("name").and_then(Value::string).ok_or(DefinitionFault::Name)?;
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        // MCP 2025-11-25, Tools, Tool Names: letters, digits and three marks. A control character is
+        // in no name that anybody reads, and a NUL in no text of every database.
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
             return Err(DefinitionFault::Name);
         }
         let schema = item.member("inputSchema").ok_or(DefinitionFault::InputSchema)?;
@@ -193,6 +195,24 @@ mod tests {
         let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
         let refused = ToolDefinition::parse(document.value());
         assert_eq!(refused, Err(DefinitionFault::TooLarge { max: DEFINITION_BYTES_MAX }));
+    }
+
+    #[test]
+    fn a_name_is_not_too_long_and_has_no_control_character() {
+        let check = |name: &str, expected: bool| {
+            let text = format!(r#"{{"name":"{name}","inputSchema":{{"type":"object"}}}}"#);
+            let document = parse(text.as_bytes(), &Limits::MESSAGE).unwrap();
+            let read = ToolDefinition::parse(document.value()).map(|tool| tool.name.len());
+            let named = if expected { Ok(read.unwrap_or(0)) } else { Err(DefinitionFault::Name) };
+            assert_eq!(read, named, "{name}");
+        };
+        check("get_invoice", true);
+        check("caf\u{e9} / 2", true);
+        check(&"n".repeat(NAME_BYTES_MAX), true);
+        check(&"n".repeat(NAME_BYTES_MAX + 1), false);
+        for control in ["", "a\\u0000b", "a\\nb", "\\u001b[2K", "a\\u007f", "a\\u0085"] {
+            check(control, false);
+        }
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub use resource::{
 };
 pub use scope::{Class, ClassError, Scope, ScopeError, ScopePattern, ScopeTarget};
 pub use scope_set::ScopeSet;
-pub use server::{KeyHolder, McpServer, ServerKey, ServerRefusal, UpstreamSpec};
+pub use server::{KeyHolder, McpServer, SERVER_TOOLS_MAX, ServerKey, ServerRefusal, UpstreamSpec};
 pub use snapshot::{Erasure, LockedSubject, PolicySource, RevokedToken, Snapshot, SnapshotParts};
 pub use spiffe::{SpiffeId, SpiffeIdError, is_trust_domain};
 pub use tool::{Approved, Tool, ToolState};

@@ -11,6 +11,9 @@ use crate::{
     Class, KeyState, LifeCycle, Name, OwnerId, ReasonCode, ScopeSet, ServerId, Tool, ToolState,
 };
 
+/// Tools one server may have in the registry. Gateways report no new one beyond, and none is recorded.
+pub const SERVER_TOOLS_MAX: usize = 1024;
+
 /// A registered MCP server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -142,9 +142,6 @@ pub enum Refusal {
     /// No MCP server of this identifier.
     #[error("no such MCP server")]
     ServerUnknown,
-    /// A server shows more tools than one may.
-    #[error("the server has too many tools")]
-    ToolLimit,
     /// Somebody else is linked to the subject.
     #[error("somebody else is linked to this subject of the provider")]
     SubjectTaken,

@@ -83,4 +83,4 @@ pub use resources::NewResource;
 pub use revocations::InForce;
 pub use servers::NewServer;
 pub use sessions::{Session, SessionLimits};
-pub use tools::{Confirmed, NewDefinition, SeenTool, TOOLS_MAX, ToolDefinitions};
+pub use tools::{Confirmed, NewDefinition, NewDefinitions, SeenTool, ToolDefinitions};

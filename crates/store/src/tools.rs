@@ -1,7 +1,9 @@
 //! Tools: every definition that was seen, and what was approved of it.
 
 use attorn_registry::verify_class_rules;
-use attorn_registry::{Approved, Class, ClassRule, Effects, McpServer, ServerId, Tool};
+use attorn_registry::{
+    Approved, Class, ClassRule, Effects, McpServer, SERVER_TOOLS_MAX, ServerId, Tool,
+};
 use sqlx::AnyConnection;
 
 use crate::Store;
@@ -11,9 +13,6 @@ use crate::failure::{Failure, Refusal, StoreError};
 use crate::servers::server_by_id;
 
 const COLUMNS: Columns = Columns("tools");
-
-/// Tools one server may have. A hostile server must not fill the disk.
-pub const TOOLS_MAX: usize = 1024;
 
 /// A definition as a server shows it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +34,15 @@ pub struct NewDefinition {
     pub tool: SeenTool,
     /// Whether the owner approved another one of this tool.
     pub was_approved: bool,
+}
+
+/// What the registry would take of what a server shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDefinitions {
+    /// New definitions of known tools, and then new tools.
+    pub taken: Vec<NewDefinition>,
+    /// How many new tools find no place: the server has [`SERVER_TOOLS_MAX`].
+    pub left_out: usize,
 }
 
 /// What an owner confirms of a definition.
@@ -72,29 +80,30 @@ impl Store {
     /// is recorded here, and somebody else may record something in between.
     ///
     /// # Errors
-    /// No such server, or it has more than [`TOOLS_MAX`] tools.
+    /// No such server.
     pub async fn new_definitions(
         &self,
         id: &ServerId,
         seen: &[SeenTool],
-    ) -> Result<Vec<NewDefinition>, StoreError> {
+    ) -> Result<NewDefinitions, StoreError> {
         let server = self.server(id).await?;
-        let new = new_among(&server, seen)?.into_iter();
+        let (new, left_out) = new_among(&server, seen);
         let was_approved = |tool: &SeenTool| {
             server.tools.get(&tool.name).is_some_and(|known| known.approved.is_some())
         };
-        let new = new.map(|tool| NewDefinition {
-            tool: tool.clone(),
-            was_approved: was_approved(tool),
-        });
-        Ok(new.collect())
+        let taken = new
+            .into_iter()
+            .map(|tool| NewDefinition { tool: tool.clone(), was_approved: was_approved(tool) });
+        Ok(NewDefinitions { taken: taken.collect(), left_out })
     }
 
     /// Records what a server shows. New tools wait for approval, and changed ones wait again.
-    /// Nothing happens, and nothing is returned, when every definition is known.
+    /// Nothing happens, and nothing is returned, when every definition is known. New tools that
+    /// find no place, because the server has [`SERVER_TOOLS_MAX`], are left out: they hide no change
+    /// of a known one.
     ///
     /// # Errors
-    /// No such server, or it has more than [`TOOLS_MAX`] tools.
+    /// No such server.
     pub async fn record_seen_tools(
         &self,
         act: &Act<'_>,
@@ -102,12 +111,12 @@ impl Store {
         seen: &[SeenTool],
     ) -> Result<Option<Changed<Vec<Tool>>>, StoreError> {
         // Looked at without a transaction first: most listings bring nothing new.
-        if new_among(&self.server(id).await?, seen)?.is_empty() {
+        if new_among(&self.server(id).await?, seen).0.is_empty() {
             return Ok(None);
         }
         let mut change = Change::begin(self, *act).await?;
         let server = server_by_id(change.connection(), id).await?;
-        let new = new_among(&server, seen)?;
+        let (new, _left_out) = new_among(&server, seen);
         let seen_s = COLUMNS.number(act.now_s)?;
         for tool in &new {
             write_seen(change.connection(), id, tool, seen_s).await?;
@@ -190,19 +199,17 @@ pub(crate) async fn write_approval(
     Ok(Tool { approved: Some(approved), ..tool })
 }
 
-fn new_among<'a>(
-    server: &McpServer,
-    seen: &'a [SeenTool],
-) -> Result<Vec<&'a SeenTool>, StoreError> {
-    let is_known = |tool: &SeenTool| {
-        server.tools.get(&tool.name).is_some_and(|known| known.digest == tool.digest)
-    };
-    let new: Vec<&SeenTool> = seen.iter().filter(|tool| !is_known(tool)).collect();
-    let added = new.iter().filter(|tool| !server.tools.contains_key(&tool.name)).count();
-    if server.tools.len() + added > TOOLS_MAX {
-        return Err(Refusal::ToolLimit.into());
-    }
-    Ok(new)
+/// Definitions that the registry does not have as they are: first those of known tools, then new
+/// ones, as many as find a place, and how many do not. A hostile server must not fill the disk.
+fn new_among<'a>(server: &McpServer, seen: &'a [SeenTool]) -> (Vec<&'a SeenTool>, usize) {
+    let known = |tool: &SeenTool| server.tools.get(&tool.name);
+    let is_news = |tool: &&SeenTool| known(tool).is_none_or(|known| known.digest != tool.digest);
+    let (mut news, added): (Vec<&SeenTool>, Vec<&SeenTool>) =
+        seen.iter().filter(is_news).partition(|tool| known(tool).is_some());
+    let places = SERVER_TOOLS_MAX.saturating_sub(server.tools.len());
+    let left_out = added.len().saturating_sub(places);
+    news.extend(added.into_iter().take(places));
+    (news, left_out)
 }
 
 async fn write_seen(
@@ -346,11 +353,13 @@ mod tests {
         let version = store.version().await.unwrap();
         let listed = [seen("a", 2), seen("b", 1), seen("c", 1)];
         let new = store.new_definitions(id, &listed).await.unwrap();
-        let told: Vec<_> = new.iter().map(|it| (it.tool.name.as_str(), it.was_approved)).collect();
+        let told: Vec<_> =
+            new.taken.iter().map(|it| (it.tool.name.as_str(), it.was_approved)).collect();
         assert_eq!(told, [("a", true), ("c", false)]);
         assert_eq!(store.version().await.unwrap(), version);
         store.record_seen_tools(&act(3), id, &listed).await.unwrap();
-        assert!(store.new_definitions(id, &listed).await.unwrap().is_empty());
+        let none = NewDefinitions { taken: vec![], left_out: 0 };
+        assert_eq!(store.new_definitions(id, &listed).await.unwrap(), none);
     }
 
     #[tokio::test]
@@ -394,9 +403,35 @@ mod tests {
     async fn a_server_has_a_bounded_number_of_tools() {
         let world = World::new().await;
         let (store, id) = (&world.store, &world.server);
-        let many: Vec<_> = (0..=TOOLS_MAX).map(|n| seen(&format!("t{n}"), 1)).collect();
-        let refused = store.record_seen_tools(&act(1), id, &many).await;
-        assert!(matches!(refused, Err(StoreError::Refused(Refusal::ToolLimit))));
-        assert!(store.record_seen_tools(&act(1), id, &many[..TOOLS_MAX]).await.is_ok());
+        let many: Vec<_> = (0..=SERVER_TOOLS_MAX).map(|n| seen(&format!("t{n}"), 1)).collect();
+        let new = store.new_definitions(id, &many).await.unwrap();
+        assert_eq!((new.taken.len(), new.left_out), (SERVER_TOOLS_MAX, 1));
+        store.record_seen_tools(&act(1), id, &many).await.unwrap();
+        assert_eq!(store.server(id).await.unwrap().tools.len(), SERVER_TOOLS_MAX);
+        // What is left out is no news, and no change.
+        let version = store.version().await.unwrap();
+        assert_eq!(store.record_seen_tools(&act(2), id, &many).await.unwrap(), None);
+        assert_eq!(store.version().await.unwrap(), version);
+    }
+
+    #[tokio::test]
+    async fn a_tool_too_many_hides_no_change_of_a_known_one() {
+        let world = World::new().await;
+        let (store, id) = (&world.store, &world.server);
+        let many: Vec<_> = (0..SERVER_TOOLS_MAX).map(|n| seen(&format!("t{n}"), 1)).collect();
+        store.record_seen_tools(&act(1), id, &many).await.unwrap();
+        let plain = Confirmed::plain([1; 32], Class::Read);
+        store.approve_tool(&act(2), id, "t7", &plain).await.unwrap();
+        let listed = [seen("new", 1), seen("t7", 2)];
+        let new = store.new_definitions(id, &listed).await.unwrap();
+        let changed = NewDefinition { tool: seen("t7", 2), was_approved: true };
+        assert_eq!(new, NewDefinitions { taken: vec![changed], left_out: 1 });
+        store.record_seen_tools(&act(3), id, &listed).await.unwrap();
+        assert_eq!(state(&world, "t7").await, ToolState::Changed);
+        let server = store.server(id).await.unwrap();
+        assert_eq!(
+            (server.tools.len(), server.tools.contains_key("new")),
+            (SERVER_TOOLS_MAX, false)
+        );
     }
 }

@@ -13,7 +13,7 @@ use attorn_audit::{Entry, Kind};
 use attorn_jose::sha256;
 use attorn_oauth::registry_message::{self, RegistryMessage};
 use attorn_registry::{Agent, AgentKind, Class, LifeCycle, LogHead, PresentedLease, ServerId};
-use attorn_store::{NewDefinition, SeenTool};
+use attorn_store::{NewDefinition, NewDefinitions, SeenTool};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -250,10 +250,15 @@ pub(crate) async fn tools_seen(
 ) -> Result<Effect<ToolsTaken>, Refusal> {
     let id = ServerId::parse(context.segment("server"));
     let id = id.map_err(|_| Refusal::Missing(Missing::Server))?;
-    let tools: Vec<SeenTool> =
-        seen.tools.into_iter().map(ToolSeen::read).collect::<Result<_, _>>()?;
+    let reported = seen.tools.len();
+    let tools: Vec<SeenTool> = seen.tools.into_iter().filter_map(ToolSeen::read).collect();
     let store = &context.shared.store;
-    let new = store.new_definitions(&id, &tools).await?;
+    let NewDefinitions { taken: new, left_out } = store.new_definitions(&id, &tools).await?;
+    let unreadable = reported - tools.len();
+    if left_out + unreadable > 0 {
+        let server = id.as_str();
+        tracing::warn!(server, left_out, unreadable, "seen tools are left out");
+    }
     let fact = |new: &NewDefinition| {
         let kind = if new.was_approved { Kind::ToolChanged } else { Kind::ToolSeen };
         Entry {
@@ -273,16 +278,22 @@ pub(crate) async fn tools_seen(
 }
 
 impl ToolSeen {
-    /// The digest is made here: a gateway says what it saw, not what that amounts to.
-    fn read(self) -> Result<SeenTool, Refusal> {
-        let proposed_class: Class = self.proposed_class.parse().map_err(|_| Refusal::Form)?;
-        let digest = sha256(self.definition.as_bytes());
-        let is_form = !self.name.is_empty() && self.definition.starts_with('{');
-        let Self { name, definition, .. } = self;
-        is_form
-            .then_some(SeenTool { name, definition, digest, proposed_class })
-            .ok_or(Refusal::Form)
+    /// The digest is made here: a gateway says what it saw, not what that amounts to. Nothing for
+    /// what no gateway of ours tells: it is left out alone, so that it hides no other tool.
+    fn read(self) -> Option<SeenTool> {
+        let Self { name, definition, proposed_class } = self;
+        let proposed_class: Class = proposed_class.parse().ok()?;
+        let digest = sha256(definition.as_bytes());
+        // RFC 8785 section 3.2.2.2: control characters are escaped. A NUL is no text for PostgreSQL.
+        let is_form = definition.starts_with('{') && !definition.contains(is_below_space);
+        let is_named = !name.is_empty() && !name.contains(char::is_control);
+        (is_form && is_named).then_some(SeenTool { name, definition, digest, proposed_class })
     }
+}
+
+/// JSON has none of these but as an escape, or between its tokens, where RFC 8785 has nothing.
+const fn is_below_space(character: char) -> bool {
+    (character as u32) < 0x20
 }
 
 impl GatewayView {

@@ -316,6 +316,37 @@ async fn a_changed_tool_waits_for_its_owner() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_should_not_have_told_hides_no_change_of_another_tool() {
+    let world = World::new().await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let server = world.published.load().server_named("crm").unwrap().id.clone();
+    let tool = |name: &str, definition: &str, class: &str| json!({ "name": name, "definition": definition, "proposed_class": class });
+    let listed = [
+        tool("nul\0", "{}", "read"),
+        tool("line\n", "{}", "read"),
+        tool("", "{}", "read"),
+        tool("list", "[]", "read"),
+        tool("raw", "{\0}", "read"),
+        tool("class", "{}", "harmless"),
+        tool("get", r#"{"description":"now with more","name":"get"}"#, "read"),
+    ];
+    let listed = json!({ "tools": listed });
+    let place = [server.as_str()];
+    let taken = world.done(&operator, Operation::ServerSeen, &place, listed.clone()).await;
+    assert_eq!(taken, json!({ "new": 1 }));
+    let snapshot = world.published.load();
+    let tools = &snapshot.server_named("crm").unwrap().tools;
+    assert_eq!(tools["get"].state(), attorn_registry::ToolState::Changed);
+    assert_eq!(tools.len(), 2);
+    let told = world.newest("tool.changed").await;
+    assert_eq!((&told["tool"], &told["server"]), (&json!("get"), &json!(server.as_str())));
+    // Told once.
+    let again = world.done(&operator, Operation::ServerSeen, &place, listed).await;
+    assert_eq!(again, json!({ "new": 0 }));
+}
+
+#[tokio::test]
 async fn no_lock_takes_away_the_means_to_lift_it() {
     let world = World::new().await;
     let operator = world.operator().await;

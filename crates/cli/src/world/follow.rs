@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use attorn_connect::World;
 use attorn_enforce::Freshness;
-use attorn_gateway::SeenTools;
+use attorn_gateway::{ObservedTool, SeenTools};
 use attorn_journal::Journal;
 use attorn_net::Shutdown;
 use attorn_oauth::access_token::{Expected, IssuerKeys};
@@ -23,7 +23,7 @@ use attorn_registry::{Published, ReasonCode};
 use attorn_store::{InForce, Mark};
 use bytes::Bytes;
 use http::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -227,16 +227,41 @@ async fn tell(
         Some(admin) => admin,
         None => admin.insert(open(profile).await?),
     };
-    let tools = seen.tools.iter().map(|tool| {
-        json!({
+    let place = [seen.server.as_str()];
+    for part in parts(&seen.tools) {
+        let (body, change) = (json!({ "tools": part }), Change { dry_run: false });
+        match admin.send_change(Operation::ServerSeen, &place, body, change).await {
+            // What the authority does not take hides nothing that comes after it.
+            Err(Failure { reason: Some(reason), what, .. }) => {
+                tracing::error!(reason = reason.as_str(), error = what, "seen tools are refused");
+            }
+            told => drop(told?),
+        }
+    }
+    Ok(())
+}
+
+/// The tools as the authority is told of them, in pieces that it takes: definitions may be long, and
+/// one that is hides nothing beside it.
+fn parts(tools: &[ObservedTool]) -> Vec<Vec<Value>> {
+    let mut parts: Vec<Vec<Value>> = Vec::new();
+    let mut bytes = 0_usize;
+    for tool in tools {
+        let told = json!({
             "name": tool.name,
             "definition": tool.definition,
             "proposed_class": tool.proposed_class.as_str(),
-        })
-    });
-    let body = json!({ "tools": tools.collect::<Vec<_>>() });
-    let (place, change) = ([seen.server.as_str()], Change { dry_run: false });
-    admin.send_change(Operation::ServerSeen, &place, body, change).await.map(drop)
+        });
+        let length = told.to_string().len() + 1;
+        if let Some(part) = parts.last_mut().filter(|_| bytes + length <= PART_BYTES_MAX) {
+            bytes += length;
+            part.push(told);
+        } else {
+            bytes = length;
+            parts.push(vec![told]);
+        }
+    }
+    parts
 }
 
 /// The identity of this gateway, enrolled with `attorn enroll`.
@@ -255,3 +280,38 @@ impl std::fmt::Debug for Follower {
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 /// A person has to look; each question leaves an entry.
 const PAUSE_WHEN_FENCED: Duration = Duration::from_secs(5);
+/// The authority takes 1 MiB. A definition has 256 KiB at most, and as a text twice that at worst.
+const PART_BYTES_MAX: usize = 768 << 10;
+
+#[cfg(test)]
+mod tests {
+    use attorn_registry::Class;
+
+    use super::*;
+
+    fn tool(name: &str, definition: String) -> ObservedTool {
+        let (name, digest, proposed_class) = (name.to_owned(), [0; 32], Class::Read);
+        ObservedTool { name, definition, digest, proposed_class }
+    }
+
+    #[test]
+    fn a_long_definition_is_told_apart_from_the_others() {
+        let check = |tools: &[ObservedTool], expected: &[&[&str]]| {
+            let parts = parts(tools);
+            let names = |part: &Vec<Value>| -> Vec<String> {
+                part.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+            };
+            assert_eq!(parts.iter().map(names).collect::<Vec<_>>(), expected);
+            assert!(parts.iter().all(|part| json!({ "tools": part }).to_string().len() < 1 << 20));
+        };
+        // As long as a definition may be, of nothing but what doubles in a text.
+        let long = || "\"".repeat(256 << 10);
+        let short = || "{}".to_owned();
+        check(&[], &[]);
+        check(&[tool("a", short()), tool("b", short())], &[&["a", "b"]]);
+        check(
+            &[tool("a", short()), tool("b", long()), tool("c", long()), tool("d", short())],
+            &[&["a", "b"], &["c", "d"]],
+        );
+    }
+}

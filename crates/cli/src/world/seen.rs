@@ -11,7 +11,7 @@ use attorn_gateway::{Gateway, ObservedTool, SeenTools, ToolObserver};
 use attorn_journal::{Durability, Journal};
 use attorn_net::Shutdown;
 use attorn_registry::{LifeCycle, Published};
-use attorn_store::{Act, NewDefinition, SeenTool, Store};
+use attorn_store::{Act, NewDefinition, NewDefinitions, SeenTool, Store};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -59,7 +59,12 @@ async fn record(
     let now_ms = clock::now_ms();
     let tools: Vec<_> = seen.tools.into_iter().map(seen_tool).collect();
     let new = store.new_definitions(&seen.server, &tools).await?;
-    for NewDefinition { tool, was_approved } in &new {
+    let NewDefinitions { taken, left_out } = new;
+    if left_out > 0 {
+        let server = seen.server.as_str();
+        tracing::warn!(server, left_out, "new tools are left out: the server has too many");
+    }
+    for NewDefinition { tool, was_approved } in &taken {
         let kind = if *was_approved { Kind::ToolChanged } else { Kind::ToolSeen };
         let entry = Entry {
             role: Some(ROLE.to_owned()),
@@ -71,7 +76,7 @@ async fn record(
         journal.append(entry.to_canonical(), Durability::Written).await?;
     }
     // Only what was told, also where somebody else recorded something since.
-    let told: Vec<_> = new.into_iter().map(|new| new.tool).collect();
+    let told: Vec<_> = taken.into_iter().map(|new| new.tool).collect();
     let act = Act { by: ROLE, now_s: now_ms / 1000 };
     store.record_seen_tools(&act, &seen.server, &told).await?;
     Ok(())

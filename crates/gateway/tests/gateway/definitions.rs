@@ -1,8 +1,9 @@
 //! A tool is its definition: what changes, goes away or comes back is held until its owner says so.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use attorn_registry::Class;
+use attorn_registry::{Class, SERVER_TOOLS_MAX};
 use serde_json::{Value, json};
 
 use crate::world::{World, call, modern, tool, tools};
@@ -84,4 +85,38 @@ async fn a_call_that_writes_waits_for_a_look_when_the_last_one_is_old() {
     assert!(world.calls().is_empty());
     // Other tools go on.
     assert!(answers(&world).await);
+}
+
+#[tokio::test]
+async fn a_tool_too_many_hides_no_change_of_a_known_one() {
+    let world = World::new("too-many");
+    let fill = |places: usize| {
+        world.change(|parts| {
+            let known = &mut parts.servers[0].tools;
+            known.retain(|name, _| !name.starts_with("filler-"));
+            for number in known.len()..places {
+                let name = format!("filler-{number}");
+                let definition = json!({ "name": name, "inputSchema": { "type": "object" } });
+                known.insert(name, tool(&definition, None));
+            }
+        });
+    };
+    let reported = async || {
+        world.seen.lock().unwrap().clear();
+        world.gateway.list_tools("crm").await.unwrap();
+        let seen = world.seen.lock().unwrap();
+        let names = seen.iter().flat_map(|seen| seen.tools.iter().map(|tool| tool.name.clone()));
+        // Both eras are looked at, and each look reports.
+        names.collect::<BTreeSet<_>>()
+    };
+    let mut listed = with_description("gives one record and mails it away");
+    let more =
+        ["new-1", "new-2"].map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
+    listed.as_array_mut().unwrap().splice(0..0, more);
+    world.canary.set_tools(listed);
+    fill(SERVER_TOOLS_MAX);
+    assert_eq!(reported().await, BTreeSet::from(["get".to_owned()]));
+    // With one place left, one of the new ones gets it.
+    fill(SERVER_TOOLS_MAX - 1);
+    assert_eq!(reported().await, BTreeSet::from(["get", "new-1"].map(str::to_owned)));
 }
