@@ -3,6 +3,7 @@
 mod attribution;
 mod egress;
 mod events;
+mod json_texts;
 mod login;
 mod pages;
 mod people;
@@ -100,6 +101,8 @@ pub enum Part {
     Pages,
     /// Events of OCSF against its schema.
     Events,
+    /// The texts of `JSONTestSuite`.
+    Json,
 }
 
 /// Runs all parts, or one.
@@ -117,6 +120,7 @@ pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
         Part::Login,
         Part::Pages,
         Part::Events,
+        Part::Json,
     ];
     for part in all.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
         match part {
@@ -132,6 +136,7 @@ pub fn run(only: Option<Part>) -> Result<(), StepFailed> {
             Part::Login => login::run()?,
             Part::Pages => pages::run()?,
             Part::Events => events::run()?,
+            Part::Json => json_texts::run()?,
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Which dependencies may be linked: licences, and libraries that must not be there.
 #![expect(clippy::unwrap_used, reason = "a rule fails its test by panicking")]
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::Value;
@@ -68,6 +69,30 @@ fn banned_crates_are_not_there() {
             assert!(package["name"] != *name, "{name} is in the build; {reason}");
         }
     }
+}
+
+/// What is linked, each with its features: what cargo compiles once for all who ask for the same.
+fn built(of: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--prefix", "none", "--format", "{p} [{f}]"])
+        .args(of)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().map(|line| line.trim_end_matches(" (*)").to_owned());
+    let found: BTreeSet<_> = lines.collect();
+    assert!(found.len() > 100, "cargo tree listed too little to mean anything");
+    found
+}
+
+/// A feature that only other members turn on would have `cargo xtask ci` compile much of everything
+/// twice: for itself, and for the tests.
+#[test]
+fn xtask_is_built_of_what_the_tests_are_built_of() {
+    let own = built(&["--package", "xtask", "--edges", "normal,build"]);
+    let all = built(&["--workspace", "--edges", "normal,build,dev"]);
+    let twice: Vec<_> = own.difference(&all).collect();
+    assert!(twice.is_empty(), "other features than in the workspace: {twice:?}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_jose::HeaderCache;
@@ -39,6 +38,7 @@ use crate::public::PublicService;
 use crate::rotation::RotationError;
 use crate::shared::{PublishError, Shared};
 use crate::trusted_issuers::{TrustedIssuers, TrustedIssuersRefusal};
+use crate::turns::Turns;
 use crate::{TrustDomains, bootstrap, indexer, refresh, restored};
 
 /// What an authority is made of.
@@ -162,9 +162,8 @@ impl Authority {
             methods: parts.methods,
             trust_domains: parts.trust_domains,
             svid_holders: Holders::default(),
-            changing: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
             planning: tokio::sync::Mutex::default(),
-            urgent: AtomicUsize::default(),
             publishing: tokio::sync::Mutex::default(),
             indexing: tokio::sync::Mutex::default(),
             followers: Followers::new(parts.clock.now_ms()),
@@ -251,7 +250,7 @@ impl Authority {
         asked: AskedCall,
     ) -> Result<ApprovalAnswer, ApprovalsUnavailable> {
         let shared = &self.shared;
-        let _alone = shared.changing.lock().await;
+        let _alone = shared.turns.next().await;
         let asking = Asking { shared, gateway, now_ms: shared.clock.now_ms() };
         let answer = asking.ask(asked).await?;
         if answer.reason == ReasonCode::ApprovalRequired {
@@ -271,7 +270,7 @@ impl Authority {
         decision: &str,
     ) -> Result<Result<(), ReasonCode>, ApprovalsUnavailable> {
         let shared = &self.shared;
-        let _alone = shared.changing.lock().await;
+        let _alone = shared.turns.next().await;
         let asking = Asking { shared, gateway, now_ms: shared.clock.now_ms() };
         let used = asking.use_up(id, call, decision).await?;
         if used.is_ok() {

@@ -119,7 +119,7 @@ fn seen(operation: Operation) -> SeenTool {
 pub(crate) async fn first_operator_code(
     shared: &Shared,
 ) -> Result<Option<EnrolmentCode>, StartError> {
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     let snapshot = shared.published.load();
     let operators = || snapshot.agents().filter(|agent| agent.kind == AgentKind::Operator);
     // One that was ever enrolled closes this door for good, also when suspended or retired.

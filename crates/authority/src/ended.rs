@@ -74,7 +74,7 @@ pub(crate) async fn note_uses(shared: &Shared) -> Result<(), Failure> {
 
 /// Suspends every active agent that has ended or was not used for too long.
 pub(crate) async fn sweep(shared: &Shared) -> Result<(), SweepError> {
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     let (now_ms, snapshot) = (shared.clock.now_ms(), shared.published.load());
     let now_s = now_ms / 1000;
     let is_active = |agent: &&Agent| agent.state == LifeCycle::Active;

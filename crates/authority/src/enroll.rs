@@ -95,7 +95,7 @@ async fn enroll(
     // or keep an operator's lock waiting for its turn.
     let code_hash = sha256(presented.code.as_bytes());
     let agent_id = shared.store.enrolment(&code_hash, now_s).await?;
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     verify_unlocked(&shared.published.load(), &agent_id, jkt, now_s)?;
     let entry = Entry {
         agent: Some(agent_id.to_string()),

@@ -45,6 +45,7 @@ async fn introspect(
     let certificate = certificate(head);
     let proven = Proven { certificate: certificate.as_ref(), proof_key: None };
     let client = client::authenticate_any(shared, &snapshot, &presented, proven, now_s)?;
+    shared.throttle.admit_introspection(&client)?;
     // RFC 7662 section 2.1: `token` is required.
     let token =
         form.value("token").ok_or_else(|| Refused::of(TokenError::FormMalformed, Some(&client)))?;

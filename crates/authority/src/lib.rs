@@ -35,6 +35,7 @@ mod leases;
 mod limits;
 mod news;
 mod noise;
+mod outward;
 mod people;
 mod places;
 mod proof;
@@ -51,6 +52,7 @@ mod token;
 mod traced;
 mod trust_domains;
 mod trusted_issuers;
+mod turns;
 
 pub use admin::{
     AdminService, Administering, BASE_PATH, Method, Operation, Row, SERVER_NAME, policy_tag,

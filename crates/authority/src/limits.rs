@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Token requests of one client. Default 50 a second, 200 at once.
     pub client: Rate,
+    /// Questions of one client about tokens (introspection). Default 500 a second, 1000 at once.
+    pub introspection: Rate,
+    /// Tokens that one client gives back (revocation). Default 20 a second, 200 at once.
+    pub revocation: Rate,
     /// Credentials from one address that fail; after that its credentials are not looked at. An
     /// IPv6 /64 is one address; loopback and listed proxies are none. Default 20 a second, 200 at once.
     pub failures_per_address: Rate,
@@ -26,6 +30,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             client: Rate::new(50, 200),
+            introspection: Rate::new(500, 1_000),
+            revocation: Rate::new(20, 200),
             failures_per_address: Rate::new(20, 200),
             failures: Rate::new(1_000, 2_000),
         }
@@ -50,6 +56,8 @@ impl Limited {
 #[derive(Debug)]
 pub(crate) struct Throttle {
     clients: Buckets<String>,
+    introspections: Buckets<String>,
+    revocations: Buckets<String>,
     noise: NoiseGate,
 }
 
@@ -57,6 +65,8 @@ impl Throttle {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             clients: Buckets::new(limits.client, ENTRIES_MAX),
+            introspections: Buckets::new(limits.introspection, ENTRIES_MAX),
+            revocations: Buckets::new(limits.revocation, ENTRIES_MAX),
             noise: NoiseGate::new(limits.failures_per_address, limits.failures),
         }
     }
@@ -76,9 +86,23 @@ impl Throttle {
 
     /// Takes one token request from the share of an authenticated client.
     pub(crate) fn admit(&self, client: &str) -> Result<(), Limited> {
-        let taken = self.clients.take(&client.to_owned());
-        taken.map_err(|TooSoon(wait)| Limited { limit: Limit::TokenClient, wait })
+        take(&self.clients, client)
     }
+
+    /// As [`Throttle::admit`], for a question about a token.
+    pub(crate) fn admit_introspection(&self, client: &str) -> Result<(), Limited> {
+        take(&self.introspections, client)
+    }
+
+    /// As [`Throttle::admit`], for a token that is given back: each is a change of the registry.
+    pub(crate) fn admit_revocation(&self, client: &str) -> Result<(), Limited> {
+        take(&self.revocations, client)
+    }
+}
+
+fn take(from: &Buckets<String>, client: &str) -> Result<(), Limited> {
+    let taken = from.take(&client.to_owned());
+    taken.map_err(|TooSoon(wait)| Limited { limit: Limit::TokenClient, wait })
 }
 
 fn address(head: &Parts) -> Option<IpAddr> {

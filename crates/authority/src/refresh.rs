@@ -60,14 +60,14 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: Shutdown) {
 }
 
 async fn go_beyond(shared: &Shared) -> Result<(), StartError> {
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     restored::go_beyond(shared).await?;
     Ok(shared.publish().await?)
 }
 
 /// Notes approvals that nobody used in time.
 async fn end_approvals(shared: &Shared) -> Result<(), ApprovalsUnavailable> {
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     if sweep(shared).await? { Ok(shared.publish().await?) } else { Ok(()) }
 }
 

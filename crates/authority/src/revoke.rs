@@ -88,6 +88,8 @@ async fn revoke_access_token(
     if snapshot.is_revoked(token.jti()) {
         return Ok(());
     }
+    // Each is a change of the registry. Charged only here: who does not hold the token spends nothing.
+    shared.throttle.admit_revocation(&client)?;
     let entry = Entry {
         by: Some(client.clone()),
         client_id: Some(client.clone()),
@@ -95,8 +97,8 @@ async fn revoke_access_token(
         token_jti: Some(token.jti().to_owned()),
         ..about
     };
-    // Takes a right away, so it is recorded even when the journal refuses all else.
-    let _recorded = shared.record_emergency(&entry).await?;
+    // Takes away what is its own, so it is recorded even when the journal refuses all else.
+    let _recorded = shared.record_own(&entry).await?;
     let act = Act { by: &client, now_s };
     shared.revoke_token(&act, token.jti(), token.exp()).await.map_err(|_| Unserved::Unavailable)
 }

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_audit::{Decision, Entry, Kind};
@@ -22,7 +21,7 @@ use attorn_store::index::AuditIndex;
 use attorn_store::{Act, Failure, InForce, Mark, Store, StoreError};
 use attorn_telemetry::Telemetry;
 use http::request::Parts;
-use tokio::sync::{MutexGuard, watch};
+use tokio::sync::watch;
 
 use crate::client::ClientKeys;
 use crate::ended::Uses;
@@ -35,6 +34,7 @@ use crate::noise::Noise;
 use crate::people::People;
 use crate::places::Places;
 use crate::trusted_issuers::TrustedIssuers;
+use crate::turns::Turns;
 use crate::{Config, TrustDomains};
 
 pub(crate) struct Shared {
@@ -63,11 +63,9 @@ pub(crate) struct Shared {
     pub(crate) replays: ReplaySet,
     pub(crate) header_cache: HeaderCache,
     /// One change at a time: what is checked against a snapshot must still hold when it is stored.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) turns: Turns,
     /// One plan of a file at a time: each keeps the registry to itself while it lasts.
     pub(crate) planning: tokio::sync::Mutex<()>,
-    /// Changes that take rights away and wait for their turn; a walk through a file gives way.
-    pub(crate) urgent: AtomicUsize,
     /// One snapshot at a time, so that a slow one cannot undo the keys or policies of a newer one.
     pub(crate) publishing: tokio::sync::Mutex<()>,
     pub(crate) noise: Noise,
@@ -189,7 +187,14 @@ impl Shared {
         }
     }
 
-    /// Records an entry that takes rights away; works while the journal refuses all else.
+    /// Records that somebody takes away what is their own, or what they were given. Works while the journal
+    /// refuses all else, but in a part of what is kept free: the rest is for operators.
+    pub(crate) async fn record_own(&self, entry: &Entry) -> Result<Recorded, JournalUnavailable> {
+        self.journal.append_own(entry.to_canonical()).await?;
+        Ok(Recorded(()))
+    }
+
+    /// Records an entry of an operator that takes rights away; works while the journal refuses all else.
     pub(crate) async fn record_emergency(
         &self,
         entry: &Entry,
@@ -207,18 +212,6 @@ impl Shared {
         }
         // What came before it is on the disk with it.
         self.record(last).await.map(|_recorded| ())
-    }
-
-    /// The turn of a change that takes rights away. Who walks through a file gives way to it.
-    pub(crate) async fn urgent_turn(&self) -> MutexGuard<'_, ()> {
-        self.urgent.fetch_add(1, Ordering::SeqCst);
-        let _waiting = Waiting(&self.urgent);
-        self.changing.lock().await
-    }
-
-    /// Whether such a change waits.
-    pub(crate) fn is_urgent(&self) -> bool {
-        self.urgent.load(Ordering::SeqCst) > 0
     }
 
     /// Puts the registry as it is now in force.
@@ -254,7 +247,7 @@ impl Shared {
         jti: &str,
         expires_s: u64,
     ) -> Result<(), PublishError> {
-        let _alone = self.urgent_turn().await;
+        let _alone = self.turns.next().await;
         self.store.revoke_token(act, jti, expires_s).await?;
         self.publish().await
     }
@@ -266,15 +259,6 @@ impl Shared {
     /// A nonce for the next proof of a client: RFC 9449 section 8.
     pub(crate) fn new_nonce(&self) -> String {
         self.nonces.mint(self.clock.now_s(), &self.random.bytes())
-    }
-}
-
-/// One that waits, until it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -30,6 +30,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use tokio::time::Instant;
 
+use crate::admin::Operation;
 use crate::client::{self, Proven};
 use crate::http::{DPOP_NONCE, json_answer, set};
 use crate::proof::{authorization, certificate, verify_present_proof};
@@ -152,15 +153,23 @@ pub(crate) async fn issue(
         agent_key: Some(client.key().to_string()),
         ..issued(&claims, key, about)
     };
-    // If the process dies after this line, a token is on record that nobody holds. Operators get
-    // theirs while the journal refuses all else, or nobody could set a lock then.
-    let recorded = if server.is_builtin() {
+    // If the process dies after this line, a token is on record that nobody holds. Whoever may set a
+    // lock gets one while the journal refuses all else; gateways and who only looks may use a part of
+    // what is kept free.
+    let recorded = if may_take_away(&claims.scope) && server.is_builtin() {
         shared.record_emergency(&entry).await?
+    } else if server.is_builtin() {
+        shared.record_own(&entry).await?
     } else {
         shared.record(&entry).await?
     };
     shared.uses.note(client.client_id(), now_s);
     Ok(answer(shared, &token, &claims, &recorded))
+}
+
+/// Whether a token for the administration is good for an act that takes rights away.
+fn may_take_away(scope: &ScopeSet) -> bool {
+    Operation::ALL.iter().any(|act| act.takes_away() && scope.contains(&act.scope()))
 }
 
 /// What a token will be bound to: a key that was proven, or the certificate of the connection.
@@ -209,7 +218,9 @@ fn note_failure(shared: &Shared, head: &Parts, unserved: &Unserved) -> ReasonCod
             let is_credential = code == ErrorCode::InvalidDpopProof
                 || code == ErrorCode::InvalidClient
                 // An assertion stands for a client, or for a person; a signature was verified for it.
-                || matches!(refused.error, TokenError::JwtGrant(_));
+                || matches!(refused.error, TokenError::JwtGrant(_))
+                // Anybody can make these up, and each is looked for in the registry.
+                || matches!(refused.error, TokenError::Grant(unknown) if unknown.is_unknown());
             if is_credential {
                 shared.throttle.failed(head);
             }

@@ -5,7 +5,7 @@ mod listen;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use attorn_audit::LineForm;
+use attorn_audit::{Kind, LineForm};
 use attorn_net::Network;
 use attorn_registry::is_trust_domain;
 use serde::{Deserialize, Serialize};
@@ -96,7 +96,7 @@ impl Default for Journal {
     }
 }
 
-/// A system that gets every entry of this process's journal, in order, as lines of JSON.
+/// A system that gets the entries of this process's journal, in order, as lines of JSON.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ship {
@@ -112,6 +112,9 @@ pub(crate) struct Ship {
     /// if it is not there.
     #[serde(default)]
     pub(crate) format: LineForm,
+    /// Kinds of entries, such as `approval.requested`: only these are sent. All if it is not there.
+    #[serde(default)]
+    pub(crate) kinds: BTreeSet<Kind>,
     /// PEM file of the certificate authorities to trust instead of the public ones.
     pub(crate) roots: Option<PathBuf>,
 }

@@ -1,20 +1,28 @@
 //! Diagnostics on standard error: plain lines on a terminal, JSON lines elsewhere.
 //!
 //! `ATTORN_LOG` sets what is shown, such as `info` or `attorn_gateway=debug`. Secrets are never
-//! logged: their types print `[redacted]`.
+//! logged: their types print `[redacted]`. Of warnings and errors each place in the code writes so
+//! many lines in a second: see [`flood`].
+
+mod flood;
 
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+pub(crate) use flood::left_out;
 
 /// Starts the subscriber of this process. A second start changes nothing.
 pub(crate) fn start() {
     let filter = EnvFilter::try_from_env("ATTORN_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let limited = tracing_subscriber::registry().with(filter).with(flood::Floods::default());
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let started = if io::stderr().is_terminal() {
-        subscriber.compact().try_init()
+        limited.with(lines.compact()).try_init()
     } else {
-        subscriber.json().try_init()
+        limited.with(lines.json()).try_init()
     };
     drop(started);
 }

@@ -197,6 +197,33 @@ async fn emergencies_are_recorded_on_a_full_disk() {
     world.holds().await;
 }
 
+/// Who takes away what is their own uses up a part of what is set aside, however often, and no more.
+#[tokio::test]
+async fn what_is_kept_for_operators_is_used_up_by_nobody_else() {
+    let mut world = World::new();
+    let journal = world.open().unwrap();
+    world.disk.arm(Fault { times: 0, ..fault(Step::CreateSegment, "wal", FULL, Effect::None) });
+    world.fill(&journal, 20_000).await.unwrap_err();
+    let own = vec![b'1'; 8 << 10];
+    let mut taken = 0;
+    for _ in 0..200 {
+        if let Ok(index) = journal.append_own(own.clone()).await {
+            world.acknowledged.push((index, own.clone()));
+            taken += 1;
+        }
+    }
+    assert!((1..=32).contains(&taken), "{taken}");
+    let refusal = journal.append_own(b"1".to_vec()).await;
+    assert!(matches!(refusal, Ok(_) | Err(JournalUnavailable::StorageFull)), "{refusal:?}");
+    world.acknowledged.extend(refusal.ok().map(|index| (index, b"1".to_vec())));
+    for _ in 0..50 {
+        let index = journal.append_emergency(b"{\"lock\":1}".to_vec()).await.unwrap();
+        world.acknowledged.push((index, b"{\"lock\":1}".to_vec()));
+    }
+    journal.close().await;
+    world.holds().await;
+}
+
 /// Tiles and checkpoint wait for space; entries do not.
 #[tokio::test]
 async fn full_disk_delays_tiles_only() {

@@ -149,6 +149,15 @@ impl Journal {
         self.push(Request { entry, durability, urgency, done: Done::Untold })
     }
 
+    /// Adds an entry of somebody who takes away what is their own, always with an fsync. It may use a
+    /// quarter of the places and the space that are kept free for [`Journal::append_emergency`].
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn append_own(&self, entry: Vec<u8>) -> Result<u64, JournalUnavailable> {
+        self.request(entry, Durability::Fsync, Urgency::Own).await
+    }
+
     /// Adds an entry that takes rights away (a lock or a revocation), always with an fsync. It may
     /// use the places in the queue and the space on the disk that are kept free for it.
     ///

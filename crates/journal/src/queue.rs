@@ -51,12 +51,17 @@ impl Request {
     }
 }
 
-/// Whether the reserve may be used.
+/// How much of what is kept free may be used: all of it, a quarter, or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
     Emergency,
+    Own,
     Ordinary,
 }
+
+/// The part of what is kept free that is for [`Urgency::Own`]: whoever may cause such entries must
+/// not be able to use up what operators need.
+pub(crate) const OWN_PART: u8 = 4;
 
 /// Requests in the order of their indices to come.
 #[derive(Debug)]
@@ -99,6 +104,10 @@ impl Queue {
         }
         let full = match request.urgency {
             Urgency::Emergency => state.requests.len() >= self.entries_max + self.entries_reserved,
+            Urgency::Own => {
+                let part = self.entries_reserved / usize::from(OWN_PART);
+                state.requests.len() >= self.entries_max + part
+            }
             Urgency::Ordinary => {
                 state.requests.len() >= self.entries_max
                     || state.bytes + request.entry.len() > QUEUE_BYTES_MAX

@@ -9,7 +9,7 @@ use attorn_audit::tree::Hash;
 use bytes::Bytes;
 
 use crate::disk::{Disk, Segment, is_full};
-use crate::queue::{Request, Urgency};
+use crate::queue::{OWN_PART, Request, Urgency};
 use crate::shared::{Shared, segment_name};
 use crate::syncer::Waiting;
 use crate::wal::{BatchBuffer, HEADER_BYTES, header};
@@ -121,8 +121,8 @@ impl Writer {
         }
     }
 
-    /// Begins another segment if this one is full. Without space for one, only emergencies stay in
-    /// the batch: the end of this segment was set aside for them.
+    /// Begins another segment if this one is full. Without space for one, only what may use the end of
+    /// this segment stays in the batch: it was set aside for that.
     fn make_room(&mut self, batch: &mut Vec<Request>) -> io::Result<()> {
         let empty = self.segment_bytes == bytes_u64(HEADER_BYTES);
         let bytes_max = self.shared.config.segment_bytes_max;
@@ -132,10 +132,15 @@ impl Writer {
         match self.roll() {
             Ok(()) => Ok(()),
             Err(error) if is_full(&error) => {
-                let ordinary = |request: &mut Request| request.urgency == Urgency::Ordinary;
-                refuse(batch.extract_if(.., ordinary), JournalUnavailable::StorageFull);
+                let of = |urgency| move |request: &mut Request| request.urgency == urgency;
+                let full = JournalUnavailable::StorageFull;
+                refuse(batch.extract_if(.., of(Urgency::Ordinary)), full);
+                let part = RESERVE_BYTES / u64::from(OWN_PART);
+                if self.segment_bytes + body_bytes(batch) > bytes_max + part {
+                    refuse(batch.extract_if(.., of(Urgency::Own)), full);
+                }
                 if self.segment_bytes + body_bytes(batch) > bytes_max + RESERVE_BYTES {
-                    refuse(batch.drain(..), JournalUnavailable::StorageFull);
+                    refuse(batch.drain(..), full);
                 }
                 Ok(())
             }

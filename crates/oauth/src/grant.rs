@@ -52,6 +52,12 @@ pub enum Duty {
 }
 
 impl GrantRefusal {
+    /// Whether there was nothing under what was shown: anybody could have made it up.
+    #[must_use]
+    pub const fn is_unknown(self) -> bool {
+        matches!(self, Self::CodeUnknown | Self::RefreshUnknown)
+    }
+
     /// What has to happen besides.
     #[must_use]
     pub const fn duty(self) -> Duty {

@@ -115,6 +115,15 @@ impl Store {
     /// The database fails.
     pub async fn take_code(&self, code_hash: &[u8; 32], now_s: u64) -> Result<TakenCode, Failure> {
         let (hash, now_s) = (attorn_jose::base64url(code_hash), COLUMNS.number(now_s)?);
+        // Anybody can make a code up: that must not cost a turn among those who write.
+        let known: Option<(String,)> =
+            sqlx::query_as("SELECT family FROM authorization_codes WHERE code_hash = $1")
+                .bind(&hash)
+                .fetch_optional(&self.pool)
+                .await?;
+        if known.is_none() {
+            return Ok(TakenCode::Unknown);
+        }
         let mut transaction = self.begin_write().await?;
         // One statement judges and uses it, so two cannot both win.
         let taken = sqlx::query(
@@ -206,6 +215,19 @@ mod tests {
             let again = store.take_code(&HASH, 102).await.unwrap();
             assert_eq!(again, TakenCode::Replayed("f1".to_owned()));
         }
+    }
+
+    /// Whoever makes codes up does not stand before those who write.
+    #[tokio::test]
+    async fn a_code_that_nobody_made_needs_no_turn() {
+        let folder = std::env::temp_dir().join(format!("attorn-code-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let world = World::at(folder.join("turn.db").to_str().unwrap()).await;
+        let held = world.store.begin_write().await.unwrap();
+        assert_eq!(world.store.take_code(&[8; 32], 101).await.unwrap(), TakenCode::Unknown);
+        drop(held);
+        drop(world);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[tokio::test]

@@ -8,21 +8,26 @@
 //! answer was lost is sent again exactly as it was, with the same `Idempotency-Key`
 //! (draft-ietf-httpapi-idempotency-key-header-06 section 2), so the other system can drop a repeat by
 //! the batch or by the `id` of an entry (`metadata.uid` in OCSF). Nothing is ever skipped: what is refused is sent again.
+//!
+//! A system that asked for some kinds of entries gets those alone. A batch without any of them is not
+//! sent, and counts as accepted.
 
 mod cursor;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use attorn_audit::LineForm;
 use attorn_audit::tree::leaf_hash;
+use attorn_audit::{Kind, LineForm};
 use attorn_journal::{Journal, ReadError};
 use attorn_net::{Client, SendError, Shutdown};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
+use serde::Deserialize;
 
 use self::cursor::Cursor;
 pub use self::cursor::{CursorError, shipped};
@@ -41,6 +46,8 @@ pub struct Destination {
     pub authorization: Option<HeaderValue>,
     /// What stands on the line of an entry.
     pub form: LineForm,
+    /// The kinds of entries that are sent; all of them where none is named.
+    pub kinds: BTreeSet<Kind>,
     /// The file that remembers what was accepted.
     pub cursor: PathBuf,
 }
@@ -187,9 +194,12 @@ impl Shipper {
         }
         let entries = self.journal.read(next..end).await?;
         let Some(last) = entries.last().map(|entry| leaf_hash(entry)) else { return Ok(false) };
-        // Crash from here on: the same batch is sent again.
-        self.cursor.begin(end, last).await?;
-        self.post(next, end, self.lines(next, &entries)).await?;
+        let lines = self.lines(next, &entries);
+        if !lines.is_empty() {
+            // Crash from here on: the same batch is sent again.
+            self.cursor.begin(end, last).await?;
+            self.post(next, end, lines).await?;
+        }
         self.cursor.accepted(end, Some(last)).await?;
         self.shipping.0.next.store(end, Ordering::Release);
         Ok(true)
@@ -231,9 +241,18 @@ impl Shipper {
         let log = self.cursor.log();
         let mut body = Vec::new();
         for (index, entry) in (first..).zip(entries) {
-            self.destination.form.push((log, index), entry, &mut body);
+            if self.wants(entry) {
+                self.destination.form.push((log, index), entry, &mut body);
+            }
         }
         body.into()
+    }
+
+    /// An entry whose kind is not known here is sent to everybody.
+    fn wants(&self, entry: &[u8]) -> bool {
+        let kinds = &self.destination.kinds;
+        kinds.is_empty()
+            || serde_json::from_slice::<OnlyKind>(entry).map_or(true, |it| kinds.contains(&it.kind))
     }
 
     async fn post(&self, first: u64, end: u64, body: Bytes) -> Result<(), ShipError> {
@@ -255,6 +274,12 @@ impl Shipper {
         // RFC 9110 section 15.3: any 2xx is an acceptance; a redirect is not followed.
         if status.is_success() { Ok(()) } else { Err(ShipError::Refused(status)) }
     }
+}
+
+/// Of an entry, what decides whether it is sent.
+#[derive(Deserialize)]
+struct OnlyKind {
+    kind: Kind,
 }
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -87,7 +87,7 @@ pub(crate) async fn plan(context: Context, wanted: Wanted) -> Result<Plan, Refus
     let shared = Arc::clone(&context.shared);
     // It keeps the registry to itself as an application does, and asks for no more than to read.
     let _only = shared.planning.try_lock().map_err(|_| Refusal::PlanUnderWay)?;
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     let context = Context { snapshot: shared.published.load(), ..context };
     context.may(Operation::RegistryPlan)?;
     walked(context, wanted, false).await.map(|walked| walked.output)

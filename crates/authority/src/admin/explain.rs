@@ -10,7 +10,9 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_policy::{
     Operation, Outcome, PolicySet, Request, Step, explain as explain_now, place_of,
 };
-use attorn_registry::{Agent, Holder, McpServer, PersonId, PolicySource, ReasonCode, ScopeSet};
+use attorn_registry::{
+    Agent, Holder, McpServer, Person, PersonId, PolicySource, ReasonCode, ScopeSet,
+};
 
 use super::access::{Explanation, StepView};
 use super::audit::entries_of_decision;
@@ -37,6 +39,8 @@ struct PoliciesThen {
 /// The registry as it is now, where the decision's names still lead somewhere.
 struct Present<'a> {
     agent: Option<&'a Agent>,
+    /// Whom the agent acted for.
+    person: Option<&'a Person>,
     server: Option<&'a McpServer>,
     steps: Vec<Step>,
 }
@@ -69,7 +73,7 @@ pub(crate) async fn explain_decision(context: Context) -> Result<Explanation, Re
         tool: decided.tool.clone().unwrap_or_default(),
         time_ms: Some(decided.time_ms),
         policy_version: decided.policy_version.as_ref().and_then(|version| version.parse().ok()),
-        effective: Some(effective(&steps)),
+        effective: Some(effective(person_says(&recorded, &present.steps), &steps)),
         steps,
     })
 }
@@ -93,6 +97,11 @@ impl Recorded {
 
     fn is_permit(&self) -> bool {
         self.decided.decision == Some(Decision::Permit)
+    }
+
+    /// The person that the agent acted for.
+    fn person(&self) -> Option<PersonId> {
+        PersonId::parse(self.decided.subject.as_deref()?).ok()
     }
 
     fn token_scope(&self) -> Option<ScopeSet> {
@@ -127,12 +136,12 @@ fn present<'a>(context: &'a Context, recorded: &Recorded, policies: &PoliciesThe
         Some("resources/read") => Some("@resources"),
         Some(_) | None => None,
     });
+    let person = recorded.person();
     let mut steps = Vec::new();
     if let (Some(agent), Some(server), Some(tool), Some(compiled)) =
         (agent, server, tool, &policies.compiled)
     {
         let now_s = decided.time_ms / 1000;
-        let person = decided.subject.as_deref().and_then(|text| PersonId::parse(text).ok());
         let holder = Holder { agent: &agent.id, person: person.as_ref() };
         // Who holds nothing any more is explained with nothing.
         let fresh = context.snapshot.held_scopes(holder, &server.id, now_s).unwrap_or_default();
@@ -159,7 +168,8 @@ fn present<'a>(context: &'a Context, recorded: &Recorded, policies: &PoliciesThe
             now_s,
         });
     }
-    Present { agent, server, steps }
+    let person = person.and_then(|person| context.snapshot.person(&person));
+    Present { agent, person, server, steps }
 }
 
 /// The steps of a request through the gateway.
@@ -251,7 +261,7 @@ fn step(
 /// the first that does not, else of the last.
 fn verdict_now(name: &str, steps: &[Step]) -> Option<(bool, String)> {
     let parts: &[&str] = match name {
-        "identities" => &["agent", "server", "lock", "token"],
+        "identities" => &["agent", "server", "lock", "person", "token"],
         "tool" => &["tool"],
         "scope" => &["scope"],
         "policy" => &["policy"],
@@ -294,7 +304,9 @@ fn detail_then(
         "identities" => {
             let owner = present.agent.and_then(|agent| agent.owner.as_ref());
             let owner = decided.owner.clone().or_else(|| owner.map(ToString::to_string));
-            format!("agent and server active, owner {}, no lock", or_dash(&owner))
+            let acts = present.person.map(|person| format!(", for {}", person.name));
+            let acts = acts.unwrap_or_default();
+            format!("agent and server active, owner {}, no lock{acts}", or_dash(&owner))
         }
         "tool" => match (&decided.tool, &decided.tool_digest) {
             (Some(_), Some(digest)) => {
@@ -360,8 +372,29 @@ fn pointed(detail: String, policies: &PoliciesThen) -> String {
     }
 }
 
+/// Whether the person who was acted for had a say in it, and which. What is on record counts; after a
+/// refusal for something else, it is what they would say now.
+fn person_says(recorded: &Recorded, now: &[Step]) -> &'static str {
+    if recorded.person().is_none() {
+        return "n/a";
+    }
+    let reason = recorded.decided.reason.as_deref().unwrap_or_default();
+    if reason.starts_with("person.") || reason.starts_with("consent.") {
+        return "no";
+    }
+    let looked_at = NAMES.iter().position(|name| *name == "identities");
+    if Some(failed_at(&recorded.decided)) > looked_at {
+        return "yes";
+    }
+    match now.iter().find(|step| step.name == "person").map(|step| step.outcome) {
+        Some(Outcome::Ok | Outcome::WouldPass) => "yes",
+        Some(Outcome::Fail | Outcome::WouldDeny) => "no",
+        Some(Outcome::NotEvaluated) | None => "n/a",
+    }
+}
+
 /// Person, agent, server, token and policy: what each of them says.
-fn effective(steps: &[StepView]) -> String {
+fn effective(person: &str, steps: &[StepView]) -> String {
     let says = |names: &[&str]| {
         let of = steps.iter().filter(|step| names.contains(&step.name));
         let outcomes: Vec<_> = of.map(|step| step.outcome).collect();
@@ -376,7 +409,7 @@ fn effective(steps: &[StepView]) -> String {
         }
     };
     format!(
-        "person n/a ∩ agent and server {} ∩ tool {} ∩ token {} ∩ policy {}",
+        "person {person} ∩ agent and server {} ∩ tool {} ∩ token {} ∩ policy {}",
         says(&["identities"]),
         says(&["tool"]),
         says(&["token", "possession", "scope"]),
@@ -387,3 +420,33 @@ fn effective(steps: &[StepView]) -> String {
 const NO_DUTIES: &str = "separation of duties is not checked yet";
 /// More versions than anybody looks back.
 const HISTORY_MAX: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(subject: &str, reason: Option<&str>, now: Option<Outcome>, expected: &str) {
+        let mut decided = Entry::new(Kind::CallDecided, 1_000);
+        decided.subject = Some(subject.to_owned());
+        decided.decision = Some(if reason.is_some() { Decision::Deny } else { Decision::Permit });
+        decided.reason = reason.map(str::to_owned);
+        let recorded = Recorded { decided, issued: None, ended: None };
+        let step = |outcome| Step { number: 4, name: "person", outcome, detail: String::new() };
+        let steps: Vec<_> = now.map(step).into_iter().collect();
+        assert_eq!(person_says(&recorded, &steps), expected, "{subject} {reason:?} {now:?}");
+    }
+
+    #[test]
+    fn what_a_person_says_is_on_record_or_of_now() {
+        let person = PersonId::from_random(&[1; 16]).to_string();
+        check("agt_x", None, Some(Outcome::Ok), "n/a");
+        check(&person, None, None, "yes");
+        check(&person, Some("scope.missing"), Some(Outcome::Fail), "yes");
+        check(&person, Some("consent.missing"), Some(Outcome::Ok), "no");
+        check(&person, Some("person.suspended"), Some(Outcome::Ok), "no");
+        // The agent was locked: nobody asked the person then.
+        check(&person, Some("lock.active"), Some(Outcome::WouldPass), "yes");
+        check(&person, Some("lock.active"), Some(Outcome::WouldDeny), "no");
+        check(&person, Some("token.expired"), None, "n/a");
+    }
+}

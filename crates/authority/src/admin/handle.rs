@@ -116,7 +116,7 @@ async fn run(
     }
     let takes_away = operation.takes_away();
     // What the operation checks against the registry must still hold when it writes.
-    let _alone = if takes_away { shared.urgent_turn().await } else { shared.changing.lock().await };
+    let _alone = if takes_away { shared.turns.urgent().await } else { shared.turns.next().await };
     let context = context.renewed(operation).map_err(Stopped::Unadmitted)?;
     precondition::verify(operation, headers, &context.snapshot)?;
     // If the process dies after this line, the journal shows a change that may not have happened.

@@ -8,18 +8,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use attorn_net::{Client, ClientConfig, Reach, Roots, SendError, TlsError};
+use attorn_net::{SendError, TlsError};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use http::{Request, StatusCode, Uri};
 
+use crate::outward::{Outward, OutwardRefusal};
+
 /// Asks the endpoints of one issuer.
 #[derive(Debug)]
 pub(crate) struct IssuerClient {
-    /// For the issuer's own host, and hosts that the operator listed.
-    listed: Client,
-    /// For any other.
-    public: Client,
+    clients: Outward,
+    /// The issuer's own host, and those that the operator listed.
     hosts: Vec<String>,
 }
 
@@ -48,7 +48,16 @@ pub enum IssuerClientError {
     Roots(#[source] std::io::Error),
     /// The file of certificate authorities is not usable.
     #[error("the file of certificate authorities is not usable")]
-    Tls(#[from] TlsError),
+    Tls(#[source] TlsError),
+}
+
+impl From<OutwardRefusal> for IssuerClientError {
+    fn from(refusal: OutwardRefusal) -> Self {
+        match refusal {
+            OutwardRefusal::Roots(error) => Self::Roots(error),
+            OutwardRefusal::Tls(error) => Self::Tls(error),
+        }
+    }
 }
 
 impl IssuerClient {
@@ -59,28 +68,9 @@ impl IssuerClient {
         hosts: &[String],
         roots: Option<&Path>,
     ) -> Result<Self, IssuerClientError> {
-        let roots = match roots {
-            Some(path) => {
-                Roots::Pem(std::fs::read_to_string(path).map_err(IssuerClientError::Roots)?)
-            }
-            None => Roots::Public,
-        };
-        let client = |reach, roots| {
-            Client::new(ClientConfig {
-                reach,
-                roots,
-                connect_timeout: TIME_MAX,
-                head_timeout: TIME_MAX,
-                body_timeout: Some(TIME_MAX),
-                // A connection is judged when it is made, so none is kept for later.
-                idle_max: 0,
-                ..ClientConfig::default()
-            })
-        };
         let own = host_of(issuer).into_iter();
         Ok(Self {
-            listed: client(Reach::Any, roots)?,
-            public: client(Reach::PublicOnly, Roots::Public)?,
+            clients: Outward::new(roots, TIME_MAX)?,
             hosts: own.chain(hosts.iter().cloned()).collect(),
         })
     }
@@ -106,7 +96,8 @@ impl IssuerClient {
         bytes_max: usize,
     ) -> Result<(StatusCode, Bytes), FetchRefusal> {
         let host = host_of(&request.uri().to_string()).ok_or(FetchRefusal::Url)?;
-        let client = if self.hosts.contains(&host) { &self.listed } else { &self.public };
+        let client =
+            if self.hosts.contains(&host) { &self.clients.listed } else { &self.clients.public };
         let exchange = async {
             let answer = client.send(request).await.map_err(|error| match error {
                 SendError::AddressRefused => FetchRefusal::Address,

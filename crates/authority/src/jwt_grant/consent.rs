@@ -52,7 +52,7 @@ pub(super) async fn give_for(
         return Ok(());
     }
     // From here on nobody takes one back unseen.
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     if was_taken_back(shared, parties).await? {
         return Err(standing(ReasonCode::ConsentMissing).into());
     }

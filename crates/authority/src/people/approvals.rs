@@ -177,7 +177,7 @@ async fn say(
     if reason.chars().count() > REASON_CHARACTERS_MAX {
         return Err(Refusal::Form);
     }
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     // A form may have waited for its turn: whoever was stopped meanwhile says nothing.
     let (snapshot, now_s) = (shared.published.load(), shared.clock.now_s());
     let person = snapshot.person(&visitor.person.id);

@@ -133,7 +133,7 @@ impl KnownClient {
             source: ClientSource::MetadataDocument { url: self.client_id.clone() },
             display_name: self.name.clone(),
         };
-        let _alone = shared.changing.lock().await;
+        let _alone = shared.turns.next().await;
         let agent = if let Some(agent) = shared.store.public_client_at(&self.client_id).await? {
             if agent.client.as_ref() == Some(&client) {
                 return Ok(agent.id);

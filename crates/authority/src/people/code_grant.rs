@@ -220,7 +220,7 @@ pub(crate) async fn prolong(shared: &Shared, agent: &Agent, now_s: u64) {
     let source = ClientSource::Dynamic { expires_s: until_s };
     let client = PublicClient { source, ..client.clone() };
     let act = Act { by: "attorn", now_s };
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     if let Err(error) = shared.store.set_public_client(&act, &agent.id, &client).await {
         tracing::warn!(%error, "the end of a client is not moved");
     }

@@ -6,6 +6,8 @@ use attorn_net::TlsError;
 use attorn_registry::Name;
 use serde::{Deserialize, Serialize};
 
+use crate::outward::OutwardRefusal;
+
 /// Clients of people. Without this part nobody logs in, and nothing of it is announced.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +63,16 @@ pub enum ClientsRefusal {
     Roots(#[source] std::io::Error),
     /// The file of certificate authorities is not usable.
     #[error("`metadata_roots` is not usable")]
-    Tls(#[from] TlsError),
+    Tls(#[source] TlsError),
+}
+
+impl From<OutwardRefusal> for ClientsRefusal {
+    fn from(refusal: OutwardRefusal) -> Self {
+        match refusal {
+            OutwardRefusal::Roots(error) => Self::Roots(error),
+            OutwardRefusal::Tls(error) => Self::Tls(error),
+        }
+    }
 }
 
 impl ClientsConfig {

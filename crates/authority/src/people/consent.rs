@@ -233,7 +233,7 @@ async fn allow(
     let unavailable = |_| AuthorizationError::Unavailable;
     let now_s = now_ms / 1000;
     let person = &asked.logged_in.person.id;
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     let snapshot = shared.published.load();
     let (server, _) = offer(shared, &snapshot, asked, now_s)?;
     let grantable = snapshot.grantable_scopes(person, &asked.agent, &server.id, now_s);

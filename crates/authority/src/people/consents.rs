@@ -43,7 +43,7 @@ pub(crate) async fn take_back(
         return page::forged(shared, about).await;
     };
     let named = ConsentId::parse(form.value("consent").unwrap_or_default());
-    let _alone = shared.urgent_turn().await;
+    let _alone = shared.turns.next().await;
     let Ok(given) = given(shared, &visitor, now_s).await else { return page::unavailable(shared) };
     // Of nobody else, and none that has ended: a page that is behind says nothing about others.
     let Some(consent) = given.into_iter().find(|one| named.as_ref() == Ok(&one.id)) else {
@@ -59,12 +59,14 @@ pub(crate) async fn take_back(
     };
     fact.detail.insert("consent".to_owned(), consent.id.to_string());
     fact.detail.insert("reason".to_owned(), "the person took it back".to_owned());
-    // Takes a right away, so it is done also when the journal refuses all else.
-    let recorded = shared.record_emergency(&fact).await;
+    // Takes away what is theirs, so it is recorded even when the journal refuses all else.
+    let Ok(_recorded) = shared.record_own(&fact).await else {
+        return page::unavailable(shared);
+    };
     let act = Act { by: &person, now_s };
     let revoked = shared.store.revoke_consent(&act, &consent.id).await;
     let published = shared.publish().await;
-    if recorded.is_err() || revoked.is_err() || published.is_err() {
+    if revoked.is_err() || published.is_err() {
         return page::unavailable(shared);
     }
     let done = Some("It is taken back. The next call of the application is refused.");

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use attorn_net::{Buckets, Client, ClientConfig, Rate, Reach, Roots, SendError};
+use attorn_net::{Buckets, Rate, SendError};
 use attorn_oauth::client_id_url::ClientIdUrl;
 use attorn_oauth::client_metadata::{ClientMetadata, ClientMetadataRefusal, METADATA_BYTES_MAX};
 use bytes::Bytes;
@@ -20,14 +20,12 @@ use tokio::sync::Semaphore;
 
 use super::config::{ClientsConfig, ClientsRefusal};
 use crate::issuer_keys::is_plain_json;
+use crate::outward::Outward;
 
 /// Where documents are fetched and kept.
 #[derive(Debug)]
 pub(crate) struct Documents {
-    /// For everybody's hosts.
-    public: Client,
-    /// For hosts that the operator listed.
-    listed: Client,
+    clients: Outward,
     kept: Mutex<HashMap<String, Kept>>,
     places: Semaphore,
     by_host: Buckets<String>,
@@ -57,25 +55,8 @@ pub(crate) enum DocumentRefusal {
 
 impl Documents {
     pub(crate) fn new(config: &ClientsConfig) -> Result<Self, ClientsRefusal> {
-        let roots = match &config.metadata_roots {
-            Some(path) => Roots::Pem(std::fs::read_to_string(path).map_err(ClientsRefusal::Roots)?),
-            None => Roots::Public,
-        };
-        let client = |reach, roots| {
-            Client::new(ClientConfig {
-                reach,
-                roots,
-                connect_timeout: TIME_MAX,
-                head_timeout: TIME_MAX,
-                body_timeout: Some(TIME_MAX),
-                // A connection is judged when it is made, so none is kept for later.
-                idle_max: 0,
-                ..ClientConfig::default()
-            })
-        };
         Ok(Self {
-            public: client(Reach::PublicOnly, Roots::Public)?,
-            listed: client(Reach::Any, roots)?,
+            clients: Outward::new(config.metadata_roots.as_deref(), TIME_MAX)?,
             kept: Mutex::default(),
             places: Semaphore::new(AT_ONCE_MAX),
             by_host: Buckets::new(Rate::new(1, 20), HOSTS_MAX),
@@ -115,7 +96,7 @@ impl Documents {
 
     async fn fetch(&self, url: &ClientIdUrl) -> Result<(ClientMetadata, u64), DocumentRefusal> {
         let _place = self.places.try_acquire().map_err(|_full| DocumentRefusal::TooMany)?;
-        let client = if url.is_listed() { &self.listed } else { &self.public };
+        let client = if url.is_listed() { &self.clients.listed } else { &self.clients.public };
         let request = Request::get(url.as_str()).header(ACCEPT, "application/json");
         let request = request.body(Bytes::new()).map_err(|_| DocumentRefusal::Answer)?;
         let exchange = async {

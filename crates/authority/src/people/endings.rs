@@ -28,10 +28,10 @@ pub(crate) async fn end_replayed(
 }
 
 async fn end(shared: &Shared, entry: &Entry, family: &str) -> Result<(), Unserved> {
-    // Takes a right away, so it is recorded even when the journal refuses all else.
-    let _recorded = shared.record_emergency(entry).await?;
+    // Takes away what is theirs, so it is recorded even when the journal refuses all else.
+    let _recorded = shared.record_own(entry).await?;
     let act = Act { by: "attorn", now_s: entry.time_ms / 1000 };
-    let _alone = shared.urgent_turn().await;
+    let _alone = shared.turns.next().await;
     let ended = shared.store.end_family(&act, family).await;
     ended.map_err(|_| Unserved::Unavailable)?;
     shared.publish().await.map_err(|_| Unserved::Unavailable)
@@ -63,6 +63,7 @@ pub(crate) async fn revoke_of_client(
         ..about
     };
     entry.detail.insert("family".to_owned(), family.id.clone());
+    shared.throttle.admit_revocation(family.agent.as_str())?;
     end(shared, &entry, &family.id).await?;
     Ok(true)
 }

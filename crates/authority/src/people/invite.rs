@@ -80,7 +80,7 @@ pub(crate) async fn redeem(
     if shared.record(&entry).await.is_err() {
         return page::unavailable(shared);
     }
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     match shared.store.redeem_invitation(&Act { by: &by, now_s }, &digest, &phc).await {
         Ok(_changed) => {}
         Err(StoreError::Refused(Refusal::CodeInvalid)) => {

@@ -98,7 +98,7 @@ async fn register(
         source: ClientSource::Dynamic { expires_s: now_s.saturating_add(UNKNOWN_S) },
         display_name: metadata.client_name.clone().unwrap_or_else(unnamed),
     };
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     let new = new_client((shared, people), client)?;
     let by = new.id.to_string();
     let act = Act { by: &by, now_s };

@@ -92,14 +92,16 @@ async fn end(
             ..shared.entry_from(head, Kind::IdentityLogout, now_ms)
         };
         entry.detail.insert("sessions".to_owned(), if all { "all" } else { "one" }.to_owned());
-        // Takes a right away, so it is done also when the journal refuses all else.
-        let recorded = shared.record_emergency(&entry).await;
+        // Takes away what is theirs, so it is recorded even when the journal refuses all else.
+        let Ok(_recorded) = shared.record_own(&entry).await else {
+            return page::unavailable(shared);
+        };
         let ended = if all {
             shared.store.end_sessions_of(&person.id, now_s).await.map(|_| ())
         } else {
             shared.store.end_session(&session.digest, now_s).await.map(|_| ())
         };
-        if recorded.is_err() || ended.is_err() {
+        if ended.is_err() {
             return page::unavailable(shared);
         }
     }

@@ -128,7 +128,7 @@ enum NotKept {
 }
 
 async fn keep(shared: &Shared, changing: &Changing, passkey: &Passkey) -> Result<(), NotKept> {
-    let _alone = shared.changing.lock().await;
+    let _alone = shared.turns.next().await;
     let store = &shared.store;
     // Looked at before it is recorded, so that the record is of what is done.
     let others = store.passkeys_of(&passkey.person).await.map_err(|_| NotKept::Unavailable)?;
@@ -166,7 +166,7 @@ pub(crate) async fn remove(
     };
     let person = &changing.visitor.person.id;
     let named = PasskeyId::parse(changing.form.value("passkey").unwrap_or_default());
-    let _alone = shared.urgent_turn().await;
+    let _alone = shared.turns.next().await;
     let Ok(passkeys) = shared.store.passkeys_of(person).await else {
         return page::unavailable(shared);
     };
@@ -175,14 +175,16 @@ pub(crate) async fn remove(
         let refused = Refused::of(ReasonCode::PasskeyUnknown);
         return changing.refuse((shared, people), refused).await;
     };
-    // Takes a right away, so it is done also when the journal refuses all else.
-    let recorded =
-        shared.record_emergency(&changing.entry(Kind::KeyRemoved, &passkey.id)).await.map(drop);
+    // Takes away what is theirs, so it is recorded even when the journal refuses all else.
+    let entry = changing.entry(Kind::KeyRemoved, &passkey.id);
+    let Ok(_recorded) = shared.record_own(&entry).await else {
+        return page::unavailable(shared);
+    };
     let by = person.to_string();
     let act = Act { by: &by, now_s: changing.now_s };
     let removed = shared.store.remove_passkey(&act, person, &passkey.id).await;
     let published = shared.publish().await;
-    if recorded.is_err() || removed.is_err() || published.is_err() {
+    if removed.is_err() || published.is_err() {
         return page::unavailable(shared);
     }
     let told = Told::Done("The passkey is removed. Nobody signs in by it any more.");

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | journal | token, enrolment, revocation, introspection, any operation | no, 503 |
 //! | room in the journal | a lock, a revocation, a suspension, an emergency rotation by an operator, and the token for it | yes |
+//! | room in the journal | a token that its client gives back, and other acts about one's own | yes, in a quarter of the room |
 //! | room in the journal | what gives rights, or gives them back | no, 503 |
 //! | journal, at one of the entries of a file | a file of changes | none of it, 503 |
 //! | registry | token | yes: it is issued from the snapshot and recorded |
@@ -108,6 +109,30 @@ async fn a_full_journal_still_lets_an_operator_lock() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let answer = world.ask_token(&agent, Some(CRM), None).await;
     assert_eq!(answer.refusal(), (503, "temporarily_unavailable"));
+}
+
+/// What is kept free for operators is not for agents that give tokens back.
+#[tokio::test]
+async fn a_full_journal_keeps_places_that_are_for_operators_alone() {
+    let (world, operator, agent) = with_agent().await;
+    let (first, second) = (world.token(&agent, CRM).await, world.token(&agent, CRM).await);
+    let full = |reserved| {
+        move |config: &mut attorn_journal::Config| {
+            (config.queue_entries_max, config.queue_entries_reserved) = (0, reserved);
+        }
+    };
+    // A quarter of four places is one.
+    let world = world.reopened(full(4)).await;
+    assert_eq!(about_token(&world, "/revoke", &agent, &first).await, StatusCode::OK);
+    // A quarter of three is none.
+    let world = world.reopened(full(3)).await;
+    let answer = about_token(&world, "/revoke", &agent, &second).await;
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
+    let token = world.token(&operator, &format!("{ADMIN}/admin")).await;
+    let target = json!({ "kind": "agent", "agent": "billing" });
+    let lock = json!({ "target": target, "reason": "runs wild" });
+    let answer = world.run_with(&operator, &token, Operation::LockCreate, (&[], lock)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
 }
 
 /// What takes rights away is done and on record while nothing else is; what gives them is not.

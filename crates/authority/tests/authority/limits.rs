@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use attorn_authority::Limits;
 use attorn_net::{Peer, Rate};
+use attorn_oauth::client_assertion::ASSERTION_TYPE;
 use attorn_telemetry::Limit;
 use http::StatusCode;
 
-use crate::world::{CRM, Client, World, form_request, new_key, token_form};
+use crate::world::{Answer, CRM, Client, World, form_request, new_key, token_form};
 
 /// Asks until somebody says that it is enough; a refill while a slow machine works only costs turns.
 const TURNS_MAX: usize = 200;
@@ -18,6 +19,15 @@ async fn with_agent(limits: Limits) -> (World, Client) {
     world.crm(&operator).await;
     let agent = world.agent(&operator, "billing", &["read:get"]).await;
     (world, agent)
+}
+
+async fn with_two_agents(limits: Limits) -> (World, Client, Client) {
+    let world = World::limited(limits).await;
+    let operator = world.operator().await;
+    world.crm(&operator).await;
+    let agent = world.agent(&operator, "billing", &["read:get"]).await;
+    let other = world.agent(&operator, "other", &["read:get"]).await;
+    (world, agent, other)
 }
 
 #[tokio::test]
@@ -44,6 +54,60 @@ async fn a_client_that_asks_too_often_is_told_when_to_come_again() {
         return;
     }
     panic!("never refused");
+}
+
+/// A question about a token, or the end of one, of a client that authenticates each time.
+async fn about_token(world: &World, client: &Client, path: &str, token: &str) -> Answer {
+    let assertion = world.assertion(client);
+    let form = [
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", assertion.as_str()),
+        ("token", token),
+    ];
+    world.post_form(path, &form).await
+}
+
+#[tokio::test]
+async fn questions_about_tokens_have_a_rate_of_their_own() {
+    let limits = Limits { introspection: Rate::new(1, 3), ..Limits::default() };
+    let (world, agent, other) = with_two_agents(limits).await;
+    for turn in 0.. {
+        let answer = about_token(&world, &agent, "/introspect", "nothing").await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            assert!(turn >= 3 && answer.headers.contains_key("retry-after"), "{turn}");
+            break;
+        }
+        assert_eq!((answer.status, turn < TURNS_MAX), (StatusCode::OK, true));
+    }
+    // Tokens and other clients are not what was used up.
+    assert_eq!(about_token(&world, &other, "/introspect", "nothing").await.status, StatusCode::OK);
+    let token = world.token(&agent, CRM).await;
+    assert_eq!(about_token(&world, &agent, "/revoke", &token).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn giving_back_many_tokens_waits_and_what_is_no_token_of_theirs_costs_nothing() {
+    let limits = Limits { revocation: Rate::new(1, 2), ..Limits::default() };
+    let (world, agent, other) = with_two_agents(limits).await;
+    let foreign = world.token(&other, CRM).await;
+    for token in ["nothing", foreign.as_str(), "nothing", foreign.as_str()] {
+        assert_eq!(about_token(&world, &agent, "/revoke", token).await.status, StatusCode::OK);
+    }
+    for turn in 0.. {
+        let token = world.token(&agent, CRM).await;
+        let answer = about_token(&world, &agent, "/revoke", &token).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            assert!(turn >= 2, "{turn}");
+            break;
+        }
+        assert_eq!((answer.status, turn < TURNS_MAX), (StatusCode::OK, true));
+    }
+    // The one of another client still stands, and ends by its own hand.
+    let asked = about_token(&world, &other, "/introspect", &foreign).await;
+    assert_eq!(asked.body["active"], true);
+    assert_eq!(about_token(&world, &other, "/revoke", &foreign).await.status, StatusCode::OK);
+    let asked = about_token(&world, &other, "/introspect", &foreign).await;
+    assert_eq!(asked.body["active"], false);
 }
 
 #[tokio::test]

@@ -62,6 +62,9 @@ pub(super) fn watch(
     telemetry.health.add(move || (!freshness.is_fresh()).then_some("snapshot.stale"));
     let journal = journal.clone();
     telemetry.add_source(move |out| collect_journal(&journal, out));
+    telemetry.add_source(|out| {
+        out.sample(&families::LOG_LINES_LEFT_OUT, &[], crate::logging::left_out());
+    });
     let (freshness, published) = (Arc::clone(&followed.freshness), Arc::clone(&followed.published));
     telemetry.add_source(move |out| {
         out.sample(&families::SNAPSHOT_VERSION, &[], published.load().version);

@@ -58,6 +58,7 @@ async fn shipper(config: &Config, ship: &Ship, node: &Node) -> Result<(Shipper, 
         url,
         authorization: ship.authorization_file.as_deref().map(authorization).transpose()?,
         form: ship.format,
+        kinds: ship.kinds.clone(),
         cursor: ship.cursor(&config.state),
     };
     let client = connect_world(ship.roots.as_deref())?.client;

@@ -41,11 +41,16 @@ impl Folder {
     }
 
     async fn shipper(&self, journal: &Journal, address: SocketAddr) -> Shipper {
+        self.shipper_of(&[], journal, address).await
+    }
+
+    async fn shipper_of(&self, kinds: &[Kind], journal: &Journal, address: SocketAddr) -> Shipper {
         let destination = Destination {
             name: "test".into(),
             url: format!("http://{address}/in").parse().unwrap(),
             authorization: Some(HeaderValue::from_static("Bearer secret")),
             form: LineForm::Entry,
+            kinds: kinds.iter().copied().collect(),
             cursor: self.cursor(),
         };
         let client = Client::new(ClientConfig::default()).unwrap();
@@ -294,4 +299,29 @@ async fn events_leave_in_order_and_in_smaller_batches() {
     assert!(sequence.iter().copied().eq(0..journal.size()), "{sequence:?}");
     assert!(batches > 2, "{batches}");
     journal.close().await;
+}
+
+/// Who asked for some kinds gets no other, and does not fall behind where there is none of them.
+#[tokio::test]
+async fn a_system_gets_the_kinds_that_it_asked_for() {
+    let (folder, log) = (Folder::new(), Folder::new());
+    let journal = log.journal();
+    let (address, mut received, _shutdown) = receiver(anywhere(), vec![503]).await;
+    let mut shipper = folder.shipper_of(&[Kind::LockCreated], &journal, address).await;
+    append(&journal, BATCH_ENTRIES_MAX + 3).await;
+    ship_all(&mut shipper).await;
+    let first = BATCH_ENTRIES_MAX + 3;
+    assert_eq!((shipper.shipping().next(), received.try_recv().is_err()), (first, true));
+    append(&journal, 2).await;
+    append_other(&journal, 1).await;
+    append(&journal, 1).await;
+    // Refused: it is sent again, as it was, also by the next process.
+    assert!(matches!(shipper.step().await, Err(ShipError::Refused(_))));
+    assert_eq!(shipper.shipping().next(), first);
+    let mut shipper = folder.shipper_of(&[Kind::LockCreated], &journal, address).await;
+    ship_all(&mut shipper).await;
+    let (refused, accepted) = (received.try_recv().unwrap(), received.try_recv().unwrap());
+    assert_eq!(refused, accepted);
+    assert_eq!(indices(&accepted), [first + 2]);
+    assert_eq!((shipper.shipping().next(), received.try_recv().is_err()), (first + 4, true));
 }

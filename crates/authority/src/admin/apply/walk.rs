@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
 
     /// Whether nobody waits who takes rights away.
     fn verify_turn(&self) -> Result<(), Refusal> {
-        if self.context.shared.is_urgent() { Err(Refusal::GaveWay) } else { Ok(()) }
+        if self.context.shared.turns.is_urgent() { Err(Refusal::GaveWay) } else { Ok(()) }
     }
 
     /// Whether the changes and `more` are few enough for one transaction.

@@ -24,7 +24,7 @@ impl Provider {
         now_ms: u64,
     ) -> Result<Person, Refused> {
         // One at a time: of two first log-ins of one person, one makes the record.
-        let _alone = shared.changing.lock().await;
+        let _alone = shared.turns.next().await;
         let provided = self.provided(&token.groups);
         let found = shared.store.person_by_external(self.issuer.as_str(), &token.subject).await;
         let person = match found.map_err(|_| Refused::Failed)? {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use attorn_authority::{ClientsConfig, Config, LoginConfig, Registration, TrustedIssuer};
+use attorn_authority::{ClientsConfig, Config, Limits, LoginConfig, Registration, TrustedIssuer};
 use attorn_jose::{SigningKey, base64url, sha256};
 use attorn_oauth::dpop::{NewProof, new_proof};
 use attorn_registry::{
@@ -65,6 +65,14 @@ impl Town {
         Self::built(|config| {
             config.clients = Some(clients());
             config.login = Some(login);
+        })
+        .await
+    }
+
+    pub(crate) async fn limited(limits: Limits) -> Self {
+        Self::built(|config| {
+            config.clients = Some(clients());
+            config.limits = limits;
         })
         .await
     }

@@ -1,6 +1,10 @@
 //! Codes: what they are bound to, and what a second use does.
 
+use std::net::SocketAddr;
+
+use attorn_authority::Limits;
 use attorn_jose::SigningKey;
+use attorn_net::{Peer, Rate};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -227,4 +231,28 @@ async fn without_a_key_there_is_a_minute_where_the_owner_said_so() {
     let own = town.key.public().thumbprint().to_string();
     let code = town.code(&browser, &[("dpop_jkt", &own)]).await;
     assert_eq!(ask(&code).await.refusal(), (400, "invalid_grant"));
+}
+
+/// Anybody can make codes up: they are charged to where they come from, before the registry is asked.
+#[tokio::test]
+async fn codes_that_somebody_made_up_are_charged_to_their_address() {
+    let limits = Limits { failures_per_address: Rate::new(1, 3), ..Limits::default() };
+    let town = Town::limited(limits).await;
+    let browser = town.logged_in("ann").await;
+    let code = town.code(&browser, &[]).await;
+    let from = async |code: &str, address: &str| {
+        let nonce = town.nonce().await;
+        let proof = town.proof(&town.key, "/token", &nonce);
+        let mut request = form_request("/token", &town.form(code), Some(&proof));
+        let address: SocketAddr = address.parse().unwrap();
+        request.extensions_mut().insert(Peer::new(address, true));
+        town.world.public(request).await
+    };
+    let mut refused = 0;
+    while from("made-up", "192.0.2.1:1").await.status != StatusCode::TOO_MANY_REQUESTS {
+        refused += 1;
+        assert!(refused < 200, "never refused");
+    }
+    assert!(refused >= 3);
+    assert_eq!(from(&code, "192.0.2.2:1").await.status, StatusCode::OK);
 }

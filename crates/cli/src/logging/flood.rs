@@ -1,0 +1,171 @@
+//! Keeps callers from filling the log: a request that cannot be recorded says so in the log, and
+//! there may be thousands in a second, just when a disk is full.
+//!
+//! Each place in the code writes [`LINES_A_SECOND`] warnings or errors in a second. The next one that
+//! is written says before it how many were left out, and a metric counts all of them. What is less
+//! than a warning is shown to whoever asks for it, and is not limited.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+const LINES_A_SECOND: u32 = 10;
+
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines were left out since the process started.
+pub(crate) fn left_out() -> u64 {
+    LEFT_OUT.load(Ordering::Relaxed)
+}
+
+/// Decides about each line before it is made. Clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Floods {
+    started: Instant,
+    places: Arc<Mutex<HashMap<Identifier, Window>>>,
+}
+
+/// What a place wrote in the second that it wrote in last.
+#[derive(Debug, Default)]
+struct Window {
+    second: u64,
+    lines: u32,
+    left_out: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Written,
+    /// The first of a new second, after so many that were left out.
+    WrittenAfter(u64),
+    LeftOut,
+}
+
+impl Default for Floods {
+    fn default() -> Self {
+        Self { started: Instant::now(), places: Arc::default() }
+    }
+}
+
+impl Window {
+    fn admit(&mut self, second: u64) -> Verdict {
+        if self.second != second {
+            let left_out = self.left_out;
+            *self = Self { second, lines: 1, left_out: 0 };
+            return if left_out == 0 { Verdict::Written } else { Verdict::WrittenAfter(left_out) };
+        }
+        if self.lines < LINES_A_SECOND {
+            self.lines += 1;
+            return Verdict::Written;
+        }
+        self.left_out += 1;
+        Verdict::LeftOut
+    }
+}
+
+impl Floods {
+    fn admit(&self, place: Identifier) -> Verdict {
+        let second = self.started.elapsed().as_secs();
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.entry(place).or_default().admit(second)
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Floods {
+    fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
+        let place = event.metadata();
+        if *place.level() > Level::WARN {
+            return true;
+        }
+        match self.admit(place.callsite()) {
+            Verdict::Written => true,
+            Verdict::WrittenAfter(left_out) => {
+                // Limited like any other line, and only the first of its second can say this of itself:
+                // it does not go on for ever.
+                tracing::warn!(left_out, place = place.name(), "lines like the next were left out");
+                true
+            }
+            Verdict::LeftOut => {
+                LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_place_writes_so_many_lines_in_a_second_and_says_what_is_missing() {
+        let mut window = Window::default();
+        for _ in 0..LINES_A_SECOND {
+            assert_eq!(window.admit(0), Verdict::Written);
+        }
+        assert_eq!(window.admit(0), Verdict::LeftOut);
+        assert_eq!(window.admit(0), Verdict::LeftOut);
+        assert_eq!(window.admit(1), Verdict::WrittenAfter(2));
+        assert_eq!(window.admit(1), Verdict::Written);
+        assert_eq!(window.admit(2), Verdict::Written);
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        fn with(&self, text: &str) -> usize {
+            String::from_utf8_lossy(&self.0.lock().unwrap()).matches(text).count()
+        }
+    }
+
+    /// The second after a flood: its next line comes with the number.
+    fn a_second_later(floods: &Floods) {
+        for window in floods.places.lock().unwrap().values_mut() {
+            window.second += 1000;
+        }
+    }
+
+    #[test]
+    fn one_place_that_floods_silences_no_other() {
+        let (lines, floods) = (Lines::default(), Floods::default());
+        let writer = lines.clone();
+        let written = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry().with(floods.clone()).with(written);
+        // As in the process: one of a scope would not take a line that is made while it is asked.
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        let (before, flood) = (left_out(), || tracing::error!("a flood"));
+        // Some seconds may pass meanwhile, not more.
+        (0..100).for_each(|_| flood());
+        (0..100).for_each(|_| tracing::info!("asked for"));
+        tracing::error!("another place");
+        a_second_later(&floods);
+        flood();
+        let floods = lines.with("a flood");
+        assert!((10..=60).contains(&floods), "{floods}");
+        assert_eq!((lines.with("asked for"), lines.with("another place")), (100, 1));
+        assert!(left_out() - before >= 40);
+        assert!(lines.with("lines like the next were left out") >= 1);
+    }
+}
