@@ -73,7 +73,8 @@ pub enum Kind {
     JournalOpened,
     /// The oldest entries are removed next: up to which one, and the root of the tree over them.
     JournalPruned,
-    /// From here on entries go to another system: to which one, and from which entry on.
+    /// From here on entries go to another system: to which one, and from which entry on. Or that
+    /// system refused one of them: which one.
     JournalShipping,
     /// A key was added.
     KeyAdded,

@@ -29,7 +29,7 @@ use serde_json::{Map, Value};
 use self::class::{Activity, Class};
 use self::object::Object;
 use crate::Entry;
-use crate::tree::{hex, sha256};
+use crate::tree::{hex, leaf_hash, sha256};
 
 /// The version of the schema.
 const VERSION: &str = "1.9.0";
@@ -44,6 +44,28 @@ pub(crate) fn event(log: &str, index: u64, entry: &[u8]) -> Vec<u8> {
         Err(_) => place.of_bytes(),
     };
     place.attested(event.and(raw(entry)))
+}
+
+/// The event in place of an entry that the other system refuses with `status`: its kind, its time and
+/// its hashes, and nothing that a caller could have put into it.
+pub(crate) fn refused(log: &str, index: u64, entry: &[u8], status: u16) -> Vec<u8> {
+    let place = Place { log, index };
+    let known = Entry::parse(entry).ok();
+    let metadata = place
+        .metadata(vec![RECORD_INTEGRITY])
+        .with_some("event_code", known.as_ref().map(|entry| entry.kind.as_str()));
+    let unmapped =
+        Object::new().with("leaf_hash", leaf_hash(entry).to_base64()).with("refused", status);
+    let event = classified(Class::BaseEvent, Activity::UNKNOWN)
+        .with("message", format!("an entry that was refused with {status}: the log has it"))
+        .with("metadata", metadata)
+        .with("raw_data_hash", fingerprint(entry, (1, "Flat")))
+        .with("raw_data_size", u64::try_from(entry.len()).unwrap_or(u64::MAX))
+        .with("severity", "Medium")
+        .with("severity_id", 3)
+        .with("time", known.map_or(0, |entry| entry.time_ms))
+        .with("unmapped", unmapped);
+    place.attested(event)
 }
 
 /// Where an entry stands.

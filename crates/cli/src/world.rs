@@ -135,12 +135,13 @@ impl World {
             let of = (&node, &followed, authority);
             let egress = egress::start(&config, &issuer, of, ways, running).await?;
             let gateway = (gateway, asks, shared_replays, egress);
-            let seen = (followed, &telemetry, clock);
+            let seen = (followed, &telemetry, clock.clone());
             let gateway = start_gateway(gateway, &issuer, &node, seen, &shutdown)?;
             serving.spawn(gateway.serve(listener, limits, stop()));
             serving.spawn(seen::list_new_servers(published, gateway, stop()));
         }
-        let shipping = shipping::start(&config, &node, (&telemetry, &mut serving), stop).await?;
+        let told = (&telemetry, &mut serving);
+        let shipping = shipping::start(&config, (&node, &clock), told, stop).await?;
         if let Some(keep_days) = config.journal.keep_days {
             let kept = move || shipping.iter().map(Shipping::next).min();
             let of = (node.journal.clone(), node.payloads.clone());

@@ -104,6 +104,7 @@ catalogue! {
     JOURNAL_FAILED = Gauge "attorn_journal_failed" [""], "1 after a write or fsync failed: everything is refused until a restart";
     SHIP_BEHIND = Gauge "attorn_ship_behind_entries" ["ship"], "Entries of the journal that a system of `[[ship]]` has not accepted yet";
     SHIP_FAILURES = Counter "attorn_ship_failures_total" ["ship"], "Batches that it did not accept; each is sent again";
+    SHIP_REFUSED = Counter "attorn_ship_refused_total" ["ship"], "Entries that it refused for what is in them; a line stands in place of each";
     READY = Gauge "attorn_ready" [""], "1 while `/readyz` answers 200";
     LOG_LINES_LEFT_OUT = Counter "attorn_log_lines_left_out_total" [""], "Warnings and errors that were not written to standard error, because their place in the code wrote many in that second";
     TRACES_DROPPED = Counter "attorn_otlp_dropped_total" [""], "Spans and log records that were not exported";

@@ -7,12 +7,18 @@
 //! away. What it accepted, with any 2xx, is remembered durably before the next batch. A batch whose
 //! answer was lost is sent again exactly as it was, with the same `Idempotency-Key`
 //! (draft-ietf-httpapi-idempotency-key-header-06 section 2), so the other system can drop a repeat by
-//! the batch or by the `id` of an entry (`metadata.uid` in OCSF). Nothing is ever skipped: what is refused is sent again.
+//! the batch or by the `id` of an entry (`metadata.uid` in OCSF).
+//!
+//! What is refused is sent again, and nothing is skipped. An entry that the other system refuses for
+//! what is in it would keep all that follows from it, for ever: [`patience`] finds it, and a line
+//! stands in its place that names it and has nothing of what it says. Only if that line is accepted
+//! does the entry count as refused, and then the journal says so.
 //!
 //! A system that asked for some kinds of entries gets those alone. A batch without any of them is not
 //! sent, and counts as accepted.
 
 mod cursor;
+mod patience;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,17 +26,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use attorn_audit::tree::leaf_hash;
-use attorn_audit::{Kind, LineForm};
-use attorn_journal::{Journal, ReadError};
-use attorn_net::{Client, SendError, Shutdown};
+use attorn_audit::tree::{Hash, leaf_hash};
+use attorn_audit::{Entry, Kind, LineForm, Outcome};
+use attorn_journal::{Durability, Journal, JournalUnavailable, ReadError};
+use attorn_net::{Client, Clock, SendError, Shutdown};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use self::cursor::Cursor;
 pub use self::cursor::{CursorError, shipped};
+use self::patience::{Next, Patience};
 use crate::catalogue::families;
 use crate::exposition::Exposition;
 use crate::metric::Counter;
@@ -58,7 +66,9 @@ pub struct Shipper {
     destination: Destination,
     journal: Journal,
     client: Client,
+    clock: Clock,
     cursor: Cursor,
+    patience: Patience,
     /// Whether the cursor was found to be one of this journal.
     is_ours: bool,
     shipping: Shipping,
@@ -74,6 +84,7 @@ struct Inner {
     journal: Journal,
     next: AtomicU64,
     failures: Counter,
+    refused: Counter,
 }
 
 impl Shipping {
@@ -86,10 +97,11 @@ impl Shipping {
 
     /// Tells its numbers.
     pub fn collect(&self, out: &mut Exposition) {
-        let Inner { name, journal, failures, .. } = &*self.0;
+        let Inner { name, journal, failures, refused, .. } = &*self.0;
         let labels = [("ship", name.as_str())];
         out.sample(&families::SHIP_BEHIND, &labels, journal.size().saturating_sub(self.next()));
         out.sample(&families::SHIP_FAILURES, &labels, failures.count());
+        out.sample(&families::SHIP_REFUSED, &labels, refused.count());
     }
 }
 
@@ -100,6 +112,8 @@ enum ShipError {
     Cursor(#[from] CursorError),
     #[error("the journal cannot be read")]
     Journal(#[from] ReadError),
+    #[error("it cannot be recorded that an entry is refused")]
+    NotRecorded(#[from] JournalUnavailable),
     #[error("what was accepted before is not what this journal holds: is it from a backup?")]
     OtherJournal,
     #[error("answered with {0}")]
@@ -118,6 +132,7 @@ impl Shipper {
         destination: Destination,
         journal: Journal,
         client: Client,
+        clock: Clock,
     ) -> Result<Self, CursorError> {
         let origin = journal.checkpoint().checkpoint.origin;
         let first = journal.first();
@@ -127,9 +142,12 @@ impl Shipper {
             journal: journal.clone(),
             next: AtomicU64::new(first),
             failures: Counter::default(),
+            refused: Counter::default(),
         };
         let shipping = Shipping(Arc::new(inner));
-        let mut shipper = Self { destination, journal, client, cursor, is_ours: false, shipping };
+        let (patience, is_ours) = (Patience::default(), false);
+        let mut shipper =
+            Self { destination, journal, client, clock, cursor, patience, is_ours, shipping };
         // What is wrong is found again by the first step, which is counted and told.
         drop(shipper.compare().await);
         Ok(shipper)
@@ -198,11 +216,91 @@ impl Shipper {
         if !lines.is_empty() {
             // Crash from here on: the same batch is sent again.
             self.cursor.begin(end, last).await?;
-            self.post(next, end, lines).await?;
+            match self.post(&format!("{next}-{end}"), lines).await {
+                Err(ShipError::Refused(status)) if Patience::is_about_content(status) => {
+                    return self.refused(&entries, status).await;
+                }
+                posted => posted?,
+            }
         }
+        self.patience.note_acceptance();
+        self.accepted(end, last).await
+    }
+
+    async fn accepted(&mut self, end: u64, last: Hash) -> Result<bool, ShipError> {
         self.cursor.accepted(end, Some(last)).await?;
         self.shipping.0.next.store(end, Ordering::Release);
         Ok(true)
+    }
+
+    /// What becomes of a batch that is refused, maybe for what is in it.
+    async fn refused(&mut self, entries: &[Bytes], status: StatusCode) -> Result<bool, ShipError> {
+        let next = self.cursor.next();
+        let batch = next..next + u64::try_from(entries.len()).unwrap_or(0);
+        let half = match self.patience.note_refusal(batch, Instant::now()) {
+            Next::Again => return Err(ShipError::Refused(status)),
+            Next::Alone => return self.leave_out(next, entries, status).await,
+            Next::Half(end) => end,
+        };
+        self.shipping.0.failures.add_one();
+        let kept = usize::try_from(half - next).unwrap_or(0).checked_sub(1);
+        let last = kept.and_then(|at| entries.get(at)).map(|entry| leaf_hash(entry));
+        // Also the next process sends no more than this half.
+        match last {
+            Some(last) => self.cursor.begin(half, last).await?,
+            None => return Err(ShipError::Refused(status)),
+        }
+        Ok(true)
+    }
+
+    /// Sends a line in place of the one entry that is refused. Where that is refused as well it is not
+    /// the entry: both are sent again, the entry first.
+    async fn leave_out(
+        &mut self,
+        index: u64,
+        entries: &[Bytes],
+        status: StatusCode,
+    ) -> Result<bool, ShipError> {
+        let Some(entry) = entries.first() else { return Err(ShipError::Refused(status)) };
+        let (mut line, code) = (Vec::new(), status.as_u16());
+        self.destination.form.push_refused((self.cursor.log(), index), entry, code, &mut line);
+        // Other bytes than those of the entry, so another key.
+        let key = format!("{index}-{}-refused-{code}", index + 1);
+        self.post(&key, line.into()).await?;
+        // Dies from here on, or fails: both are sent again, under the keys that they had.
+        self.record_refused(index, entry, status).await?;
+        let Inner { failures, refused, .. } = &*self.shipping.0;
+        failures.add_one();
+        refused.add_one();
+        self.patience.note_parted(Instant::now());
+        self.accepted(index + 1, leaf_hash(entry)).await
+    }
+
+    async fn record_refused(
+        &self,
+        index: u64,
+        refused: &[u8],
+        status: StatusCode,
+    ) -> Result<(), ShipError> {
+        let ship = self.destination.name.as_str();
+        tracing::warn!(ship, index, %status, "an entry of the journal is refused, and left out");
+        // Of an entry that tells of this there is none: a system that refuses those would get one for
+        // each of them, for ever.
+        if Entry::parse(refused).is_ok_and(|entry| entry.kind == Kind::JournalShipping) {
+            return Ok(());
+        }
+        let mut entry = Entry::new(Kind::JournalShipping, self.clock.now_ms());
+        entry.by = Some("attorn".to_owned());
+        entry.outcome = Some(Outcome::UpstreamError);
+        entry.downstream_status = Some(status.as_u16().to_string());
+        let facts = [
+            ("ship", ship.to_owned()),
+            ("refused", index.to_string()),
+            ("leaf_hash", leaf_hash(refused).to_base64()),
+        ];
+        entry.detail.extend(facts.map(|(name, value)| (name.to_owned(), value)));
+        self.journal.append(entry.to_canonical(), Durability::Fsync).await?;
+        Ok(())
     }
 
     /// Once: whether the cursor is of this journal. One from a backup would otherwise be sent with
@@ -227,7 +325,8 @@ impl Shipper {
 
     /// Where the batch that begins with `next` ends.
     async fn size_of_batch(&self, next: u64) -> Result<u64, ReadError> {
-        let entries = self.journal.read(next..next.saturating_add(BATCH_ENTRIES_MAX)).await?;
+        let most = next.saturating_add(self.patience.entries_max());
+        let entries = self.journal.read(next..most).await?;
         let (mut bytes, form) = (0, self.destination.form);
         let fit = entries.iter().take_while(|entry| {
             // An entry has at most 64 KiB: the first one always fits.
@@ -255,14 +354,15 @@ impl Shipper {
             || serde_json::from_slice::<OnlyKind>(entry).map_or(true, |it| kinds.contains(&it.kind))
     }
 
-    async fn post(&self, first: u64, end: u64, body: Bytes) -> Result<(), ShipError> {
+    /// `part` names the lines among all of this log: other lines have another one.
+    async fn post(&self, part: &str, body: Bytes) -> Result<(), ShipError> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.destination.url.clone();
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         // RFC 8941 section 3.3.3: the origin of a log is printable and has no quotation mark.
-        let key = format!("\"{}#{first}-{end}\"", self.cursor.log());
+        let key = format!("\"{}#{part}\"", self.cursor.log());
         if let Ok(key) = HeaderValue::from_str(&key) {
             headers.insert(IDEMPOTENCY_KEY, key);
         }

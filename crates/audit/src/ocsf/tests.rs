@@ -2,7 +2,7 @@ use attorn_testkit::ocsf::Schema;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{VERSION, event};
+use super::{VERSION, event, refused};
 use crate::tree::{hex, sha256};
 use crate::{Decision, Entry, Kind, Outcome};
 
@@ -227,6 +227,24 @@ fn bytes_that_are_no_entry_leave_as_well() {
     let broken: Value = serde_json::from_slice(&event(LOG, 8, &[0xff, b'{'])).unwrap();
     assert!(schema.faults(&broken).is_empty());
     assert_eq!(broken["raw_data_hash"]["value"], hex(&sha256(&[0xff, b'{'])));
+}
+
+#[test]
+fn what_was_refused_is_told_in_the_schema_without_its_words() {
+    let schema = Schema::of_1_9().unwrap();
+    let bytes = call(Kind::CallDecided).to_canonical();
+    let check = |entry: &[u8], code: Value, time: u64| {
+        let told: Value = serde_json::from_slice(&refused(LOG, 7, entry, 403)).unwrap();
+        assert!(schema.faults(&told).is_empty(), "{:?} in {told}", schema.faults(&told));
+        assert_eq!((&told["class_uid"], &told["time"]), (&json!(0), &json!(time)));
+        assert_eq!(told["metadata"].get("event_code").unwrap_or(&Value::Null), &code);
+        assert_eq!(told["metadata"]["sequence"], 7);
+        assert_eq!(told["raw_data_hash"]["value"], hex(&sha256(entry)));
+        assert_eq!(told.get("raw_data"), None);
+        assert!(!told.to_string().contains("get_invoice"), "{told}");
+    };
+    check(&bytes, json!("call.decided"), 1_700_000_000_000);
+    check(b"{\"kind\":\"get_invoice\"}", Value::Null, 0);
 }
 
 /// The schema's check could fail: each of these is refused, and for its own reason.

@@ -4,13 +4,12 @@ use std::path::Path;
 
 use attorn_audit::{Entry, Kind};
 use attorn_journal::Durability;
-use attorn_net::Shutdown;
+use attorn_net::{Clock, Shutdown};
 use attorn_telemetry::{Destination, Shipper, Shipping, Telemetry};
 use http::{HeaderValue, Uri};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::clock;
 use crate::config::{Config, Ship};
 use crate::exit::Failure;
 use crate::files;
@@ -21,15 +20,15 @@ use super::node::Node;
 /// Starts them all; each is an export, so each start of one is recorded.
 pub(super) async fn start(
     config: &Config,
-    node: &Node,
+    (node, clock): (&Node, &Clock),
     (telemetry, serving): (&Telemetry, &mut JoinSet<()>),
     stop: impl Fn() -> Shutdown,
 ) -> Result<Vec<Shipping>, Failure> {
     let mut all = Vec::with_capacity(config.ship.len());
     for ship in &config.ship {
-        let (shipper, host) = shipper(config, ship, node).await?;
+        let (shipper, host) = shipper(config, ship, (node, clock)).await?;
         let shipping = shipper.shipping();
-        let mut entry = Entry::new(Kind::JournalShipping, clock::now_ms());
+        let mut entry = Entry::new(Kind::JournalShipping, clock.now_ms());
         entry.by = Some("attorn".to_owned());
         let facts =
             [("ship", ship.name.clone()), ("to", host), ("from", shipping.next().to_string())];
@@ -44,7 +43,11 @@ pub(super) async fn start(
     Ok(all)
 }
 
-async fn shipper(config: &Config, ship: &Ship, node: &Node) -> Result<(Shipper, String), Failure> {
+async fn shipper(
+    config: &Config,
+    ship: &Ship,
+    (node, clock): (&Node, &Clock),
+) -> Result<(Shipper, String), Failure> {
     let wrong = |what: String| Failure::usage(format!("`ship` {}: {what}", ship.name));
     let url: Uri = ship.url.parse().map_err(|e| wrong(format!("`{}`: {e}", ship.url)))?;
     let host = url.authority().map(ToString::to_string);
@@ -62,7 +65,7 @@ async fn shipper(config: &Config, ship: &Ship, node: &Node) -> Result<(Shipper, 
         cursor: ship.cursor(&config.state),
     };
     let client = connect_world(ship.roots.as_deref())?.client;
-    let shipper = Shipper::new(destination, node.journal.clone(), client).await;
+    let shipper = Shipper::new(destination, node.journal.clone(), client, clock.clone()).await;
     Ok((shipper.map_err(|e| wrong(causes(&e)))?, host))
 }
 

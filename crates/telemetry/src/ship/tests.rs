@@ -1,5 +1,7 @@
 //! A system that is away, that loses answers, and that is asked again after a crash.
 
+mod refused;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -54,7 +56,8 @@ impl Folder {
             cursor: self.cursor(),
         };
         let client = Client::new(ClientConfig::default()).unwrap();
-        Shipper::new(destination, journal.clone(), client).await.unwrap()
+        let clock = Clock::new(|| 1_000);
+        Shipper::new(destination, journal.clone(), client, clock).await.unwrap()
     }
 }
 
@@ -88,19 +91,28 @@ async fn receiver(
     at: SocketAddr,
     statuses: Vec<u16>,
 ) -> (SocketAddr, mpsc::UnboundedReceiver<Batch>, Shutdown) {
+    let statuses = Mutex::new(statuses.into_iter());
+    judge(at, move |_body| statuses.lock().unwrap().next().unwrap_or(200)).await
+}
+
+/// Answers as `status` says of a body; tells of every request.
+async fn judge(
+    at: SocketAddr,
+    status: impl Fn(&str) -> u16 + Send + Sync + 'static,
+) -> (SocketAddr, mpsc::UnboundedReceiver<Batch>, Shutdown) {
     let listener = Listener::bind(at, None).await.unwrap();
     let address = listener.address();
     let (told, received) = mpsc::unbounded_channel();
-    let statuses = Arc::new(Mutex::new(statuses.into_iter()));
+    let status = Arc::new(status);
     let service = service_fn(move |request: Request<attorn_net::ReceivedBody>| {
-        let (told, statuses) = (told.clone(), Arc::clone(&statuses));
+        let (told, status) = (told.clone(), Arc::clone(&status));
         async move {
             let header = |name| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
             assert_eq!(header(AUTHORIZATION), "Bearer secret");
             let key = header(IDEMPOTENCY_KEY);
             let body = request.into_body().collect().await.unwrap().to_bytes();
+            let status = status(std::str::from_utf8(&body).unwrap());
             told.send((key, body)).unwrap();
-            let status = statuses.lock().unwrap().next().unwrap_or(200);
             let answer = Response::builder().status(status).body(Body::full("")).unwrap();
             Ok::<_, Infallible>(answer)
         }
@@ -189,7 +201,7 @@ async fn a_batch_whose_answer_was_lost_is_sent_again_as_it_was() {
     let end = shipper.size_of_batch(0).await.unwrap();
     let entries = journal.read(0..end).await.unwrap();
     shipper.cursor.begin(end, leaf_hash(&entries[4])).await.unwrap();
-    shipper.post(0, end, shipper.lines(0, &entries)).await.unwrap();
+    shipper.post(&format!("0-{end}"), shipper.lines(0, &entries)).await.unwrap();
     drop(shipper);
     append(&journal, 5).await;
     let mut after = folder.shipper(&journal, address).await;
