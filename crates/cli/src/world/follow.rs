@@ -253,15 +253,12 @@ fn parts(tools: &[ObservedTool]) -> Vec<Vec<Value>> {
             "proposed_class": tool.proposed_class.as_str(),
         });
         let length = told.to_string().len() + 1;
-        match parts.last_mut().filter(|_| bytes + length <= PART_BYTES_MAX) {
-            Some(part) => {
-                bytes += length;
-                part.push(told);
-            }
-            None => {
-                bytes = length;
-                parts.push(vec![told]);
-            }
+        if let Some(part) = parts.last_mut().filter(|_| bytes + length <= PART_BYTES_MAX) {
+            bytes += length;
+            part.push(told);
+        } else {
+            bytes = length;
+            parts.push(vec![told]);
         }
     }
     parts
