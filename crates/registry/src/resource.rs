@@ -179,7 +179,8 @@ impl Resource {
 
     /// The operation behind a method and the path below the resource's URL; nothing where there is
     /// none. Where an API could read the same request as another operation, because it does not
-    /// tell upper from lower case or prefers another template, the scopes of both are needed.
+    /// tell upper from lower case, drops a suffix or prefers another template, the scopes of both are
+    /// needed.
     #[must_use]
     pub fn operation_at(&self, method: &str, path: &str) -> Option<Matched<'_>> {
         let of_method = || self.operations.iter().filter(|one| one.method.as_str() == method);
@@ -385,6 +386,27 @@ mod tests {
         ] {
             assert_eq!(at(method, path), None, "{method} {path}");
         }
+    }
+
+    /// Routers take `/invoices/purge.json` for `/invoices/purge` in another format.
+    #[test]
+    fn a_suffix_is_no_way_around_the_scope_of_an_operation() {
+        let mut resource = billing();
+        resource.operations = vec![
+            operation("invoice.note", Class::Write, HttpMethod::Post, "/invoices/{id}"),
+            operation("invoice.purge", Class::Irreversible, HttpMethod::Post, "/invoices/purge"),
+        ];
+        let at = |path| {
+            let matched = resource.operation_at("POST", path).unwrap();
+            (matched.operation.id.as_str().to_owned(), matched.needed.to_string())
+        };
+        let both = "write:invoice.note irreversible:invoice.purge";
+        assert_eq!(at("/invoices/purge"), ("invoice.purge".into(), both.into()));
+        assert_eq!(at("/invoices/purge.json"), ("invoice.note".into(), both.into()));
+        assert_eq!(at("/invoices/Purge.XML"), ("invoice.note".into(), both.into()));
+        let one = "write:invoice.note";
+        assert_eq!(at("/invoices/7.json"), ("invoice.note".into(), one.into()));
+        assert_eq!(at("/invoices/purged"), ("invoice.note".into(), one.into()));
     }
 
     #[test]
