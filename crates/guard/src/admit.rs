@@ -54,7 +54,7 @@ where
     B: HttpBody<Data = Bytes>,
 {
     let (head, body) = request.into_parts();
-    let target = Target::of(&head.uri, &guard.api.url);
+    let target = Target::of(&head.uri, &guard.api.url).with_body(&head, body.is_end_stream());
     let mut access = Access::new(Arc::clone(guard), &head, &target);
     let (permit, headers) = match access.judge(&head, &target, body.size_hint().lower()).await {
         Ok(judged) => judged,
@@ -170,7 +170,7 @@ fn operation<'r>(
     head: &request::Parts,
     target: &Target,
 ) -> Option<Matched<'r>> {
-    resource.operation_at(head.method.as_str(), target.operation_path()?)
+    target.operation(resource, head.method.as_str())
 }
 
 impl Inner {

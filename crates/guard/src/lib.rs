@@ -21,6 +21,7 @@ mod guard;
 pub mod headers;
 mod layer;
 mod limits;
+mod method;
 mod refusal;
 mod service;
 pub mod target;
