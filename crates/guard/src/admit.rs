@@ -35,7 +35,7 @@ pub(crate) struct Admitted {
     pub(crate) recorded: Recorded<Permit>,
     pub(crate) sent: Arc<Sent>,
     pub(crate) target: Target,
-    pub(crate) attempt: Attempt,
+    pub(crate) attempt: Attempt<ServerId>,
 }
 
 /// Proof that a request may go on. Only [`Access::decide`] makes one.
@@ -62,7 +62,8 @@ where
     };
 
     // 6. The API is not left alone: what finds it so never was.
-    let attempt = match guard.circuit.admit().map_err(Limited::by(Limit::Circuit)) {
+    let caller = permit.caller.server.clone();
+    let attempt = match guard.circuit.admit(caller).map_err(Limited::by(Limit::Circuit)) {
         Ok(attempt) => attempt,
         Err(limited) => return Err(access.refuse(&Refusal::Limited(limited)).await),
     };
