@@ -134,6 +134,7 @@ impl Outbound {
         let resource = snapshot.resource_at(url.as_str());
         let resource = resource.ok_or(Refusal::Standing(ReasonCode::ResourceUnknown))?;
         let target = self.target(&head.uri).ok_or(Refusal::OperationUnknown)?;
+        let target = target.with_body(&head, body.is_end_stream());
         let permit = self.decide(&call, (server, resource), &head.method, &target)?;
         // 3. The request as it will leave.
         let sendable = self.sendable(&head, &target, body).await?;
@@ -240,8 +241,7 @@ impl Outbound {
         self.entry.downstream_resource = Some(resource.id.to_string());
         self.entry.arguments_digest = Some(self.egress.recorder.digest(target.text().as_bytes()));
         self.snapshot.verify_resource(resource, self.now_s).map_err(Refusal::Standing)?;
-        let path = target.operation_path().ok_or(Refusal::OperationUnknown)?;
-        let matched = resource.operation_at(method.as_str(), path);
+        let matched = target.operation(resource, method.as_str());
         let matched = matched.ok_or(Refusal::OperationUnknown)?;
         let operation = matched.operation.id.as_str().to_owned();
         self.entry.detail.insert("operation".to_owned(), operation);

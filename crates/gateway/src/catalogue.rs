@@ -198,7 +198,8 @@ impl Inner {
         let message = match tokio::time::timeout(DISCOVER_WITHIN, answered).await {
             Ok(Ok(message)) => message,
             Ok(Err(
-                failure @ (UpstreamFailure::Unreachable
+                failure @ (UpstreamFailure::Exhausted
+                | UpstreamFailure::Unreachable
                 | UpstreamFailure::NotRecorded
                 | UpstreamFailure::ContentEncoding),
             )) => {

@@ -2,7 +2,7 @@
 //!
 //! A server that hangs must not hold every place of the gateway, and one that fails must not be
 //! asked again by each caller in turn. Each server has a door of its own: what one does closes none
-//! of the others.
+//! of the others. Nor does what one agent does close a door to the others.
 //!
 //! Not implemented: a share for each caller among the calls under way at one server.
 
@@ -13,6 +13,7 @@ use attorn_enforce::circuit::{Attempt, Circuit};
 use attorn_enforce::limited::Limited;
 use attorn_net::Bucket;
 use attorn_telemetry::{Limit, Occupied, ServerMeter};
+use http::StatusCode;
 
 use crate::limits::Limits;
 use crate::upstream::UpstreamFailure;
@@ -22,7 +23,8 @@ use crate::upstream::UpstreamFailure;
 pub(crate) struct Door {
     pub(crate) meter: Arc<ServerMeter>,
     rate: Bucket,
-    circuit: Arc<Circuit>,
+    /// By the agent that calls.
+    circuit: Arc<Circuit<String>>,
     calls_max: u64,
 }
 
@@ -30,7 +32,7 @@ pub(crate) struct Door {
 #[derive(Debug)]
 pub(crate) struct Passage {
     door: Arc<Door>,
-    attempt: Attempt,
+    attempt: Attempt<String>,
     _place: Occupied,
 }
 
@@ -49,13 +51,13 @@ impl Door {
         self.rate.take().map_err(Limited::by(Limit::Server))
     }
 
-    /// A place for one call, if the server is well and has one.
-    pub(crate) fn enter(self: &Arc<Self>) -> Result<Passage, Limited> {
+    /// A place for one call of an agent, if the server is well and has one.
+    pub(crate) fn enter(self: &Arc<Self>, agent: &str) -> Result<Passage, Limited> {
         let place = self.meter.in_flight.occupy();
         if self.meter.in_flight.count() > self.calls_max {
             return Err(Limited { limit: Limit::Bulkhead, wait: Duration::ZERO });
         }
-        let attempt = self.circuit.admit().map_err(Limited::by(Limit::Circuit))?;
+        let attempt = self.circuit.admit(agent.to_owned()).map_err(Limited::by(Limit::Circuit))?;
         Ok(Passage { door: Arc::clone(self), attempt, _place: place })
     }
 }
@@ -63,21 +65,30 @@ impl Door {
 impl Passage {
     /// Tells the door how the server answered.
     pub(crate) fn settle(&mut self, failure: Option<UpstreamFailure>) {
-        self.attempt.settle(failure.is_some_and(is_its_fault));
+        // The server was not asked: nothing is known of it.
+        if failure != Some(UpstreamFailure::Exhausted) {
+            self.attempt.settle(failure.is_some_and(is_its_fault));
+        }
         self.door.meter.circuit_open.set(u64::from(self.door.circuit.is_open()));
     }
 }
 
-/// Whether a failure says that the server is not well, and not that it says no.
+/// Whether a failure says that the server is not well, and not that it says no. A 500 may be about the
+/// one call: who can cause it must not close the server to everybody.
 fn is_its_fault(failure: UpstreamFailure) -> bool {
     match failure {
         UpstreamFailure::Interrupted | UpstreamFailure::Timeout | UpstreamFailure::Unreachable => {
             true
         }
-        UpstreamFailure::Status(status) => status.is_server_error(),
+        // RFC 9110 sections 15.6.3 to 15.6.5.
+        UpstreamFailure::Status(status) => {
+            [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
+                .contains(&status)
+        }
         UpstreamFailure::Busy
         | UpstreamFailure::ChildGone
         | UpstreamFailure::ContentEncoding
+        | UpstreamFailure::Exhausted
         | UpstreamFailure::MediaType
         | UpstreamFailure::NoStream
         | UpstreamFailure::NotRecorded
@@ -90,7 +101,6 @@ fn is_its_fault(failure: UpstreamFailure) -> bool {
 #[cfg(test)]
 mod tests {
     use attorn_net::Rate;
-    use http::StatusCode;
 
     use super::*;
 
@@ -102,24 +112,42 @@ mod tests {
     fn what_a_server_says_no_to_is_no_failure() {
         let limits = Limits { circuit_failures: 1, ..Limits::default() };
         let door = door(&limits);
-        for failure in [UpstreamFailure::Status(StatusCode::FORBIDDEN), UpstreamFailure::Protocol] {
-            door.enter().unwrap().settle(Some(failure));
-            assert!(door.enter().is_ok());
+        for failure in [
+            UpstreamFailure::Status(StatusCode::FORBIDDEN),
+            UpstreamFailure::Status(StatusCode::INTERNAL_SERVER_ERROR),
+            UpstreamFailure::Protocol,
+            UpstreamFailure::Exhausted,
+        ] {
+            door.enter("a").unwrap().settle(Some(failure));
+            assert!(door.enter("a").is_ok(), "{failure}");
         }
-        door.enter().unwrap().settle(Some(UpstreamFailure::Status(StatusCode::BAD_GATEWAY)));
-        assert!(door.enter().is_err());
+        door.enter("a").unwrap().settle(Some(UpstreamFailure::Status(StatusCode::BAD_GATEWAY)));
+        assert!(door.enter("a").is_err());
         assert_eq!(door.meter.circuit_open.count(), 1);
+    }
+
+    #[test]
+    fn an_agent_that_fails_alone_closes_the_door_to_itself_alone() {
+        let limits = Limits { circuit_failures: 3, ..Limits::default() };
+        let door = door(&limits);
+        let fails = |agent| door.enter(agent).unwrap().settle(Some(UpstreamFailure::Timeout));
+        for _ in 0..3 {
+            fails("a");
+        }
+        assert_eq!(door.enter("a").unwrap_err().limit, Limit::Circuit);
+        fails("b");
+        assert_eq!(door.enter("c").unwrap_err().limit, Limit::Circuit, "two saw it");
     }
 
     #[test]
     fn a_full_server_takes_no_more_and_others_do() {
         let limits = Limits { calls_per_server: 2, server: Rate::new(1, 1), ..Limits::default() };
         let (full, other) = (door(&limits), door(&limits));
-        let (first, _second) = (full.enter().unwrap(), full.enter().unwrap());
-        assert_eq!(full.enter().unwrap_err().limit, Limit::Bulkhead);
-        assert!(other.enter().is_ok());
+        let (first, _second) = (full.enter("a").unwrap(), full.enter("a").unwrap());
+        assert_eq!(full.enter("a").unwrap_err().limit, Limit::Bulkhead);
+        assert!(other.enter("a").is_ok());
         drop(first);
-        assert!(full.enter().is_ok());
+        assert!(full.enter("a").is_ok());
         assert_eq!(full.knock(), Ok(()));
         assert_eq!(full.knock().unwrap_err().limit, Limit::Server);
         assert_eq!(other.knock(), Ok(()));

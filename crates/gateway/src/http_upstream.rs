@@ -162,6 +162,7 @@ impl HttpUpstream {
         let response = response.map_err(|error| {
             tracing::warn!(url = %self.url, %error, "the upstream gave no answer");
             match error {
+                error if error.is_of_this_machine() => UpstreamFailure::Exhausted,
                 SendError::HeadTimeout => UpstreamFailure::Timeout,
                 SendError::Exchange(_) => UpstreamFailure::Interrupted,
                 SendError::AddressRefused

@@ -36,7 +36,8 @@ pub struct Limits {
     pub failures: Rate,
     /// Calls under way at one server. Default 1024.
     pub calls_per_server: usize,
-    /// Failures in a row after which a server is left alone for a moment; 0 for never. Default 5.
+    /// Failures in a row after which a server is left alone for a moment; 0 for never. If one agent saw
+    /// them all, only its calls are refused. Default 5.
     pub circuit_failures: u32,
     /// Bytes of request bodies held at the same time, all callers together. Default 64 MiB.
     pub held_body_bytes: usize,

@@ -29,7 +29,8 @@ impl Exchange {
             && !self.rests
             && self.passage.is_none()
         {
-            self.passage = Some(behind.door.enter().map_err(Refusal::Limited)?);
+            let agent = self.entry.agent.as_deref().unwrap_or_default();
+            self.passage = Some(behind.door.enter(agent).map_err(Refusal::Limited)?);
         }
         Ok(())
     }

@@ -112,9 +112,9 @@ impl<P: Send + Sync + 'static> Stream<P> {
 
     async fn fail(&self, failure: UpstreamFailure, sender: &BodySender) -> Ending {
         let reason = match failure {
-            UpstreamFailure::Unreachable | UpstreamFailure::Timeout => {
-                ReasonCode::DownstreamUnreachable
-            }
+            UpstreamFailure::Exhausted
+            | UpstreamFailure::Unreachable
+            | UpstreamFailure::Timeout => ReasonCode::DownstreamUnreachable,
             UpstreamFailure::Busy => ReasonCode::DownstreamBusy,
             UpstreamFailure::ChildGone
             | UpstreamFailure::ContentEncoding

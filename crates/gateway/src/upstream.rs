@@ -234,6 +234,8 @@ pub(crate) enum UpstreamFailure {
     ChildGone,
     #[error("the answer is coded although `identity` was asked for")]
     ContentEncoding,
+    #[error("nothing is left here to connect with")]
+    Exhausted,
     #[error("the answer or one of its messages is too long")]
     TooLong,
     #[error("the answer is neither JSON nor an event stream")]

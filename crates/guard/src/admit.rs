@@ -36,7 +36,7 @@ pub(crate) struct Admitted {
     pub(crate) recorded: Recorded<Permit>,
     pub(crate) sent: Arc<Sent>,
     pub(crate) target: Target,
-    pub(crate) attempt: Attempt,
+    pub(crate) attempt: Attempt<ServerId>,
 }
 
 /// Proof that a request may go on. Only [`Access::decide`] makes one.
@@ -57,7 +57,7 @@ where
     B: HttpBody<Data = Bytes>,
 {
     let (head, body) = request.into_parts();
-    let target = Target::of(&head.uri, &guard.api.url);
+    let target = Target::of(&head.uri, &guard.api.url).with_body(&head, body.is_end_stream());
     let mut access = Access::new(Arc::clone(guard), &head, &target);
     let (permit, headers) = match access.judge(&head, &target, body.size_hint().lower()).await {
         Ok(judged) => judged,
@@ -65,7 +65,8 @@ where
     };
 
     // 6. The API is not left alone: what finds it so never was.
-    let attempt = match guard.circuit.admit().map_err(Limited::by(Limit::Circuit)) {
+    let caller = permit.caller.server.clone();
+    let attempt = match guard.circuit.admit(caller).map_err(Limited::by(Limit::Circuit)) {
         Ok(attempt) => attempt,
         Err(limited) => return Err(access.refuse(&Refusal::Limited(limited)).await),
     };
@@ -174,7 +175,7 @@ fn operation<'r>(
     head: &request::Parts,
     target: &Target,
 ) -> Option<Matched<'r>> {
-    resource.operation_at(head.method.as_str(), target.operation_path()?)
+    target.operation(resource, head.method.as_str())
 }
 
 impl Inner {

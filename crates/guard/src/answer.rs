@@ -98,7 +98,8 @@ impl Admitted {
         let response = self.access.rendered(row);
         let outcome = match failure {
             UpstreamFailure::Body(_) => Outcome::Cancelled,
-            UpstreamFailure::Interrupted
+            UpstreamFailure::Exhausted
+            | UpstreamFailure::Interrupted
             | UpstreamFailure::Timeout
             | UpstreamFailure::Unreachable => Outcome::UpstreamError,
         };
@@ -110,7 +111,7 @@ impl Admitted {
     /// who is slow, and whoever is must not close the API to everybody.
     fn is_of_the_api(&self, failure: UpstreamFailure) -> bool {
         match failure {
-            UpstreamFailure::Body(_) => false,
+            UpstreamFailure::Body(_) | UpstreamFailure::Exhausted => false,
             UpstreamFailure::Interrupted | UpstreamFailure::Timeout => self.sent.is_whole(),
             UpstreamFailure::Unreachable => true,
         }
@@ -156,7 +157,8 @@ impl Ended {
 }
 
 /// Whether a status says that the API is not well (RFC 9110 sections 15.6.3 to 15.6.5). A 500 may be about
-/// the one request: who can cause it must not close the API to everybody.
+/// the one request. The others can be too, where an API asks what a caller names: who causes them alone
+/// is kept away alone, by the circuit.
 fn is_its_fault(status: StatusCode) -> bool {
     [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT]
         .contains(&status)

@@ -12,7 +12,7 @@ use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
 use attorn_oauth::resource::IssuerUrl;
-use attorn_registry::Published;
+use attorn_registry::{Published, ServerId};
 use attorn_replay::SharedReplays;
 use attorn_telemetry::{Counter, Exposition, Telemetry, families};
 
@@ -63,8 +63,8 @@ pub(crate) struct Inner {
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) proofs: Proofs,
     pub(crate) throttle: Throttle,
-    /// Whether the API is left alone.
-    pub(crate) circuit: Arc<Circuit>,
+    /// Whether the API is left alone, and by whom.
+    pub(crate) circuit: Arc<Circuit<ServerId>>,
     pub(crate) recorder: Recorder,
     pub(crate) telemetry: Telemetry,
     pub(crate) counted: Counted,

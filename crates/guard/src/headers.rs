@@ -2,7 +2,11 @@
 //!
 //! An API that stands behind a guard believes the identity headers. So nothing that a caller wrote
 //! may pass for one of them, in whatever spelling some server reads as the same name: letter case,
-//! `_` for `-`, and any other mark, which CGI and its heirs make one of.
+//! `_` for `-`, and any other mark, which CGI and its heirs make one of. Nor may it pass for a word of
+//! another front: who the client is, by which certificate, and which URL it really asked for.
+//!
+//! Not known: the names that one API alone believes (`X-User-Id`). Whatever is not named here goes on,
+//! since APIs need headers of their own: `docs/decisions/0200-headers-by-family.md`.
 
 use attorn_enforce::trace::TraceContext;
 use http::header::{ALT_SVC, CONNECTION, SET_COOKIE, WWW_AUTHENTICATE};
@@ -84,11 +88,12 @@ fn plain(name: &HeaderName) -> String {
     name.as_str().chars().map(mark).collect()
 }
 
-/// What never goes on: the identity set, credentials, cookies, who forwarded for whom, and what makes
-/// some frameworks take a request for another one.
+/// What never goes on: the identity set, credentials, cookies, what fronts say of the client, and what
+/// makes some frameworks take a request for another one.
 fn is_taken(plain: &str) -> bool {
-    let is_listed = TAKEN.contains(&plain) || plain.starts_with("x-forwarded-");
-    plain.starts_with(OWN) || is_listed || is_of_connection(plain)
+    let is_listed = TAKEN.contains(&plain);
+    let is_of_a_front = OF_FRONTS.iter().any(|family| plain.starts_with(family));
+    plain.starts_with(OWN) || is_listed || is_of_a_front || is_of_connection(plain)
 }
 
 /// RFC 9110 section 7.6.1.
@@ -120,6 +125,7 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
+/// Names that go no further.
 const TAKEN: &[&str] = &[
     "authorization",
     "dpop",
@@ -127,20 +133,82 @@ const TAKEN: &[&str] = &[
     "cookie2",
     "forwarded",
     "via",
-    "x-real-ip",
-    "x-client-ip",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-original-method",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
     "traceparent",
     "tracestate",
     "baggage",
     "host",
     "content-length",
     "expect",
+    // CGI makes `HTTP_PROXY` of it, which clients in the API read as the address of their proxy.
+    "proxy",
+    // Where a request comes from.
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-originating-ip",
+    "x-remote-ip",
+    "x-remote-addr",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    // By which name and over what.
+    "x-host",
+    "x-http-host-override",
+    "x-scheme",
+    "x-url-scheme",
+    "front-end-https",
+];
+/// Beginnings of names by which fronts tell what they found. An API believes its front, and its front is
+/// the guard.
+const OF_FRONTS: &[&str] = &[
+    // Who forwarded for whom, and who that is, by certificate and name.
+    "x-forwarded-",
+    // The URL and the method that were asked for: frameworks and fronts route by these.
+    "x-original-",
+    "x-rewrite-",
+    "x-override-",
+    "x-envoy-",
+    "x-http-method",
+    "x-method-override",
+    // RFC 9440, and what was there before it: the certificate of the connection.
+    "client-cert",
+    "x-client-cert",
+    "x-client-dn",
+    "x-client-issuer",
+    "x-client-subject",
+    "x-client-verif",
+    "x-arr-",
+    "x-ssl-",
+    "ssl-",
+    "x-tls-",
+    "x-amzn-mtls-",
+    "x-spiffe-",
+    // The user, as CGI names them.
+    "remote-user",
+    "x-remote-user",
+    "x-remote-group",
+    "x-remote-extra-",
+    "x-proxy-user",
+    "x-proxy-remote-",
+    // The user, as proxies in front of logins name them.
+    "x-auth-request-",
+    "x-auth-user",
+    "x-authenticated-",
+    "x-webauth-",
+    "x-consumer-",
+    "x-credential-",
+    "x-anonymous-consumer",
+    "x-amzn-oidc-",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "x-pomerium-",
+    "x-authentik-",
+    "x-vouch-",
+    "cf-access-",
+    "oidc-claim-",
+    "tailscale-user-",
 ];
 const OF_CONNECTION: &[&str] = &[
     "connection",
@@ -237,6 +305,68 @@ mod tests {
         let stays =
             [("accept", "a/b"), ("content-type", "a/b"), ("if-match", "x"), ("x-forward", "1")];
         assert_eq!(kept(&stays), ["accept", "content-type", "if-match", "x-forward"]);
+    }
+
+    /// An API that believes its front is told by nobody else which certificate, user or URL it is.
+    #[test]
+    fn what_only_a_front_may_say_ends_here_and_the_words_of_clients_go_on() {
+        for name in [
+            "client-cert",
+            "Client-Cert-Chain",
+            "x-client-cert",
+            "X_Client_Cert_DN",
+            "x-client-verify",
+            "x-ssl-client-cert",
+            "x_ssl_client_s_dn",
+            "ssl_client_verify",
+            "x-arr-clientcert",
+            "x-amzn-mtls-clientcert",
+            "remote-user",
+            "Remote_User",
+            "x-remote-user",
+            "x-remote-extra-scopes",
+            "x-forwarded-user",
+            "x-forwarded-client-cert",
+            "x-auth-request-email",
+            "x-authenticated-userid",
+            "x-webauth-user",
+            "x-consumer-username",
+            "x-goog-authenticated-user-email",
+            "x-ms-client-principal-id",
+            "x-amzn-oidc-identity",
+            "cf-access-authenticated-user-email",
+            "x-original-uri",
+            "x-original-url",
+            "X.Original.Url",
+            "x-rewrite-url",
+            "x-envoy-original-path",
+            "x-override-url",
+            "x-http-method",
+            "x-http-method-override",
+            "x-method-override",
+            "x-host",
+            "true-client-ip",
+            "proxy",
+        ] {
+            assert!(kept(&[(name, "eve")]).is_empty(), "{name}");
+        }
+        for name in [
+            "content-type",
+            "idempotency-key",
+            "user-agent",
+            "x-api-key",
+            "x-api-version",
+            "x-client-version",
+            "x-original",
+            "x-remote",
+            "x-amzn-sagemaker-target-model",
+            "x-ms-version",
+            "x-user-agent",
+            "certificate",
+            "sslmode",
+        ] {
+            assert_eq!(kept(&[(name, "yes")]), [name]);
+        }
     }
 
     #[test]

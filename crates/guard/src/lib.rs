@@ -22,6 +22,7 @@ pub mod headers;
 mod hop;
 mod layer;
 mod limits;
+mod method;
 mod refusal;
 mod service;
 pub mod target;

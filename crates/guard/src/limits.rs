@@ -31,7 +31,8 @@ pub struct Limits {
     /// not looked at. Default 2000 a second, 4000 at once.
     pub failures: Rate,
     /// Failures in a row after which the API is left alone for a moment; 0 for never. No connection,
-    /// no answer in time, and 502, 503 and 504 are failures. Default 5.
+    /// no answer in time, and 502, 503 and 504 are failures. If one MCP server saw them all, only its
+    /// requests are refused. Default 5.
     pub circuit_failures: u32,
 }
 

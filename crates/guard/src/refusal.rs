@@ -64,6 +64,8 @@ pub(crate) enum DecisionRefusal {
 pub(crate) enum UpstreamFailure {
     /// The request's own body failed on its way.
     Body(BodyRefusal),
+    /// No connection, for what this machine lacks.
+    Exhausted,
     /// It answered with something that is no HTTP, or broke off.
     Interrupted,
     /// It did not answer in time.
@@ -198,7 +200,9 @@ impl UpstreamFailure {
             }
             // RFC 9110 section 15.6.3.
             Self::Interrupted => plain(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamProtocol),
-            Self::Unreachable => plain(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamUnreachable),
+            Self::Exhausted | Self::Unreachable => {
+                plain(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamUnreachable)
+            }
             // RFC 9110 section 15.6.5.
             Self::Timeout => plain(StatusCode::GATEWAY_TIMEOUT, ReasonCode::DownstreamUnreachable),
         }

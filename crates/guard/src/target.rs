@@ -1,8 +1,10 @@
 //! Where a request goes: the path is read once, and the same bytes are proven, judged and forwarded.
 
-use http::Uri;
+use attorn_registry::{HttpMethod, Matched, Resource};
+use http::{Uri, request};
 
 use crate::config::ApiUrl;
+use crate::method::{CHANGING, Said};
 
 /// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Target {
     pub below: Option<String>,
     /// As sent.
     pub query: Option<String>,
+    /// A method that is not in the request line.
+    said: Said,
 }
 
 impl Target {
@@ -24,6 +28,32 @@ impl Target {
             htu: format!("{}{path}", api.origin()),
             below: below(path, api.path()).map(str::to_owned),
             query: uri.query().map(str::to_owned),
+            said: Said::in_query(uri.query()),
+        }
+    }
+
+    /// The same with what an API could find in the body, which is not read.
+    #[must_use]
+    pub fn with_body(self, head: &request::Parts, is_empty: bool) -> Self {
+        let said =
+            if self.said == Said::Nowhere { Said::in_body(head, is_empty) } else { self.said };
+        Self { said, ..self }
+    }
+
+    /// The operation that a request to here would be, and the scopes of all that the API could take it
+    /// for. A query that says a method has to name an operation as well: else there is a reading that
+    /// nobody listed.
+    #[must_use]
+    pub fn operation<'r>(&self, resource: &'r Resource, method: &str) -> Option<Matched<'r>> {
+        let path = self.operation_path()?;
+        match &self.said {
+            Said::Nowhere => resource.operation_at(method, path),
+            Said::Form => resource.operation_among((method, path), CHANGING),
+            Said::Query(methods) => {
+                let is_listed = |one: &String| resource.operation_at(one, path).is_some();
+                let matched = resource.operation_among((method, path), &HttpMethod::ALL)?;
+                methods.iter().all(is_listed).then_some(matched)
+            }
         }
     }
 

@@ -42,6 +42,7 @@ impl Upstream {
         self.client.send_streamed(request, self.answer_within).await.map_err(|error| {
             tracing::warn!(url = self.url.as_str(), %error, "the API gave no answer");
             match error {
+                error if error.is_of_this_machine() => UpstreamFailure::Exhausted,
                 SendError::HeadTimeout => UpstreamFailure::Timeout,
                 SendError::Exchange(_) => UpstreamFailure::Interrupted,
                 SendError::AddressRefused

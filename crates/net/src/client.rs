@@ -15,6 +15,7 @@ mod sender;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +123,35 @@ pub enum SendError {
     #[error(transparent)]
     Url(#[from] UrlRefusal),
 }
+
+impl SendError {
+    /// Whether it failed for what this machine lacks: descriptors, ports or memory. That says nothing of
+    /// the server, which was not asked.
+    ///
+    /// Not known: a machine that lacks them while it resolves a name through another program.
+    #[must_use]
+    pub fn is_of_this_machine(&self) -> bool {
+        match self {
+            Self::Connect(error) | Self::Resolve(error) => lacks_means(error),
+            Self::AddressRefused
+            | Self::ConnectTimeout
+            | Self::Exchange(_)
+            | Self::HeadTimeout
+            | Self::Url(_) => false,
+        }
+    }
+}
+
+fn lacks_means(error: &std::io::Error) -> bool {
+    let kinds = [ErrorKind::AddrNotAvailable, ErrorKind::OutOfMemory];
+    let is_full = error.raw_os_error().is_some_and(|code| [ENFILE, EMFILE].contains(&code));
+    is_full || kinds.contains(&error.kind())
+}
+
+/// No descriptor is left on the machine: the number on every Unix.
+const ENFILE: i32 = 23;
+/// No descriptor is left for the process.
+const EMFILE: i32 = 24;
 
 /// An HTTP client. Clones share the pool.
 #[derive(Clone, Debug)]

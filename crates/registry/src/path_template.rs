@@ -43,11 +43,14 @@ impl PathTemplate {
         is_plain_path(path) && self.agrees(path, |literal, part| literal == part)
     }
 
-    /// Whether a reader that does not tell upper from lower case would take the path for one of
-    /// this template.
+    /// Whether a reader that does not tell upper from lower case, or drops what comes after a dot,
+    /// would take the path for one of this template.
+    ///
+    /// Not looked at: two names with different suffixes, such as `purge.json` and `purge.xml`. Many
+    /// APIs tell operations apart by just that (`chat.update`, `chat.delete`).
     #[must_use]
     pub fn might_match(&self, path: &str) -> bool {
-        self.agrees(path, str::eq_ignore_ascii_case)
+        self.agrees(path, |literal, part| is_stem(literal, part) || is_stem(part, literal))
     }
 
     /// How many segments are variables.
@@ -113,6 +116,15 @@ fn is_plain_segment(segment: &str) -> bool {
     }
     // Bytes that are no UTF-8, overlong forms among them, are read differently by everybody.
     std::str::from_utf8(&decoded).is_ok()
+}
+
+/// Whether one name is the other, or the other without its suffix: routers read `purge.json` as
+/// `purge` in another format, and servers of files find `purge.php` for `purge`.
+fn is_stem(stem: &str, name: &str) -> bool {
+    let (bytes, stem) = (name.as_bytes(), stem.as_bytes());
+    bytes.split_at_checked(stem.len()).is_some_and(|(start, rest)| {
+        start.eq_ignore_ascii_case(stem) && matches!(rest.first(), None | Some(b'.'))
+    })
 }
 
 fn is_variable(part: &str) -> bool {
@@ -247,5 +259,29 @@ mod tests {
         assert!(!template("/a/{b}").is_same_place(&template("/a/b")));
         assert!(!template("/a/{b}").is_same_place(&template("/a/{b}/c")));
         assert!(template("/a/{b}").might_match("/A/x") && !template("/a/{b}").might_match("/A"));
+    }
+
+    #[test]
+    fn a_suffix_that_a_router_drops_makes_no_other_place() {
+        let one = template("/invoices/purge");
+        for might in [
+            "/invoices/purge",
+            "/invoices/purge.json",
+            "/invoices/PURGE.Json",
+            "/invoices/purge.",
+            "/invoices/purge.tar.gz",
+            "/invoices.xml/purge",
+        ] {
+            assert!(one.might_match(might), "{might}");
+        }
+        assert!(template("/a/purge.php").might_match("/a/purge"));
+        assert!(template("/a/v1.2").might_match("/a/v1.2.json"));
+        for other in ["/invoices/purged", "/invoices/purge-json", "/invoices/.purge", "/invoices/p"]
+        {
+            assert!(!one.might_match(other), "{other}");
+        }
+        // Which operation it is, is told byte for byte.
+        assert!(!one.matches("/invoices/purge.json"));
+        assert!(!template("/chat.update").might_match("/chat.delete"));
     }
 }

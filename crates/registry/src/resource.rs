@@ -179,15 +179,31 @@ impl Resource {
 
     /// The operation behind a method and the path below the resource's URL; nothing where there is
     /// none. Where an API could read the same request as another operation, because it does not
-    /// tell upper from lower case or prefers another template, the scopes of both are needed.
+    /// tell upper from lower case, drops a suffix or prefers another template, the scopes of both are
+    /// needed.
     #[must_use]
     pub fn operation_at(&self, method: &str, path: &str) -> Option<Matched<'_>> {
-        let of_method = || self.operations.iter().filter(|one| one.method.as_str() == method);
+        self.operation_among((method, path), &[])
+    }
+
+    /// The same, where an API could take the request for one of other methods as well, because it
+    /// reads the method elsewhere than in the request line: the scopes of these are needed too.
+    ///
+    /// Not looked at: that there is an operation of each of `others` at this place.
+    #[must_use]
+    pub fn operation_among(
+        &self,
+        (method, path): (&str, &str),
+        others: &[HttpMethod],
+    ) -> Option<Matched<'_>> {
+        let is_named = |one: &&ResourceOperation| one.method.as_str() == method;
         // The most literal template names the request; the first of equals.
-        let operation = of_method()
-            .filter(|one| one.path.matches(path))
-            .min_by_key(|one| one.path.variables())?;
-        let might = of_method().filter(|one| one.path.might_match(path));
+        let named = self.operations.iter().filter(is_named);
+        let operation =
+            named.filter(|one| one.path.matches(path)).min_by_key(|one| one.path.variables())?;
+        let is_of_method = |one: &&ResourceOperation| is_named(one) || others.contains(&one.method);
+        let might = self.operations.iter().filter(is_of_method);
+        let might = might.filter(|one| one.path.might_match(path));
         Some(Matched { operation, needed: might.map(ResourceOperation::scope).collect() })
     }
 
@@ -385,6 +401,49 @@ mod tests {
         ] {
             assert_eq!(at(method, path), None, "{method} {path}");
         }
+    }
+
+    /// Routers take `/invoices/purge.json` for `/invoices/purge` in another format.
+    #[test]
+    fn a_suffix_is_no_way_around_the_scope_of_an_operation() {
+        let mut resource = billing();
+        resource.operations = vec![
+            operation("invoice.note", Class::Write, HttpMethod::Post, "/invoices/{id}"),
+            operation("invoice.purge", Class::Irreversible, HttpMethod::Post, "/invoices/purge"),
+        ];
+        let at = |path| {
+            let matched = resource.operation_at("POST", path).unwrap();
+            (matched.operation.id.as_str().to_owned(), matched.needed.to_string())
+        };
+        let both = "write:invoice.note irreversible:invoice.purge";
+        assert_eq!(at("/invoices/purge"), ("invoice.purge".into(), both.into()));
+        assert_eq!(at("/invoices/purge.json"), ("invoice.note".into(), both.into()));
+        assert_eq!(at("/invoices/Purge.XML"), ("invoice.note".into(), both.into()));
+        let one = "write:invoice.note";
+        assert_eq!(at("/invoices/7.json"), ("invoice.note".into(), one.into()));
+        assert_eq!(at("/invoices/purged"), ("invoice.note".into(), one.into()));
+    }
+
+    /// What may be another method needs the scope of that too, at the same place and at no other.
+    #[test]
+    fn a_method_that_is_read_elsewhere_needs_its_scope_too() {
+        let mut resource = billing();
+        resource.operations.extend([
+            operation("invoice.note", Class::Write, HttpMethod::Post, "/invoices/{id}"),
+            operation("invoice.drop", Class::Irreversible, HttpMethod::Delete, "/invoices/{id}"),
+            operation("line.drop", Class::Irreversible, HttpMethod::Delete, "/invoices/{id}/l"),
+        ]);
+        let among = |path, others: &[HttpMethod]| {
+            let matched = resource.operation_among(("POST", path), others)?;
+            Some((matched.operation.id.as_str().to_owned(), matched.needed.to_string()))
+        };
+        let note = |needed: &str| Some(("invoice.note".to_owned(), needed.to_owned()));
+        assert_eq!(among("/invoices/7", &[]), note("write:invoice.note"));
+        let both = "write:invoice.note irreversible:invoice.drop";
+        assert_eq!(among("/invoices/7", &[HttpMethod::Delete, HttpMethod::Put]), note(both));
+        assert_eq!(among("/invoices/7", &[HttpMethod::Put]), note("write:invoice.note"));
+        // It is named by the request line alone.
+        assert_eq!(among("/invoices/7/l", &[HttpMethod::Delete]), None);
     }
 
     #[test]

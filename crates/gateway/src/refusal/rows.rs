@@ -45,7 +45,7 @@ pub(super) fn upstream_row(failure: UpstreamFailure) -> Row {
         UpstreamFailure::Busy => {
             internal(StatusCode::SERVICE_UNAVAILABLE, ReasonCode::DownstreamBusy)
         }
-        UpstreamFailure::Unreachable => {
+        UpstreamFailure::Exhausted | UpstreamFailure::Unreachable => {
             internal(StatusCode::BAD_GATEWAY, ReasonCode::DownstreamUnreachable)
         }
         UpstreamFailure::Timeout => {

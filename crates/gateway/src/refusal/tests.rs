@@ -72,11 +72,12 @@ fn every() -> Vec<Refusal> {
         .collect()
 }
 
-fn every_failure() -> [UpstreamFailure; 13] {
+fn every_failure() -> [UpstreamFailure; 14] {
     [
         UpstreamFailure::Busy,
         UpstreamFailure::ChildGone,
         UpstreamFailure::ContentEncoding,
+        UpstreamFailure::Exhausted,
         UpstreamFailure::NotRecorded,
         UpstreamFailure::Interrupted,
         UpstreamFailure::MediaType,

@@ -2,11 +2,11 @@
 
 use attorn_audit::{Kind, Outcome};
 use attorn_oauth::access_token::AccessTokenClaims;
-use attorn_registry::{ApprovalId, ScopePattern};
+use attorn_registry::{ApprovalId, Class, Downstream, HttpMethod, ScopePattern};
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::registry::{agent_id, resource_id, server_id};
+use crate::registry::{agent_id, operation, resource_id, server_id};
 use crate::world::{Ask, BOTH, World, ask, told};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -189,9 +189,66 @@ async fn an_operation_needs_its_scope_and_that_of_all_it_could_be_taken_for() {
         world.change(|parts| {
             let rule = parts.resources[0].downstreams[0].clone();
             let to = ScopePattern::parse("read:invoice.search").unwrap();
-            parts.resources[0].downstreams.push(attorn_registry::Downstream { to, ..rule });
+            parts.resources[0].downstreams.push(Downstream { to, ..rule });
         });
         let answer = world.ask(both, ask("GET", "/invoices/search")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+}
+
+/// A form can say another method to many frameworks, in the body or in the query.
+#[tokio::test]
+async fn a_form_needs_the_scope_of_every_method_that_it_could_say() {
+    let body = Bytes::from_static(b"_method=DELETE");
+    for version in BOTH {
+        let world = World::new("forms", version).await;
+        world.change(|parts| {
+            let note = Downstream {
+                to: ScopePattern::parse("write:invoice.note").unwrap(),
+                ..parts.resources[0].downstreams[2].clone()
+            };
+            parts.resources[0].downstreams.push(note);
+            parts.resources[0].operations.extend([
+                operation("invoice.note", Class::Write, HttpMethod::Post, "/invoices/{id}"),
+                operation(
+                    "invoice.drop",
+                    Class::Irreversible,
+                    HttpMethod::Delete,
+                    "/invoices/{id}",
+                ),
+            ]);
+        });
+        let post = |below: &str, media: &str| {
+            Ask { body: body.clone(), ..ask("POST", below) }.with("content-type", media)
+        };
+        let both = "write:invoice.note irreversible:invoice.drop";
+        for form in ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+            let answer = world.ask("write:invoice.note", post("/invoices/7", form)).await;
+            let refused = world.refused(&answer).await;
+            assert_eq!(told(&refused), (403, "scope.missing", "insufficient_scope"), "{form}");
+            let challenge = answer.header("www-authenticate");
+            assert!(challenge.contains(both), "{challenge}");
+        }
+        let in_query = post("/invoices/7?a=1&%5fmethod=delete", "application/json");
+        let answer = world.ask("write:invoice.note", in_query).await;
+        let refused = world.refused(&answer).await;
+        assert_eq!(told(&refused), (403, "scope.missing", "insufficient_scope"));
+        assert!(answer.header("www-authenticate").contains(both), "{answer:?}");
+        // What it says is an operation as well, or it is none.
+        let in_query = post("/invoices/7?_method=PUT", "application/json");
+        let answer = world.ask("write:invoice.note", in_query).await;
+        assert_eq!(told(&world.refused(&answer).await), (404, "operation.unknown", ""));
+        // No form: only what the request line says.
+        for asked in
+            [post("/invoices/7?method=DELETE", "application/json"), ask("POST", "/invoices/7")]
+        {
+            let answer = world.ask("write:invoice.note", asked).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        }
+        assert_eq!(world.api.take_seen().len(), 2);
+        // A form where nothing else is: as before.
+        let form = post("/invoices/7/pay", "application/x-www-form-urlencoded");
+        let answer = world.ask("write:invoice.pay", form).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     }
 }

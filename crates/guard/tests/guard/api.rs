@@ -81,7 +81,8 @@ async fn answer(
         });
         kept.len()
     };
-    let status = if target.contains("absent") { 404 } else { 200 };
+    let late = if target.contains("late") { 504 } else { 200 };
+    let status = if target.contains("absent") { 404 } else { late };
     let response = Response::builder()
         .status(status)
         .header("x-request-id", format!("api-{number}"))

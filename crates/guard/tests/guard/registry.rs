@@ -94,14 +94,18 @@ fn agent(key: &SigningKey) -> Agent {
     }
 }
 
+pub(crate) fn operation(
+    id: &str,
+    class: Class,
+    method: HttpMethod,
+    path: &str,
+) -> ResourceOperation {
+    let (id, path) = (OperationId::parse(id).unwrap(), PathTemplate::parse(path).unwrap());
+    ResourceOperation { id, class, method, path }
+}
+
 /// The API, and what the server may get there.
 fn billing() -> Resource {
-    let operation = |id: &str, class, method, path: &str| ResourceOperation {
-        id: OperationId::parse(id).unwrap(),
-        class,
-        method,
-        path: PathTemplate::parse(path).unwrap(),
-    };
     let rule = |from: &str, to: &str| Downstream {
         server: server_id(),
         from: ScopePattern::parse(from).unwrap(),

@@ -281,3 +281,20 @@ async fn a_connection_the_server_closed_is_replaced_without_a_second_request() {
     }
     assert_eq!(REQUESTS.load(Ordering::SeqCst), 3);
 }
+
+#[test]
+fn what_this_machine_lacks_says_nothing_of_the_server() {
+    let check = |error: SendError, expected| {
+        assert_eq!(error.is_of_this_machine(), expected, "{error:?}");
+    };
+    for code in [ENFILE, EMFILE] {
+        check(SendError::Connect(std::io::Error::from_raw_os_error(code)), true);
+        check(SendError::Resolve(std::io::Error::from_raw_os_error(code)), true);
+    }
+    check(SendError::Connect(ErrorKind::AddrNotAvailable.into()), true);
+    for kind in [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::TimedOut] {
+        check(SendError::Connect(kind.into()), false);
+    }
+    check(SendError::ConnectTimeout, false);
+    check(SendError::HeadTimeout, false);
+}
