@@ -82,7 +82,7 @@ const TARGETS: &[Target] = &[
     webauthn::PASSKEY_ANSWER,
 ];
 
-/// Targets whose code is not there yet. They are named and never counted as run.
+/// Parsers that no target reaches. They are named and never counted as run.
 const WAITING: &[(&str, &str)] =
     &[("peer_certificate", "its parser is private to `net`; rustls verifies before it reads")];
 

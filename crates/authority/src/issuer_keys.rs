@@ -3,7 +3,8 @@
 //!
 //! Implemented: RFC 7517 sets with the rules of `attorn_oauth::trusted_keys`; rotation by `kid`
 //! (OpenID Connect Core 1.0 section 10.1.1); one question at a time, and one in half a minute however
-//! many unknown keys are named. Not implemented: sets in files, `Cache-Control` of the answer.
+//! many unknown keys are named. Not implemented: `Cache-Control` of the answer. Sets in files are in
+//! `trusted_issuers`.
 //!
 //! The issuer, its algorithms and its hosts are the operator's word. A key counts for the issuer
 //! whose set it is in, and for no other: each trusted issuer has an [`IssuerKeys`] of its own.

@@ -42,7 +42,7 @@ pub(crate) struct Config {
     /// How this process writes its journal.
     #[serde(default)]
     pub(crate) journal: Journal,
-    /// Systems that get every entry of this process's journal.
+    /// Systems that get the entries of this process's journal, all or of some kinds.
     #[serde(default)]
     pub(crate) ship: Vec<Ship>,
     /// Where the roles listen.

@@ -1,7 +1,8 @@
 //! The `attorn` command: the binary that wires the edges together.
 //!
-//! Only this crate reads the clock, the environment and the arguments. Each subcommand is one file
-//! under `commands`; `world` starts the roles and `admin` is the client of the admin API.
+//! Only this crate reads the time of day, the environment and the arguments; what other crates read is
+//! in invariant 1 of ARCHITECTURE.md. Each subcommand is one file under `commands`; `world` starts the
+//! roles and `admin` is the client of the admin API.
 
 mod admin;
 mod agent;

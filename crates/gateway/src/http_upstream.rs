@@ -4,7 +4,8 @@
 //! relay needs it: POST, the GET stream and DELETE. Response headers are read for status, media
 //! type, coding and session and then forgotten; none is passed on.
 //!
-//! Not here: redirects (a redirect is a failure), retries, HTTP/2, compressed answers.
+//! Not here: redirects (a redirect is a failure), retries, compressed answers. Whether it is HTTP/2 is
+//! the client's matter.
 
 use std::time::Duration;
 

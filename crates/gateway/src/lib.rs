@@ -1,12 +1,13 @@
 //! Enforcement in front of MCP servers nobody has to change.
 //!
 //! Implemented: Streamable HTTP towards clients in revisions 2026-07-28, 2025-11-25, 2025-06-18
-//! and 2025-03-26; access tokens bound by DPoP with server nonces (RFC 9449); protected resource
-//! metadata (RFC 9728); one decision per tool call, resource and prompt; filtered lists and
-//! streams; calls that wait for a person; intent and outcome of everything forwarded in the journal.
+//! and 2025-03-26; access tokens bound by DPoP with server nonces (RFC 9449) or to a certificate
+//! (RFC 8705), and bearer tokens where a server takes them; protected resource metadata (RFC 9728);
+//! one decision per tool call, resource and prompt; filtered lists and streams; calls that wait for a
+//! person; intent and outcome of everything forwarded in the journal. What a server asks of APIs is
+//! in `attorn-egress`.
 //!
-//! Not implemented: bearer tokens, certificates, JSON-RPC batches, resumption of streams, tasks,
-//! token exchange towards APIs behind a server.
+//! Not implemented: JSON-RPC batches, resumption of streams, tasks.
 //!
 //! Open `tools_call.rs` first: one function is the walk of a call.
 

@@ -1,4 +1,4 @@
-//! The HTTP service: which of the three things a request is for, and who answers it.
+//! The HTTP service: which of the four things a request is for, and who answers it.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::refusal::{HeadRefusal, Refusal};
 use crate::route::Route;
 use crate::tools_call;
 
-/// Serves the MCP endpoints, their metadata and the health check.
+/// Serves the MCP endpoints, their metadata, and the checks of health and readiness.
 #[derive(Clone, Debug)]
 pub struct GatewayService(Arc<Inner>);
 

@@ -4,7 +4,8 @@
 //! Every session of an older revision has a child of its own, because such a server takes the
 //! process for the session. Requests of 2026-07-28 share one child: they carry all they need.
 //! A child runs without a shell, in its own process group, with nothing of our environment but
-//! what the operator lists; it is started again with growing pauses, and its group dies with it.
+//! [`Config::CHILD_VARIABLES`](crate::Config::CHILD_VARIABLES) and what the operator lists; it is started
+//! again with growing pauses, and its group dies with it.
 //!
 //! Message identifiers and progress tokens are the gateway's own and occur once, so that answers of
 //! a shared child reach the caller that asked and nobody else.

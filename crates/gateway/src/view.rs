@@ -1,7 +1,7 @@
 //! The snapshot in force together with what is made from it once: parsed issuer keys and compiled
 //! policies. A request takes one view and decides everything on it.
 //!
-//! Not here: judging the age of a snapshot. In one process it is never older than the last change.
+//! Not here: judging the age of a snapshot, which [`attorn_enforce::Freshness`] does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

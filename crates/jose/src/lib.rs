@@ -1,8 +1,8 @@
 //! JOSE as Attorn needs it: JWS in the compact form, public JWKs, thumbprints, and nothing else.
 //!
-//! Implemented: RFC 7515 (JWS compact serialization), RFC 7517 and RFC 7518 (public JWKs and
-//! `ES256`, `PS256`), RFC 7638 (thumbprints), RFC 8037 and RFC 9864 (`EdDSA`, `Ed25519`), and the
-//! advice of RFC 8725.
+//! Implemented: RFC 7515 (JWS compact serialization), RFC 7517 and RFC 7518 (public JWKs,
+//! `ES256`, `PS256`, and `RS256` of other issuers), RFC 7638 (thumbprints), RFC 8037 and RFC 9864
+//! (`EdDSA`, `Ed25519`), and the advice of RFC 8725.
 //!
 //! Not implemented, on purpose: the JSON serialization, JWE, symmetric keys, `none`, any `crit`
 //! extension, keys fetched by `jku` or `x5u`, chains of certificates. What is not implemented is refused,

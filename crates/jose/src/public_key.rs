@@ -1,6 +1,6 @@
 //! A public key that was parsed once, and what can be asked of it.
 //!
-//! Implemented: verification by RFC 7518 sections 3.4 and 3.5 and RFC 8037 section 3.1, thumbprint
+//! Implemented: verification by RFC 7518 sections 3.3 to 3.5 and RFC 8037 section 3.1, thumbprint
 //! by RFC 7638, canonical JWK. Not implemented: anything private.
 
 use std::fmt;

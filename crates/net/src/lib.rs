@@ -2,8 +2,8 @@
 //!
 //! Implemented: HTTP/1.1 and HTTP/2 listeners with limits on time, bytes, streams and connections of one address; TLS by rustls
 //! on aws-lc-rs, the provider always named; client certificates, asked for, shown, and out of a header
-//! of a listed proxy (RFC 9440); certificates and trust replaced while connections run; plain HTTP on loopback only; a pooled HTTP/1.1 client that
-//! resolves once, judges every address and connects to a judged one.
+//! of a listed proxy (RFC 9440); certificates and trust replaced while connections run; plain HTTP on loopback only; a pooled client for HTTP/1.1
+//! and, over TLS, HTTP/2, that resolves once, judges every address and connects to a judged one.
 //!
 //! Not implemented: the PROXY protocol, redirects, HTTP proxies for what we ask. Nothing here reads an environment variable or the system clock.
 

@@ -2,7 +2,8 @@
 //!
 //! Implemented: all checks of RFC 9449 section 4.3, in its numbering below, with nonces. Narrower
 //! than the RFC: `htu` must be the configured URL byte by byte, without query and fragment; a
-//! proof that carries `exp` or `nbf` must be inside them. Not implemented: `dpop_jkt` (section 10).
+//! proof that carries `exp` or `nbf` must be inside them. `dpop_jkt` (section 10) is in
+//! [`crate::authorization_request`].
 //! What is not checked here: that the request had exactly one `DPoP` header (check 1), which only
 //! the HTTP edge can see, and that the `jti` is new, which [`crate::possession`] does last.
 

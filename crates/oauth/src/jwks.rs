@@ -2,7 +2,7 @@
 //!
 //! Strict where it matters: public keys only, each with a name, none twice. A key of a kind that is
 //! not accepted here is passed over, as RFC 7517 section 5 asks for; a set with none left is
-//! refused. Not implemented: `x5c`, `key_ops`, `use` other than `sig`.
+//! refused. Not implemented: `x5c`, and keys whose `use` or `key_ops` are not for signatures.
 
 use attorn_jose::PublicKey;
 use attorn_json::{Limits, Value};

@@ -1,7 +1,7 @@
 //! Assertions of other issuers that were used: RFC 7523 section 3, item 7.
 //!
-//! They are on the disk and not in memory: what was used once is known after a restart, and to every
-//! authority on the same registry. One row is some 100 bytes and goes after its assertion has ended.
+//! They are on the disk and not in memory: what was used once is known after a restart. Not implemented:
+//! several authorities on one registry. One row is some 100 bytes and goes after its assertion has ended.
 
 use attorn_registry::Jkt;
 

@@ -59,7 +59,10 @@ impl PostgresAddress {
             return Err(AddressError::Url);
         }
         let is_here = url.host().is_some_and(|host| is_here(&host));
-        // Everything is said: what is not would come from `PGPORT` and the like.
+        // What is not said comes from `PGPORT` and the like. The driver lets us say neither that there is
+        // no client certificate nor that there are no further roots or options, so `PGSSLCERT`,
+        // `PGSSLKEY`, `PGSSLROOTCERT` (without `roots`), `PGOPTIONS` and `PGAPPNAME` count. What is
+        // relied on is said to each session after that, by `SETTINGS`.
         let port = url.port().unwrap_or(PORT);
         url.set_port(Some(port)).map_err(|()| AddressError::Url)?;
         url.set_password(password).map_err(|()| AddressError::Url)?;

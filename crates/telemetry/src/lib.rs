@@ -7,8 +7,9 @@
 //!
 //! Not implemented: exemplars, exponential histograms, OTLP metrics, protobuf and gRPC.
 //!
-//! No label and no attribute holds a secret, a person or free text: identifiers of servers, classes,
-//! reason codes and words of our own are all there is.
+//! Labels are identifiers of servers, URLs of APIs, names of witnesses and of `[[ship]]`, listeners, classes,
+//! reason codes and words of Attorn's own. None holds a tool, an agent, a person or a secret; no attribute
+//! holds a secret, a person or free text.
 
 mod calls;
 mod catalogue;

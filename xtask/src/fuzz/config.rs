@@ -1,7 +1,7 @@
 //! The configuration: what is accepted keeps its limits, and no key is passed over.
 //!
-//! The parts of the authority and of the gateway are read as the command reads them. The command's
-//! own sum of the two is private to it, so its keys (`state`, `listen`, `tls`) are not judged here.
+//! `[authority]` and `[gateway]` are read as the command reads them. Everything else of the file is not
+//! judged here: the command's own reading of the whole is private to it.
 
 use attorn_oauth::resource::IssuerUrl;
 use serde::Deserialize;

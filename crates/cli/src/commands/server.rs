@@ -141,8 +141,8 @@ pub(crate) struct RegisterArgs {
     /// Start the command only as long as its file is the one it is now, on this machine
     #[arg(long, requires = "command")]
     pin: bool,
-    /// A variable for the command, which starts with no other. `NAME` alone takes the value from
-    /// our environment: arguments are visible to others
+    /// A variable for the command, which starts with no other but PATH, HOME and the like. `NAME` alone
+    /// takes the value from our environment: arguments are visible to others
     #[arg(long = "env", value_name = "NAME[=VALUE]", requires = "command")]
     variables: Vec<String>,
     #[command(flatten)]

@@ -42,7 +42,7 @@ pub(crate) struct WrapArgs {
     /// Keep everything in this folder
     #[arg(long, default_value = "attorn-state", value_name = "DIR")]
     dir: PathBuf,
-    /// A variable for the command, `NAME=VALUE`; it starts with no other but PATH and HOME
+    /// A variable for the command, `NAME=VALUE`; it starts with no other but PATH, HOME and the like
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     variables: Vec<String>,
     /// The command that speaks MCP on its standard input and output, or one http(s) address
