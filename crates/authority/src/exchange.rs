@@ -3,20 +3,22 @@
 //! Implemented: RFC 8693 for access tokens of ours that were issued for the server which asks. The
 //! new token keeps the subject, wraps the chain of actors, is bound to the server's own key, ends no
 //! later than its parent and names it. The proof that the subject token came with is verified again:
-//! who only saw a token cannot exchange it. Where a person approved the call, the new token names the
-//! approval: on the word of the process that let the call through, and as the registry knows it.
-//! Not implemented: tokens of other issuers, actor tokens, exchange by APIs, subject tokens bound to
-//! certificates, a policy for the hop.
+//! who only saw a token cannot exchange it. A certificate leaves no proof behind: there the process that
+//! saw it in the handshake says so, and nobody else can. Where a person approved the call, the new token
+//! names the approval: on the word of the same process, and as the registry knows it.
+//! Not implemented: tokens of other issuers, actor tokens, exchange by APIs, a policy for the hop,
+//! subject tokens bound to certificates from servers that exchange by themselves.
 
 use attorn_audit::{Decision, Entry, Kind};
+use attorn_jose::{CertificateThumbprint, Jkt};
 use attorn_net::Body;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, VerifiedToken};
 use attorn_oauth::actor::Actor;
-use attorn_oauth::approval_evidence::EvidenceFor;
 use attorn_oauth::client_assertion::AuthenticatedClient;
 use attorn_oauth::confirmation::Confirmation;
 use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
 use attorn_oauth::error::TokenError;
+use attorn_oauth::evidence::{CertificateEvidenceRefusal, EvidenceFor};
 use attorn_oauth::possession::ProvenKey;
 use attorn_oauth::scope::narrow;
 use attorn_oauth::token_request::{ACCESS_TOKEN, TokenExchange};
@@ -99,9 +101,8 @@ fn subject_token(
     Ok(token)
 }
 
-/// RFC 9449 section 4.3 once more, on the proof that the subject token came with: its key used it at
-/// this server, within the last minute. Not checked: its nonce, which the gateway minted, and that
-/// it is new: a gateway in front of the server has burned it, and one call may need several tokens.
+/// That whoever the subject token belongs to used it at this server, within the last minute. The token
+/// says what shows that; evidence of the other kind is about another token.
 fn verify_evidence(
     shared: &Shared,
     server: &McpServer,
@@ -109,10 +110,48 @@ fn verify_evidence(
     asked: &TokenExchange,
     now_s: u64,
 ) -> Result<(), TokenError> {
-    // A certificate leaves nothing behind that could be verified here.
-    let jkt = subject.jkt().ok_or(TokenError::SubjectTokenEvidence(None))?;
+    let (proof, word) = (asked.subject_token_proof.as_deref(), asked.certificate.as_deref());
+    let other_method = TokenError::CertificateEvidence(CertificateEvidenceRefusal::OtherMethod);
+    match subject.confirmation() {
+        // Whoever has such a token can use it: nothing shows whose it is.
+        Confirmation::Bearer(_) => Err(TokenError::SubjectTokenEvidence(None)),
+        Confirmation::Certificate(_) if proof.is_some() => Err(other_method),
+        Confirmation::Certificate(thumbprint) => {
+            verify_word(shared, server, (subject, thumbprint), word, now_s)
+        }
+        Confirmation::Jkt(_) if word.is_some() => Err(other_method),
+        Confirmation::Jkt(jkt) => verify_subject_proof(shared, server, (subject, jkt), proof, now_s),
+    }
+}
+
+/// RFC 8705 section 3, on the word of the process that saw the certificate. Not checked: that it is the
+/// first use of this word, as one call may need several tokens.
+fn verify_word(
+    shared: &Shared,
+    server: &McpServer,
+    (subject, thumbprint): (&VerifiedToken, &CertificateThumbprint),
+    word: Option<&str>,
+    now_s: u64,
+) -> Result<(), TokenError> {
+    let missing = TokenError::CertificateEvidence(CertificateEvidenceRefusal::Missing);
+    let word = word.ok_or(missing)?;
+    let of = EvidenceFor { server: &server.id, subject_token: subject.digest() };
+    let verified = shared.evidence.verify_certificate(word, (thumbprint, of), now_s);
+    verified.map_err(TokenError::CertificateEvidence)
+}
+
+/// RFC 9449 section 4.3 once more, on the proof that the subject token came with. Not checked: its
+/// nonce, which the gateway minted, and that it is new: a gateway in front of the server has burned it,
+/// and one call may need several tokens.
+fn verify_subject_proof(
+    shared: &Shared,
+    server: &McpServer,
+    (subject, jkt): (&VerifiedToken, &Jkt),
+    proof: Option<&str>,
+    now_s: u64,
+) -> Result<(), TokenError> {
     let missing = TokenError::SubjectTokenEvidence(Some(DpopRefusal::Missing));
-    let proof = asked.subject_token_proof.as_deref().ok_or(missing)?;
+    let proof = proof.ok_or(missing)?;
     let expected = ProofExpectation {
         algorithms: &ALGORITHMS,
         // MCP 2026-07-28, Streamable HTTP: every message is a POST to the one endpoint.
@@ -155,7 +194,7 @@ async fn verify_approval(
 ) -> Result<Option<ApprovalId>, Unproven> {
     let Some(shown) = shown else { return Ok(None) };
     let of = EvidenceFor { server: &server.id, subject_token: subject.digest() };
-    let id = shared.approval_evidence.verify(shown, of).map_err(|_| Unproven::Forged)?;
+    let id = shared.evidence.verify_approval(shown, of).map_err(|_| Unproven::Forged)?;
     let known = shared.store.approval(&id).await.map_err(|_| Unproven::StoreUnavailable)?;
     let claims = subject.claims();
     let is_it = known.is_some_and(|request| {
@@ -189,7 +228,7 @@ struct Exchange<'a> {
     resource: &'a Resource,
     /// The approval of the call, as the registry knows it.
     approval: Option<ApprovalId>,
-    key: attorn_jose::Jkt,
+    key: Jkt,
     jti: String,
     now_s: u64,
 }

@@ -14,6 +14,7 @@ use attorn_registry::{AgentId, Authentication, CertificateName, SpiffeId};
 use crate::access_token::VerifiedToken;
 use crate::client_assertion::AuthenticatedClient;
 use crate::confirmation::Confirmation;
+use crate::evidence::HeldCertificate;
 use crate::possession::{BoundToken, PossessionRefusal};
 
 /// The client certificate of the connection, as its own TLS layer found it.
@@ -182,7 +183,10 @@ pub fn bind(
     }
     match verify_registered(authentication, certificate, now_s) {
         // A client that authenticates by assertions may bind its tokens to any certificate.
-        Ok(()) | Err(CertificateRefusal::Method) => Ok(BoundToken::by_certificate(token)),
+        Ok(()) | Err(CertificateRefusal::Method) => {
+            let held = HeldCertificate::new(thumbprint, *token.digest(), now_s);
+            Ok(BoundToken::by_certificate(token, held))
+        }
         Err(
             CertificateRefusal::Clock
             | CertificateRefusal::Missing

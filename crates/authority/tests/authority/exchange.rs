@@ -5,9 +5,9 @@ use attorn_jose::{SigningKey, sha256};
 use attorn_net::Rate;
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::actor::Actor;
-use attorn_oauth::approval_evidence::{APPROVAL_EVIDENCE, EvidenceFor, EvidenceKey};
 use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion};
 use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::evidence::{APPROVAL_EVIDENCE, EvidenceFor, EvidenceKey};
 use attorn_oauth::subject::Subject;
 use attorn_oauth::token_request::{ACCESS_TOKEN, TOKEN_EXCHANGE};
 use attorn_registry::{
@@ -20,26 +20,26 @@ use serde_json::{Value, json};
 
 use crate::world::{Answer, CRM, Client, ISSUER, World, form_request, new_key};
 
-const BILLING: &str = "https://api.example/billing";
+pub(crate) const BILLING: &str = "https://api.example/billing";
 
 /// `crm` with a key of its own, the API behind it, and an agent that may read.
-struct Chain {
-    world: World,
-    operator: Client,
-    agent: Client,
+pub(crate) struct Chain {
+    pub(crate) world: World,
+    pub(crate) operator: Client,
+    pub(crate) agent: Client,
     /// The server: its identifier and its key.
-    server: ServerId,
-    key: SigningKey,
+    pub(crate) server: ServerId,
+    pub(crate) key: SigningKey,
 }
 
-type Form = Vec<(&'static str, String)>;
+pub(crate) type Form = Vec<(&'static str, String)>;
 
 impl Chain {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(&["read:get"]).await
     }
 
-    async fn with(patterns: &[&str]) -> Self {
+    pub(crate) async fn with(patterns: &[&str]) -> Self {
         Self::at(World::new().await, patterns).await
     }
 
@@ -65,7 +65,7 @@ impl Chain {
         Self { world, operator, agent, server, key }
     }
 
-    fn assertion(&self, key: &SigningKey) -> String {
+    pub(crate) fn assertion(&self, key: &SigningKey) -> String {
         let jti = attorn_jose::base64url(&sha256(new_key().public().to_jwk(None).as_bytes()));
         let now_s = self.world.now_s();
         let new = NewAssertion { client_id: &self.server, issuer: ISSUER, now_s, jti: &jti };
@@ -78,12 +78,12 @@ impl Chain {
     }
 
     /// The proof that the agent's token came with at the gateway.
-    fn evidence(&self, holder: &Client, token: &str) -> String {
+    pub(crate) fn evidence(&self, holder: &Client, token: &str) -> String {
         self.world.proof_for(holder, ("POST", CRM), Some(token), Some("minted-by-the-gateway"))
     }
 
     /// A form with everything right.
-    fn form(&self, token: &str) -> Form {
+    pub(crate) fn form(&self, token: &str) -> Form {
         vec![
             ("grant_type", TOKEN_EXCHANGE.to_owned()),
             ("client_assertion_type", ASSERTION_TYPE.to_owned()),
@@ -95,7 +95,7 @@ impl Chain {
         ]
     }
 
-    async fn send(&self, form: &Form) -> Answer {
+    pub(crate) async fn send(&self, form: &Form) -> Answer {
         self.send_proven(form, &self.prover()).await
     }
 
@@ -106,7 +106,7 @@ impl Chain {
         self.world.public(form_request("/token", &form, Some(&proof))).await
     }
 
-    async fn exchange(&self, token: &str) -> Answer {
+    pub(crate) async fn exchange(&self, token: &str) -> Answer {
         self.send(&self.form(token)).await
     }
 
@@ -130,7 +130,7 @@ impl Chain {
     }
 
     /// Somebody says yes, and the gateway lets the call through.
-    async fn approved(&self) -> ApprovalId {
+    pub(crate) async fn approved(&self) -> ApprovalId {
         let (asked, id) = self.asked().await;
         let body = json!({ "reason": "looked at it" });
         self.world.done(&self.operator, Operation::ApprovalApprove, &[id.as_str()], body).await;
@@ -141,17 +141,17 @@ impl Chain {
     }
 
     /// What the way out of the same process says of an approval and a token.
-    fn vouched(&self, id: &ApprovalId, token: &str) -> String {
+    pub(crate) fn vouched(&self, id: &ApprovalId, token: &str) -> String {
         let of = EvidenceFor { server: &self.server, subject_token: &sha256(token.as_bytes()) };
-        self.world.authority.approval_evidence().vouch(id, of)
+        self.world.authority.evidence_key().vouch_approval(id, of)
     }
 
-    async fn agent_token(&self) -> String {
+    pub(crate) async fn agent_token(&self) -> String {
         self.world.token(&self.agent, CRM).await
     }
 
     /// What is refused, and for which reason; and that a right one passes afterwards.
-    async fn refused(&self, form: &Form) -> (u16, String, String) {
+    pub(crate) async fn refused(&self, form: &Form) -> (u16, String, String) {
         let answer = self.send(form).await;
         let entry = self.world.newest("token.refused").await;
         let (status, error) = answer.refusal();
@@ -185,21 +185,21 @@ impl Chain {
     }
 }
 
-fn claims(token: &str) -> Value {
+pub(crate) fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&attorn_jose::from_base64url(payload).unwrap()).unwrap()
 }
 
-fn set(form: &mut Form, name: &'static str, value: &str) {
+pub(crate) fn set(form: &mut Form, name: &'static str, value: &str) {
     form.retain(|(found, _)| *found != name);
     form.push((name, value.to_owned()));
 }
 
-fn without(form: &Form, name: &str) -> Form {
+pub(crate) fn without(form: &Form, name: &str) -> Form {
     form.iter().filter(|(found, _)| *found != name).cloned().collect()
 }
 
-fn told(refused: &(u16, String, String)) -> (u16, &str, &str) {
+pub(crate) fn told(refused: &(u16, String, String)) -> (u16, &str, &str) {
     (refused.0, &refused.1, &refused.2)
 }
 
@@ -844,9 +844,9 @@ async fn an_approval_that_the_gateway_did_not_vouch_for_is_refused() {
     for (what, shown) in [
         ("a name alone", id.to_string()),
         ("a tag of another approval", format!("{waiting}.{tag}")),
-        ("the key of another process", EvidenceKey::new(&[1; 32]).vouch(&id, of)),
+        ("the key of another process", EvidenceKey::new(&[1; 32]).vouch_approval(&id, of)),
         ("another token", chain.vouched(&id, &other_token)),
-        ("another server", chain.world.authority.approval_evidence().vouch(&id, elsewhere)),
+        ("another server", chain.world.authority.evidence_key().vouch_approval(&id, elsewhere)),
         // Vouched for, and the registry knows better.
         ("an approval that waits", chain.vouched(&waiting, &parent)),
         ("an approval that is unknown", chain.vouched(&unknown, &parent)),
