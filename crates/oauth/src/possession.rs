@@ -213,14 +213,14 @@ impl BoundToken {
         }
         Err(PossessionRefusal::OtherMethod)
     }
-
-    /// For [`crate::mtls::bind`], which has compared the certificate.
-    pub(crate) fn by_certificate(token: VerifiedToken, held: HeldCertificate) -> Self {
-        Self { token, proof_jti: None, certificate: Some(held) }
-    }
 }
 
 impl<C> BoundToken<C> {
+    /// For [`crate::mtls`], which has compared the certificate.
+    pub(crate) const fn by_certificate(token: VerifiedToken<C>, held: HeldCertificate) -> Self {
+        Self { token, proof_jti: None, certificate: Some(held) }
+    }
+
     /// The claims of the token.
     #[must_use]
     pub fn claims(&self) -> &AccessTokenClaims<C> {

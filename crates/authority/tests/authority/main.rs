@@ -29,6 +29,7 @@ mod mtls;
 mod people;
 mod places;
 mod revocation;
+mod server_by_certificate;
 mod sign_in;
 mod token;
 mod world;

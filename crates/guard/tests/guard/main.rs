@@ -9,6 +9,7 @@
 
 mod accesses;
 mod api;
+mod certificates;
 mod credentials;
 mod forwarding;
 mod layer;
