@@ -40,7 +40,7 @@ async fn world(test: &str) -> World {
 }
 
 fn known_by(der: &'static [u8]) -> impl FnOnce(&mut SnapshotParts) {
-    |parts| {
+    move |parts| {
         let key = &mut parts.servers[0].keys[0];
         key.jkt = Confirmation::Certificate(thumbprint(der)).key();
         key.jwk = ServerKey::text_of_certificate(&thumbprint(der));
