@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::delegation::{SampleApi, free_port};
 use crate::egress::register_billing;
+use crate::server_certificate::a_server_exchanges_with_a_certificate;
 use crate::support::{ATTORN, Connected, Folder, Serving, write_config};
 
 pub(crate) const URI: &str = "urn:agent:billing";
@@ -221,6 +222,9 @@ fn an_agent_with_a_certificate_connects_and_calls() {
     let issued = issued.as_array().unwrap().iter().find(|one| one["client_id"] == *client_id);
     assert_eq!(exchanged[0]["agent_key"], issued.unwrap()["proof_key"], "{exchanged}");
     drop(connected);
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(a_server_exchanges_with_a_certificate(&installed, &ca, &url));
     folder.attorn(&["doctor", "invoices", "--client", "billing"]).expect(0);
     folder.attorn(&["lock", "create", "agent/billing", "--reason", "test"]).expect(0);
     folder.attorn(&["doctor", "invoices", "--client", "billing"]).expect(1);
