@@ -122,6 +122,7 @@ async fn a_stop_of_the_server_or_its_certificate_ends_what_it_got() {
     let refused = send(&chain, &form(&chain, &token), Some(own())).await;
     assert_eq!(refused.refusal(), (401, "invalid_client"));
     run(Operation::LockLift, &[set["id"].as_str().unwrap()], reason()).await;
+    chain.world.pass_s(2);
     // It has ended, and what is from before it does not count again.
     assert_eq!(told(&chain, &child, Some(own())).await.body["active"], false);
     let child = exchanged().await;
@@ -132,6 +133,7 @@ async fn a_stop_of_the_server_or_its_certificate_ends_what_it_got() {
     assert_eq!(refused.refusal(), (401, "invalid_client"));
     assert_eq!(chain.world.newest("token.refused").await["reason"], "server.suspended");
     run(Operation::ServerResume, &["crm"], json!({})).await;
+    chain.world.pass_s(2);
     let child = exchanged().await;
     known_by(&chain, b"next").await;
     let next = || Some(certificate(b"next", "urn:server:crm", "none"));
