@@ -14,8 +14,8 @@ use attorn_oauth::jwt_svid::{self, SvidRefusal};
 use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
 use attorn_oauth::token_request::PresentedClient;
 use attorn_registry::{
-    Agent, AgentId, Authentication, Binding, LockTarget, McpServer, ReasonCode, ResourceId, ServerId,
-    Snapshot,
+    Agent, AgentId, Authentication, Binding, LockTarget, McpServer, ReasonCode, ResourceId,
+    ServerId, Snapshot,
 };
 
 use crate::refused::Refused;

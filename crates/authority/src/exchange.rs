@@ -126,9 +126,7 @@ impl Own {
         let proof_jti = match self {
             // The handshake was the proof.
             Self::Certificate(_) => None,
-            Self::Key(proof) => {
-                Some(proof.burn(&shared.replays, now_s)?.proof_jti().to_owned())
-            }
+            Self::Key(proof) => Some(proof.burn(&shared.replays, now_s)?.proof_jti().to_owned()),
         };
         Ok(Holder { confirmation, proof_jti })
     }
@@ -170,7 +168,9 @@ fn verify_evidence(
             verify_word(shared, server, (subject, thumbprint), word, now_s)
         }
         Confirmation::Jkt(_) if word.is_some() => Err(other_method),
-        Confirmation::Jkt(jkt) => verify_subject_proof(shared, server, (subject, jkt), proof, now_s),
+        Confirmation::Jkt(jkt) => {
+            verify_subject_proof(shared, server, (subject, jkt), proof, now_s)
+        }
     }
 }
 

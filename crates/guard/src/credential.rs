@@ -50,7 +50,8 @@ impl Access {
         token: VerifiedToken<ServerId>,
     ) -> Result<Proven<ServerId>, Refusal> {
         let guard = self.guard();
-        let certificate = head.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
+        let certificate =
+            head.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
         let presented = certificate.map(|certificate| PresentedCertificate {
             thumbprint: CertificateThumbprint::from_bytes(certificate.thumbprint),
             not_before_s: certificate.not_before_s,

@@ -149,8 +149,7 @@ impl EvidenceKey {
         }
         let message = about_certificate(thumbprint, held_s, of);
         self.verify_tag(&message, tag).map_err(|_| forged)?;
-        let window =
-            now_s.saturating_sub(PROOF_AGE_MAX_S)..=now_s.saturating_add(CLOCK_AHEAD_S);
+        let window = now_s.saturating_sub(PROOF_AGE_MAX_S)..=now_s.saturating_add(CLOCK_AHEAD_S);
         if window.contains(&held_s) { Ok(()) } else { Err(CertificateEvidenceRefusal::Clock) }
     }
 

@@ -273,7 +273,7 @@ mod tests {
             (uri("urn:gw:1"), uri("urn:gw:2"), true),
             (uri("urn:gw:1"), of(&[b"old"]), true),
             (key.clone(), uri("urn:gw:1"), true),
-            (key.clone(), key.clone(), false),
+            (key, Authentication::PrivateKeyJwt, false),
         ] {
             assert_eq!((one.is_apart_from(&other), other.is_apart_from(&one)), (apart, apart));
         }

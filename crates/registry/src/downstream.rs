@@ -195,8 +195,8 @@ mod tests {
 
     use crate::fixtures::{agent, agent_key, grant, jkt, lock, name, owner, server, tool};
     use crate::{
-        Agent, AgentKey, Authentication, Binding, Class, Grant, KeyHolder, KeyState, LifeCycle, McpServer, ResourceId, RevokedToken,
-        ServerKey, SnapshotParts,
+        Agent, AgentKey, Authentication, Binding, Class, Grant, KeyHolder, KeyState, LifeCycle,
+        McpServer, ResourceId, RevokedToken, ServerKey, SnapshotParts,
     };
 
     fn crm() -> McpServer {

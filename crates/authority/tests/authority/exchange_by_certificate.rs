@@ -132,10 +132,10 @@ async fn a_token_of_a_certificate_is_exchanged_on_the_word_of_the_gateway() {
     assert_eq!(new["parent"]["key"], thumbprint());
     assert_eq!((&new["sub"], &new["act"]["sub"]), (&old["sub"], &json!(chain.server)));
     let entry = chain.world.newest("token.exchanged").await;
-    assert_eq!((&entry["agent"], &entry["agent_key"]), (
-        &json!(certified.client_id),
-        &json!(thumbprint()),
-    ));
+    assert_eq!(
+        (&entry["agent"], &entry["agent_key"]),
+        (&json!(certified.client_id), &json!(thumbprint()),)
+    );
     assert_eq!(entry["token_jti"], old["jti"]);
     // One call may need tokens for several APIs.
     certified.passes(&token).await;

@@ -109,7 +109,8 @@ async fn a_gateway_follows_with_its_certificate() {
     let token = gateway.token(own()).await;
     let told = message(&gateway.follow(&token, Some(own()), None).await);
     assert_eq!(told["aud"], gateway.id);
-    let listed = gateway.world.done(&gateway.operator, Operation::GatewayList, &[], json!({})).await;
+    let listed =
+        gateway.world.done(&gateway.operator, Operation::GatewayList, &[], json!({})).await;
     assert_eq!(listed["items"][0]["name"], "gw-1");
     assert_eq!(listed["items"][0]["serves"], true, "{listed}");
 }

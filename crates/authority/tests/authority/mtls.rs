@@ -48,7 +48,11 @@ pub(crate) async fn post(
     world.public(request).await
 }
 
-pub(crate) async fn token(world: &World, client_id: &str, certificate: Option<PeerCertificate>) -> Answer {
+pub(crate) async fn token(
+    world: &World,
+    client_id: &str,
+    certificate: Option<PeerCertificate>,
+) -> Answer {
     let form = [("grant_type", "client_credentials"), ("client_id", client_id), ("resource", CRM)];
     post(world, "/token", &form, None, certificate).await
 }

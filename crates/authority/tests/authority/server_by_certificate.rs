@@ -57,10 +57,10 @@ async fn a_server_exchanges_with_its_certificate_and_gets_a_token_that_is_bound_
     assert_eq!((&new["parent"]["jti"], &new["client_id"]), (&old["jti"], &json!(chain.server)));
     let entry = chain.world.newest("token.exchanged").await;
     assert_eq!(entry["server_key"], thumbprint(b"server"));
-    assert_eq!((&entry["proof_key"], entry.get("proof_jti")), (
-        &json!(thumbprint(b"server")),
-        None,
-    ));
+    assert_eq!(
+        (&entry["proof_key"], entry.get("proof_jti")),
+        (&json!(thumbprint(b"server")), None,)
+    );
     let child = answer.text("access_token");
     assert_eq!(told(&chain, child, Some(own())).await.body["active"], true);
     assert_eq!(told(&chain, child, None).await.refusal(), (401, "invalid_client"));
@@ -150,7 +150,8 @@ async fn a_server_is_given_a_key_or_a_certificate() {
         json!({ "certificate": "short" }),
         json!({ "certificate": format!("{}=", thumbprint(b"server")) }),
     ] {
-        let refused = chain.world.run(&chain.operator, Operation::ServerKey, &["crm"], wanted).await;
+        let refused =
+            chain.world.run(&chain.operator, Operation::ServerKey, &["crm"], wanted).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{refused:?}");
     }
     known_by(&chain, b"server").await;

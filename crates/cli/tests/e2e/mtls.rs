@@ -381,7 +381,8 @@ fn a_gateway_follows_with_a_certificate(installed: &Installed) {
     let gateway = Folder::new("mtls-gateway");
     let profile = gateway.path().join("profile").display().to_string();
     let id = registered["id"].as_str().unwrap();
-    let enroll = ["--profile", &profile, "enroll", "--url", &installed.issuer, "--roots", "cert.pem"];
+    let enroll =
+        ["--profile", &profile, "enroll", "--url", &installed.issuer, "--roots", "cert.pem"];
     let named = ["--name", "gw-1", "--client-id", id, "--admin-url", admin, "--as-gateway"];
     let files = ["--certificate", "gw.crt", "--key", "gw.key"];
     folder.attorn(&[&enroll[..], &named, &files].concat()).expect(0);

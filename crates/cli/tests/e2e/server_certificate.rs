@@ -44,8 +44,7 @@ impl<'a> Keyed<'a> {
 
     fn proof(&self, htu: &str, token: Option<&str>, nonce: Option<&str>) -> String {
         let (jti, iat_s) = (jti(), now_s(&self.installed.folder));
-        let new =
-            NewProof { htm: "POST", htu, iat_s, jti: &jti, access_token: token, nonce };
+        let new = NewProof { htm: "POST", htu, iat_s, jti: &jti, access_token: token, nonce };
         new_proof(&self.key, &new).unwrap()
     }
 
@@ -130,10 +129,9 @@ pub(crate) async fn a_server_exchanges_with_a_certificate(
     };
     let (status, _, body) = answer(&own, get()).await;
     assert_eq!((status, &body["customer"]), (StatusCode::OK, &"Ada Shipping".into()), "{body}");
-    for (client, reason) in [
-        (&twin, "possession.key_mismatch"),
-        (&keyed.client, "possession.certificate_missing"),
-    ] {
+    for (client, reason) in
+        [(&twin, "possession.key_mismatch"), (&keyed.client, "possession.certificate_missing")]
+    {
         let (status, _, body) = answer(client, get()).await;
         assert_eq!((status, &body["reason"]), (StatusCode::UNAUTHORIZED, &reason.into()), "{body}");
     }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use attorn_audit::Kind;
+use attorn_audit::{Entry, Kind};
 use attorn_jose::CertificateThumbprint;
 use attorn_net::{Peer, PeerCertificate};
 use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::{LockTarget, ServerKey, SnapshotParts};
 use bytes::Bytes;
 use http::{Request, Version};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -68,9 +69,10 @@ async fn ask(
     let peer = Peer::new("192.0.2.7:4711".parse().unwrap(), true);
     let certificate = certificate.map(Arc::new);
     request.extensions_mut().insert(Peer { certificate, ..peer });
-    let status = service.call(request).await.unwrap().status().as_u16();
-    let refused = if status == 200 { None } else { world.newest().await.reason };
-    (status, refused)
+    let (head, body) = service.call(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+    (head.status.as_u16(), told["reason"].as_str().map(str::to_owned))
 }
 
 fn refused(reason: &str) -> (u16, Option<String>) {
@@ -86,7 +88,9 @@ async fn a_token_works_over_a_connection_with_its_certificate() {
     }
     let missing = ask(&world, &bearer, None).await;
     assert_eq!(missing, refused("possession.certificate_missing"));
-    assert_eq!(world.newest().await.kind, Kind::PossessionFailed);
+    let is_it = |one: &Entry| one.reason.as_deref() == Some("possession.certificate_missing");
+    let entries = world.entries(|all| all.iter().any(is_it)).await;
+    assert_eq!(entries.iter().find(|one| is_it(one)).unwrap().kind, Kind::PossessionFailed);
     let twin = ask(&world, &bearer, Some(certificate(b"twin"))).await;
     assert_eq!(twin, refused("possession.key_mismatch"));
     let over = PeerCertificate { not_after_s: NOW_S - 1, ..certificate(b"own") };
