@@ -7,7 +7,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use attorn_jose::HeaderCache;
 use attorn_journal::Journal;
 use attorn_net::{Clock, Random, Shutdown};
-use attorn_oauth::approval_evidence::EvidenceKey;
+use attorn_oauth::evidence::EvidenceKey;
 use attorn_oauth::jwt_svid::Holders;
 use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::nonce::NonceKey;
@@ -178,7 +178,7 @@ impl Authority {
             trusted_issuers,
             telemetry: parts.telemetry,
             nonces,
-            approval_evidence: EvidenceKey::new(&parts.random.bytes()),
+            evidence: EvidenceKey::new(&parts.random.bytes()),
             config: parts.config,
             store: parts.store,
             index: parts.index,
@@ -232,11 +232,11 @@ impl Authority {
         bootstrap::first_operator_code(&self.shared).await
     }
 
-    /// With what the way out of the same process says which of its calls were approved. Nobody else has
-    /// it, so nobody else can.
+    /// With what the way out of the same process says which of its calls were approved, and which
+    /// certificates they came with. Nobody else has it, so nobody else can.
     #[must_use]
-    pub fn approval_evidence(&self) -> EvidenceKey {
-        self.shared.approval_evidence.clone()
+    pub fn evidence_key(&self) -> EvidenceKey {
+        self.shared.evidence.clone()
     }
 
     /// Where a call stands that needs a person; asks for it if nobody did. For the gateway of the

@@ -14,7 +14,8 @@ use attorn_oauth::jwt_svid::{self, SvidRefusal};
 use attorn_oauth::mtls::{self, CertificateRefusal, PresentedCertificate};
 use attorn_oauth::token_request::PresentedClient;
 use attorn_registry::{
-    Agent, AgentId, Authentication, Binding, LockTarget, ReasonCode, ResourceId, ServerId, Snapshot,
+    Agent, AgentId, Authentication, Binding, LockTarget, McpServer, ReasonCode, ResourceId,
+    ServerId, Snapshot,
 };
 
 use crate::refused::Refused;
@@ -82,15 +83,22 @@ pub(crate) fn authenticate_any(
             return Ok(client_id.clone());
         }
     }
+    if let PresentedClient::Certificate { client_id } = presented
+        && ServerId::parse(client_id).is_ok()
+    {
+        let _proven = server_by_certificate(snapshot, client_id, proven.certificate, now_s)?;
+        return Ok(client_id.clone());
+    }
     let agent = authenticate(shared, snapshot, presented, proven, now_s)?;
     Ok(agent.client_id().to_string())
 }
 
-/// Authenticates an MCP server by a key that stands for it. It has no other way.
+/// Authenticates an MCP server by a key or a certificate that stands for it. It has no other way.
 pub(crate) fn authenticate_server(
     shared: &Shared,
     snapshot: &Snapshot,
     presented: &PresentedClient,
+    certificate: Option<&PresentedCertificate<'_>>,
     now_s: u64,
 ) -> Result<AuthenticatedClient<ServerId>, Refused> {
     match presented {
@@ -98,11 +106,36 @@ pub(crate) fn authenticate_server(
             let usable = |id: &ServerId| keys_of_server(shared, snapshot, id, now_s);
             by_assertion(shared, (assertion, client_id.as_deref()), usable, now_s)
         }
-        PresentedClient::Certificate { client_id } | PresentedClient::JwtSvid { client_id, .. } => {
+        PresentedClient::Certificate { client_id } => {
+            server_by_certificate(snapshot, client_id, certificate, now_s)
+        }
+        PresentedClient::JwtSvid { client_id, .. } => {
             let error = TokenError::ClientAuthenticationMissing;
             Err(Refused::of(error, Some(client_id)))
         }
     }
+}
+
+/// RFC 8705 section 2.2, for a server that may act. All others look like one that showed the wrong
+/// certificate.
+fn server_by_certificate(
+    snapshot: &Snapshot,
+    client_id: &str,
+    certificate: Option<&PresentedCertificate<'_>>,
+    now_s: u64,
+) -> Result<AuthenticatedClient<ServerId>, Refused> {
+    let refused = |error: TokenError| Refused::of(error, Some(client_id));
+    let unknown = TokenError::from(CertificateRefusal::Unregistered);
+    let id = ServerId::parse(client_id).map_err(|_| refused(unknown))?;
+    let server = acting_server(snapshot, &id, now_s).map_err(|reason| {
+        // A name that nobody registered was only claimed: that is no verdict on a server.
+        let is_unknown = reason == ReasonCode::ServerUnknown;
+        let reason = if is_unknown { unknown.reason() } else { reason };
+        Refused { reason, ..refused(unknown) }
+    })?;
+    verify_unlocked(snapshot, certificate, now_s).map_err(refused)?;
+    let client = mtls::authenticate_server(server, certificate, now_s);
+    client.map_err(|refusal| refused(refusal.into()))
 }
 
 fn by_assertion<C: ClientId>(
@@ -225,13 +258,12 @@ fn usable_keys(
     if keys.is_empty() { Err(ReasonCode::ClientAuthentication) } else { Ok(keys) }
 }
 
-/// The keys that stand for a server now, or why none does. The built-in one is no client.
-fn keys_of_server(
-    shared: &Shared,
-    snapshot: &Snapshot,
+/// A server that is active, answered for and not locked. The built-in one is no client.
+fn acting_server<'s>(
+    snapshot: &'s Snapshot,
     id: &ServerId,
     now_s: u64,
-) -> Result<Vec<PublicKey>, ReasonCode> {
+) -> Result<&'s McpServer, ReasonCode> {
     let server = snapshot.server(id).filter(|server| !server.is_builtin());
     let server = server.ok_or(ReasonCode::ServerUnknown)?;
     snapshot.verify_server(server)?;
@@ -239,9 +271,18 @@ fn keys_of_server(
     let owners = snapshot.owners_behind(server.owner.as_ref());
     let owners = owners.map(|owner| LockTarget::Owner { owner: owner.id.clone() });
     let mut locks = owners.chain([LockTarget::Server { server: id.clone() }]);
-    if !locks.all(|target| is_open(&target)) {
-        return Err(ReasonCode::LockActive);
-    }
+    if locks.all(|target| is_open(&target)) { Ok(server) } else { Err(ReasonCode::LockActive) }
+}
+
+/// The keys that stand for a server now, or why none does.
+fn keys_of_server(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    id: &ServerId,
+    now_s: u64,
+) -> Result<Vec<PublicKey>, ReasonCode> {
+    let server = acting_server(snapshot, id, now_s)?;
+    let is_open = |target: &LockTarget| snapshot.active_lock(target, now_s).is_none();
     let keys: Vec<_> = server
         .accepted_keys()
         .filter(|key| is_open(&LockTarget::Key { jkt: key.jkt }))

@@ -1,26 +1,28 @@
 //! Token exchange at `/token`: an MCP server gets a token of its own for the API behind it.
 //!
 //! Implemented: RFC 8693 for access tokens of ours that were issued for the server which asks. The
-//! new token keeps the subject, wraps the chain of actors, is bound to the server's own key, ends no
-//! later than its parent and names it. The proof that the subject token came with is verified again:
-//! who only saw a token cannot exchange it. Where a person approved the call, the new token names the
-//! approval: on the word of the process that let the call through, and as the registry knows it.
-//! The policies in force are asked about each scope: see [`attorn_policy::decide_hop`].
+//! new token keeps the subject, wraps the chain of actors, is bound to the server's own key or
+//! certificate, ends no later than its parent and names it. The proof that the subject token came with
+//! is verified again: who only saw a token cannot exchange it. A certificate leaves no proof behind:
+//! there the process that saw it in the handshake says so, and nobody else can. Where a person approved
+//! the call, the new token names the approval: on the word of the same process, and as the registry
+//! knows it. The policies in force are asked about each scope: see [`attorn_policy::decide_hop`].
 //! Not implemented: tokens of other issuers, actor tokens, exchange by APIs, subject tokens bound to
-//! certificates.
+//! certificates from servers that exchange by themselves.
 
 use attorn_audit::{Decision, Entry, Kind};
+use attorn_jose::{CertificateThumbprint, Jkt};
 use attorn_net::Body;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, VerifiedToken};
 use attorn_oauth::actor::Actor;
-use attorn_oauth::approval_evidence::EvidenceFor;
 use attorn_oauth::client_assertion::AuthenticatedClient;
 use attorn_oauth::confirmation::Confirmation;
-use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation};
+use attorn_oauth::dpop::{self, DpopRefusal, NoncePolicy, ProofExpectation, VerifiedProof};
 use attorn_oauth::error::TokenError;
-use attorn_oauth::possession::ProvenKey;
+use attorn_oauth::evidence::{CertificateEvidenceRefusal, EvidenceFor};
+use attorn_oauth::mtls::{CertificateRefusal, PresentedCertificate};
 use attorn_oauth::scope::narrow;
-use attorn_oauth::token_request::{ACCESS_TOKEN, TokenExchange};
+use attorn_oauth::token_request::{ACCESS_TOKEN, PresentedClient, TokenExchange};
 use attorn_policy::{Approved, HopDenial, HopPermit, HopRequest, PolicySet, decide_hop};
 use attorn_registry::{
     Ancestor, ApprovalId, ApprovalState, ApprovalTerms, DownstreamUse, McpServer, ReasonCode,
@@ -32,11 +34,11 @@ use http::{Response, StatusCode};
 use crate::client;
 use crate::hop::{RefusedHop, note_permit};
 use crate::http::{DPOP_NONCE, json_answer, set};
-use crate::proof::{ALGORITHMS, verify_proof};
+use crate::proof::{ALGORITHMS, certificate, verify_proof};
 use crate::refused::{Refused, Unserved};
 use crate::shared::{Recorded, Shared};
 use crate::standing::verify_not_ended;
-use crate::token::lifetime_s;
+use crate::token::{Holder, lifetime_s};
 use crate::traced;
 
 /// The steps of one exchange. Nothing is burned before everything that can be verified was, but the
@@ -48,15 +50,17 @@ pub(crate) async fn redeem(
     now_ms: u64,
 ) -> Result<Response<Body>, Unserved> {
     let (now_s, snapshot) = (now_ms / 1000, shared.published.load());
-    // RFC 9449 section 5: the new token is bound to the key of this proof.
-    let proof = verify_proof(shared, head, "/token", now_s).map_err(TokenError::from)?;
-    let client = client::authenticate_server(shared, &snapshot, &asked.client, now_s)?;
+    let certificate = certificate(head);
+    // Before the client: a proof that only lacks our nonce must not cost the client its assertion.
+    let own = Own::of(shared, (head, &asked.client), certificate.as_ref(), now_s)?;
+    let certificate = certificate.as_ref();
+    let client = client::authenticate_server(shared, &snapshot, &asked.client, certificate, now_s)?;
     let name = client.client_id().to_string();
     shared.throttle.admit(&name)?;
     let refused = |error| Refused::of(error, Some(&name));
-    // Bound to the server's own key and to no other: else a server could hand its rights to anybody,
-    // and a lock on its key would not end them.
-    if proof.jkt() != client.key() {
+    // Bound to what the server authenticated with and to nothing else: else a server could hand its
+    // rights to anybody, and a lock on its key would not end them.
+    if own.confirmation().key() != client.key() {
         return Err(refused(TokenError::Possession(DpopRefusal::KeyMismatch)).into());
     }
     let server = snapshot.server(client.client_id());
@@ -67,15 +71,15 @@ pub(crate) async fn redeem(
     let approval = verify_approval(shared, server, &subject, asked.approval.as_deref()).await;
     let approval = approval.map_err(|unproven| unproven.of(&name))?;
     let jti = attorn_jose::base64url(&shared.random.bytes::<16>());
-    let (subject, key) = (&subject, proof.jkt());
-    let exchange = Exchange { server, subject, resource, approval, key, jti, now_s };
+    let (subject, cnf) = (&subject, own.confirmation());
+    let exchange = Exchange { server, subject, resource, approval, cnf, jti, now_s };
     let scope = exchange.scope(&snapshot, asked.scope.as_ref()).map_err(refused)?;
     let policies = shared.policies.load_full();
     let permitted = exchange.permitted((&snapshot, &policies), (&scope, asked.scope.is_some()));
     let (permit, withheld) = permitted.map_err(|denial| exchange.refused(denial, &name))?;
     let claims = exchange.claims(shared, permit.scopes().clone()).map_err(refused)?;
     // RFC 9449 section 11.1: burned last.
-    let proven = proof.burn(&shared.replays, now_s).map_err(|error| refused(error.into()))?;
+    let holder = own.burn(shared, now_s).map_err(refused)?;
     let keys = shared.keys.in_use()?;
     let token =
         access_token::issue(&claims, &keys.kid, &keys.signer).map_err(|_| Unserved::Unavailable)?;
@@ -83,10 +87,56 @@ pub(crate) async fn redeem(
     // The call that it is for, where the server says so: only a name, and nothing is decided by it.
     about.trace_id = traced::trace_id(head);
     note_permit(&mut about, &permit, &withheld);
-    let entry = exchange.entry(about, &claims, &client, &proven);
+    let entry = exchange.entry(about, &claims, &client, &holder);
     // If the process dies after this line, a token is on record that nobody holds.
     let recorded = shared.record(&entry).await?;
     Ok(answer(shared, &token, &claims, &recorded))
+}
+
+/// What the new token is bound to. It is not burned yet.
+enum Own {
+    /// RFC 8705 section 3.
+    Certificate(CertificateThumbprint),
+    /// RFC 9449 section 5.
+    Key(VerifiedProof),
+}
+
+impl Own {
+    /// The way in which the server authenticates decides: whoever comes with a certificate needs no
+    /// proof, and one beside it changes nothing.
+    fn of(
+        shared: &Shared,
+        (head, client): (&Parts, &PresentedClient),
+        certificate: Option<&PresentedCertificate<'_>>,
+        now_s: u64,
+    ) -> Result<Self, TokenError> {
+        match client {
+            PresentedClient::Certificate { .. } => {
+                let certificate = certificate.ok_or(CertificateRefusal::Missing)?;
+                Ok(Self::Certificate(certificate.thumbprint))
+            }
+            PresentedClient::Assertion { .. } | PresentedClient::JwtSvid { .. } => {
+                Ok(Self::Key(verify_proof(shared, head, "/token", now_s)?))
+            }
+        }
+    }
+
+    fn confirmation(&self) -> Confirmation {
+        match self {
+            Self::Certificate(thumbprint) => Confirmation::Certificate(*thumbprint),
+            Self::Key(proof) => Confirmation::Jkt(proof.jkt()),
+        }
+    }
+
+    fn burn(self, shared: &Shared, now_s: u64) -> Result<Holder, TokenError> {
+        let confirmation = self.confirmation();
+        let proof_jti = match self {
+            // The handshake was the proof.
+            Self::Certificate(_) => None,
+            Self::Key(proof) => Some(proof.burn(&shared.replays, now_s)?.proof_jti().to_owned()),
+        };
+        Ok(Holder { confirmation, proof_jti })
+    }
 }
 
 /// RFC 8693 section 2.1: a token of ours, alive, and meant for whoever exchanges it.
@@ -106,9 +156,8 @@ fn subject_token(
     Ok(token)
 }
 
-/// RFC 9449 section 4.3 once more, on the proof that the subject token came with: its key used it at
-/// this server, within the last minute. Not checked: its nonce, which the gateway minted, and that
-/// it is new: a gateway in front of the server has burned it, and one call may need several tokens.
+/// That whoever the subject token belongs to used it at this server, within the last minute. The token
+/// says what shows that; evidence of the other kind is about another token.
 fn verify_evidence(
     shared: &Shared,
     server: &McpServer,
@@ -116,10 +165,50 @@ fn verify_evidence(
     asked: &TokenExchange,
     now_s: u64,
 ) -> Result<(), TokenError> {
-    // A certificate leaves nothing behind that could be verified here.
-    let jkt = subject.jkt().ok_or(TokenError::SubjectTokenEvidence(None))?;
+    let (proof, word) = (asked.subject_token_proof.as_deref(), asked.certificate.as_deref());
+    let other_method = TokenError::CertificateEvidence(CertificateEvidenceRefusal::OtherMethod);
+    match subject.confirmation() {
+        // Whoever has such a token can use it: nothing shows whose it is.
+        Confirmation::Bearer(_) => Err(TokenError::SubjectTokenEvidence(None)),
+        Confirmation::Certificate(_) if proof.is_some() => Err(other_method),
+        Confirmation::Certificate(thumbprint) => {
+            verify_word(shared, server, (subject, thumbprint), word, now_s)
+        }
+        Confirmation::Jkt(_) if word.is_some() => Err(other_method),
+        Confirmation::Jkt(jkt) => {
+            verify_subject_proof(shared, server, (subject, jkt), proof, now_s)
+        }
+    }
+}
+
+/// RFC 8705 section 3, on the word of the process that saw the certificate. Not checked: that it is the
+/// first use of this word, as one call may need several tokens.
+fn verify_word(
+    shared: &Shared,
+    server: &McpServer,
+    (subject, thumbprint): (&VerifiedToken, &CertificateThumbprint),
+    word: Option<&str>,
+    now_s: u64,
+) -> Result<(), TokenError> {
+    let missing = TokenError::CertificateEvidence(CertificateEvidenceRefusal::Missing);
+    let word = word.ok_or(missing)?;
+    let of = EvidenceFor { server: &server.id, subject_token: subject.digest() };
+    let verified = shared.evidence.verify_certificate(word, (thumbprint, of), now_s);
+    verified.map_err(TokenError::CertificateEvidence)
+}
+
+/// RFC 9449 section 4.3 once more, on the proof that the subject token came with. Not checked: its
+/// nonce, which the gateway minted, and that it is new: a gateway in front of the server has burned it,
+/// and one call may need several tokens.
+fn verify_subject_proof(
+    shared: &Shared,
+    server: &McpServer,
+    (subject, jkt): (&VerifiedToken, &Jkt),
+    proof: Option<&str>,
+    now_s: u64,
+) -> Result<(), TokenError> {
     let missing = TokenError::SubjectTokenEvidence(Some(DpopRefusal::Missing));
-    let proof = asked.subject_token_proof.as_deref().ok_or(missing)?;
+    let proof = proof.ok_or(missing)?;
     let expected = ProofExpectation {
         algorithms: &ALGORITHMS,
         // MCP 2026-07-28, Streamable HTTP: every message is a POST to the one endpoint.
@@ -162,7 +251,7 @@ async fn verify_approval(
 ) -> Result<Option<(ApprovalId, ApprovalTerms)>, Unproven> {
     let Some(shown) = shown else { return Ok(None) };
     let of = EvidenceFor { server: &server.id, subject_token: subject.digest() };
-    let id = shared.approval_evidence.verify(shown, of).map_err(|_| Unproven::Forged)?;
+    let id = shared.evidence.verify_approval(shown, of).map_err(|_| Unproven::Forged)?;
     let known = shared.store.approval(&id).await.map_err(|_| Unproven::StoreUnavailable)?;
     let claims = subject.claims();
     let it = known.map(|request| request.approval).filter(|approval| {
@@ -196,7 +285,8 @@ struct Exchange<'a> {
     resource: &'a Resource,
     /// The approval of the call, as the registry knows it.
     approval: Option<(ApprovalId, ApprovalTerms)>,
-    key: attorn_jose::Jkt,
+    /// What the new token is bound to.
+    cnf: Confirmation,
     jti: String,
     now_s: u64,
 }
@@ -218,7 +308,7 @@ impl Exchange<'_> {
         let of = DownstreamUse {
             server: &self.server.id,
             jti: &self.jti,
-            key: self.key,
+            key: self.cnf.key(),
             epoch: claims.epoch,
             issued_s: claims.iat,
             grant: claims.grt.as_ref(),
@@ -301,7 +391,7 @@ impl Exchange<'_> {
             // They are about tools of the server, and say nothing at the API.
             authorization_details: None,
             client_id: self.server.id.clone(),
-            cnf: Confirmation::Jkt(self.key),
+            cnf: self.cnf,
             // Of the parent: a token does not outlive an emergency rotation by being exchanged.
             epoch: parent.epoch,
             exp: end_s.min(parent.exp),
@@ -321,7 +411,7 @@ impl Exchange<'_> {
         mut about: Entry,
         claims: &AccessTokenClaims<ServerId>,
         client: &AuthenticatedClient<ServerId>,
-        proven: &ProvenKey,
+        holder: &Holder,
     ) -> Entry {
         let parent = self.subject.claims();
         about.detail.insert("parent_scope".to_owned(), parent.scope.to_string());
@@ -336,8 +426,8 @@ impl Exchange<'_> {
             downstream_resource: Some(self.resource.id.to_string()),
             exchanged_jti: Some(claims.jti.clone()),
             grant: claims.grt.as_ref().map(ToString::to_string),
-            proof_jti: Some(proven.proof_jti().to_owned()),
-            proof_key: Some(proven.jkt().to_string()),
+            proof_jti: holder.proof_jti.clone(),
+            proof_key: Some(holder.confirmation.key().to_string()),
             scope: Some(claims.scope.to_string()),
             server: Some(self.server.id.to_string()),
             server_key: Some(client.key().to_string()),

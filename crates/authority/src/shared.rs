@@ -9,7 +9,7 @@ use attorn_audit::{Decision, Entry, Kind};
 use attorn_jose::HeaderCache;
 use attorn_journal::{Durability, Journal, JournalUnavailable};
 use attorn_net::{Clock, Peer, Random};
-use attorn_oauth::approval_evidence::EvidenceKey;
+use attorn_oauth::evidence::EvidenceKey;
 use attorn_oauth::jwt_svid::Holders;
 use attorn_oauth::metadata::ClientMethods;
 use attorn_oauth::nonce::NonceKey;
@@ -49,8 +49,8 @@ pub(crate) struct Shared {
     pub(crate) keys: KeyRing,
     pub(crate) leases: LeaseSeal,
     pub(crate) nonces: NonceKey,
-    /// What the gateway of the same process says with of calls that were approved.
-    pub(crate) approval_evidence: EvidenceKey,
+    /// With what the gateway of the same process says what it knows of its calls.
+    pub(crate) evidence: EvidenceKey,
     /// The policies in force, compiled.
     pub(crate) policies: ArcSwap<PolicySet>,
     pub(crate) client_keys: ClientKeys,

@@ -316,7 +316,8 @@ impl Config {
         }
         for egress in &mut config.egress {
             let file = egress.key.as_mut().and_then(|key| key.file.as_mut());
-            file.into_iter().for_each(|path| *path = folder.join(&path));
+            let files = file.into_iter().chain(&mut egress.roots);
+            files.for_each(|path| *path = folder.join(&path));
         }
         if let Some(roots) = config.otlp.as_mut().and_then(|otlp| otlp.roots.as_mut()) {
             *roots = folder.join(&roots);

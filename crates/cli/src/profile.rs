@@ -6,7 +6,7 @@
 //! <folder>/gateway/…                    the same for a gateway in a process of its own
 //! <folder>/agents/<name>/identity.toml
 //! <folder>/agents/<name>/key.pem
-//! <folder>/agents/<name>/certificate.pem   only for agents that are known by their certificate
+//! <folder>/…/certificate.pem            only for who is known by a certificate
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -63,6 +63,8 @@ pub(crate) struct KnownServer {
 pub(crate) struct Profile {
     pub(crate) identity: Identity,
     pub(crate) proof: Proof,
+    /// The folder it was read from; nothing for one that is new.
+    place: Option<PathBuf>,
 }
 
 /// What proves an identity.
@@ -75,6 +77,17 @@ pub(crate) enum Proof {
 }
 
 impl Proof {
+    fn read(place: &Path, identity: &Identity) -> Result<Self, Failure> {
+        let Some(certificate) = &identity.certificate else {
+            let key = key_file::load(place, KEY).map_err(|e| Failure::usage(causes(&e)))?;
+            return Ok(Self::Key(key));
+        };
+        Ok(Self::Certificate(ClientIdentity {
+            certificates_pem: files::read_text(&place.join(certificate))?,
+            key_pem: Zeroizing::new(files::read_private(&key_file::path(place, KEY))?),
+        }))
+    }
+
     pub(crate) fn credential(&self) -> Credential {
         match self {
             Self::Certificate(_) => Credential::Certificate,
@@ -116,16 +129,28 @@ impl Profile {
         let identity = toml::from_str(&files::read_text(&path)?)
             .map_err(|e| Failure::usage(format!("`{}`: {}", path.display(), e.message())))?;
         let identity: Identity = identity;
-        let proof = if let Some(certificate) = &identity.certificate {
-            Proof::Certificate(ClientIdentity {
-                certificates_pem: files::read_text(&place.join(certificate))?,
-                key_pem: Zeroizing::new(files::read_private(&key_file::path(&place, KEY))?),
-            })
-        } else {
-            let key = key_file::load(&place, KEY).map_err(|e| Failure::usage(causes(&e)))?;
-            Proof::Key(key)
-        };
-        Ok(Self { identity, proof })
+        let proof = Proof::read(&place, &identity)?;
+        Ok(Self { identity, proof, place: Some(place) })
+    }
+
+    /// One that was not kept yet.
+    pub(crate) const fn new(identity: Identity, proof: Proof) -> Self {
+        Self { identity, proof, place: None }
+    }
+
+    /// Whether it is known by a certificate.
+    pub(crate) const fn is_certified(&self) -> bool {
+        matches!(self.proof, Proof::Certificate(_))
+    }
+
+    /// The same, with what proves it as it stands in its folder now: certificates are replaced there
+    /// before they end. Whose it is stays.
+    pub(crate) fn renewed(&self) -> Result<Self, Failure> {
+        let mut renewed = self.clone();
+        if let Some(place) = &self.place {
+            renewed.proof = Proof::read(place, &self.identity)?;
+        }
+        Ok(renewed)
     }
 
     /// What to reach authority and servers with.

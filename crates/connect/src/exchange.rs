@@ -1,10 +1,10 @@
-//! The side of an MCP server that calls an API for its caller: RFC 8693 section 2.1 with the proof
+//! The side of an MCP server that calls an API for its caller: RFC 8693 section 2.1 with the evidence
 //! that the caller's token came with, and requests to the API bound to the server's own key.
 
 use std::fmt;
 
 use attorn_jose::{SignError, SigningKey};
-use attorn_oauth::approval_evidence::APPROVAL_EVIDENCE;
+use attorn_oauth::evidence::{APPROVAL_EVIDENCE, CERTIFICATE_EVIDENCE};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -27,13 +27,22 @@ pub struct ServerIdentity {
     pub key: SigningKey,
 }
 
+/// What shows that the caller held what its token is bound to.
+#[derive(Clone, Copy)]
+pub enum Evidence<'a> {
+    /// The word of who saw the certificate of the call. A server has none.
+    Certificate(&'a str),
+    /// The proof that came with the token.
+    Proof(&'a str),
+}
+
 /// What a server was called with, and what it needs for that.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// The access token of the call.
     pub subject_token: &'a str,
-    /// The proof that came with it.
-    pub subject_token_proof: &'a str,
+    /// What it came with.
+    pub evidence: Evidence<'a>,
     /// Evidence that a person approved the call, from who let it through. A server has none.
     pub approval: Option<&'a str>,
     /// The trace that the request belongs to (W3C Trace Context), as the value of its header.
@@ -42,6 +51,12 @@ pub struct Wanted<'a> {
     pub resource: &'a str,
     /// What is needed there.
     pub scope: &'a str,
+}
+
+impl fmt::Debug for Evidence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Evidence([redacted])")
+    }
 }
 
 impl fmt::Debug for Wanted<'_> {
@@ -193,9 +208,12 @@ impl Exchanger {
             .append_pair("client_assertion", &assertion)
             .append_pair("subject_token", wanted.subject_token)
             .append_pair("subject_token_type", ACCESS_TOKEN)
-            .append_pair("subject_token_proof", wanted.subject_token_proof)
             .append_pair("resource", wanted.resource)
             .append_pair("scope", wanted.scope);
+        match wanted.evidence {
+            Evidence::Certificate(word) => form.append_pair(CERTIFICATE_EVIDENCE, word),
+            Evidence::Proof(proof) => form.append_pair("subject_token_proof", proof),
+        };
         if let Some(approval) = wanted.approval {
             form.append_pair(APPROVAL_EVIDENCE, approval);
         }

@@ -10,9 +10,23 @@ use attorn_audit::Entry;
 use attorn_connect::exchange::Exchanged;
 use attorn_enforce::trace::TraceContext;
 use attorn_oauth::access_token::VerifiedToken;
+use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::evidence::HeldCertificate;
 use attorn_registry::{ApprovalId, ScopeSet, ServerId};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
+
+use crate::refusal::Refusal;
+
+/// What shows that the caller held what its token is bound to.
+pub enum Shown {
+    /// The certificate of the connection, as the gateway saw it.
+    Certificate(HeldCertificate),
+    /// Nothing: the token is bound to nothing. Such a call gets no token.
+    Nothing,
+    /// The proof that came with the token.
+    Proof(Zeroizing<String>),
+}
 
 /// A permitted call whose intent is on record.
 pub struct OpenCall {
@@ -22,8 +36,8 @@ pub struct OpenCall {
     pub token: VerifiedToken,
     /// The same as text.
     pub token_text: Zeroizing<String>,
-    /// The proof that came with it; calls under certificates have none, and get no token.
-    pub proof: Option<Zeroizing<String>>,
+    /// What it was used with.
+    pub shown: Shown,
     /// The right that was used, and no more of what the token holds.
     pub scope: ScopeSet,
     /// The approval that was used up for it, where a person had to say yes.
@@ -49,7 +63,7 @@ impl OpenCall {
     #[must_use]
     pub fn new(
         server: ServerId,
-        (token, token_text, proof): (VerifiedToken, &str, Option<&str>),
+        (token, token_text, shown): (VerifiedToken, &str, Shown),
         (scope, approval): (ScopeSet, Option<ApprovalId>),
         entry: Entry,
         (trace, sent_trace): (TraceContext, String),
@@ -58,7 +72,7 @@ impl OpenCall {
             server,
             token,
             token_text: Zeroizing::new(token_text.to_owned()),
-            proof: proof.map(|proof| Zeroizing::new(proof.to_owned())),
+            shown,
             scope,
             approval,
             entry,
@@ -66,6 +80,27 @@ impl OpenCall {
             sent_trace,
             exchanged: tokio::sync::Mutex::default(),
         }
+    }
+}
+
+impl OpenCall {
+    /// Who showed neither the key nor the certificate of the token has nothing that could be passed on
+    /// as evidence; and a static key is not for them either.
+    pub(crate) fn verify_shown(&self) -> Result<(), Refusal> {
+        match (self.token.confirmation(), &self.shown) {
+            (Confirmation::Jkt(_), Shown::Proof(_))
+            | (Confirmation::Certificate(_), Shown::Certificate(_)) => Ok(()),
+            (
+                Confirmation::Bearer(_) | Confirmation::Certificate(_) | Confirmation::Jkt(_),
+                Shown::Certificate(_) | Shown::Nothing | Shown::Proof(_),
+            ) => Err(Refusal::Evidence),
+        }
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown([redacted])")
     }
 }
 
@@ -152,3 +187,7 @@ impl Drop for Held {
         drop(self.calls.lock().open.remove(&self.id));
     }
 }
+
+#[cfg(test)]
+#[path = "calls_tests.rs"]
+mod tests;

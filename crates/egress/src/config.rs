@@ -21,6 +21,9 @@ pub struct Config {
     /// Address that takes the place of the API's for a server that passes the W3C trace context of its
     /// calls on. On loopback.
     pub listen: Option<SocketAddr>,
+    /// PEM file of the certificate authorities that the API and the issuer of tokens are verified with,
+    /// instead of the public ones. Relative to the configuration file.
+    pub roots: Option<PathBuf>,
     /// Variable in the environment of the server's children that gets such an address. Each child has
     /// one of its own, and works on one call at a time.
     pub variable: Option<String>,

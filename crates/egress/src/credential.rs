@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_connect::TokenFailure;
-use attorn_connect::exchange::{Exchanged, ServerIdentity, Wanted};
-use attorn_oauth::approval_evidence::EvidenceFor;
+use attorn_connect::exchange::{Evidence, Exchanged, ServerIdentity, Wanted};
+use attorn_oauth::evidence::EvidenceFor;
 use attorn_registry::{McpServer, ScopeSet};
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use crate::calls::{Kept, OpenCall};
+use crate::calls::{Kept, OpenCall, Shown};
 use crate::refusal::Refusal;
 use crate::walk::{Outbound, Permit};
 
@@ -58,17 +58,22 @@ impl Outbound {
         if let Some(known) = known.filter(|known| Instant::now() < known.until) {
             return Ok(Arc::clone(&known.token));
         }
-        let approval = self.approval_evidence(call);
+        let (approval, certificate) = (self.approval_word(call), self.certificate_word(call));
+        let evidence = match (&call.shown, &certificate) {
+            (Shown::Proof(proof), _) => Evidence::Proof(proof),
+            (Shown::Certificate(_), Some(word)) => Evidence::Certificate(word),
+            (Shown::Certificate(_), None) | (Shown::Nothing, _) => return Err(Refusal::Evidence),
+        };
         let parent = self.trace.traceparent();
         let wanted = Wanted {
             subject_token: &call.token_text,
-            subject_token_proof: call.proof.as_ref().ok_or(Refusal::Evidence)?,
+            evidence,
             approval: approval.as_deref(),
             traceparent: Some(&parent),
             resource,
             scope: &scope,
         };
-        let token = self.egress.exchanger.exchange(identity, wanted).await.map_err(|failure| {
+        let token = self.rule.exchanger.exchange(identity, wanted).await.map_err(|failure| {
             tracing::warn!(server = identity.client_id, %failure, "no token for an API");
             match failure {
                 TokenFailure::Unreachable(_) => Refusal::AuthorityStale,
@@ -91,8 +96,19 @@ impl Outbound {
 
     /// The word of this process that a person approved the call. The server that was called cannot
     /// say so by itself: it has not got the key.
-    fn approval_evidence(&self, call: &OpenCall) -> Option<String> {
+    fn approval_word(&self, call: &OpenCall) -> Option<String> {
         let of = EvidenceFor { server: &call.server, subject_token: call.token.digest() };
-        call.approval.as_ref().map(|approval| self.egress.approval_evidence.vouch(approval, of))
+        call.approval.as_ref().map(|approval| self.egress.evidence.vouch_approval(approval, of))
+    }
+
+    /// The word of this process that the call came with the certificate of its token. What the gateway
+    /// saw was about one token, so this is about no other.
+    fn certificate_word(&self, call: &OpenCall) -> Option<String> {
+        match &call.shown {
+            Shown::Certificate(held) => {
+                Some(self.egress.evidence.vouch_certificate(held, &call.server))
+            }
+            Shown::Nothing | Shown::Proof(_) => None,
+        }
     }
 }

@@ -8,7 +8,7 @@ use attorn_connect::exchange::{Exchanger, ServerIdentity};
 use attorn_enforce::Freshness;
 use attorn_enforce::record::Recorder;
 use attorn_net::{Client, Clock, Random};
-use attorn_oauth::approval_evidence::EvidenceKey;
+use attorn_oauth::evidence::EvidenceKey;
 use attorn_registry::{McpServer, Published, ServerId, Snapshot};
 use attorn_telemetry::Telemetry;
 use tokio::sync::Semaphore;
@@ -24,8 +24,8 @@ use crate::walk::By;
 /// What it is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// Which server reaches which API, and how.
-    pub rules: Vec<Config>,
+    /// Which server reaches which API, how, and with what: it trusts the authorities of the rule.
+    pub rules: Vec<(Config, Client)>,
     /// The one issuer.
     pub issuer: String,
     /// The registry as it is now.
@@ -36,10 +36,9 @@ pub struct Parts {
     pub recorder: Recorder,
     /// The keys that stand for servers.
     pub keys: Keys,
-    /// With what it tells the authority which calls were approved.
-    pub approval_evidence: EvidenceKey,
-    /// Reaches the authority and the APIs.
-    pub client: Client,
+    /// With what it tells the authority which calls were approved, and which certificates they came
+    /// with.
+    pub evidence: EvidenceKey,
     /// Wall time.
     pub clock: Clock,
     /// Randomness.
@@ -97,9 +96,7 @@ pub(crate) struct Inner {
     pub(crate) recorder: Recorder,
     pub(crate) keys: Keys,
     pub(crate) calls: Calls,
-    pub(crate) exchanger: Exchanger,
-    pub(crate) approval_evidence: EvidenceKey,
-    pub(crate) client: Client,
+    pub(crate) evidence: EvidenceKey,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) telemetry: Telemetry,
@@ -109,6 +106,10 @@ pub(crate) struct Inner {
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) config: Config,
+    /// Reaches the API.
+    pub(crate) client: Client,
+    /// Reaches the issuer.
+    pub(crate) exchanger: Exchanger,
     pub(crate) secret: Secret,
     /// Requests under way: their bodies are in memory.
     pub(crate) places: Semaphore,
@@ -137,30 +138,27 @@ impl Egress {
     /// # Errors
     /// See [`StartError`].
     pub fn new(parts: Parts) -> Result<Self, StartError> {
-        for rule in &parts.rules {
+        for (rule, _client) in &parts.rules {
             verify(rule)?;
         }
         let endpoint = format!("{}/token", parts.issuer.trim_end_matches('/'));
         let endpoint =
             Url::parse(&endpoint).map_err(|_| StartError::Issuer(parts.issuer.clone()))?;
-        let world = World {
-            client: parts.client.clone(),
-            clock: parts.clock.clone(),
-            random: parts.random.clone(),
-        };
-        let rule = |config| {
-            Arc::new(Rule { config, secret: Secret::default(), places: Semaphore::new(PLACES) })
+        let rule = |(config, client): (Config, Client)| {
+            let (clock, random) = (parts.clock.clone(), parts.random.clone());
+            let world = World { client: client.clone(), clock, random };
+            let exchanger = Exchanger::new(world, parts.issuer.clone(), endpoint.clone());
+            let (secret, places) = (Secret::default(), Semaphore::new(PLACES));
+            Arc::new(Rule { config, client, exchanger, secret, places })
         };
         Ok(Self(Arc::new(Inner {
             rules: parts.rules.into_iter().map(rule).collect(),
-            exchanger: Exchanger::new(world, parts.issuer, endpoint),
             published: parts.published,
             freshness: parts.freshness,
             recorder: parts.recorder,
             keys: parts.keys,
             calls: Calls::default(),
-            approval_evidence: parts.approval_evidence,
-            client: parts.client,
+            evidence: parts.evidence,
             clock: parts.clock,
             random: parts.random,
             telemetry: parts.telemetry,

@@ -7,7 +7,7 @@
 //! rules give for the tool that was called; or, for APIs that know nothing but a static key, that key,
 //! which neither agent nor server ever holds; intent and outcome in the journal.
 //!
-//! Not implemented: calls under tokens bound to certificates, TLS towards servers elsewhere, bodies
+//! Not implemented: calls under tokens that are bound to nothing, TLS towards servers elsewhere, bodies
 //! that are longer than fits in memory, upgrades.
 //! Not checked: that a server does what it was called for. One that mixes up two calls of its own, or
 //! goes on with one after it has answered, asks in the name of another call of its own.
@@ -25,7 +25,7 @@ mod service;
 mod spans;
 mod walk;
 
-pub use crate::calls::{CallId, Calls, Held, OpenCall, Unattributed};
+pub use crate::calls::{CallId, Calls, Held, OpenCall, Shown, Unattributed};
 pub use crate::config::{Config, StaticKey};
 pub use crate::egress::{Egress, Keys, Parts, StartError};
 pub use crate::lane::{Lane, Lanes, Turn};

@@ -12,7 +12,7 @@ pub(crate) enum Refusal {
     Body,
     /// As many requests are under way as may be.
     Busy,
-    /// The call came without a proof by a key: there is nothing to exchange.
+    /// The caller showed neither a key nor a certificate: there is nothing to exchange.
     Evidence,
     /// The authority gives no token for it.
     Exchange,

@@ -251,11 +251,7 @@ impl Outbound {
         if self.now_s >= claims.exp {
             return Err(Refusal::Standing(ReasonCode::TokenExpired));
         }
-        // Who proved no key, or a certificate, has nothing that could be passed on as evidence; and a
-        // static key is not for them either.
-        if call.token.jkt().is_none() || call.proof.is_none() {
-            return Err(Refusal::Evidence);
-        }
+        call.verify_shown()?;
         let parent = Ancestor {
             client_id: claims.client_id.clone(),
             jti: claims.jti.clone(),
@@ -332,7 +328,7 @@ impl Outbound {
         let mut answer = self.send(&sendable, credential).await;
         if let (Ok((head, _)), Credential::Token(..)) = (&answer, credential)
             && head.status == http::StatusCode::UNAUTHORIZED
-            && self.egress.exchanger.learn(&sendable.proven, &head.headers)
+            && self.rule.exchanger.learn(&sendable.proven, &head.headers)
             && wants_nonce(&head.headers)
         {
             answer = self.send(&sendable, credential).await;
@@ -353,7 +349,7 @@ impl Outbound {
             }
         };
         if let Credential::Token(..) = credential {
-            self.egress.exchanger.learn(&sendable.proven, &head.headers);
+            self.rule.exchanger.learn(&sendable.proven, &head.headers);
         }
         let request_id = self.rule.config.request_id_header.of(&head.headers);
         let response_bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
@@ -383,12 +379,12 @@ impl Outbound {
             }
             Credential::Token(identity, token) => {
                 let of = (&sendable.method, &sendable.proven);
-                let bound = self.egress.exchanger.bind(&identity.key, of, token);
+                let bound = self.rule.exchanger.bind(&identity.key, of, token);
                 request.headers_mut().extend(bound.map_err(|_| ReasonCode::ClientAuthentication)?);
             }
         }
         let config = &self.rule.config;
-        let response = self.egress.client.send_within(request, config.answer_within()).await;
+        let response = self.rule.client.send_within(request, config.answer_within()).await;
         let response = response.map_err(|error| {
             tracing::warn!(resource = config.resource.as_str(), %error, "the API gave no answer");
             ReasonCode::DownstreamUnreachable

@@ -72,7 +72,7 @@ impl Exchange {
         };
         self.note_proof(&proven);
         self.verify_place(&verified)?;
-        Ok(Caller { token: verified })
+        Ok(Caller { token: verified, certificate: proven.token.certificate() })
     }
 
     /// One token from two places: recorded or refused, as configured. Only who proved the key is

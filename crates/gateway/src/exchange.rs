@@ -9,6 +9,7 @@ use attorn_mcp::{RequestId, Revision};
 use attorn_net::Peer;
 use attorn_oauth::access_token::{AccessTokenClaims, VerifiedToken};
 use attorn_oauth::actor::Actor;
+use attorn_oauth::evidence::HeldCertificate;
 use attorn_policy::{Operation, Request as PolicyRequest};
 use attorn_registry::{AgentId, DecisionId, Holder, McpServer, ReasonCode};
 
@@ -148,6 +149,8 @@ impl Exchange {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) token: VerifiedToken,
+    /// The certificate that the token is bound to, where it came with one.
+    pub(crate) certificate: Option<HeldCertificate>,
 }
 
 impl Caller {

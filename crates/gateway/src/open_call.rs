@@ -1,7 +1,8 @@
 //! A call that is under way, for the way out of its server: what the server asks of an API meanwhile,
 //! it asks in the name of this call.
 
-use attorn_egress::{Held, OpenCall};
+use attorn_egress::{Held, OpenCall, Shown};
+use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::{ApprovalId, McpServer, Scope, ScopeSet};
 use http::header::AUTHORIZATION;
 use http::{HeaderName, request};
@@ -35,7 +36,14 @@ impl Exchange {
         let sent = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         // RFC 9110 section 11.4: scheme, space, credentials. It was verified under this form.
         let (_scheme, token) = sent(AUTHORIZATION)?.split_once(' ')?;
-        let credentials = (caller.token.clone(), token.trim_start(), sent(DPOP));
+        let shown = match (caller.token.confirmation(), caller.certificate) {
+            (Confirmation::Certificate(_), Some(held)) => Shown::Certificate(held),
+            (Confirmation::Jkt(_), _) => {
+                sent(DPOP).map_or(Shown::Nothing, |proof| Shown::Proof(proof.to_owned().into()))
+            }
+            (Confirmation::Bearer(_), _) | (Confirmation::Certificate(_), None) => Shown::Nothing,
+        };
+        let credentials = (caller.token.clone(), token.trim_start(), shown);
         let right: (ScopeSet, _) = (std::iter::once(used).collect(), approval);
         let traces = (trace.clone(), sent_trace.trace_id().to_owned());
         let call = OpenCall::new(server.id.clone(), credentials, right, self.entry.clone(), traces);

@@ -1,8 +1,13 @@
 //! Who asks: a token for this API, and proof of the key it is bound to.
 
 use attorn_enforce::proofs::{Asked, ProofRefusal, Proven};
+use attorn_jose::CertificateThumbprint;
+use attorn_net::Peer;
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
 use attorn_oauth::challenge::{Presented, presented};
+use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::mtls::{self, PresentedCertificate};
+use attorn_oauth::possession::PossessionRefusal;
 use attorn_registry::ServerId;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, request};
@@ -13,7 +18,8 @@ use crate::target::Target;
 
 impl Access {
     /// A token that was issued to an MCP server for this API, used by the server's key for the first
-    /// time with this proof. Nothing of the operation is looked at before.
+    /// time with this proof, or over a connection with the server's certificate. Nothing of the operation
+    /// is looked at before.
     pub(crate) async fn enter(
         &mut self,
         head: &request::Parts,
@@ -23,6 +29,9 @@ impl Access {
         guard.throttle.look(self.from).map_err(Refusal::Limited)?;
         let token = self.token(&head.headers)?;
         self.note_token(&token);
+        if let Confirmation::Certificate(_) = token.confirmation() {
+            return self.by_certificate(head, token);
+        }
         let asked = Asked { htm: head.method.as_str(), htu: &target.htu };
         let held = guard.proofs.verify(&head.headers, asked, &token, self.now_s);
         let held = held.map_err(CredentialRefusal::from)?;
@@ -34,14 +43,36 @@ impl Access {
         Ok(proven)
     }
 
+    /// RFC 8705 section 3. Nothing is burned: the handshake was the proof, for this connection alone.
+    fn by_certificate(
+        &mut self,
+        head: &request::Parts,
+        token: VerifiedToken<ServerId>,
+    ) -> Result<Proven<ServerId>, Refusal> {
+        let guard = self.guard();
+        let certificate =
+            head.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
+        let presented = certificate.map(|certificate| PresentedCertificate {
+            thumbprint: CertificateThumbprint::from_bytes(certificate.thumbprint),
+            not_before_s: certificate.not_before_s,
+            not_after_s: certificate.not_after_s,
+            anchors: &certificate.anchors,
+            dns_names: &certificate.dns_names,
+            uris: &certificate.uris,
+        });
+        let token = mtls::bind_server(token, presented.as_ref(), self.now_s);
+        let token = token.map_err(CredentialRefusal::Possession)?;
+        guard.throttle.admit(token.claims()).map_err(Refusal::Limited)?;
+        let proven = Proven { token, nonce: None };
+        self.note_proof(&proven);
+        Ok(proven)
+    }
+
     /// RFC 9068 section 4. The audience is the configured URL, and the client has the form of a
     /// server's identifier: an agent's own token is another type, and none here.
     fn token(&self, headers: &HeaderMap) -> Result<VerifiedToken<ServerId>, CredentialRefusal> {
-        let text = match presented_token(headers)? {
-            Presented::Dpop(text) => text,
-            // RFC 9449 section 7.2: a bound token under `Bearer` is refused.
-            Presented::Bearer(_) => return Err(CredentialRefusal::BearerNotAllowed),
-        };
+        let presented = presented_token(headers)?;
+        let (Presented::Dpop(text) | Presented::Bearer(text)) = presented;
         let guard = self.guard();
         let expected = Expected {
             issuer: guard.issuer.as_str(),
@@ -49,7 +80,23 @@ impl Access {
             keys: &self.view.keys,
         };
         let token = access_token::verify(text, &expected, self.now_s);
-        let token: VerifiedToken<ServerId> = token.map_err(CredentialRefusal::Token)?;
+        let token: VerifiedToken<ServerId> = token.map_err(|refusal| match presented {
+            // What is none is not told apart from one that is bound to a key.
+            Presented::Bearer(_) => CredentialRefusal::BearerNotAllowed,
+            Presented::Dpop(_) => CredentialRefusal::Token(refusal),
+        })?;
+        match (presented, token.confirmation()) {
+            // RFC 8705 section 3: a token that is bound to a certificate is used as RFC 6750 says.
+            (Presented::Bearer(_), Confirmation::Certificate(_))
+            | (Presented::Dpop(_), Confirmation::Jkt(_)) => {}
+            // RFC 9449 section 7.2: a bound token under `Bearer` is refused.
+            (Presented::Bearer(_), Confirmation::Bearer(_) | Confirmation::Jkt(_)) => {
+                return Err(CredentialRefusal::BearerNotAllowed);
+            }
+            (Presented::Dpop(_), Confirmation::Bearer(_) | Confirmation::Certificate(_)) => {
+                return Err(CredentialRefusal::Possession(PossessionRefusal::OtherMethod));
+            }
+        }
         // RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
         let AccessTokenClaims { iat, exp, .. } = *token.claims();
         if guard.clock.had_ended(iat, exp) {

@@ -6,7 +6,7 @@
 //! intent and outcome in the journal; a new request with the verified identity in headers. As a proxy of its
 //! own ([`Guard::serve`]) and as a layer of a service that is written with tower ([`Guard::layer`]).
 //!
-//! Not implemented: tokens bound to certificates, metadata of the API (RFC 9728), upgrades, trailers,
+//! Not implemented: metadata of the API (RFC 9728), upgrades, trailers,
 //! operations by query or body.
 //!
 //! Open `admit.rs` first: one function is the walk of a request.

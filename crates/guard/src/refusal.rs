@@ -156,10 +156,14 @@ impl CredentialRefusal {
                 | ReplayRefusal::Ended
                 | ReplayRefusal::SharedUnavailable),
             )) => row(Challenge::Nonce, refusal.reason()),
-            // Tokens for APIs are bound to keys: one that is not, is none that can be used here.
-            Self::Possession(refusal @ PossessionRefusal::OtherMethod) => {
-                row(Challenge::Token, refusal.reason())
-            }
+            // RFC 8705 section 3: `invalid_token`, where the certificate is another one, or none. The
+            // same for a token that comes under the scheme of the other binding.
+            Self::Possession(
+                refusal @ (PossessionRefusal::CertificateInvalid
+                | PossessionRefusal::CertificateMismatch
+                | PossessionRefusal::CertificateMissing
+                | PossessionRefusal::OtherMethod),
+            ) => row(Challenge::Token, refusal.reason()),
             Self::Possession(refusal) => row(Challenge::Proof, refusal.reason()),
         }
     }
@@ -217,7 +221,13 @@ impl Row {
             (Challenge::Token, ReasonCode::TokenRevoked | ReasonCode::TokenStopped) => {
                 Kind::ResourceAccessed
             }
-            (Challenge::Proof | Challenge::Nonce, _) => Kind::PossessionFailed,
+            (Challenge::Proof | Challenge::Nonce, _)
+            | (
+                Challenge::Token,
+                ReasonCode::PossessionCertificateInvalid
+                | ReasonCode::PossessionCertificateMissing
+                | ReasonCode::PossessionKeyMismatch,
+            ) => Kind::PossessionFailed,
             (Challenge::Credential | Challenge::Token, _) => Kind::TokenRefused,
             (Challenge::None | Challenge::Scope, _) => Kind::ResourceAccessed,
         }

@@ -222,14 +222,12 @@ fn check_times(wire: &Wire<'_>, now_s: u64) -> Result<u64, AssertionRefusal> {
     }
 }
 
-impl AuthenticatedClient {
+impl<C> AuthenticatedClient<C> {
     /// For the modules that verified something else than an assertion by the client's own key.
-    pub(crate) const fn vouched_for(client_id: AgentId, key: Jkt) -> Self {
+    pub(crate) const fn vouched_for(client_id: C, key: Jkt) -> Self {
         Self { client_id, key, assertion_jti: None }
     }
-}
 
-impl<C> AuthenticatedClient<C> {
     /// The client.
     #[must_use]
     pub const fn client_id(&self) -> &C {

@@ -11,6 +11,7 @@ use crate::access_token::TokenRefusal;
 use crate::actor::ChainRefusal;
 use crate::client_assertion::AssertionRefusal;
 use crate::dpop::DpopRefusal;
+use crate::evidence::CertificateEvidenceRefusal;
 use crate::grant::GrantRefusal;
 use crate::jwt_grant::JwtGrantRefusal;
 use crate::jwt_svid::SvidRefusal;
@@ -110,6 +111,9 @@ pub enum TokenError {
     /// `authorization_details` are malformed, of another type, or nothing could satisfy them.
     #[error("the authorization details cannot be granted")]
     AuthorizationDetails,
+    /// The evidence that the subject token came with its certificate is missing or does not hold.
+    #[error("{0}")]
+    CertificateEvidence(CertificateEvidenceRefusal),
     /// A listed proxy sent a certificate header that cannot be read.
     #[error("the certificate header of a proxy cannot be read")]
     CertificateHeader,
@@ -200,7 +204,8 @@ pub enum TokenError {
     /// The subject token does not verify for the client.
     #[error("the subject token: {0}")]
     SubjectToken(TokenRefusal),
-    /// The evidence that the subject token was used by its own key is missing or does not hold.
+    /// The evidence that the subject token was used by its own key is missing or does not hold; for
+    /// one that is bound to nothing there is none.
     #[error("the evidence of the subject token does not hold")]
     SubjectTokenEvidence(Option<DpopRefusal>),
     /// No subject token.
@@ -258,6 +263,7 @@ impl TokenError {
             // assertion.
             Self::ActorTokenRefused
             | Self::ApprovalEvidence
+            | Self::CertificateEvidence(_)
             | Self::Grant(_)
             | Self::JwtGrant(_)
             | Self::SubjectToken(_)
@@ -358,9 +364,9 @@ impl TokenError {
                 ReasonCode::DelegationNotAllowed
             }
             Self::SubjectToken(refusal) => refusal.reason(),
-            Self::ApprovalEvidence | Self::SubjectTokenEvidence(_) => {
-                ReasonCode::DelegationEvidence
-            }
+            Self::ApprovalEvidence
+            | Self::CertificateEvidence(_)
+            | Self::SubjectTokenEvidence(_) => ReasonCode::DelegationEvidence,
             Self::ClientStanding(reason)
             | Self::ResourceClosed(reason)
             | Self::ScopeNotPermitted(reason)
@@ -389,6 +395,9 @@ impl TokenError {
             Self::ActorTokenRefused => "the actor is the authenticated client; send no actor_token",
             Self::ApprovalEvidence => {
                 "subject_token_approval is for the gateway to send, about the call it let through"
+            }
+            Self::CertificateEvidence(_) => {
+                "a certificate is told of by the gateway alone; this server has no word of it"
             }
             Self::RequestedTokenType => "only access tokens are issued",
             Self::SubjectTokenMissing => "subject_token is missing",

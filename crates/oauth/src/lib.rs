@@ -17,7 +17,6 @@
 
 pub mod access_token;
 pub mod actor;
-pub mod approval_evidence;
 pub mod authorization_request;
 pub mod challenge;
 mod claim;
@@ -29,6 +28,7 @@ pub mod confirmation;
 pub mod dpop;
 pub mod enrolment;
 pub mod error;
+pub mod evidence;
 pub mod form;
 pub mod grant;
 pub mod id_jag;

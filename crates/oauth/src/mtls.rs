@@ -2,18 +2,22 @@
 //!
 //! Implemented: `tls_client_auth` with one DNS or URI name (RFC 8705 section 2.1),
 //! `self_signed_tls_client_auth` by registered thumbprints (RFC 8705 section 2.2), X.509-SVIDs with
-//! their one URI, and certificate-bound tokens (RFC 8705 section 3). Not implemented: distinguished
+//! their one URI, certificate-bound tokens (RFC 8705 section 3), and MCP servers by registered
+//! thumbprints. Not implemented: distinguished
 //! names, IP addresses and e-mail addresses as names.
 //!
 //! What is *not* checked here: that the peer holds the private key, and to whose certificates the
 //! chain leads. The TLS layer does both; a [`PresentedCertificate`] says what it found.
 
 use attorn_jose::CertificateThumbprint;
-use attorn_registry::{AgentId, Authentication, CertificateName, SpiffeId};
+use attorn_registry::{
+    AgentId, Authentication, CertificateName, McpServer, ServerId, ServerKey, SpiffeId,
+};
 
 use crate::access_token::VerifiedToken;
 use crate::client_assertion::AuthenticatedClient;
 use crate::confirmation::Confirmation;
+use crate::evidence::HeldCertificate;
 use crate::possession::{BoundToken, PossessionRefusal};
 
 /// The client certificate of the connection, as its own TLS layer found it.
@@ -155,6 +159,28 @@ pub fn authenticate(
     Ok(AuthenticatedClient::vouched_for(client_id.clone(), key))
 }
 
+/// Authenticates an MCP server by one of the certificates that stand for it: RFC 8705 section 2.2. Their
+/// chains mean nothing.
+///
+/// # Errors
+/// [`CertificateRefusal`].
+pub fn authenticate_server(
+    server: &McpServer,
+    certificate: Option<&PresentedCertificate<'_>>,
+    now_s: u64,
+) -> Result<AuthenticatedClient<ServerId>, CertificateRefusal> {
+    let certificate = certificate.ok_or(CertificateRefusal::Missing)?;
+    if !certificate.is_valid_at(now_s) {
+        return Err(CertificateRefusal::Clock);
+    }
+    let mut registered = server.accepted_keys().filter_map(ServerKey::certificate);
+    if registered.all(|one| one != certificate.thumbprint) {
+        return Err(CertificateRefusal::Unregistered);
+    }
+    let key = Confirmation::Certificate(certificate.thumbprint).key();
+    Ok(AuthenticatedClient::vouched_for(server.id.clone(), key))
+}
+
 /// Binds a token to the certificate of the connection it came over: RFC 8705 section 3.
 ///
 /// `authentication` is the registration as it is now: a certificate that was taken from the client,
@@ -168,6 +194,39 @@ pub fn bind(
     authentication: &Authentication,
     now_s: u64,
 ) -> Result<BoundToken, PossessionRefusal> {
+    let (certificate, held) = compare(&token, certificate, now_s)?;
+    match verify_registered(authentication, certificate, now_s) {
+        // A client that authenticates by assertions may bind its tokens to any certificate.
+        Ok(()) | Err(CertificateRefusal::Method) => Ok(BoundToken::by_certificate(token, held)),
+        Err(
+            CertificateRefusal::Clock
+            | CertificateRefusal::Missing
+            | CertificateRefusal::Name
+            | CertificateRefusal::Unregistered
+            | CertificateRefusal::Untrusted,
+        ) => Err(PossessionRefusal::CertificateInvalid),
+    }
+}
+
+/// As [`bind`], for the token of an MCP server at an API. Not checked here: that the certificate still
+/// stands for the server, which the registry is asked with all else that the token rests on.
+///
+/// # Errors
+/// [`PossessionRefusal`].
+pub fn bind_server(
+    token: VerifiedToken<ServerId>,
+    certificate: Option<&PresentedCertificate<'_>>,
+    now_s: u64,
+) -> Result<BoundToken<ServerId>, PossessionRefusal> {
+    let (_, held) = compare(&token, certificate, now_s)?;
+    Ok(BoundToken::by_certificate(token, held))
+}
+
+fn compare<'p, 'c, C>(
+    token: &VerifiedToken<C>,
+    certificate: Option<&'p PresentedCertificate<'c>>,
+    now_s: u64,
+) -> Result<(&'p PresentedCertificate<'c>, HeldCertificate), PossessionRefusal> {
     let Confirmation::Certificate(thumbprint) = *token.confirmation() else {
         return Err(PossessionRefusal::OtherMethod);
     };
@@ -180,17 +239,7 @@ pub fn bind(
     if !certificate.is_valid_at(now_s) {
         return Err(PossessionRefusal::CertificateInvalid);
     }
-    match verify_registered(authentication, certificate, now_s) {
-        // A client that authenticates by assertions may bind its tokens to any certificate.
-        Ok(()) | Err(CertificateRefusal::Method) => Ok(BoundToken::by_certificate(token)),
-        Err(
-            CertificateRefusal::Clock
-            | CertificateRefusal::Missing
-            | CertificateRefusal::Name
-            | CertificateRefusal::Unregistered
-            | CertificateRefusal::Untrusted,
-        ) => Err(PossessionRefusal::CertificateInvalid),
-    }
+    Ok((certificate, HeldCertificate::new(thumbprint, *token.digest(), now_s)))
 }
 
 #[cfg(test)]

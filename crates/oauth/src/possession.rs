@@ -14,6 +14,7 @@ use attorn_registry::{AgentId, McpServer, ReasonCode};
 use crate::access_token::{AccessTokenClaims, VerifiedToken};
 use crate::claim::CLOCK_AHEAD_S;
 use crate::dpop::VerifiedProof;
+use crate::evidence::HeldCertificate;
 use crate::replay::{ReplayRefusal, ReplaySet};
 
 /// Proof that a token was presented by its own key, or that none is asked for. Only
@@ -23,7 +24,7 @@ use crate::replay::{ReplayRefusal, ReplaySet};
 /// use attorn_oauth::{access_token::VerifiedToken, possession::BoundToken};
 ///
 /// fn forge(token: VerifiedToken) -> BoundToken {
-///     BoundToken { token, proof_jti: None }
+///     BoundToken { token, proof_jti: None, certificate: None }
 /// }
 /// ```
 #[derive(Debug)]
@@ -31,6 +32,7 @@ use crate::replay::{ReplayRefusal, ReplaySet};
 pub struct BoundToken<C = AgentId> {
     token: VerifiedToken<C>,
     proof_jti: Option<String>,
+    certificate: Option<HeldCertificate>,
 }
 
 /// A token with a proof that was burned at this node. [`Self::settle`] makes it count.
@@ -139,7 +141,8 @@ pub fn bind_here<C>(
         return Err(PossessionRefusal::OtherToken);
     }
     let (ProvenKey { proof_jti, .. }, shared) = proof.burn_here(replays, now_s)?;
-    Ok(BurnedHere { token: BoundToken { token, proof_jti: Some(proof_jti) }, shared })
+    let token = BoundToken { token, proof_jti: Some(proof_jti), certificate: None };
+    Ok(BurnedHere { token, shared })
 }
 
 impl<C> BurnedHere<C> {
@@ -206,18 +209,18 @@ impl BoundToken {
     pub fn accepted(token: VerifiedToken, server: &McpServer) -> Result<Self, PossessionRefusal> {
         let claims = token.claims();
         if claims.cnf.is_bearer() && server.accepts_bearer(&claims.scope) {
-            return Ok(Self { token, proof_jti: None });
+            return Ok(Self { token, proof_jti: None, certificate: None });
         }
         Err(PossessionRefusal::OtherMethod)
-    }
-
-    /// For [`crate::mtls::bind`], which has compared the certificate.
-    pub(crate) fn by_certificate(token: VerifiedToken) -> Self {
-        Self { token, proof_jti: None }
     }
 }
 
 impl<C> BoundToken<C> {
+    /// For [`crate::mtls`], which has compared the certificate.
+    pub(crate) const fn by_certificate(token: VerifiedToken<C>, held: HeldCertificate) -> Self {
+        Self { token, proof_jti: None, certificate: Some(held) }
+    }
+
     /// The claims of the token.
     #[must_use]
     pub fn claims(&self) -> &AccessTokenClaims<C> {
@@ -234,6 +237,12 @@ impl<C> BoundToken<C> {
     #[must_use]
     pub fn proof_key(&self) -> Jkt {
         self.token.confirmation().key()
+    }
+
+    /// That the token came with its certificate; nothing where a key was proven, or none.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<HeldCertificate> {
+        self.certificate
     }
 
     /// The identifier of the proof, for the log; a certificate has none.

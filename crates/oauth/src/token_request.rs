@@ -2,7 +2,7 @@
 //!
 //! Implemented: `client_credentials` (RFC 6749 section 4.4) with `private_key_jwt`, a JWT-SVID or
 //! a client certificate, `scope`, one `resource` and `authorization_details` (RFC 9396); token
-//! exchange (RFC 8693 section 2.1) of access tokens, with the proof that the subject token came with;
+//! exchange (RFC 8693 section 2.1) of access tokens, with the evidence of how the subject token came;
 //! codes (RFC 6749 section 4.1.3, RFC 7636 section 4.5) and refresh tokens (section 6) of people's
 //! clients, which say who they are and have nothing to prove it with (OAuth 2.1, `none`);
 //! assertions of other issuers (RFC 7523 section 2.1).
@@ -11,10 +11,10 @@
 
 use attorn_registry::{AuthorizationDetails, ScopeSet};
 
-use crate::approval_evidence::APPROVAL_EVIDENCE;
 use crate::client_assertion::ASSERTION_TYPE;
 use crate::client_metadata::{CODE_GRANT, REFRESH_GRANT};
 use crate::error::TokenError;
+use crate::evidence::{APPROVAL_EVIDENCE, CERTIFICATE_EVIDENCE};
 use crate::form::Form;
 use crate::grant::GrantRefusal;
 use crate::jwt_grant::JWT_BEARER;
@@ -97,6 +97,9 @@ pub struct TokenExchange {
     pub subject_token: String,
     /// The DPoP proof that came with it.
     pub subject_token_proof: Option<String>,
+    /// Evidence that it came with the certificate it is bound to, from the process that saw that. Not
+    /// looked at yet.
+    pub certificate: Option<String>,
     /// Evidence of the approval of the call, from the process that let it through. Not looked at yet.
     pub approval: Option<String>,
     /// What the new token is for.
@@ -303,6 +306,7 @@ impl TokenExchange {
             client: PresentedClient::of(form, authorization)?,
             subject_token: subject_token.to_owned(),
             subject_token_proof: form.value("subject_token_proof").map(str::to_owned),
+            certificate: form.value(CERTIFICATE_EVIDENCE).map(str::to_owned),
             approval: form.value(APPROVAL_EVIDENCE).map(str::to_owned),
             resource: one_resource(form)?.ok_or(TokenError::ResourceMissing)?,
             scope: scope(form)?,

@@ -194,6 +194,23 @@ impl Agent {
     pub fn accepted_keys(&self, now_s: u64) -> impl Iterator<Item = &AgentKey> {
         self.keys.iter().filter(move |key| key.accepts(now_s))
     }
+
+    /// Whether this names a key or a certificate that the agent gave up: what rests on it has ended.
+    /// An agent may bind tokens to keys that nobody registered, but not to those that it gave up.
+    ///
+    /// Of a certificate that is known by its name, nothing is told here: whoever sees it, asks whether
+    /// its name and authority are still those of the agent.
+    #[must_use]
+    pub fn gave_up(&self, name: &Jkt, now_s: u64) -> bool {
+        if self.keys.iter().any(|key| key.jkt == *name) {
+            return self.accepted_key(name, now_s).is_none();
+        }
+        let Authentication::SelfSignedTlsClientAuth { certificates } = &self.authentication else {
+            return false;
+        };
+        let is_registered = certificates.iter().any(|one| one.as_bytes() == name.as_bytes());
+        self.binding == Binding::Certificate && !is_registered
+    }
 }
 
 /// A public key of the token issuer.

@@ -140,6 +140,15 @@ impl Authentication {
         }
     }
 
+    /// Whether nobody who is known in one of the two ways is known in the other one as well.
+    #[must_use]
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        // Of a key, the registration says nothing: two that ask for one are not apart.
+        let by_key = [self, other].iter().all(|way| way.needs_enrolment());
+        let others = other.subjects();
+        !by_key && self.subjects().iter().all(|subject| !others.contains(subject))
+    }
+
     /// The names and certificates that identify this agent and no other one.
     #[must_use]
     pub fn subjects(&self) -> Vec<String> {
@@ -245,6 +254,29 @@ mod tests {
         let spiffe = Authentication::Spiffe { id: SpiffeId::parse(text).unwrap() };
         let name = CertificateName::Uri(text.to_owned());
         assert_eq!(spiffe.subjects(), Authentication::TlsClientAuth { name }.subjects());
+    }
+
+    #[test]
+    fn two_ways_are_apart_where_nobody_is_known_in_both() {
+        let of = |ders: &[&[u8]]| Authentication::SelfSignedTlsClientAuth {
+            certificates: ders.iter().map(|der| CertificateThumbprint::of_der(der)).collect(),
+        };
+        let uri = |text: &str| Authentication::TlsClientAuth {
+            name: CertificateName::Uri(text.to_owned()),
+        };
+        let key = Authentication::PrivateKeyJwt;
+        for (one, other, apart) in [
+            (of(&[b"old"]), of(&[b"old", b"new"]), false),
+            (of(&[b"old", b"new"]), of(&[b"new"]), false),
+            (of(&[b"old"]), of(&[b"new"]), true),
+            (uri("urn:gw:1"), uri("urn:gw:1"), false),
+            (uri("urn:gw:1"), uri("urn:gw:2"), true),
+            (uri("urn:gw:1"), of(&[b"old"]), true),
+            (key.clone(), uri("urn:gw:1"), true),
+            (key, Authentication::PrivateKeyJwt, false),
+        ] {
+            assert_eq!((one.is_apart_from(&other), other.is_apart_from(&one)), (apart, apart));
+        }
     }
 
     #[test]

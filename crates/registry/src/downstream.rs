@@ -99,8 +99,10 @@ impl Snapshot {
         let agent = self.acting(holder, now_s)?;
         let record = self.server(server).ok_or(ReasonCode::ServerUnknown)?;
         self.verify_server(record)?;
-        // A key that the server gave up ends what was bound to it.
-        if !record.accepted_keys().any(|own| own.jkt == key) {
+        // A key that the server gave up ends what was bound to it, and so does a key or a certificate
+        // of the agent.
+        let is_own = record.accepted_keys().any(|own| own.jkt == key);
+        if !is_own || agent.gave_up(&parent.key, now_s) {
             return Err(ReasonCode::TokenRevoked);
         }
         let subjects = [(jti, key), (parent.jti.as_str(), parent.key)].map(|(jti, key)| {
@@ -189,10 +191,12 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{agent, grant, jkt, lock, name, owner, server, tool};
+    use attorn_jose::CertificateThumbprint;
+
+    use crate::fixtures::{agent, agent_key, grant, jkt, lock, name, owner, server, tool};
     use crate::{
-        Agent, Class, Grant, KeyHolder, KeyState, LifeCycle, McpServer, ResourceId, RevokedToken,
-        ServerKey, SnapshotParts,
+        Agent, AgentKey, Authentication, Binding, Class, Grant, KeyHolder, KeyState, LifeCycle,
+        McpServer, ResourceId, RevokedToken, ServerKey, SnapshotParts,
     };
 
     fn crm() -> McpServer {
@@ -283,6 +287,36 @@ mod tests {
         }
         let taken = Grant { revoked_s: Some(1), ..grant("read:*") };
         check(SnapshotParts { grants: vec![taken], ..parts() }, Err(ReasonCode::ScopeMissing));
+    }
+
+    #[test]
+    fn what_the_agent_gave_up_ends_what_rested_on_it() {
+        let with = |agent: Agent| SnapshotParts { agents: vec![agent], ..parts() };
+        let (stands, ended) =
+            (Ok("read:@prompts read:@resources read:get"), Err(ReasonCode::TokenRevoked));
+        let rotated = |not_after_s| {
+            let old = AgentKey { state: KeyState::Retired, not_after_s, ..agent_key(1) };
+            Agent { keys: vec![old, agent_key(7)], ..agent() }
+        };
+        check(with(rotated(Some(100))), stands);
+        check(with(rotated(Some(50))), ended);
+        // The parent was bound to the certificate with the name `jkt(1)`.
+        let known_by = |certificates: &[u8], binding| Agent {
+            keys: Vec::new(),
+            authentication: Authentication::SelfSignedTlsClientAuth {
+                certificates: certificates
+                    .iter()
+                    .map(|byte| CertificateThumbprint::from_bytes(*jkt(*byte).as_bytes()))
+                    .collect(),
+            },
+            binding,
+            ..agent()
+        };
+        check(with(known_by(&[1], Binding::Certificate)), stands);
+        check(with(known_by(&[1, 8], Binding::Certificate)), stands);
+        check(with(known_by(&[8], Binding::Certificate)), ended);
+        // Where tokens are bound to keys, the name is none of a certificate.
+        check(with(known_by(&[8], Binding::Dpop)), stands);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use attorn_jose::Jkt;
+use attorn_jose::{CertificateThumbprint, Jkt};
 
 use crate::{
     Class, KeyState, LifeCycle, Name, OwnerId, ReasonCode, ScopeSet, ServerId, Tool, ToolState,
@@ -44,18 +44,36 @@ pub struct McpServer {
 }
 
 /// The public part of a key that stands for a server: one that the gateway before it made and holds,
-/// or one that the server holds itself.
+/// or one that the server holds itself. A certificate takes the place of the latter (RFC 8705 section
+/// 2.2): its name is its thumbprint, and it signs nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerKey {
-    /// RFC 7638 thumbprint. No two servers share one.
+    /// RFC 7638 thumbprint; of a certificate its own. No two servers share one.
     pub jkt: Jkt,
-    /// The public JWK as canonical JSON.
+    /// The public JWK as canonical JSON. For a certificate what [`Self::text_of_certificate`] gives,
+    /// which is no key.
     pub jwk: String,
     /// Where the key stands. Of each holder at most one is active.
     pub state: KeyState,
     /// Who has the private part.
     pub holder: KeyHolder,
+}
+
+impl ServerKey {
+    /// What stands in the place of a JWK for a certificate: the member that names it in a token (RFC
+    /// 8705 section 3.1), and nothing that a signature could be verified with.
+    #[must_use]
+    pub fn text_of_certificate(thumbprint: &CertificateThumbprint) -> String {
+        format!("{{\"x5t#S256\":\"{thumbprint}\"}}")
+    }
+
+    /// The certificate, where it is one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<CertificateThumbprint> {
+        let thumbprint = CertificateThumbprint::from_bytes(*self.jkt.as_bytes());
+        (self.jwk == Self::text_of_certificate(&thumbprint)).then_some(thumbprint)
+    }
 }
 
 /// Who has the private part of a server's key.

@@ -14,6 +14,7 @@ use crate::change::{Act, Change, ChangeKind, Changed};
 use crate::column::{Columns, row};
 use crate::failure::{Failure, Refusal, StoreError};
 use crate::family_ends::{Ends, end_families};
+use crate::leases::forget;
 use crate::owners::active_owner;
 
 const COLUMNS: Columns = Columns("agents");
@@ -189,6 +190,10 @@ pub(crate) async fn write_authentication(
         .execute(change.connection())
         .await?;
     write_subjects(change.connection(), id, authentication).await?;
+    // Who was known in the old way cannot ask any more: whoever is known in the new one is the gateway.
+    if agent.kind == AgentKind::Gateway && authentication.is_apart_from(&agent.authentication) {
+        forget(change.connection(), id).await?;
+    }
     Ok(Agent { authentication: authentication.clone(), binding, state, ..agent })
 }
 

@@ -97,7 +97,8 @@ impl Store {
         let agent = enrollable(&mut change, &id).await?;
         let keys = rotated(&agent, jkt, jwk, (act.now_s, OVERLAP_S))?;
         write_keys(change.connection(), &id, &keys).await?;
-        if agent.kind == AgentKind::Gateway {
+        // One that is known by a certificate asks by no key.
+        if agent.kind == AgentKind::Gateway && agent.authentication.needs_enrolment() {
             expect_key(change.connection(), &id, jkt).await?;
         }
         let state = LifeCycle::Active;

@@ -42,10 +42,7 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn forget_lease(&self, gateway: &AgentId) -> Result<(), Failure> {
-        sqlx::query("DELETE FROM gateway_leases WHERE agent = $1")
-            .bind(gateway.as_str())
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(FORGET).bind(gateway.as_str()).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -93,6 +90,17 @@ impl Store {
         Ok(query.execute(&self.pool).await?.rows_affected() == 1)
     }
 }
+
+/// As [`Store::forget_lease`], as a part of a change.
+pub(crate) async fn forget(
+    connection: &mut AnyConnection,
+    gateway: &AgentId,
+) -> Result<(), Failure> {
+    sqlx::query(FORGET).bind(gateway.as_str()).execute(connection).await?;
+    Ok(())
+}
+
+const FORGET: &str = "DELETE FROM gateway_leases WHERE agent = $1";
 
 /// From an enrolment on, whoever has the new key is the gateway; part of that change.
 pub(crate) async fn expect_key(
@@ -148,9 +156,12 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
+    use attorn_jose::CertificateThumbprint;
+    use attorn_registry::{AgentKind, Authentication, Binding};
+
     use super::*;
-    use crate::InForce;
-    use crate::fixtures::{World, act, key};
+    use crate::fixtures::{World, act, key, name};
+    use crate::{InForce, NewAgent};
 
     fn asked(lease: Option<u8>, fresh: u8, is_due: bool) -> PresentedLease {
         PresentedLease {
@@ -185,6 +196,43 @@ mod tests {
         let later = PresentedLease { sealed_ms: Some(8), ..asked(Some(8), 9, true) };
         assert_eq!(world.store.present_lease(&world.agent, &later).await.unwrap(), Ok(true));
         assert_eq!(present(Some(9), 10, false).await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn who_is_known_in_another_way_is_the_gateway() {
+        let world = World::new().await;
+        let gateway = AgentId::from_random(&[7; 16]);
+        let (id, kind) = (gateway.clone(), AgentKind::Gateway);
+        let new = NewAgent { id, name: name("gw-1"), kind, ..world.new_agent() };
+        world.store.register_agent(&act(0), &new).await.unwrap();
+        let present = async |lease, fresh, is_due| {
+            world.store.present_lease(&gateway, &asked(lease, fresh, is_due)).await.unwrap()
+        };
+        let known_by = async |ders: &[&[u8]]| {
+            let certificates = ders.iter().map(|der| CertificateThumbprint::of_der(der));
+            let certificates = certificates.collect();
+            let way = Authentication::SelfSignedTlsClientAuth { certificates };
+            let wanted = (&way, Binding::Certificate);
+            world.store.set_agent_authentication(&act(5), &gateway, wanted).await.unwrap();
+        };
+        // A key that was enrolled and never asked by: it cannot be asked by any more.
+        world.store.create_enrolment(&act(1), &gateway, [7; 32]).await.unwrap();
+        world.store.redeem_enrolment(&act(2), &[7; 32], (key(2), "{}")).await.unwrap();
+        assert_eq!(present(None, 1, true).await, Err(LeaseRefusal::Copied));
+        known_by(&[b"old"]).await;
+        assert_eq!(present(None, 1, true).await, Ok(true));
+        assert_eq!(present(Some(1), 2, false).await, Ok(false));
+        // While the old certificate counts, a copy with it stays out.
+        known_by(&[b"old", b"new"]).await;
+        assert_eq!(present(None, 2, true).await, Err(LeaseRefusal::Copied));
+        known_by(&[b"new"]).await;
+        assert_eq!(present(None, 2, true).await, Err(LeaseRefusal::Copied));
+        // A code gives such a gateway no key to ask by, and nothing is expected of one.
+        world.store.create_enrolment(&act(6), &gateway, [8; 32]).await.unwrap();
+        world.store.redeem_enrolment(&act(7), &[8; 32], (key(3), "{}")).await.unwrap();
+        assert_eq!(present(Some(1), 2, false).await, Ok(false));
+        known_by(&[b"another"]).await;
+        assert_eq!(present(None, 3, true).await, Ok(true));
     }
 
     #[tokio::test]

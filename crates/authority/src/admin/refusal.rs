@@ -258,7 +258,7 @@ impl Refusal {
             }
             Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
             Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
-            Self::Key => "the key is no public JWK of an accepted algorithm".to_owned(),
+            Self::Key => "no public JWK of an accepted algorithm, and no thumbprint".to_owned(),
             Self::LastOperator => "enrol a second operator with the same rights first".to_owned(),
             Self::Missing(missing) => missing.message().to_owned(),
             Self::Name(refusal) => refusal.to_string(),

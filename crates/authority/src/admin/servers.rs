@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use attorn_audit::{Entry, Kind};
-use attorn_jose::PublicKey;
+use attorn_jose::{CertificateThumbprint, Jkt, PublicKey};
+use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::{
     Class, KeyHolder, LifeCycle, McpServer, Name, ServerId, ServerKey, UpstreamSpec,
 };
@@ -69,12 +70,41 @@ pub(crate) struct ServerNew {
     pub(crate) upstream: Upstream,
 }
 
-/// A public key that a server or an API holds itself.
+/// A public key that an API holds itself.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyNew {
     /// The public JWK as text.
     pub(super) jwk: String,
+}
+
+/// What stands for a server that holds it itself: a public key, or a certificate; one of the two.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerKeyNew {
+    /// The public JWK as text.
+    jwk: Option<String>,
+    /// SHA-256 of the certificate in DER, as base64url: `x5t#S256` of RFC 8705.
+    certificate: Option<String>,
+}
+
+impl ServerKeyNew {
+    /// The name, and the text beside it.
+    fn read(&self) -> Result<(Jkt, String), Refusal> {
+        match (&self.jwk, &self.certificate) {
+            (Some(jwk), None) => {
+                let key = PublicKey::parse_jwk(jwk).map_err(|_| Refusal::Key)?;
+                Ok((key.thumbprint(), key.to_jwk(None)))
+            }
+            (None, Some(certificate)) => {
+                let certificate: CertificateThumbprint =
+                    certificate.parse().map_err(|_| Refusal::Key)?;
+                let name = Confirmation::Certificate(certificate).key();
+                Ok((name, ServerKey::text_of_certificate(&certificate)))
+            }
+            (Some(_), Some(_)) | (None, None) => Err(Refusal::Key),
+        }
+    }
 }
 
 /// How a server is reached. Every text is taken literally.
@@ -167,14 +197,17 @@ pub(crate) fn registered(context: &Context, server: &McpServer) -> Entry {
     fact
 }
 
-/// Records a public key whose private part the server holds. That it does is proven by each use.
-pub(crate) async fn key(context: Context, new: KeyNew) -> Result<Effect<ServerView>, Refusal> {
+/// Records a public key or a certificate whose private part the server holds. That it does is proven by
+/// each use.
+pub(crate) async fn key(
+    context: Context,
+    new: ServerKeyNew,
+) -> Result<Effect<ServerView>, Refusal> {
     let server = context.server(context.segment("server"))?;
     if server.is_builtin() {
         return Err(Refusal::Builtin);
     }
-    let key = PublicKey::parse_jwk(&new.jwk).map_err(|_| Refusal::Key)?;
-    let (jkt, jwk) = (key.thumbprint(), key.to_jwk(None));
+    let (jkt, jwk) = new.read()?;
     let (store, act) = (&context.shared.store, context.act());
     let changed = store.add_server_key(&act, &server.id, (jkt, &jwk), KeyHolder::Server).await?;
     let mut fact = about(&context, Kind::KeyAdded, &changed.record);

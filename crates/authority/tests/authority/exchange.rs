@@ -5,9 +5,9 @@ use attorn_jose::{SigningKey, sha256};
 use attorn_net::Rate;
 use attorn_oauth::access_token::{self, AccessTokenClaims};
 use attorn_oauth::actor::Actor;
-use attorn_oauth::approval_evidence::{APPROVAL_EVIDENCE, EvidenceFor, EvidenceKey};
 use attorn_oauth::client_assertion::{ASSERTION_TYPE, NewAssertion, new_assertion};
 use attorn_oauth::confirmation::Confirmation;
+use attorn_oauth::evidence::{APPROVAL_EVIDENCE, EvidenceFor, EvidenceKey};
 use attorn_oauth::subject::Subject;
 use attorn_oauth::token_request::{ACCESS_TOKEN, TOKEN_EXCHANGE};
 use attorn_registry::{
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::world::{Answer, CRM, Client, ISSUER, World, form_request, new_key};
 
-const BILLING: &str = "https://api.example/billing";
+pub(crate) const BILLING: &str = "https://api.example/billing";
 
 /// `crm` with a key of its own, the API behind it, and an agent that may read.
 pub(crate) struct Chain {
@@ -78,7 +78,7 @@ impl Chain {
     }
 
     /// The proof that the agent's token came with at the gateway.
-    fn evidence(&self, holder: &Client, token: &str) -> String {
+    pub(crate) fn evidence(&self, holder: &Client, token: &str) -> String {
         self.world.proof_for(holder, ("POST", CRM), Some(token), Some("minted-by-the-gateway"))
     }
 
@@ -143,7 +143,7 @@ impl Chain {
     /// What the way out of the same process says of an approval and a token.
     pub(crate) fn vouched(&self, id: &ApprovalId, token: &str) -> String {
         let of = EvidenceFor { server: &self.server, subject_token: &sha256(token.as_bytes()) };
-        self.world.authority.approval_evidence().vouch(id, of)
+        self.world.authority.evidence_key().vouch_approval(id, of)
     }
 
     pub(crate) async fn agent_token(&self) -> String {
@@ -195,7 +195,7 @@ pub(crate) fn set(form: &mut Form, name: &'static str, value: &str) {
     form.push((name, value.to_owned()));
 }
 
-fn without(form: &Form, name: &str) -> Form {
+pub(crate) fn without(form: &Form, name: &str) -> Form {
     form.iter().filter(|(found, _)| *found != name).cloned().collect()
 }
 
@@ -844,9 +844,9 @@ async fn an_approval_that_the_gateway_did_not_vouch_for_is_refused() {
     for (what, shown) in [
         ("a name alone", id.to_string()),
         ("a tag of another approval", format!("{waiting}.{tag}")),
-        ("the key of another process", EvidenceKey::new(&[1; 32]).vouch(&id, of)),
+        ("the key of another process", EvidenceKey::new(&[1; 32]).vouch_approval(&id, of)),
         ("another token", chain.vouched(&id, &other_token)),
-        ("another server", chain.world.authority.approval_evidence().vouch(&id, elsewhere)),
+        ("another server", chain.world.authority.evidence_key().vouch_approval(&id, elsewhere)),
         // Vouched for, and the registry knows better.
         ("an approval that waits", chain.vouched(&waiting, &parent)),
         ("an approval that is unknown", chain.vouched(&unknown, &parent)),

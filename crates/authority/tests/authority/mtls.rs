@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::world::{ADMIN, Answer, CRM, Client, ISSUER, START_MS, World, form_request, token_form};
 
-const URI: &str = "urn:agent:billing";
+pub(crate) const URI: &str = "urn:agent:billing";
 const SPIFFE_ID: &str = "spiffe://example.org/billing";
 
 /// A certificate as the TLS layer would describe it.
-fn certificate(der: &[u8], uri: &str, anchor: &str) -> PeerCertificate {
+pub(crate) fn certificate(der: &[u8], uri: &str, anchor: &str) -> PeerCertificate {
     PeerCertificate {
         thumbprint: *CertificateThumbprint::of_der(der).as_bytes(),
         not_before_s: START_MS / 1000 - 100,
@@ -26,17 +26,17 @@ fn certificate(der: &[u8], uri: &str, anchor: &str) -> PeerCertificate {
     }
 }
 
-fn own() -> PeerCertificate {
+pub(crate) fn own() -> PeerCertificate {
     certificate(b"own", URI, "client_ca")
 }
 
-fn peer(certificate: Option<PeerCertificate>) -> Peer {
+pub(crate) fn peer(certificate: Option<PeerCertificate>) -> Peer {
     let address = "192.0.2.7:4711".parse().unwrap();
     Peer { certificate: certificate.map(Arc::new), ..Peer::new(address, true) }
 }
 
 /// One request to a public endpoint over a connection with this certificate.
-async fn post(
+pub(crate) async fn post(
     world: &World,
     path: &str,
     form: &[(&str, &str)],
@@ -48,7 +48,11 @@ async fn post(
     world.public(request).await
 }
 
-async fn token(world: &World, client_id: &str, certificate: Option<PeerCertificate>) -> Answer {
+pub(crate) async fn token(
+    world: &World,
+    client_id: &str,
+    certificate: Option<PeerCertificate>,
+) -> Answer {
     let form = [("grant_type", "client_credentials"), ("client_id", client_id), ("resource", CRM)];
     post(world, "/token", &form, None, certificate).await
 }

@@ -166,8 +166,13 @@ enum BindingArg {
 }
 
 impl WayArgs {
+    /// Whether it is a JWT of a platform.
+    pub(crate) const fn is_workload(&self) -> bool {
+        self.workload_issuer.is_some()
+    }
+
     /// The members of the admin API.
-    fn put_into(&self, body: &mut Value) -> Result<(), Failure> {
+    pub(crate) fn put_into(&self, body: &mut Value) -> Result<(), Failure> {
         let thumbprints: Result<Vec<String>, Failure> =
             self.certificate.iter().map(|path| thumbprint_of(&files::read(path)?)).collect();
         let thumbprints = thumbprints?;
@@ -328,9 +333,14 @@ pub(crate) fn show_code(
             );
             return Ok(Exit::Yes);
         }
+        let rest = match text(&answer, "kind") {
+            Some("gateway") => "--admin-url URL --as-gateway",
+            Some("operator") => "--admin-url URL",
+            Some(_) | None => "--gateway URL",
+        };
         admin.output.say(&format!(
-            "next, where the agent runs: attorn agent enroll --url {} --name {} --client-id {} \
-             --certificate FILE --key FILE --gateway URL",
+            "next, where it runs: attorn enroll --url {} --name {} --client-id {} \
+             --certificate FILE --key FILE {rest}",
             admin.issuer(),
             text(&answer, "name").unwrap_or_default(),
             text(&answer, "id").unwrap_or_default(),

@@ -237,7 +237,7 @@ fn http_date_s(text: &str) -> Option<u64> {
 
 /// The resource itself: its metadata, a token for it, one harmless request.
 async fn walk(funnel: &mut Funnel, place: &Place<'_>, profile: &Profile) {
-    let Profile { identity, proof } = profile;
+    let Profile { identity, proof, .. } = profile;
     if place.at_gateway {
         let found = discovery::discover(place.world, place.url, Some(&identity.issuer)).await;
         let told = found

@@ -55,9 +55,12 @@ pub(crate) struct EnrollArgs {
     /// Where servers are found, for an agent with a certificate
     #[arg(long, value_name = "URL", requires = "certificate")]
     pub(crate) gateway: Option<String>,
-    /// Where the admin API is, for an operator with a certificate
+    /// Where the admin API is, for an operator or a gateway with a certificate
     #[arg(long, value_name = "URL", requires = "certificate")]
     pub(crate) admin_url: Option<String>,
+    /// The certificate is that of a gateway, which follows the authority
+    #[arg(long, requires = "admin_url")]
+    pub(crate) as_gateway: bool,
     #[command(flatten)]
     pub(crate) change: Change,
 }
@@ -76,7 +79,9 @@ Examples:
   attorn enroll --url https://authority.example.com --code @code.txt
   attorn agent enroll --url http://127.0.0.1:7800 --code - --key-type es256 < code.txt
   attorn agent enroll --url https://authority.example.com --name billing-agent \
-    --client-id agt_… --certificate billing.crt --key billing.key --gateway https://gw.example.com";
+    --client-id agt_… --certificate billing.crt --key billing.key --gateway https://gw.example.com
+  attorn enroll --url https://authority.example.com --name gw-1 --client-id agt_… --as-gateway \
+    --certificate gw-1.crt --key gw-1.key --admin-url https://admin.example.com --profile gw-profile";
 
 pub(crate) async fn run(context: &Context, args: EnrollArgs) -> Result<Exit, Failure> {
     if args.change.dry_run {
@@ -127,11 +132,14 @@ async fn with_certificate(
         certificates_pem: crate::files::read_text(certificate)?,
         key_pem: Zeroizing::new(crate::files::read_private(key)?),
     });
-    let profile = Profile { identity, proof };
+    let profile = Profile::new(identity, proof);
     // A key that is not the certificate's is found out here and not with the first call.
     authority_of(&profile.world()?, &args.url).await?;
-    let is_operator = profile.identity.admin_url.is_some();
-    let who = if is_operator { Who::Operator } else { Who::Agent(&profile.identity.name) };
+    let who = match &profile.identity.admin_url {
+        Some(_) if args.as_gateway => Who::Gateway,
+        Some(_) => Who::Operator,
+        None => Who::Agent(&profile.identity.name),
+    };
     let place = profile.save(&context.profile, who)?;
     context.output.object(&json!({
         "name": profile.identity.name,
@@ -139,8 +147,17 @@ async fn with_certificate(
         "certificate": profile.proof.thumbprint()?,
         "folder": place.display().to_string(),
     }));
-    context.output.say("next: attorn connect SERVER");
+    context.output.say(next(who));
     Ok(Exit::Yes)
+}
+
+/// What comes after an enrolment.
+const fn next(who: Who<'_>) -> &'static str {
+    match who {
+        Who::Agent(_) => "next: attorn connect SERVER",
+        Who::Gateway => "next: attorn serve, with `[follow]` in its configuration",
+        Who::Operator => "next: attorn whoami",
+    }
 }
 
 fn unlocatable(error: &std::io::Error) -> Failure {
@@ -195,7 +212,7 @@ pub(crate) async fn enroll(
         certificate: None,
         servers: answer.servers,
     };
-    let profile = Profile { identity, proof: Proof::Key(key) };
+    let profile = Profile::new(identity, Proof::Key(key));
     let who = match answer.kind.as_str() {
         "gateway" => Who::Gateway,
         "operator" => Who::Operator,
@@ -209,12 +226,7 @@ pub(crate) async fn enroll(
         "key": profile.proof.thumbprint()?,
         "folder": place.display().to_string(),
     });
-    let next = match who {
-        Who::Agent(_) => "next: attorn connect SERVER",
-        Who::Gateway => "next: attorn serve, with `[follow]` in its configuration",
-        Who::Operator => "next: attorn whoami",
-    };
-    Ok(Enrolled { next, summary })
+    Ok(Enrolled { next: next(who), summary })
 }
 
 fn new_key(key_type: KeyType) -> Result<SigningKey, Failure> {

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::admin::{Admin, Operation, items};
 use crate::args::Change;
 use crate::commands::Context;
-use crate::commands::agent::show_code;
+use crate::commands::agent::{WayArgs, show_code};
 use crate::exit::{Exit, Failure};
 use crate::json::text;
 
@@ -26,6 +26,8 @@ pub(crate) enum GatewayCommand {
         /// Write the one-time code to this file (0600) instead of showing it
         #[arg(long, value_name = "FILE")]
         code_file: Option<PathBuf>,
+        #[command(flatten)]
+        way: WayArgs,
         #[command(flatten)]
         change: Change,
     },
@@ -56,6 +58,8 @@ another key instead, which ends the old one and resets it as well:
 const REGISTER_EXAMPLES: &str = "\
 Examples:
   attorn gateway register gw-1 --owner platform --code-file code.txt
+  attorn gateway register gw-1 --owner platform --tls-san-dns gw-1.example.com
+  attorn gateway register gw-1 --owner platform --certificate gw-1.crt
 Then, where the gateway runs:
   attorn enroll --url https://authority.example.com --code @code.txt --profile gw-profile
   attorn serve --config gateway.toml        with [gateway], [follow] profile = \"gw-profile\"";
@@ -63,8 +67,12 @@ Then, where the gateway runs:
 pub(crate) async fn run(context: &Context, command: GatewayCommand) -> Result<Exit, Failure> {
     let admin = Admin::open(context).await?;
     match command {
-        GatewayCommand::Register { name, owner, code_file, change } => {
-            let body = json!({ "name": name, "owner": owner, "kind": "gateway" });
+        GatewayCommand::Register { name, owner, code_file, way, change } => {
+            if way.is_workload() {
+                return Err(Failure::usage("a gateway is known by a key or by a certificate"));
+            }
+            let mut body = json!({ "name": name, "owner": owner, "kind": "gateway" });
+            way.put_into(&mut body)?;
             let answer = admin.send_change(Operation::AgentRegister, &[], body, change).await?;
             let scopes = NEEDED.map(Operation::scope);
             let grant = json!({

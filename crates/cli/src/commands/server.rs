@@ -13,6 +13,7 @@ use crate::commands::Context;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::json::{set, text};
+use crate::profile::thumbprint_of;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
@@ -35,13 +36,18 @@ pub(crate) enum ServerCommand {
     /// The tools of a server, their classes and states
     #[command(after_help = "Example:\n  attorn server tools crm")]
     Tools { server: String },
-    /// Give a server a public key of its own, with which it exchanges tokens
-    #[command(after_help = "Example:\n  attorn server key crm --jwk-file crm.jwk")]
+    /// Give a server a public key or a certificate of its own, with which it exchanges tokens
+    #[command(
+        after_help = "Examples:\n  attorn server key crm --jwk-file crm.jwk\n  attorn server key crm --certificate crm.crt"
+    )]
     Key {
         server: String,
         /// The public JWK; a file with a private one is refused
-        #[arg(long, value_name = "FILE")]
-        jwk_file: PathBuf,
+        #[arg(long, value_name = "FILE", required_unless_present = "certificate")]
+        jwk_file: Option<PathBuf>,
+        /// Exactly this certificate, self-signed or not (PEM)
+        #[arg(long, value_name = "FILE", conflicts_with = "jwk_file")]
+        certificate: Option<PathBuf>,
         #[command(flatten)]
         change: Change,
     },
@@ -188,8 +194,11 @@ pub(crate) async fn run(context: &Context, command: ServerCommand) -> Result<Exi
         }
         ServerCommand::Show { server } => admin.show(Operation::ServerShow, &[&server]).await,
         ServerCommand::Tools { server } => super::tools::list(&admin, &server).await,
-        ServerCommand::Key { server, jwk_file, change } => {
-            let body = json!({ "jwk": jwk(&jwk_file)? });
+        ServerCommand::Key { server, jwk_file, certificate, change } => {
+            let jwk = jwk_file.map(|file| jwk(&file)).transpose()?;
+            let thumbprint = |file: PathBuf| thumbprint_of(&files::read(&file)?);
+            let certificate = certificate.map(thumbprint).transpose()?;
+            let body = json!({ "jwk": jwk, "certificate": certificate });
             admin.change(Operation::ServerKey, &[&server], body, change).await
         }
         ServerCommand::Downstream(command) => downstream(&admin, command).await,

@@ -82,12 +82,16 @@ impl Elsewhere {
                 admin
             } else {
                 let output = Output::new(Format::Ndjson);
-                admin.insert(Admin::with_profile(self.profile.clone(), output).await?)
+                admin.insert(Admin::with_profile(self.profile.renewed()?, output).await?)
             };
             let change = Change { dry_run: false };
             admin.send_change(operation, place, body, change).await
         };
         let answer: Result<Option<Value>, Failure> = sent.await;
+        // It may be the certificate that has ended: the next question goes with the one of then.
+        if answer.is_err() && self.profile.is_certified() {
+            *admin = None;
+        }
         answer.map(Option::unwrap_or_default).map_err(|failure| silent(&failure.what))
     }
 }

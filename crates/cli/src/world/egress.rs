@@ -7,12 +7,13 @@ use attorn_authority::Authority;
 use attorn_connect::exchange::ServerIdentity;
 use attorn_egress::{Egress, Keys, Parts};
 use attorn_enforce::record::Recorder;
-use attorn_net::{Client, ClientConfig, Clock, Limits, Listener, Shutdown, serve};
+use attorn_net::{Client, ClientConfig, Clock, Limits, Listener, Roots, Shutdown, serve};
 use attorn_telemetry::Telemetry;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::files;
 use crate::outside::{causes, system_random};
 
 use super::Followed;
@@ -33,12 +34,10 @@ pub(super) async fn start(
     }
     let alone = || Failure::usage("`[[egress]]` needs the authority in the same process");
     let authority = authority.ok_or_else(alone)?;
-    let client = ClientConfig { http2: true, body_timeout: Some(REST), ..ClientConfig::default() };
-    let client = Client::new(client)
-        .map_err(|e| Failure::usage(format!("cannot set up TLS: {}", causes(&e))))?;
+    let rules = config.egress.iter().map(|rule| client(rule).map(|client| (rule.clone(), client)));
     let folder = server_keys::folder(&config.state);
     let egress = Egress::new(Parts {
-        rules: config.egress.clone(),
+        rules: rules.collect::<Result<_, Failure>>()?,
         issuer: issuer.to_owned(),
         published: Arc::clone(&followed.published),
         freshness: Arc::clone(&followed.freshness),
@@ -47,8 +46,7 @@ pub(super) async fn start(
             let key = server_keys::held(&folder, server)?;
             Some(ServerIdentity { client_id: server.id.to_string(), key })
         }),
-        approval_evidence: authority.approval_evidence(),
-        client,
+        evidence: authority.evidence_key(),
         clock: clock.clone(),
         random: system_random(),
         telemetry: telemetry.clone(),
@@ -61,6 +59,17 @@ pub(super) async fn start(
         serving.spawn(serve(listener, service, Limits::default(), shutdown.clone()));
     }
     Ok(Some(egress))
+}
+
+/// What reaches the API of a rule, and the issuer for it.
+fn client(rule: &attorn_egress::Config) -> Result<Client, Failure> {
+    let roots = match &rule.roots {
+        Some(path) => Roots::Pem(files::read_text(path)?),
+        None => Roots::Public,
+    };
+    let (http2, body_timeout) = (true, Some(REST));
+    Client::new(ClientConfig { roots, http2, body_timeout, ..ClientConfig::default() })
+        .map_err(|e| Failure::usage(format!("cannot set up TLS: {}", causes(&e))))
 }
 
 /// Time between two pieces of an answer.

@@ -182,13 +182,14 @@ fn not_followed(refusal: NotFollowed) -> Failure {
     }
 }
 
+/// A session of our own. After a failure another one is opened, with the certificate of then.
 async fn open(profile: &Profile) -> Result<Admin, Failure> {
-    Admin::with_profile(profile.clone(), Output::new(Format::Ndjson)).await
+    Admin::with_profile(profile.renewed()?, Output::new(Format::Ndjson)).await
 }
 
 /// The issuer's keys as it shows them now, from the place that its tokens are verified with too.
 async fn issuer_keys(profile: &Profile) -> Result<IssuerKeys, Failure> {
-    let World { client, .. } = profile.world()?;
+    let World { client, .. } = profile.renewed()?.world()?;
     let request = Request::get(format!("{}/jwks", profile.identity.issuer)).body(Bytes::new());
     let request = request.map_err(|e| Failure::usage(causes(&e)))?;
     let response = client.send(request).await.map_err(|e| Failure::unreachable(causes(&e)))?;

@@ -71,7 +71,7 @@ pub(crate) fn send(
     Reply { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-fn form(pairs: &[(&str, &str)]) -> String {
+pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
     let escape = |text: &str| {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
         let each = text.bytes().map(|b| match plain(b) {
@@ -84,7 +84,7 @@ fn form(pairs: &[(&str, &str)]) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-fn jti() -> String {
+pub(crate) fn jti() -> String {
     let mut bytes = [0; 16];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
     base64url(&bytes)
@@ -120,6 +120,14 @@ impl Drop for SampleApi {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Without a call of the operating system's clock: when a file was written.
+pub(crate) fn now_s(folder: &Folder) -> u64 {
+    let path = folder.path().join("now");
+    fs::write(&path, "").unwrap();
+    let written = fs::metadata(&path).unwrap().modified().unwrap();
+    written.duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// An authority with a gateway, the server `invoices` with a key of the test, the API behind it, and a
@@ -212,12 +220,8 @@ impl Chain {
         format!("http://{}", self.authority)
     }
 
-    /// Without a call of the operating system's clock: when a file was written.
     fn now_s(&self) -> u64 {
-        let path = self.folder.path().join("now");
-        fs::write(&path, "").unwrap();
-        let written = fs::metadata(&path).unwrap().modified().unwrap();
-        written.duration_since(UNIX_EPOCH).unwrap().as_secs()
+        now_s(&self.folder)
     }
 
     pub(crate) fn proof(

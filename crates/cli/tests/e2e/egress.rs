@@ -58,7 +58,7 @@ impl World {
 }
 
 /// One operation, and a rule that gives it for one tool.
-fn register_billing(folder: &Folder, url: &str) {
+pub(crate) fn register_billing(folder: &Folder, url: &str) {
     let run = |arguments: &[&str]| folder.attorn(arguments).expect(0);
     run(&["resource", "register", "billing", "--owner", "finance", "--url", url]);
     let operation = |id: &str, path: &str| {

@@ -26,6 +26,7 @@ mod postgres;
 mod proxies;
 mod release;
 mod retention;
+mod server_certificate;
 mod server_keys;
 mod shipping;
 mod sign_in;

@@ -11,6 +11,9 @@ use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 
+use crate::delegation::{SampleApi, free_port};
+use crate::egress::register_billing;
+use crate::server_certificate::a_server_exchanges_with_a_certificate;
 use crate::support::{ATTORN, Connected, Folder, Serving, write_config};
 
 pub(crate) const URI: &str = "urn:agent:billing";
@@ -187,9 +190,18 @@ async fn answer(client: &Client, request: Request<Bytes>) -> (StatusCode, Value)
 #[test]
 fn an_agent_with_a_certificate_connects_and_calls() {
     let ca = Authority::new();
-    let installed = Installed::new("mtls-connect", &ca);
+    let (api, guard) = (SampleApi::start(), free_port());
+    let url = format!("https://{}/billing", guard.replace("127.0.0.1", "localhost"));
+    let way_out = format!(
+        "[[guard]]\npublic_url = \"{url}\"\nlisten = \"{guard}\"\nupstream = \"http://{}\"\n\
+         [[egress]]\nserver = \"invoices\"\nresource = \"{url}\"\n\
+         variable = \"INVOICES_API_URL\"\nroots = \"cert.pem\"\n",
+        api.address
+    );
+    let installed = Installed::with("mtls-connect", &ca, |_, text| text.push_str(&way_out));
     let client_id = installed.agent("billing", &["--tls-san-uri", URI]);
     let folder = &installed.folder;
+    register_billing(folder, &url);
     let (certificate, key) = ca.leaf(URI);
     fs::write(folder.path().join("billing.crt"), certificate).unwrap();
     let key_file = folder.path().join("billing.key");
@@ -201,8 +213,18 @@ fn an_agent_with_a_certificate_connects_and_calls() {
     installed.enroll_billing(&client_id, 0);
     let mut connected = Connected::start(folder, "invoices", "billing");
     let answer = connected.call(1, "get_invoice", r#"{"id":"inv-1001"}"#);
-    assert!(answer.to_string().contains("inv-1001"), "{answer}");
+    // The server asked its API meanwhile, in the name of who showed the certificate.
+    assert!(answer.to_string().contains("Ada Shipping"), "{answer}");
+    let asked = api.calls();
+    assert_eq!((&asked[0]["agent"], &asked[1]), (&client_id.as_str().into(), &Value::Null));
+    let found = |kind: &str| -> Value { serde_json::from_str(&installed.reasons(kind)).unwrap() };
+    let (issued, exchanged) = (found("token.issued"), found("token.exchanged"));
+    let issued = issued.as_array().unwrap().iter().find(|one| one["client_id"] == *client_id);
+    assert_eq!(exchanged[0]["agent_key"], issued.unwrap()["proof_key"], "{exchanged}");
     drop(connected);
+    tokio::runtime::Runtime::new()
+        .unwrap()
+        .block_on(a_server_exchanges_with_a_certificate(&installed, &ca, &url));
     folder.attorn(&["doctor", "invoices", "--client", "billing"]).expect(0);
     folder.attorn(&["lock", "create", "agent/billing", "--reason", "test"]).expect(0);
     folder.attorn(&["doctor", "invoices", "--client", "billing"]).expect(1);
@@ -333,7 +355,65 @@ async fn a_self_signed_certificate_counts_where_it_is_registered() {
     assert_eq!(installed.token(&other, &client_id).await.0, StatusCode::OK);
     assert_eq!(installed.token(&own, &client_id).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(installed.call(&own, &bearer).await.0, StatusCode::UNAUTHORIZED);
+    a_gateway_follows_with_a_certificate(&installed);
     installed.serving.stop();
+}
+
+/// A gateway in a process of its own is known as agents are, and goes on with the certificate that takes
+/// the place of its first one.
+fn a_gateway_follows_with_a_certificate(installed: &Installed) {
+    let folder = &installed.folder;
+    for name in ["gw", "next"] {
+        let made = rcgen::generate_simple_self_signed(vec!["gw.example".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        fs::write(folder.path().join(format!("{name}.crt")), certificate).unwrap();
+        let key_file = folder.path().join(format!("{name}.key"));
+        fs::write(&key_file, key).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&key_file, mode).unwrap();
+    }
+    let register = ["gateway", "register", "gw-1", "--owner", "finance", "-o", "json"];
+    let known = ["--certificate", "gw.crt"];
+    let registered = folder.attorn(&[&register[..], &known].concat()).expect(0).json();
+    assert_eq!(registered.get("code"), None, "{registered}");
+    let config = fs::read_to_string(folder.path().join("attorn.toml")).unwrap();
+    let admin = config.split("admin_url = \"").nth(1).unwrap().split('"').next().unwrap();
+    let gateway = Folder::new("mtls-gateway");
+    let profile = gateway.path().join("profile").display().to_string();
+    let id = registered["id"].as_str().unwrap();
+    let enroll =
+        ["--profile", &profile, "enroll", "--url", &installed.issuer, "--roots", "cert.pem"];
+    let named = ["--name", "gw-1", "--client-id", id, "--admin-url", admin, "--as-gateway"];
+    let files = ["--certificate", "gw.crt", "--key", "gw.key"];
+    folder.attorn(&[&enroll[..], &named, &files].concat()).expect(0);
+    let (tls, listen) = (folder.path().display(), free_port());
+    let text = format!(
+        "state = \"state\"\n[gateway]\npublic_url = \"{}\"\n[follow]\nprofile = \"profile\"\n\
+         [listen]\ngateway = \"{listen}\"\n\
+         [tls]\ncertificates = \"{tls}/cert.pem\"\nkey = \"{tls}/key.pem\"\n",
+        installed.gateway
+    );
+    fs::write(gateway.path().join("attorn.toml"), text).unwrap();
+    let serving = Serving::start(&gateway);
+    let json = |arguments: &[&str]| folder.attorn(arguments).expect(0).json();
+    let until_heard = || {
+        let version = json(&["status", "-o", "json"])["registry_version"].clone();
+        let mut tries = 0..600;
+        while json(&["gateway", "list", "-o", "json"])[0]["version"].as_u64() < version.as_u64() {
+            assert!(tries.next().is_some(), "the gateway is not heard");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until_heard();
+    let change = ["agent", "authentication", "gw-1", "--certificate", "next.crt"];
+    folder.attorn(&[&change[..], &known].concat()).expect(0);
+    until_heard();
+    let place = gateway.path().join("profile/gateway");
+    fs::copy(folder.path().join("next.crt"), place.join("certificate.pem")).unwrap();
+    fs::copy(folder.path().join("next.key"), place.join("key.pem")).unwrap();
+    folder.attorn(&change).expect(0);
+    until_heard();
+    serving.stop();
 }
 
 /// What nobody would accept does not take the place of what serves.

@@ -18,7 +18,7 @@ use crate::world::{BOTH, World, ask};
 
 /// Keeps who asked, and whether anything of a credential came through.
 #[derive(Clone, Default)]
-struct Inside(Arc<Mutex<Vec<(Caller, bool)>>>);
+pub(crate) struct Inside(Arc<Mutex<Vec<(Caller, bool)>>>);
 
 impl Service<Request<GuardedBody<Full<Bytes>>>> for Inside {
     type Response = Response<Full<Bytes>>;

@@ -9,6 +9,7 @@
 
 mod accesses;
 mod api;
+mod certificates;
 mod circuits;
 mod credentials;
 mod forwarding;

@@ -7,6 +7,7 @@ use attorn_oauth::actor::ChainRefusal;
 use attorn_oauth::client_assertion::AssertionRefusal;
 use attorn_oauth::dpop::DpopRefusal;
 use attorn_oauth::error::TokenError;
+use attorn_oauth::evidence::CertificateEvidenceRefusal;
 use attorn_oauth::grant::GrantRefusal;
 use attorn_oauth::jwt_grant::JwtGrantRefusal;
 use attorn_oauth::jwt_svid::SvidRefusal;
@@ -117,6 +118,13 @@ const JWT_GRANTS: [JwtGrantRefusal; 16] = [
     JwtGrantRefusal::Unmapped,
 ];
 
+const CERTIFICATE_EVIDENCE: [CertificateEvidenceRefusal; 4] = [
+    CertificateEvidenceRefusal::Clock,
+    CertificateEvidenceRefusal::Forged,
+    CertificateEvidenceRefusal::Missing,
+    CertificateEvidenceRefusal::OtherMethod,
+];
+
 /// Every error, each variant listed after the one before it. Exhaustive on purpose: a new variant
 /// does not compile until it stands here, and then fails until the file has its row.
 fn all() -> Vec<TokenError> {
@@ -155,6 +163,7 @@ fn all() -> Vec<TokenError> {
             // These hold a refusal of their own; see below.
             TokenError::SubjectTokenType
             | TokenError::ActorChain(_)
+            | TokenError::CertificateEvidence(_)
             | TokenError::ResourceClosed(_)
             | TokenError::ScopeNotPermitted(_)
             | TokenError::SubjectToken(_)
@@ -179,6 +188,7 @@ fn all() -> Vec<TokenError> {
     all.extend([ChainRefusal::Depth, ChainRefusal::Repeated].map(TokenError::ActorChain));
     all.extend(SUBJECTS.map(TokenError::SubjectToken));
     all.extend([None, Some(DpopRefusal::Missing)].map(TokenError::SubjectTokenEvidence));
+    all.extend(CERTIFICATE_EVIDENCE.map(TokenError::CertificateEvidence));
     // Every reason of the registry passes through unchanged; these stand for all.
     all.push(TokenError::ResourceClosed(ReasonCode::ResourceSuspended));
     all.push(TokenError::ScopeNotPermitted(ReasonCode::PolicyForbid));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use attorn_connect::World;
-use attorn_connect::exchange::{Exchanger, ServerIdentity, Wanted};
+use attorn_connect::exchange::{Evidence, Exchanger, ServerIdentity, Wanted};
 use attorn_jose::SigningKey;
 use attorn_oauth::dpop::{NewProof, new_proof};
 use bytes::Bytes;
@@ -98,7 +98,7 @@ pub(super) async fn bound(acts: &mut Acts, scene: &Scene) -> Result<(), Failure>
     let proof = proof(agent_key, ("POST", &scene.resource), &agent_token, None)?;
     let wanted = Wanted {
         subject_token: &agent_token,
-        subject_token_proof: &proof,
+        evidence: Evidence::Proof(&proof),
         approval: None,
         traceparent: None,
         resource: scene.api_resource(),
