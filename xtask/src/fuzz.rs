@@ -21,6 +21,7 @@ mod jsonrpc;
 mod lists;
 mod mutate;
 mod oauth;
+mod openapi;
 mod policy;
 mod proofs;
 mod provider;
@@ -80,6 +81,7 @@ const TARGETS: &[Target] = &[
     provider::ID_TOKEN,
     assertions::JWT_GRANT,
     webauthn::PASSKEY_ANSWER,
+    openapi::OPENAPI_DOCUMENT,
 ];
 
 /// Parsers that no target reaches. They are named and never counted as run.

@@ -31,6 +31,7 @@ mod list;
 mod locks;
 mod openapi;
 mod operation;
+mod operation_list;
 mod owners;
 mod passkeys;
 mod payloads;

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use attorn_jose::{Algorithm, Compact, JwkError, PublicKey, Verified};
 use attorn_oauth::trusted_keys::{JWKS_BYTES_MAX, KeyRefusal, LeftOut, NoKey, TrustedKeys};
 
-pub use fetch::IssuerClientError;
-pub(crate) use fetch::{FetchRefusal, IssuerClient, is_plain_json};
+pub use fetch::{FetchRefusal, IssuerClientError};
+pub(crate) use fetch::{IssuerClient, is_plain_json};
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -172,10 +172,9 @@ const fn age(then_s: u64, now_s: u64) -> Option<u64> {
     now_s.checked_sub(then_s)
 }
 
-/// A set holds keys for other purposes, which is usual. A weak one is not.
-fn tell(url: &str, left_out: &LeftOut) {
-    let LeftOut { kid, why } = left_out;
-    let is_usual = match why {
+/// Whether a set has such a key for another purpose. A weak one is not usual.
+pub(crate) const fn is_usual(why: &KeyRefusal) -> bool {
+    match why {
         KeyRefusal::Algorithm(_)
         | KeyRefusal::Jwk(
             JwkError::AlgorithmMismatch | JwkError::Curve | JwkError::KeyType | JwkError::Usage,
@@ -189,8 +188,12 @@ fn tell(url: &str, left_out: &LeftOut) {
             | JwkError::RsaWeak
             | JwkError::Shape,
         ) => false,
-    };
-    if is_usual {
+    }
+}
+
+fn tell(url: &str, left_out: &LeftOut) {
+    let LeftOut { kid, why } = left_out;
+    if is_usual(why) {
         tracing::debug!(url, ?kid, %why, "a key of an issuer is left out");
     } else {
         tracing::warn!(url, ?kid, %why, "a key of an issuer is left out");

@@ -12,6 +12,7 @@ use attorn_oauth::jwt_grant::{Assertion, GrantUse, JwtGrantRefusal};
 pub(crate) use config::verify;
 pub use config::{ConsentBy, TrustedIssuer, TrustedIssuersRefusal};
 use keys::KeySource;
+pub(crate) use keys::read_key_file;
 
 /// Every issuer that is trusted.
 #[derive(Debug, Default)]

@@ -81,7 +81,18 @@ impl Admin {
         operation: Operation,
         body: Value,
     ) -> Result<Value, Failure> {
-        parse(&self.post_bytes(operation, &body).await?)
+        self.post_read_at(operation, &[], body).await
+    }
+
+    /// As [`Admin::post_read`], about something that the path names.
+    pub(crate) async fn post_read_at(
+        &self,
+        operation: Operation,
+        place: &[&str],
+        body: Value,
+    ) -> Result<Value, Failure> {
+        let url = self.url(operation, place)?;
+        parse(&self.send(operation, &url, (Bytes::from(body.to_string()), None)).await?)
     }
 
     /// As [`Admin::post_read`], with the answer as it came.

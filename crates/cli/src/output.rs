@@ -155,6 +155,15 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if hostile(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// A word of a command line that a POSIX shell takes as it is.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
+    if text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// `2026-10-02 09:14:07Z` of a time in milliseconds since 1970.
 pub(crate) fn date_time(time_ms: u64) -> String {
     let seconds = time_ms / 1000;

@@ -105,6 +105,11 @@ impl TrustedKeys {
         self.keys.iter().filter_map(|(name, _)| name.as_deref())
     }
 
+    /// What the keys sign with.
+    pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        self.keys.iter().map(|(_, key)| key.algorithm())
+    }
+
     /// The key that a header names, or the only one of its algorithm where it names none: OpenID
     /// Connect Core 1.0 section 10.1.
     ///

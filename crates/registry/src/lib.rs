@@ -6,8 +6,9 @@
 //! What is implemented: identifiers and names, the life cycle table, owners, agents, their
 //! overlapping keys and their way of authentication, MCP servers, tools as definitions, classes by
 //! argument, scopes and grants, people, their consents and what agents may do for them, APIs with
-//! their operations and downstream rules, locks, the documents of public registries, approvals of
-//! calls, the snapshot and its publication, and the stable reason codes.
+//! their operations and downstream rules, `OpenAPI` documents that describe operations, locks, the
+//! documents of public registries, approvals of calls, the snapshot and its publication, and the
+//! stable reason codes.
 //!
 //! What is *not*: change requests.
 
@@ -32,6 +33,8 @@ mod lease;
 mod life_cycle;
 mod lock;
 mod name;
+mod openapi;
+mod operations_plan;
 mod owner;
 mod path_template;
 mod person;
@@ -89,6 +92,11 @@ pub use lock::{
     LOCK_LIFETIME_MAX_S, Lock, LockRefusal, LockTarget, STOP_REMEMBERED_S, TOKEN_LIFETIME_MAX_S,
 };
 pub use name::{Name, NameError};
+pub use openapi::{
+    BasePath, BaseRefusal, DescribedOperations, LeftOut, LeftOutReason, OPENAPI_BYTES_MAX,
+    OpenApiDocument, OpenApiRefusal,
+};
+pub use operations_plan::{OperationChange, OperationsPlan, PlannedOperation, WantedOperation};
 pub use owner::Owner;
 pub use path_template::{PathTemplate, is_plain_path};
 pub use person::{

@@ -69,6 +69,16 @@ impl PathTemplate {
             && self.parts().zip(other.parts()).all(is_same)
     }
 
+    /// One text for all templates of the same place: see [`Self::is_same_place`].
+    #[must_use]
+    pub(crate) fn place(&self) -> String {
+        // No plain part holds a brace.
+        let one = |part: &str| {
+            if is_variable(part) { "{}".to_owned() } else { part.to_ascii_lowercase() }
+        };
+        self.parts().map(one).collect::<Vec<_>>().join("/")
+    }
+
     fn parts(&self) -> impl Iterator<Item = &str> {
         self.text.split('/').skip(1)
     }
@@ -127,7 +137,7 @@ fn is_stem(stem: &str, name: &str) -> bool {
     })
 }
 
-fn is_variable(part: &str) -> bool {
+pub(crate) fn is_variable(part: &str) -> bool {
     let name = part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     name.is_some_and(|name| {
         !name.is_empty()
@@ -259,6 +269,11 @@ mod tests {
         assert!(!template("/a/{b}").is_same_place(&template("/a/b")));
         assert!(!template("/a/{b}").is_same_place(&template("/a/{b}/c")));
         assert!(template("/a/{b}").might_match("/A/x") && !template("/a/{b}").might_match("/A"));
+        let all = ["/", "/a", "/A", "/a/{b}", "/A/{c}", "/a/b", "/a/{b}/c", "/{x}", "/{x}/{y}"];
+        for (one, other) in all.iter().flat_map(|one| all.iter().map(move |other| (one, other))) {
+            let (one, other) = (template(one), template(other));
+            assert_eq!(one.place() == other.place(), one.is_same_place(&other), "{one} {other}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! right at a server may become which right at them.
 //!
 //! Implemented: operations by method and path template, each with one scope; rules per server.
-//! Not implemented: operations out of an `OpenAPI` document, scopes by query or body.
+//! Not implemented: scopes by query or body.
 
 use std::fmt;
 
@@ -239,6 +239,19 @@ impl ResourceOperation {
     pub fn scope(&self) -> Scope {
         Scope::of_tool(self.class, self.id.as_str())
     }
+
+    /// What no two operations of an API have in common.
+    #[must_use]
+    pub(crate) fn place(&self) -> (HttpMethod, String) {
+        (self.method, self.path.place())
+    }
+}
+
+/// Scope, method and path. None of them holds a space.
+impl fmt::Display for ResourceOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.scope(), self.method, self.path)
+    }
 }
 
 impl OperationId {
@@ -312,7 +325,7 @@ impl fmt::Display for HttpMethod {
 
 const OPERATION_ID_BYTES_MAX: usize = 64;
 /// A record is read whole with every change of it.
-const RECORDS_MAX: usize = 1000;
+pub(crate) const RECORDS_MAX: usize = 1000;
 
 #[cfg(test)]
 mod tests {

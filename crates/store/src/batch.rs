@@ -6,7 +6,7 @@
 
 use attorn_registry::{
     Agent, AgentId, Authentication, Binding, Grant, GrantId, LifeCycle, McpServer, Owner, OwnerId,
-    PolicySource, ServerId, Tool,
+    PolicySource, Resource, ResourceId, ResourceOperation, ServerId, Tool,
 };
 
 use crate::agents::{insert_agent, write_authentication, write_owner};
@@ -15,6 +15,7 @@ use crate::failure::{Failure, StoreError};
 use crate::grants::{insert_grant, write_revocation};
 use crate::owners::insert_owner;
 use crate::policies::insert_policy;
+use crate::resources::write_operations;
 use crate::servers::insert_server;
 use crate::tools::write_approval;
 use crate::{Confirmed, NewAgent, NewOwner, NewServer, Store};
@@ -145,6 +146,20 @@ impl Batch<'_> {
         self.end(ChangeKind::PolicyApplied, &version, made).await
     }
 
+    /// Puts operations of an API, all at once, in the place of those that were looked at.
+    ///
+    /// # Errors
+    /// No such resource, or its operations are others.
+    pub async fn set_operations(
+        &mut self,
+        id: &ResourceId,
+        change: (&[ResourceOperation], &[ResourceOperation]),
+    ) -> Result<Resource, StoreError> {
+        self.begin().await?;
+        let made = write_operations(&mut self.change, id, change).await;
+        self.end(ChangeKind::ResourceOperations, id.as_str(), made).await
+    }
+
     /// Makes all of it durable at once.
     ///
     /// # Errors
@@ -188,7 +203,7 @@ impl std::fmt::Debug for Batch<'_> {
 
 #[cfg(test)]
 mod tests {
-    use attorn_registry::OwnerId;
+    use attorn_registry::{Class, HttpMethod, OperationId, OwnerId, PathTemplate};
 
     use super::*;
     use crate::Refusal;
@@ -239,5 +254,32 @@ mod tests {
             store.changes_after(before, 10).await.unwrap().iter().map(|row| row.version).collect();
         assert_eq!(versions, [before + 1, before + 2]);
         assert_eq!(store.agents().await.unwrap().len(), 2);
+    }
+    #[tokio::test]
+    async fn operations_take_the_place_of_those_that_were_looked_at() {
+        let world = World::new().await;
+        let (store, new) = (&world.store, world.new_resource());
+        store.register_resource(&act(1), &new).await.unwrap();
+        let operation = |id: &str| ResourceOperation {
+            id: OperationId::parse(id).unwrap(),
+            class: Class::Read,
+            method: HttpMethod::Get,
+            path: PathTemplate::parse(&format!("/{id}")).unwrap(),
+        };
+        let both = [operation("a"), operation("b")];
+        let before = store.version().await.unwrap();
+        let mut batch = store.begin_batch(act(2)).await.unwrap();
+        let record = batch.set_operations(&new.id, (&[], &both)).await.unwrap();
+        assert_eq!(record.operations, both);
+        batch.commit().await.unwrap();
+        let snapshot = store.load_snapshot(1000).await.unwrap();
+        assert_eq!(snapshot.resource(&new.id), Some(&record));
+        assert_eq!(store.version().await.unwrap(), before + 1);
+        let mut batch = store.begin_batch(act(3)).await.unwrap();
+        for seen in [&[][..], &both[..1]] {
+            let stale = batch.set_operations(&new.id, (seen, &[])).await;
+            assert!(matches!(stale, Err(StoreError::Refused(Refusal::OperationsChanged))));
+        }
+        assert!(batch.set_operations(&new.id, (&both, &[])).await.is_ok());
     }
 }

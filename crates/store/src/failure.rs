@@ -85,6 +85,9 @@ pub enum Refusal {
     /// The name is in use, or was: names are not given twice.
     #[error("the name is taken")]
     NameTaken,
+    /// The operations of the resource are not any more what the change was made for.
+    #[error("the operations of the resource changed meanwhile")]
+    OperationsChanged,
     /// The resource has no operation of this name.
     #[error("no such operation")]
     OperationUnknown,

@@ -180,6 +180,21 @@ impl Store {
     }
 }
 
+/// Puts operations in the place of those that `before` names.
+pub(crate) async fn write_operations(
+    change: &mut Change<'_>,
+    id: &ResourceId,
+    (before, after): (&[ResourceOperation], &[ResourceOperation]),
+) -> Result<Resource, StoreError> {
+    let resource = resource_by_id(change.connection(), id).await?;
+    if resource.operations != before {
+        return Err(Refusal::OperationsChanged.into());
+    }
+    let resource = Resource { operations: after.to_vec(), ..resource };
+    save(change, &resource).await?;
+    Ok(resource)
+}
+
 async fn save(change: &mut Change<'_>, resource: &Resource) -> Result<(), Failure> {
     sqlx::query("UPDATE resources SET operations = $1, downstreams = $2 WHERE id = $3")
         .bind(COLUMNS.to_json(&resource.operations)?)

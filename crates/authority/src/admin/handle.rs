@@ -100,7 +100,7 @@ async fn run(
         kind: intent_kind(operation, route),
         ..about.clone()
     };
-    if operation == Operation::RegistryApply {
+    if matches!(operation, Operation::RegistryApply | Operation::ResourceOperationImport) {
         // The one entry of the whole names the file; each change has one of its own after it.
         let digest = super::tools::hex(&attorn_jose::sha256(&input.body));
         intent.detail.insert("sha256".to_owned(), digest);

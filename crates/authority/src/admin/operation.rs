@@ -129,6 +129,8 @@ operations! {
     ResourceKey = "resource.key", Post "/resources/{resource}/key", Write, "Give an API the public key it asks about tokens with; an earlier one ends";
     ResourceOperationAdd = "resource.operation_add", Post "/resources/{resource}/operations", Write, "Add an operation to an API";
     ResourceOperationRemove = "resource.operation_remove", Post "/resources/{resource}/operations/{operation}/remove", Write, "Take an operation from an API";
+    ResourceOperationPlan = "resource.operation_plan", Post "/resources/{resource}/plan", Read, "What a list of operations would change at an API";
+    ResourceOperationImport = "resource.operation_import", Post "/resources/{resource}/import", Write, "Make the operations of an API as such a list has them: all of it, or nothing";
     ToolList = "tool.list", Get "/servers/{server}/tools", Read, "The tools of a server";
     ToolDiff = "tool.diff", Get "/servers/{server}/diff", Read, "The tools of a server that wait for their owner, and what changed";
     ToolDefinitions = "tool.definitions", Get "/servers/{server}/definitions", Read, "The definitions of a server's tools as last seen";

@@ -98,6 +98,8 @@ pub(crate) enum Refusal {
     PayloadChanged,
     /// The payload was erased.
     PayloadErased,
+    /// What would change is not what its author was shown.
+    PlanChanged,
     /// Another plan of a file is being made.
     PlanUnderWay,
     /// The policies or their tests do not compile; the text says where.
@@ -178,6 +180,7 @@ impl Refusal {
             Self::HiddenText | Self::RegistryOlder => StatusCode::CONFLICT,
             Self::ToolChanged | Self::ToolNotApproved => StatusCode::CONFLICT,
             Self::LastOperator | Self::SameOwner | Self::Widened => StatusCode::FORBIDDEN,
+            Self::PlanChanged => StatusCode::CONFLICT,
         }
     }
 
@@ -206,7 +209,9 @@ impl Refusal {
             Self::NotSignedIn => ReasonCode::PersonPending,
             Self::RedirectUri | Self::Role => ReasonCode::RequestMalformed,
             Self::Policy(_) => ReasonCode::PolicyError,
-            Self::PreconditionFailed | Self::PreconditionMissing => ReasonCode::RequestPrecondition,
+            Self::PlanChanged | Self::PreconditionFailed | Self::PreconditionMissing => {
+                ReasonCode::RequestPrecondition
+            }
             Self::RegistryOlder => ReasonCode::AuthorityStale,
             Self::PayloadAbsent | Self::PayloadChanged => ReasonCode::PayloadAbsent,
             Self::PayloadErased => ReasonCode::PayloadErased,
@@ -256,8 +261,7 @@ impl Refusal {
             Self::GaveWay => {
                 "a lock or a revocation came first, so nothing was done; ask again".to_owned()
             }
-            Self::HiddenText => ReasonCode::ToolHiddenText.meaning().to_owned(),
-            Self::JournalUnavailable => ReasonCode::JournalUnavailable.meaning().to_owned(),
+            Self::HiddenText | Self::JournalUnavailable => self.reason().meaning().to_owned(),
             Self::Key => "no public JWK of an accepted algorithm, and no thumbprint".to_owned(),
             Self::LastOperator => "enrol a second operator with the same rights first".to_owned(),
             Self::Missing(missing) => missing.message().to_owned(),
@@ -270,6 +274,7 @@ impl Refusal {
                     .to_owned()
             }
             Self::Role => attorn_registry::RoleError.to_string(),
+            Self::PlanChanged => "`digest` does not name what would change now".to_owned(),
             Self::PlanUnderWay => "another plan is being made; ask again".to_owned(),
             Self::Policy(errors) => errors.clone(),
             Self::PreconditionFailed => "somebody changed it meanwhile; look again".to_owned(),

@@ -221,7 +221,7 @@ pub(crate) async fn add_operation(
         method: HttpMethod::parse(&new.method)?,
         path: PathTemplate::parse(&new.path)?,
     };
-    let told = format!("{} {} {}", operation.scope(), operation.method, operation.path);
+    let told = operation.to_string();
     let store = &context.shared.store;
     let record = store.add_operation(&context.act(), id, operation).await?.record;
     let mut fact = about(&context, Kind::AdminChanged, &record);
@@ -298,7 +298,7 @@ pub(crate) fn named<'c>(context: &'c Context, text: &str) -> Result<&'c Resource
     found.ok_or(Refusal::Missing(Missing::Resource))
 }
 
-fn about(context: &Context, kind: Kind, resource: &Resource) -> Entry {
+pub(super) fn about(context: &Context, kind: Kind, resource: &Resource) -> Entry {
     let mut fact = context.fact(kind);
     fact.downstream_resource = Some(resource.id.to_string());
     fact.owner = resource.owner.as_ref().map(ToString::to_string);
@@ -323,7 +323,7 @@ impl ResourceView {
 }
 
 impl OperationView {
-    fn of(operation: &ResourceOperation) -> Self {
+    pub(super) fn of(operation: &ResourceOperation) -> Self {
         Self {
             id: operation.id.as_str().to_owned(),
             class: operation.class.as_str(),

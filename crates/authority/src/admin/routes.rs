@@ -4,8 +4,8 @@ use super::operation::Operation;
 use super::route::{InputPlace, Route};
 use super::{
     about, access, agents, apply, approvals, audit, clients, explain, gateways, grants, imports,
-    issuer_keys, locks, owners, passkeys, payloads, person_grants, persons, policies, resources,
-    servers, tools,
+    issuer_keys, locks, operation_list, owners, passkeys, payloads, person_grants, persons,
+    policies, resources, servers, tools,
 };
 
 /// The route of an operation. Exhaustive on purpose.
@@ -69,6 +69,8 @@ pub(crate) fn route(operation: Operation) -> Route {
         Operation::ResourceKey => Route::change(resources::key),
         Operation::ResourceOperationAdd => Route::change(resources::add_operation),
         Operation::ResourceOperationRemove => Route::change(resources::remove_operation),
+        Operation::ResourceOperationPlan => Route::query(InputPlace::Body, operation_list::plan),
+        Operation::ResourceOperationImport => Route::change(operation_list::import),
         Operation::ToolList => Route::read(tools::list),
         Operation::ToolDiff => Route::read(tools::diff),
         Operation::ToolDefinitions => Route::read(tools::definitions),

@@ -25,7 +25,7 @@ pub(crate) struct IssuerClient {
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FetchRefusal {
+pub enum FetchRefusal {
     /// The host is somewhere it must not be.
     #[error("the host is not reached over the Internet, and not listed")]
     Address,

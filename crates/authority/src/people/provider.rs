@@ -9,6 +9,7 @@
 
 mod begin;
 mod callback;
+mod look;
 mod redeem;
 mod who;
 

@@ -184,17 +184,21 @@ impl KeyFile {
 }
 
 fn load(issuer: &str, path: &Path) -> Result<TrustedKeys, String> {
+    let (keys, left_out) = read_key_file(path)?;
+    for LeftOut { kid, why } in left_out {
+        tracing::warn!(issuer, ?kid, %why, "a key of an issuer is left out");
+    }
+    Ok(keys)
+}
+
+/// The keys of a file, and those that count for nothing.
+pub(crate) fn read_key_file(path: &Path) -> Result<(TrustedKeys, Vec<LeftOut>), String> {
     let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
     if usize::try_from(length).map_or(true, |length| length > JWKS_BYTES_MAX) {
         return Err("it is too large".to_owned());
     }
     let document = std::fs::read(path).map_err(|error| error.to_string())?;
-    let (keys, left_out) =
-        TrustedKeys::parse(&document, &Algorithm::OF_ISSUERS).map_err(|error| error.to_string())?;
-    for LeftOut { kid, why } in left_out {
-        tracing::warn!(issuer, ?kid, %why, "a key of an issuer is left out");
-    }
-    Ok(keys)
+    TrustedKeys::parse(&document, &Algorithm::OF_ISSUERS).map_err(|error| error.to_string())
 }
 
 /// An issuer moves its keys rarely.

@@ -140,7 +140,12 @@ async fn second_with(world: &World, operator: &Client, more: &[&str]) -> Client 
     operator_with(world, operator, "second", &patterns).await
 }
 
-async fn operator_with(world: &World, operator: &Client, name: &str, patterns: &[&str]) -> Client {
+pub(crate) async fn operator_with(
+    world: &World,
+    operator: &Client,
+    name: &str,
+    patterns: &[&str],
+) -> Client {
     let new = json!({ "name": name, "owner": "administrators", "kind": "operator" });
     let made = world.done(operator, Operation::AgentRegister, &[], new).await;
     let (made, _) = world.enroll(made["code"].as_str().unwrap()).await;

@@ -27,6 +27,7 @@ mod last_operator;
 mod limits;
 mod metadata;
 mod mtls;
+mod operation_list;
 mod people;
 mod places;
 mod revocation;

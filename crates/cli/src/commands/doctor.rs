@@ -2,9 +2,11 @@
 //!
 //! It goes on past a failure wherever the next step can be looked at without it.
 
+mod apis;
 mod certificate;
 mod effective;
 mod funnel;
+mod issuers;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,7 +63,10 @@ Exit codes: 0 all well, 1 something is refused, 2 something here is wrong, 3 can
 pub(crate) async fn run(context: &Context, args: DoctorArgs) -> Result<Exit, Failure> {
     let output = if args.json { Output::new(Format::Ndjson) } else { context.output };
     let mut funnel = Funnel::new(output);
-    configuration(&mut funnel, output, args.config.as_deref());
+    let config = configuration(&mut funnel, output, args.config.as_deref());
+    if let Some(config) = &config {
+        issuers::look(&mut funnel, config).await;
+    }
     let client = args.client.or_else(|| match profile::agents(&context.profile).as_slice() {
         [only] if args.target.is_some() => Some(only.clone()),
         _ => None,
@@ -96,7 +101,7 @@ pub(crate) async fn run(context: &Context, args: DoctorArgs) -> Result<Exit, Fai
     if authority(&mut funnel, &world, (&profile.identity.issuer, &profile.proof)).await {
         walk(&mut funnel, &place, &profile).await;
         if !place.at_gateway {
-            registry(&mut funnel, context).await;
+            registry(&mut funnel, context, config.as_ref()).await;
         }
     }
     Ok(funnel.end())
@@ -110,20 +115,26 @@ struct Place<'a> {
 }
 
 /// The file of the roles on this machine, if there is one.
-fn configuration(funnel: &mut Funnel, output: Output, asked: Option<&Path>) {
+fn configuration(funnel: &mut Funnel, output: Output, asked: Option<&Path>) -> Option<Config> {
     let path = asked.unwrap_or_else(|| Path::new("attorn.toml"));
     if asked.is_none() && !path.exists() {
-        return funnel.skip("config", "no attorn.toml here: the roles run elsewhere");
+        funnel.skip("config", "no attorn.toml here: the roles run elsewhere");
+        return None;
     }
-    if let Err(failure) = Config::load(path) {
-        return funnel.fail("config", &failure);
-    }
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(failure) => {
+            funnel.fail("config", &failure);
+            return None;
+        }
+    };
     funnel.ok("config", &format!("{} is valid; its values:", path.display()));
     if asked.is_some()
         && let Err(failure) = effective::show(output, path)
     {
         funnel.fail("config", &failure);
     }
+    Some(config)
 }
 
 /// Connection, clock, readiness, metadata and keys of the authority; whether it can be used at all.
@@ -274,12 +285,15 @@ async fn walk(funnel: &mut Funnel, place: &Place<'_>, profile: &Profile) {
     funnel.check("call", called);
 }
 
-/// What the registry says about servers and grants.
-async fn registry(funnel: &mut Funnel, context: &Context) {
+/// What the registry says about servers and grants, and about what this machine's file names.
+async fn registry(funnel: &mut Funnel, context: &Context, config: Option<&Config>) {
     match Admin::open(context).await {
         Ok(admin) => {
             servers(funnel, &admin).await;
             findings(funnel, &admin).await;
+            if let Some(config) = config {
+                apis::look(funnel, &admin, config).await;
+            }
         }
         Err(failure) => funnel.fail("registry", &failure),
     }

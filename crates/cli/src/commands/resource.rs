@@ -1,5 +1,7 @@
 //! `attorn resource`: the APIs behind MCP servers, and what they can be asked to do.
 
+mod import;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -44,7 +46,7 @@ pub(crate) enum ResourceCommand {
         /// Below the URL of the API
         path: String,
     },
-    /// What an API can be asked to do: add, remove
+    /// What an API can be asked to do: add, import, remove
     #[command(subcommand)]
     Operation(OperationCommand),
     /// Give an API the public key with which it asks about tokens (introspection)
@@ -91,6 +93,8 @@ pub(crate) enum OperationCommand {
     /// Add an operation; its scope is CLASS:ID
     #[command(after_help = ADD_EXAMPLES)]
     Add(AddArgs),
+    /// Take operations out of an `OpenAPI` document; shows them first
+    Import(import::ImportArgs),
     /// Take an operation away; requests for it are refused
     #[command(after_help = "Example:\n  attorn resource operation remove billing invoice.pay")]
     Remove {
@@ -152,6 +156,9 @@ pub(crate) async fn run(context: &Context, command: ResourceCommand) -> Result<E
             let AddArgs { resource, id, method, path, class, change } = args;
             let body = json!({ "id": id, "method": method, "path": path, "class": class });
             admin.change(Operation::ResourceOperationAdd, &[&resource], body, change).await
+        }
+        ResourceCommand::Operation(OperationCommand::Import(args)) => {
+            import::import(&admin, &args).await
         }
         ResourceCommand::Operation(OperationCommand::Remove { resource, id, change }) => {
             let place = [resource.as_str(), id.as_str()];

@@ -94,6 +94,29 @@ pub(crate) fn free_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
+const OPENAPI: &str = r#"{ "openapi": "3.1.0", "info": { "title": "Billing", "version": "1" },
+  "servers": [{ "url": "http://billing.internal:8080/" }],
+  "paths": {
+    "/invoices/{id}": { "get": { "operationId": "invoice.get" }, "options": {} },
+    "/invoices/{id}/pay": { "post": { "operationId": "invoice.pay", "x-attorn-class": "read" } },
+    "/invoices/{id}.pdf": { "get": { "operationId": "invoice.pdf" } } } }"#;
+
+/// The operations of the API out of its document: shown, and then taken.
+fn import_operations(folder: &Folder) {
+    fs::write(folder.path().join("openapi.json"), OPENAPI).unwrap();
+    let import = |more: &[&str]| {
+        let import = ["resource", "operation", "import", "billing", "openapi.json"];
+        folder.attorn(&[&import[..], more].concat())
+    };
+    let shown = import(&["-o", "json"]).expect(1).json();
+    let reasons = shown["left_out"].as_array().unwrap().iter();
+    let reasons: Vec<_> = reasons.map(|one| one["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["method", "partial_variable"]);
+    let digest = shown["digest"].as_str().unwrap();
+    let done = import(&["--accept-classes", digest]).expect(0);
+    assert!(done.out.contains("2 changes made, 0 as they are, 2 left out"), "{}", done.out);
+}
+
 /// The sample API in a process of its own.
 pub(crate) struct SampleApi {
     child: Child,
@@ -171,24 +194,7 @@ impl Chain {
         let run = |arguments: &[&str]| folder.attorn(arguments).expect(0);
         let url = format!("http://{guard}/billing");
         run(&["resource", "register", "billing", "--owner", "finance", "--url", &url]);
-        for (id, method, path, class) in [
-            ("invoice.get", "GET", "/invoices/{id}", "read"),
-            ("invoice.pay", "POST", "/invoices/{id}/pay", "write"),
-        ] {
-            run(&[
-                "resource",
-                "operation",
-                "add",
-                "billing",
-                id,
-                "--method",
-                method,
-                "--path",
-                path,
-                "--class",
-                class,
-            ]);
-        }
+        import_operations(&folder);
         let rule = ["--from", "read:get_invoice", "--to", "read:invoice.get"];
         run(&[&["server", "downstream", "allow", "invoices", "billing"][..], &rule].concat());
         let server_key = SigningKey::from_seed(Algorithm::EdDsa, &[7; 32]).unwrap();

@@ -80,6 +80,9 @@ fn agent_ids(folder: &Folder) -> BTreeMap<String, String> {
 fn an_unmodified_server_asks_its_api_in_the_name_of_each_call() {
     let world = World::new("egress");
     let World { folder, api, .. } = &world;
+    let told = folder.attorn(&["doctor"]).expect(0).out;
+    let has = |line: &str| told.contains(line);
+    assert!(has("billing, active, 1 operations") && has("egress invoices ok"), "{told}");
     let mut connected = Connected::start(folder, "invoices", "reader");
     let answer = connected.call(1, "get_invoice", r#"{"id":"inv-1001"}"#);
     assert!(answer.to_string().contains("Ada Shipping"), "{answer}");

@@ -22,6 +22,10 @@ fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(Algorithm::Es256, &[seed; 32]).unwrap()
 }
 
+fn set_text() -> String {
+    format!(r#"{{"keys":[{}]}}"#, key(1).public().to_jwk(Some("a")))
+}
+
 /// What the platform puts into the file that the workload reads.
 fn put_token(folder: &Folder, issuer: &str, sub: &str, signer: &SigningKey) {
     let now_s = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -44,8 +48,7 @@ fn setting(folder: &Folder, name: &str) -> String {
 #[test]
 fn a_workload_calls_a_tool_by_its_platforms_word() {
     let folder = Folder::new("federation");
-    let set = format!(r#"{{"keys":[{}]}}"#, key(1).public().to_jwk(Some("a")));
-    fs::write(folder.path().join("platform.jwks"), set).unwrap();
+    fs::write(folder.path().join("platform.jwks"), set_text()).unwrap();
     let serving = installed_with(&folder, TRUST);
     let register = ["agent", "register", "robot", "--owner", "finance"];
     folder.attorn(&[register.as_slice(), &["--workload-issuer", PLATFORM]].concat()).expect(0);
@@ -53,6 +56,15 @@ fn a_workload_calls_a_tool_by_its_platforms_word() {
     let issuer = setting(&folder, "issuer");
     let address = format!("{}/invoices/mcp", setting(&folder, "gateway_url"));
     let connect = ["connect", address.as_str(), "--workload-token", "token"];
+
+    // The doctor reads the keys as the authority does, and names a file that holds none.
+    let told = folder.attorn(&["doctor"]).expect(0).out;
+    assert!(told.contains(&format!("issuer {PLATFORM} ok")), "{told}");
+    let path = folder.path().join("platform.jwks");
+    fs::write(&path, "{}").unwrap();
+    let told = folder.attorn(&["doctor"]).expect(2).out;
+    assert!(told.contains("`jwks_file`: not a key set"), "{told}");
+    fs::write(&path, set_text()).unwrap();
 
     // Another workload, and one of a platform that signs with another key.
     for (sub, signer) in [("job:2", key(1)), ("job:1", key(2))] {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::rules;
 use crate::json::{member, text};
+use crate::output::quoted;
 
 /// What is suggested for one tool, and from what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,15 +133,6 @@ fn class_of_words(name: &str) -> Option<&'static str> {
 fn higher(one: &'static str, other: &'static str) -> &'static str {
     let rank = |class| [READ, WRITE, IRREVERSIBLE].iter().position(|known| *known == class);
     if rank(one) >= rank(other) { one } else { other }
-}
-
-/// For a POSIX shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
-    if text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 const READ: &str = "read";
