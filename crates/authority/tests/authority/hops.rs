@@ -2,8 +2,8 @@
 
 use attorn_authority::Operation;
 use attorn_oauth::actor::Actor;
-use attorn_oauth::approval_evidence::APPROVAL_EVIDENCE;
 use attorn_oauth::client_assertion::ASSERTION_TYPE;
+use attorn_oauth::evidence::APPROVAL_EVIDENCE;
 use attorn_oauth::subject::Subject;
 use attorn_registry::{Consent, ConsentId, PersonId, ScopeSet};
 use attorn_store::Act;
