@@ -1,9 +1,7 @@
 //! The error codes of OAuth, and the one table from refusals to codes.
 //!
-//! Implemented: the error responses of RFC 6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1,
-//! RFC 7591 section 3.2.2, RFC 8707 section 2, RFC 9396 section 5, RFC 9449 sections 5 and 8, and OpenID
-//! Connect Core 1.0 section 3.1.2.6. Not implemented: the codes of grants that are not served. No other
-//! module names a code of the token endpoint.
+//! Implemented: RFC 6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, RFC 7591 section 3.2.2, RFC 8707
+//! section 2, RFC 9396 section 5, RFC 9449 sections 5 and 8, OpenID Connect Core 1.0 section 3.1.2.6.
 
 use attorn_registry::ReasonCode;
 
