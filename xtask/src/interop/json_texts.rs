@@ -28,13 +28,12 @@ const REFUSED_ON_PURPOSE: [&str; 3] = [
 ];
 
 /// Texts that readers may take or not, and ours takes.
-const TAKEN: [&str; 6] = [
+const TAKEN: [&str; 5] = [
     "i_number_double_huge_neg_exp.json",
     "i_number_real_underflow.json",
     "i_number_too_big_neg_int.json",
     "i_number_too_big_pos_int.json",
     "i_number_very_big_negative_int.json",
-    "i_structure_500_nested_arrays.json",
 ];
 
 /// Judged, of them accepted, and left out.
@@ -46,7 +45,7 @@ struct Tally {
 }
 
 /// As many as the pinned version has.
-const EXPECTED: Tally = Tally { judged: 297, accepted: 98, left_out: 21 };
+const EXPECTED: Tally = Tally { judged: 293, accepted: 97, left_out: 25 };
 
 /// Judges every text.
 ///
