@@ -3,11 +3,12 @@
 mod gateway;
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use attorn_testkit::ports;
 use serde_json::Value;
 
 pub use self::gateway::GatewayProcess;
@@ -461,13 +462,12 @@ fn log_file(path: &Path) -> Result<std::fs::File, StepFailed> {
     open.map_err(|source| StepFailed::File { path: path.to_path_buf(), source })
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that nobody listens on, for a process under test.
 ///
 /// # Errors
 /// When none can be bound.
 pub fn free_port() -> Result<u16, StepFailed> {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-    bound.map(|address| address.port()).map_err(|error| StepFailed::Check(format!("port: {error}")))
+    ports::free_port().map_err(|error| StepFailed::Check(format!("port: {error}")))
 }
 
 /// Waits until somebody listens on a loopback port.

@@ -74,12 +74,12 @@ async fn seed_admin_server(shared: &Shared, snapshot: &Snapshot) -> Result<(), S
     }
     let seen: Vec<_> = Operation::ALL.iter().map(|operation| seen(*operation)).collect();
     shared.store.record_seen_tools(&act, &server.id, &seen).await?;
-    for operation in Operation::ALL.iter().filter(waiting) {
-        let row = operation.row();
-        let digest = sha256(definition(*operation).as_bytes());
-        let confirmed = Confirmed::plain(digest, row.class);
-        shared.store.approve_tool(&act, &server.id, row.id, &confirmed).await?;
-    }
+    let approved = |operation: &Operation| {
+        let (row, digest) = (operation.row(), sha256(definition(*operation).as_bytes()));
+        (row.id, Confirmed::plain(digest, row.class))
+    };
+    let approved: Vec<_> = Operation::ALL.iter().filter(waiting).map(approved).collect();
+    shared.store.approve_tools(&act, &server.id, &approved).await?;
     Ok(())
 }
 

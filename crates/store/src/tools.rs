@@ -144,6 +144,24 @@ impl Store {
         change.finish(ChangeKind::ToolApproved, id.as_str(), record).await
     }
 
+    /// As [`Store::approve_tool`], for several tools of one server in one change.
+    ///
+    /// # Errors
+    /// The same, for any of them; then none is approved.
+    pub async fn approve_tools(
+        &self,
+        act: &Act<'_>,
+        id: &ServerId,
+        tools: &[(&str, Confirmed)],
+    ) -> Result<Changed<Vec<Tool>>, StoreError> {
+        let mut change = Change::begin(self, *act).await?;
+        let mut record = Vec::with_capacity(tools.len());
+        for (name, confirmed) in tools {
+            record.push(write_approval(&mut change, id, name, confirmed).await?);
+        }
+        change.finish(ChangeKind::ToolApproved, id.as_str(), record).await
+    }
+
     /// The approved and the current definition of a tool.
     ///
     /// # Errors
@@ -173,8 +191,7 @@ pub(crate) async fn write_approval(
     confirmed: &Confirmed,
 ) -> Result<Tool, StoreError> {
     verify_class_rules(&confirmed.rules).map_err(Refusal::ClassRules)?;
-    let mut server = server_by_id(change.connection(), id).await?;
-    let tool = server.tools.remove(name).ok_or(Refusal::ToolUnknown)?;
+    let tool = tool_named(change.connection(), id, name).await?;
     if tool.digest != confirmed.digest {
         return Err(Refusal::DefinitionStale.into());
     }
@@ -234,6 +251,28 @@ async fn write_seen(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// One tool, whatever else its server has.
+async fn tool_named(
+    connection: &mut AnyConnection,
+    id: &ServerId,
+    name: &str,
+) -> Result<Tool, StoreError> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT server, name, definition, digest, proposed_class, seen_s, approved_digest,
+         approved_class, approved_by, approved_s, approved_rules, approved_effects
+         FROM tools WHERE server = $1 AND name = $2",
+    )
+    .bind(id.as_str())
+    .bind(name)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else {
+        server_by_id(connection, id).await?;
+        return Err(Refusal::ToolUnknown.into());
+    };
+    Ok(row.read()?.1)
 }
 
 pub(crate) async fn tools_of(

@@ -11,6 +11,7 @@ pub mod haproxy;
 pub mod hpack;
 pub mod http2;
 pub mod ocsf;
+pub mod ports;
 pub mod postgres;
 pub mod redis;
 pub mod tls;

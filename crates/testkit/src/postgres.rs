@@ -3,11 +3,12 @@
 //! Who connects as `postgres` needs no password; everybody else has to log in.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use crate::ports::free_port;
 
 /// Twenty seconds in all.
 const LOOKS: u32 = 1000;
@@ -60,7 +61,7 @@ impl PostgresServer {
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.into() } else { std::env::temp_dir() };
         let folder = parent.join(format!("attorn-postgres-{}-{number}", std::process::id()));
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = free_port()?;
         let mut server = Self { child: None, folder, port };
         let initdb = server.program("initdb")?;
         let folder = server.folder.display().to_string();

@@ -1,9 +1,11 @@
 //! A real `redis-server` on a free loopback port, which keeps nothing on disk.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+use crate::ports::free_port;
 
 /// Ten seconds in all.
 const LOOKS: u32 = 1000;
@@ -22,7 +24,7 @@ impl RedisServer {
     /// # Errors
     /// When `redis-server` is not installed or does not come up.
     pub fn start(options: &[&str]) -> io::Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = free_port()?;
         Self::start_at(port, options)
     }
 

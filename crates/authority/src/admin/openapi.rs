@@ -1,5 +1,7 @@
 //! The `OpenAPI` document, made from the table of operations and the types of their functions.
 
+use std::sync::LazyLock;
+
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -13,8 +15,13 @@ use super::precondition;
 use super::route::{InputPlace, Route, Shape};
 use super::routes::route;
 
-/// The document as JSON.
-pub(crate) fn document() -> String {
+/// The document as JSON. It is the same for every installation; made when first asked for.
+pub(crate) fn document() -> &'static str {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(made);
+    &DOCUMENT
+}
+
+fn made() -> String {
     let mut paths = PathsBuilder::new();
     let mut components = ComponentsBuilder::new().security_scheme(SCHEME, scheme());
     for operation in Operation::ALL {
@@ -145,7 +152,7 @@ mod tests {
 
     #[test]
     fn every_operation_is_described_with_its_scope() {
-        let document: serde_json::Value = serde_json::from_str(&document()).unwrap();
+        let document: serde_json::Value = serde_json::from_str(document()).unwrap();
         for operation in Operation::ALL {
             let row = operation.row();
             let method = if row.method == Method::Get { "get" } else { "post" };

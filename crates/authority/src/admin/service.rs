@@ -44,10 +44,12 @@ impl AdminService {
         let metadata = ProtectedResourceMetadata::of(resource, issuer, scopes);
         let metadata: Bytes = serde_json::to_vec(&metadata).unwrap_or_default().into();
         let healthy = Arc::clone(shared);
-        let document: Bytes = openapi::document().into();
         Self(
             router
-                .route("/admin/v1/openapi.json", get(async move || public_json(document)))
+                .route(
+                    "/admin/v1/openapi.json",
+                    get(async || public_json(Bytes::from_static(openapi::document().as_bytes()))),
+                )
                 .route(ADMIN_METADATA_PATH, get(async move || public_json(metadata)))
                 .route(
                     "/healthz",

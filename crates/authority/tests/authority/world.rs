@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use attorn_audit::note::NoteSigner;
 use attorn_audit::{Entry, Kind};
-use attorn_authority::{Authority, Config, Limits, Operation, Parts, TrustDomains};
+use attorn_authority::{AdminService, Authority, Config, Limits, Operation, Parts, TrustDomains};
 use attorn_jose::{Algorithm, SigningKey, sha256};
 use attorn_journal::{Durability, Journal};
 use attorn_net::{Clock, Random, Shutdown};
@@ -33,6 +33,8 @@ pub(crate) const START_MS: u64 = 1_800_000_000_000;
 /// An authority that lives as long as the test.
 pub(crate) struct World {
     pub(crate) authority: Authority,
+    /// Made once: describing every operation takes a while.
+    admin_service: AdminService,
     pub(crate) store: Store,
     pub(crate) journal: Journal,
     pub(crate) published: Arc<Published>,
@@ -177,6 +179,7 @@ impl World {
         .await
         .unwrap();
         Self {
+            admin_service: authority.admin_service(),
             authority,
             store,
             journal,
@@ -231,7 +234,7 @@ impl World {
 
     /// Sends a request to the admin endpoints.
     pub(crate) async fn admin(&self, request: Request<Full<Bytes>>) -> Answer {
-        let answer = self.authority.admin_service().call(request).await.unwrap();
+        let answer = self.admin_service.call(request).await.unwrap();
         let (head, body) = answer.into_parts();
         Answer::read(head, &body.collect().await.unwrap().to_bytes())
     }

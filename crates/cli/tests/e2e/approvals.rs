@@ -1,14 +1,13 @@
 //! A payment waits for a person: through `attorn connect`, with a client of an older revision.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::journey::{agent, await_tools, installed};
-use crate::support::{ATTORN, Connected, Folder, Serving};
+use crate::support::{ATTORN, Connected, Folder, Serving, free_address};
 use crate::wire::Wire;
 
 const INVOICE: &str = r#"{ "id": "inv-1001" }"#;
@@ -127,16 +126,11 @@ struct Two {
     second: String,
 }
 
-fn free() -> String {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    port.local_addr().unwrap().to_string()
-}
-
 impl Two {
     fn new(test: &str) -> (Self, Serving, Serving) {
         let (folder, elsewhere) = (Folder::new(test), Folder::new(&format!("{test}-second")));
         let (front, admin) = (Wire::new(), Wire::new());
-        let (authority, listening, own, second) = (free(), free(), free(), free());
+        let [authority, listening, own, second] = [0; 4].map(|_| free_address());
         let issuer = format!("http://{authority}");
         let text = format!(
             "state = \"state\"\n[authority]\nissuer = \"{issuer}\"\nadmin_url = \"http://{}\"\n\

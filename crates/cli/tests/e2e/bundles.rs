@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use attorn_net::Client;
 use attorn_testkit::haproxy::{Files, Front, HaProxy};
+use attorn_testkit::ports::free_port;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use serde_json::json;
 
 use crate::mtls::{Authority, Installed};
-use crate::proxies::free_port;
 use crate::support::Folder;
 
 const ID: &str = "spiffe://example.org/billing";
@@ -38,7 +38,7 @@ fn bundle(authority: &Authority, sequence: u64) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_endpoint_says_whose_svids_count() {
     let (first, second) = (Authority::new(), Authority::new());
-    let port = free_port();
+    let port = free_port().unwrap();
     let mut server = None;
     let installed = Installed::with("bundle-endpoint", &Authority::new(), |folder, text| {
         let _written = write!(

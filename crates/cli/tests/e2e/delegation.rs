@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::UNIX_EPOCH;
 
@@ -16,7 +16,7 @@ use attorn_registry::{AgentId, ServerId};
 use serde_json::{Value, json};
 
 use crate::journey::installed_with;
-use crate::support::{ATTORN, Folder, Serving};
+use crate::support::{ATTORN, Folder, Serving, free_address};
 
 pub(crate) const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -88,10 +88,6 @@ pub(crate) fn jti() -> String {
     let mut bytes = [0; 16];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
     base64url(&bytes)
-}
-
-pub(crate) fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 const OPENAPI: &str = r#"{ "openapi": "3.1.0", "info": { "title": "Billing", "version": "1" },
@@ -178,7 +174,7 @@ pub(crate) struct Evidence {
 impl Chain {
     /// `is_alone` leaves the guard to a process of its own.
     pub(crate) fn new(test: &str, is_alone: bool) -> Self {
-        let (folder, api, guard) = (Folder::new(test), SampleApi::start(), free_port());
+        let (folder, api, guard) = (Folder::new(test), SampleApi::start(), free_address());
         let beside = format!(
             "[[guard]]\npublic_url = \"http://{guard}/billing\"\nlisten = \"{guard}\"\n\
              upstream = \"http://{}\"\n",

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::delegation::{SampleApi, free_port, send};
+use crate::delegation::{SampleApi, send};
 use crate::journey::{agent, installed_with};
-use crate::support::{Connected, Folder, Serving};
+use crate::support::{Connected, Folder, Serving, free_address};
 
 /// The server `invoices`, its way out, a guard, and the sample API behind that.
 struct World {
@@ -32,7 +32,7 @@ impl World {
     /// With more of a configuration.
     fn with(test: &str, more: &str) -> Self {
         let (folder, api) = (Folder::new(test), SampleApi::start());
-        let (guard, traced) = (free_port(), free_port());
+        let (guard, traced) = (free_address(), free_address());
         let url = format!("http://{guard}/billing");
         let serving = installed_with(
             &folder,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::delegation::{SampleApi, free_port};
+use crate::delegation::SampleApi;
 use crate::journey::{agent, await_tools, organised_with};
-use crate::support::{Connected, Folder, Serving};
+use crate::support::{Connected, Folder, Serving, free_address};
 
 /// One process for all callers. Its tool asks the API for one invoice after the other, and before each
 /// but the first it waits for a file.
@@ -50,7 +50,7 @@ struct World {
 
 impl World {
     fn new(test: &str) -> Self {
-        let (folder, api, guard) = (Folder::new(test), SampleApi::start(), free_port());
+        let (folder, api, guard) = (Folder::new(test), SampleApi::start(), free_address());
         let url = format!("http://{guard}/billing");
         let (serving, issuer) = organised_with(
             &folder,

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Folder, Serving, write_config};
+use crate::support::{Folder, Serving, free_address, write_config};
 
 /// The status of a request without a token: 401 where it would be served, 503 where nothing is.
 fn status(address: &str, host: &str, server: &str) -> u16 {
@@ -35,8 +35,7 @@ fn until(wanted: u16, within_s: u32, ask: impl Fn() -> u16) {
 
 /// The config of a gateway that follows the authority of `folder`; gives its address.
 fn write_gateway(at: &Folder, public_url: &str, profile: &Path) -> String {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = port.local_addr().unwrap().to_string();
+    let address = free_address();
     let text = format!(
         "state = \"state\"\n[gateway]\npublic_url = \"{public_url}\"\n\
          [follow]\nprofile = \"{}\"\n[listen]\ngateway = \"{address}\"\n",

@@ -11,10 +11,10 @@ use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 
-use crate::delegation::{SampleApi, free_port};
+use crate::delegation::SampleApi;
 use crate::egress::register_billing;
 use crate::server_certificate::a_server_exchanges_with_a_certificate;
-use crate::support::{ATTORN, Connected, Folder, Serving, write_config};
+use crate::support::{ATTORN, Connected, Folder, Serving, free_address, write_config};
 
 pub(crate) const URI: &str = "urn:agent:billing";
 
@@ -190,7 +190,7 @@ async fn answer(client: &Client, request: Request<Bytes>) -> (StatusCode, Value)
 #[test]
 fn an_agent_with_a_certificate_connects_and_calls() {
     let ca = Authority::new();
-    let (api, guard) = (SampleApi::start(), free_port());
+    let (api, guard) = (SampleApi::start(), free_address());
     let url = format!("https://{}/billing", guard.replace("127.0.0.1", "localhost"));
     let way_out = format!(
         "[[guard]]\npublic_url = \"{url}\"\nlisten = \"{guard}\"\nupstream = \"http://{}\"\n\
@@ -386,7 +386,7 @@ fn a_gateway_follows_with_a_certificate(installed: &Installed) {
     let named = ["--name", "gw-1", "--client-id", id, "--admin-url", admin, "--as-gateway"];
     let files = ["--certificate", "gw.crt", "--key", "gw.key"];
     folder.attorn(&[&enroll[..], &named, &files].concat()).expect(0);
-    let (tls, listen) = (folder.path().display(), free_port());
+    let (tls, listen) = (folder.path().display(), free_address());
     let text = format!(
         "state = \"state\"\n[gateway]\npublic_url = \"{}\"\n[follow]\nprofile = \"profile\"\n\
          [listen]\ngateway = \"{listen}\"\n\

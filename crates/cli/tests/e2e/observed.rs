@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use serde_json::Value;
 
 use crate::journey::installed_with;
-use crate::support::{Connected, Folder, Serving};
+use crate::support::{Connected, Folder, Serving, free_address};
 
 /// An installation with a metrics listener, and its address.
 fn observed(folder: &Folder) -> (Serving, String) {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free_address();
     let serving = installed_with(folder, &format!("metrics = \"{address}\"\n"));
-    (serving, address.to_string())
+    (serving, address)
 }
 
 fn request(address: &str, method: &str, path: &str) -> (u16, String) {
@@ -61,7 +61,7 @@ fn metrics_and_readiness_are_on_a_listener_of_their_own() {
 #[test]
 fn one_address_does_not_fill_a_listener_and_locks_get_in() {
     let folder = Folder::new("crowd");
-    let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let metrics = free_address();
     let more = format!("metrics = \"{metrics}\"\nconnections_per_address = 12\n");
     let serving = installed_with(&folder, &more);
     let config = fs::read_to_string(folder.path().join("attorn.toml")).unwrap();

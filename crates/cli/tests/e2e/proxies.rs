@@ -1,10 +1,10 @@
 //! A real proxy that ends TLS in front, and certificates in its headers (RFC 9440).
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use attorn_testkit::haproxy::{Files, Front, HaProxy};
+use attorn_testkit::ports::free_port;
 use http::StatusCode;
 
 use crate::mtls::{Authority, Installed, URI};
@@ -39,7 +39,7 @@ impl Behind {
                 let start = format!("{name} = \"127.0.0.1:");
                 let (_, rest) = listen.split_once(&start).unwrap();
                 let public = rest.split('"').next().unwrap().to_owned();
-                let own = free_port();
+                let own = free_port().unwrap();
                 listen = listen.replace(&format!("{start}{public}"), &format!("{start}{own}"));
                 let public: u16 = public.parse().unwrap();
                 ports.push((public, own));
@@ -90,10 +90,6 @@ fn started(folder: &Folder, ports: &[(u16, u16)], habit: Habit) -> HaProxy {
     let (server, own, roots) = (path("public.pem"), path("edge.pem"), path("cert.pem"));
     let files = Files { server: &server, own: &own, roots: &roots };
     HaProxy::start(folder.path(), files, &fronts).unwrap()
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// DER in the form of RFC 9440 section 2.2.

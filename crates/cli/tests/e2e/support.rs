@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
@@ -76,11 +76,14 @@ impl Ended {
     }
 }
 
+/// Where a process under test can be told to listen.
+pub(crate) fn free_address() -> String {
+    attorn_testkit::ports::free_address().unwrap().to_string()
+}
+
 /// A config in `folder` with free ports.
 pub(crate) fn write_config(folder: &Folder) -> String {
-    let ports: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let [authority, admin, gateway] =
-        [0, 1, 2].map(|at| ports[at].local_addr().unwrap().to_string());
+    let [authority, admin, gateway] = [0; 3].map(|_| free_address());
     let text = format!(
         "state = \"state\"\n\
          [authority]\nissuer = \"http://{authority}\"\nadmin_url = \"http://{admin}\"\n\
@@ -104,8 +107,12 @@ impl Serving {
     pub(crate) fn started(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let ready = lines.by_ref().any(|line| line.unwrap() == "ready");
-        assert!(ready, "`attorn serve` ended before it was ready");
+        let mut said = Vec::new();
+        let ready = lines.by_ref().map(|line| line.unwrap()).any(|line| {
+            said.push(line);
+            said.last().is_some_and(|line| line == "ready")
+        });
+        assert!(ready, "`attorn serve` ended before it was ready:\n{}", said.join("\n"));
         // Keep reading, or a full pipe would stop the server.
         std::thread::spawn(move || lines.for_each(drop));
         Self(child)

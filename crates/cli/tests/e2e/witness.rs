@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{ATTORN, Folder, Serving, write_config};
+use crate::support::{ATTORN, Folder, Serving, free_address, write_config};
 
 /// A running `attorn witness serve`.
 struct Witness {
@@ -46,10 +46,6 @@ impl Drop for Witness {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap_or_default();
         drop(self.child.wait());
     }
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 fn get(address: &str, path: &str) -> String {

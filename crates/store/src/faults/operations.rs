@@ -273,6 +273,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation!(approve_tool, Again::Same, |w, store| {
         let confirmed = Confirmed::plain([1; 32], Class::Read);
         version!(store.approve_tool(&act(2), &w.server, "get", &confirmed)) }),
+    operation!(approve_tools, Again::Same, |w, store| {
+        let confirmed = Confirmed::plain([1; 32], Class::Read);
+        version!(store.approve_tools(&act(2), &w.server, &[("get", confirmed)])) }),
 ];
 
 fn client(seed: u8, text: &str) -> NewPublicClient {

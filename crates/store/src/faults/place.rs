@@ -1,11 +1,14 @@
 //! Registries on files, all copies of one, and ways to break them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _};
+use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _};
+use tokio::sync::OnceCell;
 
 use super::operations::{Operation, prepare};
 use crate::Store;
@@ -16,12 +19,15 @@ use crate::fixtures::World;
 pub(super) struct Place {
     folder: PathBuf,
     copies: AtomicU32,
+    everything: OnceCell<Arc<str>>,
 }
 
 /// A copy, open.
 pub(super) struct Registry {
     pub(super) world: World,
     path: PathBuf,
+    /// The statement that reads every row of every table, as the name of the table and text.
+    everything: Arc<str>,
 }
 
 impl Place {
@@ -35,7 +41,7 @@ impl Place {
         let folder = parent.join(name);
         drop(std::fs::remove_dir_all(&folder));
         std::fs::create_dir_all(&folder).unwrap();
-        Self { folder, copies: AtomicU32::new(0) }
+        Self { folder, copies: AtomicU32::new(0), everything: OnceCell::new() }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -45,33 +51,32 @@ impl Place {
     /// A registry that every operation can be done on once.
     pub(super) async fn registry(&self) -> Registry {
         let first = self.path("prepared.db");
-        if !first.exists() {
+        let prepared = async || {
             let world = World::at(first.to_str().unwrap()).await;
             prepare(&world).await;
+            let everything = reading_everything(&world.store.pool).await;
             // The last connection puts the log into the file.
             world.store.close().await;
-        }
+            everything.into()
+        };
+        let everything = Arc::clone(self.everything.get_or_init(prepared).await);
         let path = self.path(&format!("{}.db", self.copies.fetch_add(1, Ordering::Relaxed)));
         std::fs::copy(first, &path).unwrap();
-        Registry::open(path).await
+        Registry::open(path, everything).await
     }
 
     /// The tables an operation writes to.
     pub(super) async fn written_by(&self, operation: &Operation) -> Vec<String> {
         let registry = self.registry().await;
-        let tables = registry.tables().await;
-        let mut before = Vec::new();
-        for table in &tables {
-            before.push(registry.rows(table).await);
-        }
+        let before = registry.rows().await;
         operation.run(&registry.world).await.unwrap();
-        let mut written = Vec::new();
-        for (table, before) in tables.into_iter().zip(before) {
-            if registry.rows(&table).await != before {
-                written.push(table);
-            }
-        }
-        written
+        let after = registry.rows().await;
+        let tables: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        tables
+            .into_iter()
+            .filter(|table| before.get(*table) != after.get(*table))
+            .cloned()
+            .collect()
     }
 
     /// Another connection that holds the right to write.
@@ -90,51 +95,36 @@ impl Drop for Place {
 }
 
 impl Registry {
-    async fn open(path: PathBuf) -> Self {
+    async fn open(path: PathBuf, everything: Arc<str>) -> Self {
         let store = Store::open(path.to_str().unwrap()).await.unwrap();
-        Self { world: World::on(store), path }
+        Self { world: World::on(store), path, everything }
     }
 
     pub(super) async fn reopen(&mut self) {
         self.world.store.close().await;
-        *self = Self::open(self.path.clone()).await;
+        *self = Self::open(self.path.clone(), Arc::clone(&self.everything)).await;
     }
 
     /// Every row of every table but some, as text.
     pub(super) async fn dump(&self, without: &[&str]) -> String {
         let mut text = String::new();
-        for table in self.tables().await {
+        for (table, rows) in self.rows().await {
             if !without.contains(&table.as_str()) {
-                text.push_str(&format!("{table}: {}\n", self.rows(&table).await));
+                text.push_str(&format!("{table}: {}\n", rows.join("\n")));
             }
         }
         text
     }
 
-    async fn tables(&self) -> Vec<String> {
-        let rows: Vec<(String,)> = sqlx::query_as(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_sqlx%'
-             ESCAPE '\\' ORDER BY name",
-        )
-        .fetch_all(&self.world.store.pool)
-        .await
-        .unwrap();
-        rows.into_iter().map(|(name,)| name).collect()
-    }
-
-    async fn rows(&self, table: &str) -> String {
-        let columns: Vec<(String,)> =
-            sqlx::query_as("SELECT name FROM pragma_table_info($1) ORDER BY cid")
-                .bind(table)
-                .fetch_all(&self.world.store.pool)
-                .await
-                .unwrap();
-        let columns: Vec<_> = columns.into_iter().map(|(name,)| name).collect();
-        let row = format!("json_array({})", columns.join(", "));
-        let sql = format!("SELECT {row} FROM {table} ORDER BY 1");
-        let rows: Vec<(String,)> =
-            sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&self.world.store.pool).await.unwrap();
-        rows.into_iter().map(|(row,)| row).collect::<Vec<_>>().join("\n")
+    async fn rows(&self) -> BTreeMap<String, Vec<String>> {
+        let sql = AssertSqlSafe(self.everything.to_string());
+        let all: Vec<(String, String)> =
+            sqlx::query_as(sql).fetch_all(&self.world.store.pool).await.unwrap();
+        let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (table, row) in all {
+            rows.entry(table).or_default().push(row);
+        }
+        rows
     }
 
     /// Runs a statement on every connection of the pool.
@@ -212,8 +202,26 @@ impl Registry {
         let mut log = std::fs::read(self.log()).unwrap_or_default();
         log.truncate(usize::try_from(log_bytes).unwrap());
         std::fs::write(path.with_extension("db-wal"), log).unwrap();
-        Self::open(path).await
+        Self::open(path, Arc::clone(&self.everything)).await
     }
+}
+
+/// One statement for all tables: a question for each of them is what takes the time.
+async fn reading_everything(pool: &AnyPool) -> String {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT tables.name, group_concat(columns.name, ', ')
+         FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
+         WHERE tables.type = 'table' AND tables.name NOT LIKE '\\_sqlx%' ESCAPE '\\'
+         GROUP BY tables.name",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    let of = |(table, columns): &(String, String)| {
+        format!("SELECT '{table}', json_array({columns}) FROM {table}")
+    };
+    let each: Vec<String> = columns.iter().map(of).collect();
+    format!("{} ORDER BY 1, 2", each.join(" UNION ALL "))
 }
 
 /// Polls at most `polls` times and drops the future; says whether it had ended.
