@@ -140,6 +140,8 @@ enum Task {
         seconds: u64,
     },
     #[command(hide = true)]
+    CiPart { name: String },
+    #[command(hide = true)]
     FlameSampled { seconds: u64 },
     #[command(hide = true)]
     BenchMeasured { seconds: u64, only: Option<String> },
@@ -166,17 +168,17 @@ fn main() -> ExitCode {
 
 fn run(task: &Task) -> Result<(), StepFailed> {
     match task {
-        Task::Ci => {
-            setup::everything()?;
-            ci::everything()
-        }
+        Task::Ci => ci::everything(),
+        Task::CiPart { name } => ci::part(name),
         Task::Test => ci::test(),
         Task::Lint => ci::lint(),
         Task::Release(arguments) => release::run(arguments),
         Task::Setup => setup::everything(),
         Task::Docs => docs(),
         Task::DocsRun => with_binary(documents::run),
-        Task::Negative { only, modes } => with_binary(|| negative::run(only.as_deref(), *modes)),
+        Task::Negative { only, modes } => {
+            with_binary(|| negative::run(only.as_deref(), *modes, negative::Tests::Run))
+        }
         Task::Crash { kills } => with_binary(|| crash::run(*kills)),
         Task::Conformance { short } => {
             setup::everything()?;

@@ -5,7 +5,7 @@
 //! combinations: over HTTP/1.1 and HTTP/2, with one gateway and two, with tokens that a gateway has
 //! never seen and that it has just taken. A case that has no meaning in a combination is not played
 //! there and not counted as passed. What is not one request is shown by tests that the row names;
-//! they run here. Rows that wait for a later part, or are about nothing that Attorn has, are named
+//! they run here, or have just run. Rows that wait for a later part, or are about nothing that Attorn has, are named
 //! so, never counted as passed. Which rows there must be stands in two lists beside them.
 
 mod application;
@@ -38,14 +38,16 @@ use self::play::play;
 use self::report::{Column, Played, Report};
 use self::rows::{Case, Expect, Group, Row};
 use self::shown::Shown;
+pub use self::shown::Tests;
 use self::world::{World, is_of_authority};
 use crate::step::{StepFailed, root};
 
-/// Plays the rows whose id starts with `only`, or all, in the combinations that are chosen.
+/// Plays the rows whose id starts with `only`, or all, in the combinations that are chosen; `tests`
+/// says what is done about rows that tests show.
 ///
 /// # Errors
 /// When a row fails, or when nothing ran.
-pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
+pub fn run(only: Option<&str>, modes: Modes, tests: Tests) -> Result<(), StepFailed> {
     let folder = root().join("vectors/negative");
     let groups = load(&folder)?;
     ids::verify(&folder, &groups)?;
@@ -64,7 +66,7 @@ pub fn run(only: Option<&str>, modes: Modes) -> Result<(), StepFailed> {
         }
     }
     let started = Instant::now();
-    let shown = Shown::run(&named)?;
+    let shown = Shown::by(tests, &named)?;
     report.judge(&groups, &shown);
     let combinations = modes.chosen();
     let plays_all = combinations.len() == Combination::PAIRWISE.len();

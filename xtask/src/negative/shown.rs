@@ -1,5 +1,8 @@
 //! Rows that tests show: runs the tests that rows name, and takes nothing but `ok` for an answer.
 //!
+//! Where all tests of the workspace have just passed, as in CI, a second run would show nothing more:
+//! there it is looked up that each name is a test that was among them.
+//!
 //! A name is `package/binary/path`, such as `attorn-journal/recovery/torn_tail_of_every_length_is_cut`.
 //! The binary is `lib` or `bin` for tests beside the code, and else the name of the file or folder
 //! below `tests`. A name that no test has is a fault, as is a test that is ignored.
@@ -26,16 +29,25 @@ struct Binary {
     folder: PathBuf,
 }
 
+/// What is done about the tests that rows name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tests {
+    /// They run.
+    Run,
+    /// The whole workspace has just been tested, and nothing failed: they are looked up.
+    JustPassed,
+}
+
 /// How each named test ended.
 #[derive(Debug, Default)]
 pub(super) struct Shown(BTreeMap<String, String>);
 
 impl Shown {
-    /// Runs these tests, those of one binary together.
+    /// Runs these tests, those of one binary together, or looks them up.
     ///
     /// # Errors
     /// When the tests cannot be built, or a binary cannot be run to its end.
-    pub(super) fn run(names: &BTreeSet<&str>) -> Result<Self, StepFailed> {
+    pub(super) fn by(tests: Tests, names: &BTreeSet<&str>) -> Result<Self, StepFailed> {
         let mut ended = BTreeMap::new();
         if names.is_empty() {
             return Ok(Self(ended));
@@ -43,14 +55,22 @@ impl Shown {
         let binaries = binaries()?;
         for (key, paths) in by_binary(names) {
             let Some(binary) = binaries.get(&key) else { continue };
-            let mut command = Command::new(&binary.program);
-            command.arg("--exact").args(&paths).current_dir(&binary.folder);
-            let output = output_within(&key, RUN_WITHIN, &mut command)?;
-            let printed = String::from_utf8_lossy(&output.stdout);
-            let verdicts = verdicts(&printed);
-            if verdicts.values().any(|verdict| verdict != "ok") {
-                println!("{printed}");
-            }
+            let verdicts = match tests {
+                Tests::Run => {
+                    let printed = binary.printed(&key, &[&["--exact"], &paths[..]].concat())?;
+                    let verdicts = verdicts(&printed);
+                    if verdicts.values().any(|verdict| verdict != "ok") {
+                        println!("{printed}");
+                    }
+                    verdicts
+                }
+                Tests::JustPassed => {
+                    let list = ["--list", "--format", "terse"];
+                    let all = binary.printed(&key, &list)?;
+                    let left = binary.printed(&key, &[&list[..], &["--ignored"]].concat())?;
+                    passed(&all, &left)
+                }
+            };
             for (path, verdict) in verdicts {
                 ended.insert(format!("{key}/{path}"), verdict);
             }
@@ -66,6 +86,15 @@ impl Shown {
             None => Some(format!("there is no test `{name}`")),
         };
         names.iter().filter_map(fault).collect()
+    }
+}
+
+impl Binary {
+    fn printed(&self, key: &str, arguments: &[&str]) -> Result<String, StepFailed> {
+        let mut command = Command::new(&self.program);
+        let command = command.args(arguments).current_dir(&self.folder);
+        let output = output_within(key, RUN_WITHIN, command)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
@@ -121,6 +150,17 @@ fn verdicts(printed: &str) -> BTreeMap<String, String> {
     printed.lines().filter_map(line).collect()
 }
 
+/// How the tests of a binary ended when all that were run passed: from the lists of all, and of those
+/// that were left out.
+fn passed(all: &str, left: &str) -> BTreeMap<String, String> {
+    let paths = |list: &str| -> BTreeSet<String> {
+        list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+    };
+    let left = paths(left);
+    let verdict = |path: &String| if left.contains(path) { "ignored" } else { "ok" };
+    paths(all).into_iter().map(|path| (path.clone(), verdict(&path).to_owned())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +184,19 @@ mod tests {
         assert_eq!(faults("x::renamed"), ["there is no test `a/b/x::renamed`"]);
         // A part of a name is not the name.
         assert_eq!(faults("good"), ["there is no test `a/b/good`"]);
+    }
+
+    #[test]
+    fn of_tests_that_all_passed_those_left_out_show_nothing() {
+        let all = "x::good: test\nx::left: test\nx::slow: benchmark\n\n2 tests, 1 benchmark\n";
+        let ended = passed(all, "x::left: test\n\n1 test, 0 benchmarks\n");
+        let shown =
+            Shown(ended.into_iter().map(|(path, end)| (format!("a/b/{path}"), end)).collect());
+        let faults = |path: &str| shown.faults(&[format!("a/b/{path}")]);
+        assert_eq!(faults("x::good"), Vec::<String>::new());
+        assert_eq!(faults("x::left"), ["the test `a/b/x::left` ended with `ignored`"]);
+        assert_eq!(faults("x::slow"), ["there is no test `a/b/x::slow`"]);
+        assert_eq!(faults("x::renamed"), ["there is no test `a/b/x::renamed`"]);
     }
 
     #[test]
