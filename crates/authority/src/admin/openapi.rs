@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn every_reference_leads_somewhere() {
         let text = document();
-        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let document: serde_json::Value = serde_json::from_str(text).unwrap();
         let prefix = "#/components/schemas/";
         let referred: BTreeSet<_> =
             text.split(prefix).skip(1).filter_map(|rest| rest.split('"').next()).collect();
