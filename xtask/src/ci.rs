@@ -94,7 +94,7 @@ pub fn everything() -> Result<(), StepFailed> {
     Ok(())
 }
 
-/// One part of [`BESIDE`], in this process.
+/// One of the parts that run side by side, in this process.
 ///
 /// # Errors
 /// When it fails, or there is none of that name.
