@@ -50,6 +50,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "jose",
             "oauth",
             "registry",
+            "policy",
             "audit",
             "net",
             "journal",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attorn_audit::{Entry, Kind};
+use attorn_enforce::view::View;
 use attorn_json::Document;
 use attorn_mcp::{
     ClientMessage, FrameRefusal, HeaderView, MirrorHeader, Request, RequestId, Revision,
@@ -28,7 +29,6 @@ use crate::possession;
 use crate::refusal::{CredentialRefusal, MessageRefusal, Refusal};
 use crate::sessions::Session;
 use crate::trace::TraceContext;
-use crate::view::View;
 
 /// A message, parsed and found equal to its headers.
 #[derive(Debug)]

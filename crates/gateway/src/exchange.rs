@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use attorn_audit::{Entry, Kind};
 use attorn_enforce::course::Course;
+use attorn_enforce::view::View;
 use attorn_mcp::{RequestId, Revision};
 use attorn_net::Peer;
 use attorn_oauth::access_token::{AccessTokenClaims, VerifiedToken};
@@ -21,7 +22,6 @@ use crate::servers::Behind;
 use crate::sessions::Principal;
 use crate::tokens::{counts_now, is_from_before_stop};
 use crate::trace::TraceContext;
-use crate::view::View;
 
 /// What is known about a request. Its entry is the template of every record about it.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::relay::{Relay, Step};
 use crate::resting::RestingPlace;
 use crate::servers::Behind;
 use crate::sessions::Session;
-use crate::stream::Stream;
+use crate::stream::{Stream, cut, lost_standing};
 use crate::trace::TraceContext;
 use crate::upstream::{Outgoing, Reply, UpstreamFailure, Work};
 
@@ -133,6 +133,14 @@ impl Exchange {
             Ok(Reply::Accepted) => return self.failed(&relay, recorded, UpstreamFailure::Protocol),
             Err(failure) => return self.failed(&relay, recorded, failure),
         };
+        // As a stream is cut: nothing is told to whom was stopped while the server worked.
+        if !self.is_as_before()
+            && let Some(reason) = lost_standing(&relay)
+            && let Some(told) = relay.broken(reason)
+        {
+            recorded.end(cut(reason));
+            return self.json(StatusCode::OK, told);
+        }
         let is_success = status.is_success();
         if is_planted(Bug::OtherStatusUnread) && is_success && status != StatusCode::OK {
             recorded.end(Ending::new(Outcome::Ok));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use attorn_audit::digest::PayloadKey;
 use attorn_egress::Egress;
 use attorn_enforce::Freshness;
+use attorn_enforce::view::Views;
 use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
@@ -34,7 +35,6 @@ use crate::service::GatewayService;
 use crate::sessions::Sessions;
 use crate::tokens::Tokens;
 use crate::upstream::UpstreamFailure;
-use crate::view::Views;
 
 /// What a gateway is made of.
 #[derive(Debug)]

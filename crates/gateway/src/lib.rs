@@ -36,6 +36,7 @@ mod prm;
 mod reach;
 mod refusal;
 mod relay;
+mod renewal;
 mod resting;
 mod route;
 mod sealing;
@@ -47,7 +48,6 @@ mod stream;
 mod tokens;
 mod tools_call;
 mod upstream;
-mod view;
 
 // Under their old names in this crate: what enforcement points have in common.
 use attorn_enforce::{record, trace};

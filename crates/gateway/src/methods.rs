@@ -14,18 +14,19 @@ use attorn_net::Body;
 use attorn_policy::{Operation, Permit};
 use attorn_registry::{McpServer, ReasonCode};
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, request};
 
 use crate::arrival::Arrived;
 use crate::cursor::CursorOf;
-use crate::exchange::{Caller, Exchange};
+use crate::exchange::{Caller, Exchange, Standing};
 use crate::record::{Ending, durability};
-use crate::refusal::{DecisionRefusal, MessageRefusal, Refusal};
+use crate::refusal::{DecisionRefusal, HeadRefusal, MessageRefusal, Refusal};
 use crate::sessions::Session;
 use crate::upstream::Outgoing;
 
 /// A request on its way to a server, before it is decided about.
 struct Asked<'a> {
+    head: &'a request::Parts,
     request: Request<'a>,
     arrived: Arrived<'a>,
     body: &'a Bytes,
@@ -36,6 +37,7 @@ struct Asked<'a> {
 /// Answers a message that calls no tool.
 pub(crate) async fn handle<'a>(
     exchange: &mut Exchange,
+    head: &'a request::Parts,
     arrived: Arrived<'a>,
     body: &'a Bytes,
     (caller, server): (Caller, &'a McpServer),
@@ -49,33 +51,35 @@ pub(crate) async fn handle<'a>(
         }
         ClientMessage::Notification(notification) => {
             let sent = notification_for(notification, arrived.session.as_deref());
-            return exchange.pass_on(sent, &arrived, server, standing).await;
+            return exchange.pass_on(sent, (head, &arrived), (&caller, server), standing).await;
         }
         ClientMessage::Response(response) => {
             let session = arrived.session.as_deref();
             let sent = session.and_then(|session| answer_for(response, session));
             let sent = sent.ok_or(MessageRefusal::AnswerToNothing)?;
-            return exchange.pass_on(Some(sent), &arrived, server, standing).await;
+            let of = (&caller, server);
+            return exchange.pass_on(Some(sent), (head, &arrived), of, standing).await;
         }
     };
-    let asked = Asked { request, arrived, body, caller, server };
+    let asked = Asked { head, request, arrived, body, caller, server };
     match asked.request.method.class() {
         MethodClass::Handshake if asked.request.method == Method::Ping => {
             Ok(exchange.json(StatusCode::OK, emit::empty_response(&asked.request.id)))
         }
         MethodClass::Handshake if asked.request.method == Method::Initialize => {
             let Asked { request, arrived, caller, .. } = asked;
-            exchange.initialize(&request, &arrived.trace, caller, server, standing).await
+            let sent = (head, &request, &arrived.trace);
+            exchange.initialize(sent, caller, server, standing).await
         }
         MethodClass::Handshake => {
-            exchange.forward(asked, standing, None, Durability::Written).await
+            exchange.forward(asked, (standing, None), None, Durability::Written).await
         }
         MethodClass::List(kind) => {
             let cursor = exchange.open_cursor(&asked, kind)?;
-            exchange.forward(asked, standing, cursor, Durability::Written).await
+            exchange.forward(asked, (standing, None), cursor, Durability::Written).await
         }
         MethodClass::Listen if !watches_resources(&asked.request) => {
-            exchange.forward(asked, standing, None, Durability::Written).await
+            exchange.forward(asked, (standing, None), None, Durability::Written).await
         }
         MethodClass::Listen | MethodClass::Resource => {
             exchange.forward_permitted(asked, Operation::Resources).await
@@ -101,15 +105,16 @@ impl Exchange {
         asked: Asked<'_>,
         operation: Operation<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let permit = self.decide(&asked, operation)?;
+        let permit = self.decide(&asked.caller, operation)?;
         let durability = durability(permit.class());
-        self.forward(asked, permit, None, durability).await
+        self.forward(asked, (permit, Some(operation)), None, durability).await
     }
 
-    fn decide(&mut self, asked: &Asked<'_>, operation: Operation<'_>) -> Result<Permit, Refusal> {
+    fn decide(&mut self, caller: &Caller, operation: Operation<'_>) -> Result<Permit, Refusal> {
         self.entry.kind = attorn_audit::Kind::ResourceAccessed;
         let view = Arc::clone(&self.view);
-        let question = asked.caller.question(&view, asked.server, operation, self.now_s);
+        let server = view.server(&self.server_name).ok_or(HeadRefusal::PathUnknown)?;
+        let question = caller.question(&view, server, operation, self.now_s);
         let question = question.ok_or(DecisionRefusal::Hidden(ReasonCode::PolicyError))?;
         let permit = attorn_policy::decide(&question)
             .map_err(|denial| self.denied(denial, DecisionRefusal::Told))?;
@@ -117,16 +122,26 @@ impl Exchange {
         Ok(permit)
     }
 
-    /// Steps 6 to 9 for a request that calls no tool.
+    /// Steps 6 to 9 for a request that calls no tool. `operation` is what the permit is for; whoever needs
+    /// none has to stand there.
     async fn forward<P: Send + Sync + 'static>(
         &mut self,
         asked: Asked<'_>,
-        permit: P,
+        (permit, operation): (P, Option<Operation<'_>>),
         cursor: Option<String>,
         durability: Durability,
     ) -> Result<Response<Body>, Refusal> {
-        let Asked { request, arrived, body, caller, server } = asked;
+        let Asked { head, request, arrived, body, caller, server } = asked;
         let behind = self.reach(server).await?;
+        match operation {
+            Some(operation) => {
+                if self.renew(head, &caller)? {
+                    // Of one operation every permit says the same, so the first one goes on.
+                    self.decide(&caller, operation).map(drop)?;
+                }
+            }
+            None => self.stand_again(head, &caller)?,
+        }
         self.verify_era(&request.method, &behind)?;
         let rests = request.method.class() == MethodClass::Listen;
         let place = rests.then(|| self.resting_place(&caller)).transpose()?;
@@ -145,14 +160,15 @@ impl Exchange {
     async fn pass_on(
         &mut self,
         sent: Option<Vec<u8>>,
-        arrived: &Arrived<'_>,
-        server: &McpServer,
-        standing: crate::exchange::Standing,
+        (head, arrived): (&request::Parts, &Arrived<'_>),
+        (caller, server): (&Caller, &McpServer),
+        standing: Standing,
     ) -> Result<Response<Body>, Refusal> {
         let (Some(sent), Some(session)) = (sent, &arrived.session) else {
             return Ok(self.empty(StatusCode::ACCEPTED));
         };
         let behind = self.gateway.seen_server(server).await?;
+        self.stand_again(head, caller)?;
         let recorded = self.record(standing, Durability::Written).await?;
         let outgoing = Outgoing::new(self.revision, None, sent, &arrived.trace);
         let passed = behind.upstream.call(&recorded, Some(&session.upstream), outgoing).await;

@@ -29,8 +29,7 @@ impl Exchange {
     /// Answers `initialize`: opens a session on both sides and names ours.
     pub(crate) async fn initialize(
         &mut self,
-        request: &Request<'_>,
-        trace: &TraceContext,
+        (head, request, trace): (&request::Parts, &Request<'_>, &TraceContext),
         caller: Caller,
         server: &McpServer,
         standing: Standing,
@@ -40,6 +39,7 @@ impl Exchange {
         self.revision = asked.filter(|revision| !revision.is_modern()).unwrap_or(NEWEST);
         let principal = caller.principal();
         let behind = self.reach(server).await?;
+        self.stand_again(head, &caller)?;
         let at_most = behind.sessions_per_client_max(&self.gateway.config.limits);
         let gateway = Arc::clone(&self.gateway);
         let room = gateway

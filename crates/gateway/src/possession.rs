@@ -97,6 +97,20 @@ pub(crate) async fn by_certificate(
     snapshot: &Snapshot,
     (throttle, now_s): (&Throttle, u64),
 ) -> Result<Proven, CredentialRefusal> {
+    let (agent, confirmation) = (token.claims().client_id.clone(), *token.confirmation());
+    let token = bound(head, token, snapshot, now_s)?;
+    throttle.admit(&agent, confirmation).await.map_err(CredentialRefusal::Limited)?;
+    Ok(Proven { token, nonce: None })
+}
+
+/// The token, where the certificate of its connection is the one it is bound to and stands for the agent
+/// now.
+pub(crate) fn bound(
+    head: &request::Parts,
+    token: VerifiedToken,
+    snapshot: &Snapshot,
+    now_s: u64,
+) -> Result<BoundToken, CredentialRefusal> {
     let certificate = head.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
     let presented = certificate.map(|certificate| PresentedCertificate {
         thumbprint: CertificateThumbprint::from_bytes(certificate.thumbprint),
@@ -108,11 +122,8 @@ pub(crate) async fn by_certificate(
     });
     let agent = snapshot.agent(&token.claims().client_id);
     let agent = agent.ok_or(CredentialRefusal::Caller(ReasonCode::AgentUnknown))?;
-    let confirmation = *token.confirmation();
-    let token = mtls::bind(token, presented.as_ref(), &agent.authentication, now_s)
-        .map_err(CredentialRefusal::Possession)?;
-    throttle.admit(&agent.id, confirmation).await.map_err(CredentialRefusal::Limited)?;
-    Ok(Proven { token, nonce: None })
+    mtls::bind(token, presented.as_ref(), &agent.authentication, now_s)
+        .map_err(CredentialRefusal::Possession)
 }
 
 /// Takes a token that is bound to no key, where the server does. Nothing is proven.

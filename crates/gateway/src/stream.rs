@@ -135,7 +135,7 @@ impl<P: Send + Sync + 'static> Stream<P> {
 }
 
 /// Why the caller may no longer be served, judged against the snapshot in force now.
-fn lost_standing(relay: &Relay) -> Option<ReasonCode> {
+pub(crate) fn lost_standing(relay: &Relay) -> Option<ReasonCode> {
     if !relay.gateway.freshness.is_fresh() {
         return Some(ReasonCode::AuthorityStale);
     }
@@ -148,7 +148,7 @@ fn lost_standing(relay: &Relay) -> Option<ReasonCode> {
     standing.err().map(|refusal| refusal.reason())
 }
 
-fn cut(reason: ReasonCode) -> Ending {
+pub(crate) fn cut(reason: ReasonCode) -> Ending {
     Ending { reason: Some(reason), ..Ending::new(Outcome::Cancelled) }
 }
 

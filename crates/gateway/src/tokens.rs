@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use attorn_enforce::view::View;
 use attorn_jose::sha256;
 use attorn_net::{Clock, Elsewhere, Sighting};
 use attorn_oauth::access_token::{self, AccessTokenClaims, Expected, TokenRefusal, VerifiedToken};
@@ -19,7 +20,6 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use crate::refusal::CredentialRefusal;
-use crate::view::View;
 
 /// Verified tokens by the SHA-256 of their text.
 #[derive(Debug)]
@@ -66,14 +66,37 @@ impl Tokens {
             self.hold(digest, &token, view.keys_generation, now_s);
             token
         };
-        // RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
+        self.verify_not_ended(&token)?;
+        verify_scheme(presented, &token, server)?;
+        verify_current(&token, server, &view.snapshot, now_s)?;
+        Ok(token)
+    }
+
+    /// Asks again what may have changed since [`Tokens::verify`]. Not asked is whether the issuer's key still
+    /// verifies: one that is taken away in an emergency ends its tokens by the epoch.
+    pub(crate) fn verify_again(
+        &self,
+        token: &VerifiedToken,
+        server: &McpServer,
+        view: &View,
+        now_s: u64,
+    ) -> Result<(), CredentialRefusal> {
+        token.still_valid(now_s).map_err(CredentialRefusal::Token)?;
+        self.verify_not_ended(token)?;
+        let claims = token.claims();
+        if claims.cnf.is_bearer() && !server.accepts_bearer(&claims.scope) {
+            return Err(CredentialRefusal::BearerNotAllowed);
+        }
+        verify_current(token, server, &view.snapshot, now_s)
+    }
+
+    /// RFC 7519 section 4.1.4: what ended once stays ended, also when the clock goes back.
+    fn verify_not_ended(&self, token: &VerifiedToken) -> Result<(), CredentialRefusal> {
         let AccessTokenClaims { iat, exp, .. } = *token.claims();
         if self.clock.had_ended(iat, exp) {
             return Err(CredentialRefusal::Token(TokenRefusal::Expired));
         }
-        verify_scheme(presented, &token, server)?;
-        verify_current(&token, server, &view.snapshot, now_s)?;
-        Ok(token)
+        Ok(())
     }
 
     /// A use of a token by who proved its key. Gives the place of an earlier use, if it was another

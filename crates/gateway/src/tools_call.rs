@@ -1,16 +1,18 @@
 //! The walk of one POST, and of the one that matters: `tools/call`. Read this file first.
 //!
 //! The order is a security property. Nothing of the body is read before the caller proved its key;
+//! after every wait what is in force is taken again;
 //! nothing outside happens between the decision and its recorded intent; what is unknown and what
 //! is forbidden answer alike.
 
 use std::sync::Arc;
 
+use attorn_enforce::view::View;
 use attorn_json::Limits;
 use attorn_mcp::{ClientMessage, HeaderView, Method, Request, Revision, check_param_headers};
 use attorn_net::Body;
 use attorn_planted::{Bug, is_planted};
-use attorn_policy::{Denial, Operation, Visibility};
+use attorn_policy::{Denial, Operation, Permit, Visibility};
 use attorn_registry::{McpServer, ReasonCode};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -25,7 +27,6 @@ use crate::methods;
 use crate::refusal::{DecisionRefusal, HeadRefusal, MessageRefusal, Refusal};
 use crate::servers::{Behind, SeenTool};
 use crate::upstream::Work;
-use crate::view::View;
 
 /// Answers one POST to the MCP endpoint of a server.
 pub(crate) async fn handle<B>(
@@ -48,8 +49,11 @@ where
     // 3. The message, parsed once; its headers say the same.
     let mut holding = gateway.held.begin();
     let body = read_body(body, bytes_max, &mut holding).await?;
+    exchange.renew(head, &caller)?;
     let document = attorn_json::parse(&body, &Limits::MESSAGE).map_err(MessageRefusal::Json)?;
     let Arrived { message, headers, session, trace } = exchange.arrive(head, &document, &caller)?;
+    let view = Arc::clone(&exchange.view);
+    let server = view.server(&exchange.server_name).ok_or(HeadRefusal::PathUnknown)?;
     let call = match message {
         ClientMessage::Request(call) if call.method == Method::ToolsCall => call,
         message @ (ClientMessage::Request(_)
@@ -57,7 +61,7 @@ where
         | ClientMessage::Response(_)) => {
             let arrived = Arrived { message, headers, session, trace };
             // In a box: the calls of tools need not carry the room for it.
-            let handled = methods::handle(exchange, arrived, &body, (caller, server));
+            let handled = methods::handle(exchange, head, arrived, &body, (caller, server));
             return Box::pin(handled).await;
         }
     };
@@ -65,8 +69,8 @@ where
     // 4 and 5. Server, tool, definition, scope, policy: a permit or nothing.
     let behind = exchange.reach(server).await?;
     exchange.verify_era(&call.method, &behind)?;
-    let decided = exchange.decide_call(&view, server, &caller, &call)?;
-    gateway.look_before_call(&behind, decided.class(), exchange.now_s).await?;
+    let (decided, view) = exchange.decide_looked(head, &caller, &call, &behind).await?;
+    let server = view.server(&exchange.server_name).ok_or(HeadRefusal::PathUnknown)?;
     let seen = behind.seen();
     let tool = verify_definition(&call, server, &seen, exchange.revision)?;
     exchange.verify_params(&headers, &call, tool)?;
@@ -75,8 +79,10 @@ where
     // 6. The approval is used up and the intent is recorded before anything leaves.
     let durability = exchange.count_call(&permit).await?;
     exchange.seal_arguments(call.arguments(), durability).await?;
+    let permit = exchange.permit_again(head, (&caller, &call), &behind, permit).await?;
     let used = permit.scope().clone();
     let cleared = exchange.clear(permit, &call).await?;
+    exchange.verify_cleared(head, &caller, &call)?;
     let (only_approved, approval) = (cleared.only_approved, cleared.approval.clone());
     let own_trace = exchange.trace_to_send(server);
     let recorded = exchange.record(cleared, durability).await?;
@@ -105,6 +111,69 @@ where
 }
 
 impl Exchange {
+    /// Decides about a call of which the server was looked at, on what is in force after that.
+    async fn decide_looked(
+        &mut self,
+        head: &request::Parts,
+        caller: &Caller,
+        call: &Request<'_>,
+        behind: &Arc<Behind>,
+    ) -> Result<(Decided, Arc<View>), Refusal> {
+        let gateway = Arc::clone(&self.gateway);
+        self.renew(head, caller)?;
+        // One time for all rounds: a look that came after it is new enough, however long it took.
+        let asked_s = self.now_s;
+        loop {
+            let view = Arc::clone(&self.view);
+            let server = view.server(&self.server_name).ok_or(HeadRefusal::PathUnknown)?;
+            let decided = self.decide_call(&view, server, caller, call)?;
+            // A second look is not needed, so this ends when nothing changes for a moment.
+            gateway.look_before_call(behind, decided.class(), asked_s).await?;
+            if !self.renew(head, caller)? {
+                return Ok((decided, view));
+            }
+        }
+    }
+
+    /// The permit, or the one of now where something changed since it was given.
+    async fn permit_again(
+        &mut self,
+        head: &request::Parts,
+        (caller, call): (&Caller, &Request<'_>),
+        behind: &Behind,
+        permit: Permit,
+    ) -> Result<Permit, Refusal> {
+        if !self.renew(head, caller)? {
+            return Ok(permit);
+        }
+        let view = Arc::clone(&self.view);
+        let server = view.server(&self.server_name).ok_or(HeadRefusal::PathUnknown)?;
+        let decided = self.decide_call(&view, server, caller, call)?;
+        verify_definition(call, server, &behind.seen(), self.revision)?;
+        self.or_wait(decided, call, caller).await
+    }
+
+    /// Whether all that a call rests on still holds, after its approval was used up.
+    fn verify_cleared(
+        &mut self,
+        head: &request::Parts,
+        caller: &Caller,
+        call: &Request<'_>,
+    ) -> Result<(), Refusal> {
+        if !self.renew(head, caller)? {
+            return Ok(());
+        }
+        let view = Arc::clone(&self.view);
+        let server = view.server(&self.server_name).ok_or(HeadRefusal::PathUnknown)?;
+        let entry = self.entry.clone();
+        // What waits for a person passed all else; the word that was used up is not there any more.
+        let (Decided::Permit(_) | Decided::Waits(_)) =
+            self.decide_call(&view, server, caller, call)?;
+        // It was permitted by what was said before.
+        self.entry = entry;
+        Ok(())
+    }
+
     /// Asks the policy about one tool call and notes what it says.
     fn decide_call(
         &mut self,

@@ -7,6 +7,7 @@ use attorn_audit::{Entry, Kind};
 use attorn_enforce::course::{Course, Ended, Told, attributes};
 use attorn_enforce::proofs::Proven;
 use attorn_enforce::trace::TraceContext;
+use attorn_enforce::view::View;
 use attorn_net::Peer;
 use attorn_oauth::access_token::VerifiedToken;
 use attorn_oauth::actor::Actor;
@@ -16,7 +17,6 @@ use http::request;
 
 use crate::guard::Inner;
 use crate::target::Target;
-use crate::view::View;
 
 /// What is known about a request. Its entry is the template of every record about it.
 #[derive(Debug)]

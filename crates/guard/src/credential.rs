@@ -80,11 +80,8 @@ impl Access {
             keys: &self.view.keys,
         };
         let token = access_token::verify(text, &expected, self.now_s);
-        let token: VerifiedToken<ServerId> = token.map_err(|refusal| match presented {
-            // What is none is not told apart from one that is bound to a key.
-            Presented::Bearer(_) => CredentialRefusal::BearerNotAllowed,
-            Presented::Dpop(_) => CredentialRefusal::Token(refusal),
-        })?;
+        let token: VerifiedToken<ServerId> =
+            token.map_err(|refusal| refused(presented, refusal))?;
         match (presented, token.confirmation()) {
             // RFC 8705 section 3: a token that is bound to a certificate is used as RFC 6750 says.
             (Presented::Bearer(_), Confirmation::Certificate(_))
@@ -103,6 +100,17 @@ impl Access {
             return Err(CredentialRefusal::Token(TokenRefusal::Expired));
         }
         Ok(token)
+    }
+}
+
+/// What comes under `Bearer` and has not even the form of our tokens is a bearer token.
+fn refused(presented: Presented<'_>, refusal: TokenRefusal) -> CredentialRefusal {
+    match (presented, refusal) {
+        (
+            Presented::Bearer(_),
+            TokenRefusal::Malformed | TokenRefusal::Type | TokenRefusal::Unbound,
+        ) => CredentialRefusal::BearerNotAllowed,
+        (Presented::Bearer(_) | Presented::Dpop(_), refusal) => CredentialRefusal::Token(refusal),
     }
 }
 

@@ -8,6 +8,7 @@ use attorn_enforce::Freshness;
 use attorn_enforce::circuit::Circuit;
 use attorn_enforce::proofs::Proofs;
 use attorn_enforce::record::Recorder;
+use attorn_enforce::view::Views;
 use attorn_journal::Journal;
 use attorn_net::{Client, Clock, Limits, Listener, Random, Shutdown};
 use attorn_oauth::dpop::NonceKey;
@@ -21,7 +22,6 @@ use crate::layer::GuardLayer;
 use crate::limits::Throttle;
 use crate::service::GuardService;
 use crate::upstream::Upstream;
-use crate::view::Views;
 
 /// What a guard is made of.
 #[derive(Debug)]

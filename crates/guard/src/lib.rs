@@ -27,7 +27,6 @@ mod refusal;
 mod service;
 pub mod target;
 mod upstream;
-mod view;
 
 pub use crate::access::Caller;
 pub use crate::body::{AnswerBody, BodyRefusal, GuardedBody};

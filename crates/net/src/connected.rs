@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
+use tokio::time::Instant;
 
 use crate::certificate::PeerCertificate;
 use crate::{Peer, Tls, client_cert};
@@ -17,7 +19,12 @@ pub(crate) struct Connected {
     client: Option<Client>,
 }
 
-/// The other end of TLS. Its chain, where it showed one, is judged again when the trust changes.
+/// For so long a chain counts as it was judged: a list of revoked certificates, or a certificate in the
+/// middle, can end while the connection stays.
+const JUDGED_FOR: Duration = Duration::from_secs(60);
+
+/// The other end of TLS. Its chain, where it showed one, is judged again when the trust changes, and
+/// once a minute.
 struct Client {
     tls: Tls,
     chain: Vec<CertificateDer<'static>>,
@@ -26,6 +33,7 @@ struct Client {
 
 struct Judged {
     generation: u64,
+    at: Instant,
     certificate: Option<Arc<PeerCertificate>>,
 }
 
@@ -74,7 +82,7 @@ impl Connected {
 impl Client {
     fn certificate(&self) -> Option<Arc<PeerCertificate>> {
         let judged = self.judged.load();
-        if judged.generation == self.tls.generation() {
+        if judged.counts(self.tls.generation(), Instant::now()) {
             return judged.certificate.clone();
         }
         // The trust changed since: whoever it does not hold any more is a stranger from here on.
@@ -88,6 +96,25 @@ impl Client {
 impl Judged {
     fn now(tls: &Tls, chain: &[CertificateDer<'_>]) -> Self {
         let (generation, certificate) = tls.judge(chain);
-        Self { generation, certificate: certificate.map(Arc::new) }
+        Self { generation, at: Instant::now(), certificate: certificate.map(Arc::new) }
+    }
+
+    fn counts(&self, generation: u64, now: Instant) -> bool {
+        self.generation == generation && now.saturating_duration_since(self.at) < JUDGED_FOR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_judged_again_after_a_change_and_after_a_while() {
+        let at = Instant::now();
+        let judged = Judged { generation: 3, at, certificate: None };
+        assert!(judged.counts(3, at));
+        assert!(judged.counts(3, at + Duration::from_secs(59)));
+        assert!(!judged.counts(3, at + Duration::from_secs(60)));
+        assert!(!judged.counts(4, at));
     }
 }

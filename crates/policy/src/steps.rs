@@ -179,11 +179,9 @@ fn subject<'a>(request: &Request<'a>, tool: Option<&'a str>) -> LockedSubject<'a
 
 fn token<'a>(request: &Request<'a>, facts: &mut Facts<'a>) -> Result<(), Stop> {
     let before_epoch = request.token_epoch < request.snapshot.epoch;
-    // A token outlives neither an emergency rotation nor the key it was given to.
+    // A token outlives neither an emergency rotation nor the key or certificate it was given to.
     let key_ended = request.token_key.is_some_and(|jkt| {
-        let registered = |agent: &Agent| agent.keys.iter().any(|key| key.jkt == jkt);
-        let accepted = |agent: &Agent| agent.accepted_key(&jkt, request.now_s).is_some();
-        facts.agent.is_some_and(|agent| registered(agent) && !accepted(agent))
+        facts.agent.is_some_and(|agent: &Agent| agent.gave_up(&jkt, request.now_s))
     });
     let revoked = request.snapshot.is_revoked(request.token_jti);
     if before_epoch || key_ended || (revoked && !is_planted(Bug::RevocationIgnored)) {

@@ -146,7 +146,7 @@ impl Authentication {
         // Of a key, the registration says nothing: two that ask for one are not apart.
         let by_key = [self, other].iter().all(|way| way.needs_enrolment());
         let others = other.subjects();
-        !by_key && self.subjects().iter().all(|subject| !others.contains(subject))
+        self != other && !by_key && self.subjects().iter().all(|subject| !others.contains(subject))
     }
 
     /// The names and certificates that identify this agent and no other one.
@@ -264,6 +264,7 @@ mod tests {
         let uri = |text: &str| Authentication::TlsClientAuth {
             name: CertificateName::Uri(text.to_owned()),
         };
+        let workload = |issuer: &str| Authentication::Workload { issuer: issuer.to_owned() };
         let key = Authentication::PrivateKeyJwt;
         for (one, other, apart) in [
             (of(&[b"old"]), of(&[b"old", b"new"]), false),
@@ -274,6 +275,8 @@ mod tests {
             (uri("urn:gw:1"), of(&[b"old"]), true),
             (key.clone(), uri("urn:gw:1"), true),
             (key, Authentication::PrivateKeyJwt, false),
+            (workload("a"), workload("a"), false),
+            (workload("a"), workload("b"), true),
         ] {
             assert_eq!((one.is_apart_from(&other), other.is_apart_from(&one)), (apart, apart));
         }

@@ -2,14 +2,15 @@
 //!
 //! Implemented: `OpenAPI` 3.0 and 3.1 in JSON, and of it names, methods and paths of operations,
 //! `servers`, and the class that `x-attorn-class` asks for. What cannot become an operation is left
-//! out by name and with its reason; nothing is repaired. *Not* implemented: YAML, references,
-//! webhooks and callbacks (they are requests of the API, not to it), parameters, bodies, schemas and
-//! security.
+//! out by name and with its reason; nothing is repaired. The class that it asks for counts for each
+//! operation that could take its requests. *Not* implemented: YAML, references, webhooks and
+//! callbacks (they are requests of the API, not to it), parameters, bodies, schemas and security.
 //!
 //! A document is the word of whoever wrote it. A class out of it is a proposal, and what it does not
 //! say of an API nobody learns here.
 
 mod base;
+mod reach;
 mod walk;
 
 use std::fmt;
@@ -17,7 +18,7 @@ use std::fmt;
 use attorn_json::{JsonError, Limits, Value};
 
 pub use self::base::{BasePath, BaseRefusal};
-use crate::ResourceOperation;
+use crate::{OperationId, PathTemplate, ResourceOperation};
 
 /// A document that describes an HTTP API.
 #[derive(Clone, Debug)]
@@ -35,6 +36,9 @@ pub struct DescribedOperations {
     pub operations: Vec<ResourceOperation>,
     /// What the document has and the list does not.
     pub left_out: Vec<LeftOut>,
+    /// Operations that could take requests for something left out, and so have the higher class that
+    /// it asks for. Of several the one with the highest.
+    pub raised: Vec<(OperationId, LeftOut)>,
 }
 
 /// Something of a document that becomes no operation.
@@ -44,6 +48,8 @@ pub struct LeftOut {
     pub method: Option<String>,
     /// The path as the document has it.
     pub path: String,
+    /// The same below the URL of the API, if it is a template there.
+    pub below: Option<PathTemplate>,
     /// Its `operationId`, if it is a text.
     pub id: Option<String>,
     /// Why.
@@ -79,6 +85,8 @@ pub enum LeftOutReason {
     Reference,
     /// The path ends with a slash.
     TrailingSlash,
+    /// The name of a variable has another form.
+    VariableName,
 }
 
 /// Why a text is not taken as a document.
@@ -96,6 +104,9 @@ pub enum OpenApiRefusal {
     /// More than an API may have.
     #[error("it describes more than {ITEMS_MAX} operations")]
     TooMany,
+    /// More addresses than are compared.
+    #[error("`servers` has more than {SERVERS_MAX} addresses")]
+    TooManyServers,
     /// Another version.
     #[error("OpenAPI 3.0 and 3.1 are read, and it is of another version")]
     Version,
@@ -122,7 +133,7 @@ impl<'a> OpenApiDocument<'a> {
         let paths = paths.ok_or(OpenApiRefusal::Form("paths"))?;
         let servers = match root.member("servers") {
             None => Vec::new(),
-            Some(servers) => addresses(servers).ok_or(OpenApiRefusal::Form("servers"))?,
+            Some(servers) => addresses(servers)?,
         };
         Ok(Self { paths, servers })
     }
@@ -148,15 +159,20 @@ fn is_version(text: &str) -> bool {
 }
 
 /// OpenAPI 3.1.1, Server Object: `url` is required.
-fn addresses(servers: Value<'_>) -> Option<Vec<String>> {
+fn addresses(servers: Value<'_>) -> Result<Vec<String>, OpenApiRefusal> {
+    let refusal = OpenApiRefusal::Form("servers");
     let address = |server: Value<'_>| Some(server.member("url")?.string()?.into_owned());
-    let addresses: Vec<_> = servers.items()?.map(address).collect::<Option<_>>()?;
-    (addresses.len() <= SERVERS_MAX).then_some(addresses)
+    let Some(servers) = servers.items() else { return Err(refusal) };
+    let addresses: Vec<_> = servers.map(address).collect::<Option<_>>().ok_or(refusal)?;
+    if addresses.len() > SERVERS_MAX {
+        return Err(OpenApiRefusal::TooManyServers);
+    }
+    Ok(addresses)
 }
 
 impl LeftOutReason {
     /// Every reason.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Class,
         Self::Form,
         Self::IdForm,
@@ -170,6 +186,7 @@ impl LeftOutReason {
         Self::PlaceTwice,
         Self::Reference,
         Self::TrailingSlash,
+        Self::VariableName,
     ];
 
     /// The word for it.
@@ -189,6 +206,7 @@ impl LeftOutReason {
             Self::PlaceTwice => "place_twice",
             Self::Reference => "reference",
             Self::TrailingSlash => "trailing_slash",
+            Self::VariableName => "variable_name",
         }
     }
 
@@ -209,6 +227,7 @@ impl LeftOutReason {
             Self::PlaceTwice => "another operation of the document has its method and path",
             Self::Reference => "it is a `$ref`: write out what it refers to",
             Self::TrailingSlash => "the path ends with a slash, which no operation does",
+            Self::VariableName => "a variable is named by A-Z, a-z, 0-9, `_` and `-`",
         }
     }
 }

@@ -190,11 +190,18 @@ pub(crate) async fn write_authentication(
         .execute(change.connection())
         .await?;
     write_subjects(change.connection(), id, authentication).await?;
+    let is_apart = authentication.is_apart_from(&agent.authentication);
+    let mut stop_ended_s = agent.stop_ended_s;
+    // What the old way got ends with it.
+    if is_apart || binding != agent.binding {
+        stop_ended_s = Some(change.act.now_s);
+        write_stop_end(change.connection(), id, stop_ended_s).await?;
+    }
     // Who was known in the old way cannot ask any more: whoever is known in the new one is the gateway.
-    if agent.kind == AgentKind::Gateway && authentication.is_apart_from(&agent.authentication) {
+    if agent.kind == AgentKind::Gateway && is_apart {
         forget(change.connection(), id).await?;
     }
-    Ok(Agent { authentication: authentication.clone(), binding, state, ..agent })
+    Ok(Agent { authentication: authentication.clone(), binding, state, stop_ended_s, ..agent })
 }
 
 /// As [`Store::set_agent_owner`], as a part of a change.
@@ -407,6 +414,25 @@ mod tests {
         world.store.set_agent_state(&act(3), &other, LifeCycle::Retired).await.unwrap();
         assert!(set(&world.agent, &dns("a.example")).await.is_err());
         assert!(set(&other, &dns("e.example")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn another_way_ends_what_the_old_one_got() {
+        let world = World::new().await;
+        let set = async |now_s, way: &Authentication, binding| {
+            let (store, act) = (&world.store, act(now_s));
+            let set = store.set_agent_authentication(&act, &world.agent, (way, binding));
+            let agent = set.await.unwrap().record;
+            assert_eq!(world.store.agent(&world.agent).await.unwrap(), agent);
+            agent.stop_ended_s
+        };
+        let by_key = Authentication::PrivateKeyJwt;
+        assert_eq!(set(1, &by_key, Binding::Dpop).await, None);
+        assert_eq!(set(2, &dns("a.example"), Binding::Certificate).await, Some(2));
+        assert_eq!(set(3, &dns("a.example"), Binding::Certificate).await, Some(2));
+        assert_eq!(set(4, &dns("a.example"), Binding::Dpop).await, Some(4));
+        assert_eq!(set(5, &dns("b.example"), Binding::Dpop).await, Some(5));
+        assert_eq!(set(6, &by_key, Binding::Dpop).await, Some(6));
     }
 
     #[tokio::test]

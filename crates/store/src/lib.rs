@@ -82,5 +82,5 @@ pub use public_clients::NewPublicClient;
 pub use resources::NewResource;
 pub use revocations::InForce;
 pub use servers::NewServer;
-pub use sessions::{Session, SessionLimits};
+pub use sessions::{Session, SessionLimits, SignedInBy};
 pub use tools::{Confirmed, NewDefinition, NewDefinitions, SeenTool, ToolDefinitions};

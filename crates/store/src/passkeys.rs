@@ -241,6 +241,7 @@ mod tests {
 
     use super::*;
     use crate::SessionLimits;
+    use crate::SignedInBy;
     use crate::fixtures::{World, act, id};
 
     const LIMITS: SessionLimits = SessionLimits { idle_s: 100, absolute_s: 1000 };
@@ -329,7 +330,7 @@ mod tests {
     async fn a_passkey_is_removed_by_its_person_and_nobody_else() {
         let (world, passkey) = added().await;
         let store = &world.store;
-        store.open_session(&passkey.person, &[1; 32], 500).await.unwrap();
+        store.open_session(&passkey.person, &[1; 32], SignedInBy::Provider, 500).await.unwrap();
         let other = PersonId::from_random(&id(99));
         let foreign = store.remove_passkey(&act(510), &other, &passkey.id).await;
         assert_eq!(refusal(foreign), Refusal::PasskeyUnknown);
@@ -346,7 +347,7 @@ mod tests {
         let (world, first) = added().await;
         let (store, second) = (&world.store, world.new_passkey(2));
         store.add_passkey(&act(11), &second).await.unwrap();
-        store.open_session(&first.person, &[1; 32], 500).await.unwrap();
+        store.open_session(&first.person, &[1; 32], SignedInBy::Provider, 500).await.unwrap();
         let one = store.withdraw_passkeys(&act(510), &first.person, Some(&first.id)).await.unwrap();
         assert_eq!(one.record, std::slice::from_ref(&first));
         assert!(store.session(&[1; 32], LIMITS, 511).await.unwrap().is_none());

@@ -105,6 +105,7 @@ mod tests {
     use attorn_registry::Role;
 
     use super::*;
+    use crate::SignedInBy;
     use crate::fixtures::{World, act, id, name};
     use crate::{NewPerson, PersonSettings, SessionLimits};
 
@@ -172,7 +173,7 @@ mod tests {
         let set = store.set_person(&act(6), &paula, &by_hand).await.unwrap().record;
         assert_eq!(set.roles, BTreeSet::from([Role::Auditor, Role::Viewer]));
         assert_eq!(set.provided, provided);
-        store.open_session(&paula, &[1; 32], 7).await.unwrap();
+        store.open_session(&paula, &[1; 32], SignedInBy::Provider, 7).await.unwrap();
         let unlinked = store.unlink_person(&act(8), &paula).await.unwrap().record;
         assert_eq!((&unlinked.roles, unlinked.groups.len()), (&by_hand.roles, 0));
         assert_eq!(store.person(&paula).await.unwrap(), unlinked);

@@ -2,7 +2,7 @@
 //!
 //! A session is no change of the registry: it counts no version up and reaches no gateway.
 
-use attorn_registry::{LifeCycle, PersonId};
+use attorn_registry::{LifeCycle, PasskeyId, PersonId};
 use sqlx::AnyConnection;
 
 use crate::Store;
@@ -46,30 +46,86 @@ impl Session {
     }
 }
 
+/// What somebody signed in by.
+#[derive(Clone, Copy)]
+pub enum SignedInBy<'a> {
+    /// The password with this hash.
+    Password(&'a str),
+    /// This passkey.
+    Passkey(&'a PasskeyId),
+    /// An identity provider, whose word is not kept here.
+    Provider,
+}
+
+impl std::fmt::Debug for SignedInBy<'_> {
+    /// Without the hash: it must not get into a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Password(_) => "Password",
+            Self::Passkey(_) => "Passkey",
+            Self::Provider => "Provider",
+        })
+    }
+}
+
+impl SignedInBy<'_> {
+    /// A session is inserted only while what it was opened by is there: it may have been taken away since
+    /// it was looked at.
+    const fn insert(&self) -> &'static str {
+        match self {
+            Self::Password(_) => {
+                "INSERT INTO sessions (id_hash, person, opened_s, seen_s)
+                 SELECT $1, id, $2, $2 FROM persons WHERE id = $3 AND state = $4 AND EXISTS
+                 (SELECT 1 FROM person_passwords WHERE person = persons.id AND phc = $5)"
+            }
+            Self::Passkey(_) => {
+                "INSERT INTO sessions (id_hash, person, opened_s, seen_s)
+                 SELECT $1, id, $2, $2 FROM persons WHERE id = $3 AND state = $4 AND EXISTS
+                 (SELECT 1 FROM passkeys WHERE person = persons.id AND id = $5)"
+            }
+            Self::Provider => {
+                "INSERT INTO sessions (id_hash, person, opened_s, seen_s)
+                 SELECT $1, id, $2, $2 FROM persons WHERE id = $3 AND state = $4"
+            }
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Password(phc) => Some(phc),
+            Self::Passkey(id) => Some(id.as_str()),
+            Self::Provider => None,
+        }
+    }
+}
+
 impl Store {
     /// Opens a session of an active person.
     ///
     /// # Errors
-    /// The person is not active, or the identifier is in use.
+    /// The person is not active, what they signed in by was taken away meanwhile, or the identifier is in
+    /// use.
     pub async fn open_session(
         &self,
         person: &PersonId,
         digest: &[u8; 32],
+        by: SignedInBy<'_>,
         now_s: u64,
     ) -> Result<Session, StoreError> {
         // Nobody is suspended between the look and the session.
         let mut transaction = self.begin_write().await?;
-        let opened = sqlx::query(
-            "INSERT INTO sessions (id_hash, person, opened_s, seen_s)
-             SELECT $1, id, $2, $2 FROM persons WHERE id = $3 AND state = $4",
-        )
-        .bind(attorn_jose::base64url(digest))
-        .bind(COLUMNS.number(now_s)?)
-        .bind(person.as_str())
-        .bind(LifeCycle::Active.as_str())
-        .execute(&mut *transaction)
-        .await
-        .map_err(|error| StoreError::unique(error, Refusal::IdTaken))?;
+        let mut insert = sqlx::query(by.insert())
+            .bind(attorn_jose::base64url(digest))
+            .bind(COLUMNS.number(now_s)?)
+            .bind(person.as_str())
+            .bind(LifeCycle::Active.as_str());
+        if let Some(name) = by.name() {
+            insert = insert.bind(name);
+        }
+        let opened = insert
+            .execute(&mut *transaction)
+            .await
+            .map_err(|error| StoreError::unique(error, Refusal::IdTaken))?;
         if opened.rows_affected() == 0 {
             return Err(Refusal::PersonInactive.into());
         }
@@ -223,7 +279,7 @@ mod tests {
     async fn opened() -> (World, PersonId) {
         let world = World::new().await;
         let person = world.active_person().await;
-        world.store.open_session(&person, &[1; 32], 500).await.unwrap();
+        world.store.open_session(&person, &[1; 32], SignedInBy::Provider, 500).await.unwrap();
         (world, person)
     }
 
@@ -256,10 +312,10 @@ mod tests {
         assert!(!store.end_session(&[1; 32], 511).await.unwrap());
         store.touch_session(&[1; 32], 520).await.unwrap();
         assert!(!lives(&world, 520).await);
-        let again = store.open_session(&person, &[1; 32], 521).await;
+        let again = store.open_session(&person, &[1; 32], SignedInBy::Provider, 521).await;
         assert!(matches!(again, Err(StoreError::Refused(Refusal::IdTaken))));
-        store.open_session(&person, &[2; 32], 522).await.unwrap();
-        store.open_session(&person, &[3; 32], 523).await.unwrap();
+        store.open_session(&person, &[2; 32], SignedInBy::Provider, 522).await.unwrap();
+        store.open_session(&person, &[3; 32], SignedInBy::Provider, 523).await.unwrap();
         assert_eq!(store.end_sessions_of(&person, 524).await.unwrap(), 2);
         assert!(store.sessions_of(&person, LIMITS, 525).await.unwrap().is_empty());
     }
@@ -270,12 +326,36 @@ mod tests {
         let store = &world.store;
         store.set_person_state(&act(510), &person, LifeCycle::Suspended).await.unwrap();
         assert!(!lives(&world, 511).await);
-        let refused = store.open_session(&person, &[2; 32], 512).await;
+        let refused = store.open_session(&person, &[2; 32], SignedInBy::Provider, 512).await;
         assert!(matches!(refused, Err(StoreError::Refused(Refusal::PersonInactive))));
         // Resumed, they sign in again.
         store.set_person_state(&act(513), &person, LifeCycle::Active).await.unwrap();
         assert!(!lives(&world, 514).await);
-        assert!(store.open_session(&person, &[2; 32], 515).await.is_ok());
+        assert!(store.open_session(&person, &[2; 32], SignedInBy::Provider, 515).await.is_ok());
+    }
+
+    /// Somebody who knew the old password may be about to come in when it is replaced.
+    #[tokio::test]
+    async fn what_was_taken_away_since_it_was_looked_at_opens_nothing() {
+        let (world, person) = opened().await;
+        let store = &world.store;
+        let opens = async |seed: u8, by: SignedInBy<'_>| {
+            let opened = store.open_session(&person, &[seed; 32], by, 520).await;
+            if let Err(error) = &opened {
+                let inactive = StoreError::Refused(Refusal::PersonInactive);
+                assert_eq!(error.to_string(), inactive.to_string());
+            }
+            opened.is_ok()
+        };
+        let (old, new) = ("$argon2id$old-fixture", "$argon2id$new-fixture");
+        assert!(!opens(2, SignedInBy::Password(old)).await);
+        store.set_password(&act(510), &person, old).await.unwrap();
+        assert!(opens(3, SignedInBy::Password(old)).await);
+        store.set_password(&act(511), &person, new).await.unwrap();
+        assert!(!opens(4, SignedInBy::Password(old)).await);
+        assert!(opens(5, SignedInBy::Password(new)).await);
+        let passkey = PasskeyId::from_random(&[7; 16]);
+        assert!(!opens(6, SignedInBy::Passkey(&passkey)).await);
     }
 
     #[tokio::test]

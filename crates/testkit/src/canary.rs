@@ -38,6 +38,8 @@ pub struct Script {
     pub rpc_method: String,
     /// The raw bytes; `${id}` is replaced by the JSON text of the request's id.
     pub bytes: Vec<u8>,
+    /// Send nothing until this is true.
+    pub until: Option<Arc<AtomicBool>>,
     /// Send one byte at a time.
     pub trickle: bool,
     /// Keep the connection open after the bytes, up to this long.
@@ -168,6 +170,9 @@ fn play(stream: &mut TcpStream, script: &Script, body: &Value, left: &AtomicUsiz
         Ok(text) => text.replace("${id}", &id).into_bytes(),
         Err(_) => script.bytes.clone(),
     };
+    while script.until.as_ref().is_some_and(|until| !until.load(Ordering::Relaxed)) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let step = if script.trickle { 1 } else { bytes.len().max(1) };
     for part in bytes.chunks(step) {
         if stream.write_all(part).and_then(|()| stream.flush()).is_err() {

@@ -269,6 +269,7 @@ fn set_upstream(world: &World, upstream: Option<&Upstream>) -> Result<(), StepFa
         bytes,
         trickle: upstream.trickle,
         hold: Duration::from_millis(upstream.hold_ms),
+        ..Script::default()
     }));
     Ok(())
 }

@@ -8,6 +8,7 @@
 //! and policies, which the administration API does not follow where they would close it.
 
 use attorn_jose::Jkt;
+use attorn_oauth::confirmation::Confirmation;
 use attorn_registry::{
     Agent, AgentId, AgentKind, Authentication, GrantId, LockTarget, OwnerId, Snapshot,
     SnapshotDelta,
@@ -98,21 +99,22 @@ fn can_administer(
     let mut locks = owners.chain([LockTarget::Agent { agent: operator.id.clone() }]);
     let locked = locks.any(|it| snapshot.active_lock(&it, now_s).is_some());
     let acts = snapshot.acting_agent(&operator.id, now_s).is_ok() && operator.expires_s.is_none();
-    let by_certificate = match operator.authentication {
+    let free = |jkt| {
+        let lock = LockTarget::Key { jkt };
+        snapshot.active_lock(&lock, now_s).is_none() && Some(jkt) != without_key
+    };
+    let has_key = match &operator.authentication {
         // A platform that is not trusted any more lets nobody in.
         Authentication::None | Authentication::PrivateKeyJwt | Authentication::Workload { .. } => {
-            false
+            let mut keys = operator.accepted_keys(now_s);
+            keys.any(|key| key.not_after_s.is_none() && free(key.jkt))
         }
-        Authentication::SelfSignedTlsClientAuth { .. }
-        | Authentication::Spiffe { .. }
-        | Authentication::TlsClientAuth { .. } => true,
+        Authentication::SelfSignedTlsClientAuth { certificates } => {
+            certificates.iter().any(|one| free(Confirmation::Certificate(*one).key()))
+        }
+        // Another certificate of the same name does as well.
+        Authentication::Spiffe { .. } | Authentication::TlsClientAuth { .. } => true,
     };
-    let has_key = by_certificate
-        || operator.accepted_keys(now_s).any(|key| {
-            let lock = LockTarget::Key { jkt: key.jkt };
-            let free = snapshot.active_lock(&lock, now_s).is_none();
-            free && key.not_after_s.is_none() && Some(key.jkt) != without_key
-        });
     let holds = |operation: &Operation| {
         let scope = operation.scope();
         let builtin = snapshot.servers().filter(|server| server.is_builtin());

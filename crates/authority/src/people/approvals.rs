@@ -14,7 +14,7 @@ use attorn_registry::{ApprovalId, ApprovalRefusal, ApprovalRequest, Role};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use super::browser::may_sign_in;
+use super::browser::still_counts;
 use super::forms::FormName;
 use super::shown::{
     Possible, display_name_of, earlier, ends, excluded, may_approve, owner_of, problem, row, said,
@@ -179,9 +179,9 @@ async fn say(
     }
     let _alone = shared.turns.next().await;
     // A form may have waited for its turn: whoever was stopped meanwhile says nothing.
+    let counts = still_counts(shared, &visitor.session).await?;
     let (snapshot, now_s) = (shared.published.load(), shared.clock.now_s());
-    let person = snapshot.person(&visitor.person.id);
-    let person = person.filter(|person| may_sign_in(&snapshot, &person.id, now_s));
+    let person = snapshot.person(&visitor.person.id).filter(|_| counts);
     let person = person.ok_or(Refusal::Approval(ApprovalRefusal::RoleMissing))?;
     let request = shared.store.approval(id).await?.ok_or(Refusal::Missing(Missing::Approval))?;
     let details = ApprovalDetails::of(shared, &snapshot, request.clone(), now_s).await?;

@@ -118,6 +118,13 @@ impl Browser {
     }
 }
 
+/// Whether a session still counts, where something was waited for since it was looked at.
+pub(crate) async fn still_counts(shared: &Shared, session: &Session) -> Result<bool, Failure> {
+    let now_s = shared.clock.now_s();
+    let lives = shared.store.session(&session.digest, SESSION_LIMITS, now_s).await?.is_some();
+    Ok(lives && may_sign_in(&shared.published.load(), &session.person, now_s))
+}
+
 /// The one value of a cookie. Two of one name are two writers, and neither counts.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let texts = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());

@@ -185,7 +185,7 @@ pub(crate) enum RecordError {
     Publish(#[from] PublishError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("one person brought too many clients")]
+    #[error("too many clients were made known")]
     TooMany,
 }
 

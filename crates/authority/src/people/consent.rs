@@ -17,7 +17,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::authorize::{Stopped, stop, target};
-use super::browser::{Browser, LoggedIn};
+use super::browser::{Browser, LoggedIn, still_counts};
 use super::clients::Known;
 use super::code_grant::stops_from_s;
 use super::forms::FormName;
@@ -234,6 +234,11 @@ async fn allow(
     let now_s = now_ms / 1000;
     let person = &asked.logged_in.person.id;
     let _alone = shared.turns.next().await;
+    // The form may have waited for its turn: a session that ended meanwhile gives nothing.
+    let counts = still_counts(shared, &asked.logged_in.session).await;
+    if !counts.map_err(|_| AuthorizationError::Unavailable)? {
+        return Err(AuthorizationError::LoginRequired);
+    }
     let snapshot = shared.published.load();
     let (server, _) = offer(shared, &snapshot, asked, now_s)?;
     let grantable = snapshot.grantable_scopes(person, &asked.agent, &server.id, now_s);

@@ -9,6 +9,7 @@ use attorn_jose::{base64url, sha256};
 use attorn_net::{Body, Peer};
 use attorn_oauth::form::Form;
 use attorn_registry::{LifeCycle, Name, Person, ReasonCode};
+use attorn_store::SignedInBy;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use zeroize::Zeroizing;
@@ -53,7 +54,7 @@ pub(crate) async fn log_in(
     }
     // Before it is looked at: of many at once, no more are than of many in turn.
     keys.iter().for_each(|(key, _)| people.login_failures.count(key, now_s));
-    let person = match verify((shared, people), &asked).await {
+    let (person, phc) = match verify((shared, people), &asked).await {
         Ok(person) => person,
         Err(Failed::Unavailable) => {
             keys.iter().for_each(|(key, _)| people.login_failures.give_back(key));
@@ -75,7 +76,7 @@ pub(crate) async fn log_in(
     people.login_failures.forget(of_name_here);
     others.iter().for_each(|(key, _)| people.login_failures.give_back(key));
     let waiting = asked.value("waiting");
-    let log_in = LogIn { person: &person, waiting, provider: None, passkey: None };
+    let log_in = LogIn { person: &person, waiting, by: SignedInBy::Password(&phc), provider: None };
     open(shared, head, &browser, &log_in, now_ms).await
 }
 
@@ -84,7 +85,11 @@ enum Failed {
     Wrong,
 }
 
-async fn verify((shared, people): (&Shared, &People), asked: &Form) -> Result<Person, Failed> {
+/// Who it is, and the hash that the password was compared with.
+async fn verify(
+    (shared, people): (&Shared, &People),
+    asked: &Form,
+) -> Result<(Person, String), Failed> {
     let name = Name::parse(asked.value("name").unwrap_or_default()).ok();
     let password = Zeroizing::new(asked.value("password").unwrap_or_default().to_owned());
     let record = match &name {
@@ -95,14 +100,15 @@ async fn verify((shared, people): (&Shared, &People), asked: &Form) -> Result<Pe
         Some(record) => (Some(record.person), record.phc),
         None => (None, None),
     };
+    let phc = kept.clone();
     // Also where there is nobody: the time must not tell.
     let is_right = people.passwords.verify(password, kept).await;
     let is_right = is_right.map_err(|_busy| Failed::Unavailable)?;
     let person = person.filter(|person| is_right && person.state == LifeCycle::Active);
-    let person = person.ok_or(Failed::Wrong)?;
+    let (person, phc) = person.zip(phc).ok_or(Failed::Wrong)?;
     // Of the registry in force: one that is locked does not log in.
     if may_sign_in(&shared.published.load(), &person.id, shared.clock.now_s()) {
-        Ok(person)
+        Ok((person, phc))
     } else {
         Err(Failed::Wrong)
     }
@@ -112,10 +118,9 @@ async fn verify((shared, people): (&Shared, &People), asked: &Form) -> Result<Pe
 pub(crate) struct LogIn<'a> {
     pub(crate) person: &'a Person,
     pub(crate) waiting: Option<&'a str>,
+    pub(crate) by: SignedInBy<'a>,
     /// The issuer of the provider, where they came from there.
     pub(crate) provider: Option<&'a str>,
-    /// The passkey, where it was one.
-    pub(crate) passkey: Option<&'a str>,
 }
 
 /// Opens the session, on record first.
@@ -123,7 +128,7 @@ pub(crate) async fn open(
     shared: &Shared,
     head: &Parts,
     browser: &Browser,
-    LogIn { person, waiting, provider, passkey }: &LogIn<'_>,
+    LogIn { person, waiting, by, provider }: &LogIn<'_>,
     now_ms: u64,
 ) -> Response<Body> {
     let now_s = now_ms / 1000;
@@ -134,7 +139,9 @@ pub(crate) async fn open(
         ..shared.entry_from(head, Kind::IdentityLogin, now_ms)
     };
     entry.detail.extend(provider.map(|issuer| ("provider".to_owned(), issuer.to_owned())));
-    entry.detail.extend(passkey.map(|passkey| ("passkey".to_owned(), passkey.to_owned())));
+    if let SignedInBy::Passkey(passkey) = by {
+        entry.detail.insert("passkey".to_owned(), passkey.to_string());
+    }
     // If the process dies after this line, a log-in is on record that opened nothing.
     if shared.record(&entry).await.is_err() {
         return page::unavailable(shared);
@@ -146,7 +153,12 @@ pub(crate) async fn open(
     }
     let session = base64url(&shared.random.bytes::<32>());
     let digest = sha256(session.as_bytes());
-    if shared.store.open_session(&person.id, &digest, now_s).await.is_err() {
+    if shared.store.open_session(&person.id, &digest, *by, now_s).await.is_err() {
+        return page::unavailable(shared);
+    }
+    // A lock ends the sessions that are there; this one may have come right after it.
+    if !may_sign_in(&shared.published.load(), &person.id, shared.clock.now_s()) {
+        let _ended = shared.store.end_session(&digest, now_s).await.is_ok();
         return page::unavailable(shared);
     }
     let next = match waiting {

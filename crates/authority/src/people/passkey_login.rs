@@ -8,7 +8,7 @@ use attorn_jose::from_base64url;
 use attorn_net::{Body, Peer};
 use attorn_oauth::form::Form;
 use attorn_registry::{Person, ReasonCode};
-use attorn_store::{Failure, Passkey};
+use attorn_store::{Failure, Passkey, SignedInBy};
 use attorn_webauthn::{
     Assertion, AssertionParts, Expected, KnownPasskey, NoRelyingParty, RelyingParty,
     WebauthnRefusal,
@@ -91,8 +91,8 @@ pub(crate) async fn log_in(
     match verify((shared, people), party, (&browser, &asked), now_s).await {
         Ok((person, passkey)) => {
             people.login_failures.give_back(&key);
-            let passkey = Some(passkey.id.as_str());
-            let log_in = LogIn { person: &person, waiting, provider: None, passkey };
+            let by = SignedInBy::Passkey(&passkey.id);
+            let log_in = LogIn { person: &person, waiting, by, provider: None };
             login::open(shared, head, &browser, &log_in, now_ms).await
         }
         Err(Failed::Unavailable) => {

@@ -11,7 +11,7 @@ use attorn_net::{Body, Peer};
 use attorn_oauth::client_metadata::{ClientMetadata, ClientMetadataRefusal};
 use attorn_oauth::error::ErrorCode;
 use attorn_registry::{AgentId, ClientSource, OwnerId, PublicClient, ReasonCode};
-use attorn_store::{Act, NewPublicClient};
+use attorn_store::{Act, NewPublicClient, StoreError};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
@@ -47,18 +47,18 @@ pub(crate) async fn handle(
             return refused::error(StatusCode::BAD_REQUEST, refusal.code(), refusal.description());
         }
     };
-    if let Err(full) = admit((shared, people), head, now_ms / 1000).await {
-        return match full {
-            Full::Quota => {
-                let _noted = shared.note_refusal(about, ReasonCode::RateLimited).await.is_ok();
-                let code = ErrorCode::TemporarilyUnavailable;
-                refused::error(StatusCode::TOO_MANY_REQUESTS, code, "too many registrations")
-            }
-            Full::Unavailable => refused::unavailable(),
-        };
-    }
-    match register((shared, people), &metadata, now_ms / 1000).await {
-        Ok(new) => answer(&new, &metadata, now_ms / 1000),
+    let now_s = now_ms / 1000;
+    let registered = match admit(people, head, now_s) {
+        Ok(()) => register((shared, people), &metadata, now_s).await,
+        Err(too_many) => Err(too_many),
+    };
+    match registered {
+        Ok(new) => answer(&new, &metadata, now_s),
+        Err(RecordError::TooMany) => {
+            let _noted = shared.note_refusal(about, ReasonCode::RateLimited).await.is_ok();
+            let code = ErrorCode::TemporarilyUnavailable;
+            refused::error(StatusCode::TOO_MANY_REQUESTS, code, "too many registrations")
+        }
         Err(error) => {
             tracing::warn!(%error, "a client is not registered");
             refused::unavailable()
@@ -66,22 +66,14 @@ pub(crate) async fn handle(
     }
 }
 
-enum Full {
-    Quota,
-    Unavailable,
-}
-
-/// RE-17 of the threat model: a flood fills its own share and no other.
-async fn admit((shared, people): (&Shared, &People), head: &Parts, now_s: u64) -> Result<(), Full> {
+/// RE-17 of the threat model: a flood fills its own share and no other. Counted before anything is waited
+/// for: of many at once, no more are than of many in turn.
+fn admit(people: &People, head: &Parts, now_s: u64) -> Result<(), RecordError> {
     let place = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
     let place = place.map(|ip| attorn_net::place(Some(ip)).unwrap_or(ip).to_string());
     let place = place.unwrap_or_default();
     let asked = people.registrations.look(&place, PER_ADDRESS_MAX, now_s);
-    asked.map_err(|_wait_s| Full::Quota)?;
-    let known = shared.store.dynamic_clients(now_s).await.map_err(|_| Full::Unavailable)?;
-    if known >= u64::from(people.config.registrations_max) {
-        return Err(Full::Quota);
-    }
+    asked.map_err(|_wait_s| RecordError::TooMany)?;
     people.registrations.count(&place, now_s);
     Ok(())
 }
@@ -99,6 +91,10 @@ async fn register(
         display_name: metadata.client_name.clone().unwrap_or_else(unnamed),
     };
     let _alone = shared.turns.next().await;
+    let known = shared.store.dynamic_clients(now_s).await.map_err(StoreError::from)?;
+    if known >= u64::from(people.config.registrations_max) {
+        return Err(RecordError::TooMany);
+    }
     let new = new_client((shared, people), client)?;
     let by = new.id.to_string();
     let act = Act { by: &by, now_s };

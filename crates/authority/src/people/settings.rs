@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use serde_json::json;
 
+use super::browser::still_counts;
 use super::forms::FormName;
 use super::passkey_login::{decoded, off, party};
 use super::passkeys::{CHALLENGE_S, Purpose};
@@ -129,6 +130,7 @@ enum NotKept {
 
 async fn keep(shared: &Shared, changing: &Changing, passkey: &Passkey) -> Result<(), NotKept> {
     let _alone = shared.turns.next().await;
+    changing.verify_again(shared).await?;
     let store = &shared.store;
     // Looked at before it is recorded, so that the record is of what is done.
     let others = store.passkeys_of(&passkey.person).await.map_err(|_| NotKept::Unavailable)?;
@@ -167,6 +169,11 @@ pub(crate) async fn remove(
     let person = &changing.visitor.person.id;
     let named = PasskeyId::parse(changing.form.value("passkey").unwrap_or_default());
     let _alone = shared.turns.next().await;
+    match changing.verify_again(shared).await {
+        Ok(()) => {}
+        Err(NotKept::Refused(refused)) => return changing.refuse((shared, people), refused).await,
+        Err(NotKept::Unavailable) => return page::unavailable(shared),
+    }
     let Ok(passkeys) = shared.store.passkeys_of(person).await else {
         return page::unavailable(shared);
     };
@@ -245,6 +252,16 @@ impl Changing {
         }
         let refused = Refused::of(ReasonCode::LoginNotRecent);
         Err(changing.refuse((shared, people), refused).await)
+    }
+
+    /// A form may have waited for its turn: of a session that ended meanwhile nothing is changed.
+    async fn verify_again(&self, shared: &Shared) -> Result<(), NotKept> {
+        let counts = still_counts(shared, &self.visitor.session).await;
+        let counts = counts.map_err(|_| NotKept::Unavailable)?;
+        if counts && is_recent(&self.visitor, shared.clock.now_s()) {
+            return Ok(());
+        }
+        Err(NotKept::Refused(Refused::of(ReasonCode::LoginNotRecent)))
     }
 
     /// Who asks for passkeys of this person, who signs in here.

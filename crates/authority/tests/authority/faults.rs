@@ -111,11 +111,15 @@ async fn a_full_journal_still_lets_an_operator_lock() {
     assert_eq!(answer.refusal(), (503, "temporarily_unavailable"));
 }
 
-/// What is kept free for operators is not for agents that give tokens back.
+/// What is kept free for operators is not for agents that give tokens back, nor for who only looks.
 #[tokio::test]
 async fn a_full_journal_keeps_places_that_are_for_operators_alone() {
     let (world, operator, agent) = with_agent().await;
     let (first, second) = (world.token(&agent, CRM).await, world.token(&agent, CRM).await);
+    let watcher = world.agent(&operator, "watcher", &[]).await;
+    let looks = json!({ "agent": "watcher", "server": "admin", "patterns": ["read:*"] });
+    world.done(&operator, Operation::GrantCreate, &[], looks).await;
+    let admin = format!("{ADMIN}/admin");
     let full = |reserved| {
         move |config: &mut attorn_journal::Config| {
             (config.queue_entries_max, config.queue_entries_reserved) = (0, reserved);
@@ -124,11 +128,14 @@ async fn a_full_journal_keeps_places_that_are_for_operators_alone() {
     // A quarter of four places is one.
     let world = world.reopened(full(4)).await;
     assert_eq!(about_token(&world, "/revoke", &agent, &first).await, StatusCode::OK);
+    world.token(&watcher, &admin).await;
     // A quarter of three is none.
     let world = world.reopened(full(3)).await;
     let answer = about_token(&world, "/revoke", &agent, &second).await;
     assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
-    let token = world.token(&operator, &format!("{ADMIN}/admin")).await;
+    let answer = world.ask_token(&watcher, Some(&admin), None).await;
+    assert_eq!(answer.refusal(), (503, "temporarily_unavailable"));
+    let token = world.token(&operator, &admin).await;
     let target = json!({ "kind": "agent", "agent": "billing" });
     let lock = json!({ "target": target, "reason": "runs wild" });
     let answer = world.run_with(&operator, &token, Operation::LockCreate, (&[], lock)).await;

@@ -167,6 +167,24 @@ async fn a_lock_on_its_certificate_stops_a_gateway() {
     message(&gateway.follow(&token, Some(next()), None).await);
 }
 
+/// What the old way got ends with it: a copy cannot take the place of the gateway with a token from before,
+/// although what it shows would do for the new way as well.
+#[tokio::test]
+async fn another_way_ends_the_tokens_of_the_old_one() {
+    let gateway = Gateway::new(self_signed(&[b"old"])).await;
+    let of = |der| certificate(der, URI, "client_ca");
+    let token = gateway.token(of(b"old")).await;
+    message(&gateway.follow(&token, Some(of(b"old")), None).await);
+    gateway.world.pass_s(1);
+    let by_name = json!({ "authentication": { "method": "tls_client_auth", "uri": URI } });
+    let (world, change) = (&gateway.world, Operation::AgentAuthentication);
+    world.done(&gateway.operator, change, &["gw-1"], by_name).await;
+    let copied = gateway.follow(&token, Some(of(b"old")), None).await;
+    assert_eq!(copied.refusal(), (401, "invalid_token"), "{copied:?}");
+    let renewed = gateway.token(of(b"new")).await;
+    message(&gateway.follow(&renewed, Some(of(b"new")), None).await);
+}
+
 /// A certificate is replaced before it ends, and the gateway stays the one it was: a copy with an old
 /// lease is refused whichever of the two it shows.
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The last operator cannot be stopped; one of two can.
 
 use attorn_authority::Operation;
+use attorn_jose::CertificateThumbprint;
 use serde_json::{Value, json};
 
 use crate::world::{Answer, Client, World};
@@ -100,5 +101,35 @@ async fn one_of_two_operators_can_be_stopped() {
         // And now the first is the last.
         let refused = world.run(&first, Operation::AgentSuspend, &["first-operator"], reason());
         assert_eq!(refused.await.text("error"), "operator.last", "{attempt}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_whose_certificates_are_all_locked_is_no_help() {
+    let of = |der: &[u8]| CertificateThumbprint::of_der(der).to_string();
+    for (known_by, helps) in [(vec![of(b"one")], false), (vec![of(b"one"), of(b"two")], true)] {
+        let world = World::new().await;
+        let first = world.operator().await;
+        let new = json!({
+            "name": "second", "owner": "administrators", "kind": "operator",
+            "authentication": {
+                "method": "self_signed_tls_client_auth", "certificates": known_by,
+            },
+        });
+        world.done(&first, Operation::AgentRegister, &[], new).await;
+        let patterns = ["read:*", "write:*", "irreversible:*"];
+        let grant = json!({
+            "agent": "second", "server": "admin", "patterns": patterns, "reason": "test",
+        });
+        world.done(&first, Operation::GrantCreate, &[], grant).await;
+        let lock = json!({ "target": { "kind": "key", "jkt": of(b"one") }, "reason": "test" });
+        world.done(&first, Operation::LockCreate, &[], lock).await;
+        let reason = json!({ "reason": "test" });
+        let suspend = Operation::AgentSuspend;
+        let answer = world.run(&first, suspend, &["first-operator"], reason).await;
+        assert_eq!(answer.status.is_success(), helps, "{answer:?}");
+        if !helps {
+            assert_eq!(answer.text("error"), "operator.last");
+        }
     }
 }

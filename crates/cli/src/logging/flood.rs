@@ -17,6 +17,9 @@ use tracing_subscriber::layer::Context;
 
 const LINES_A_SECOND: u32 = 10;
 
+/// The target of the line that says how many are missing.
+pub(super) const NOTICE: &str = module_path!();
+
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
 /// How many lines were left out since the process started.
@@ -31,7 +34,7 @@ pub(super) struct Floods {
     places: Arc<Mutex<HashMap<Identifier, Window>>>,
 }
 
-/// What a place wrote in the second that it wrote in last.
+/// What a place wrote in the latest second that it wrote in. Seconds are counted from one.
 #[derive(Debug, Default)]
 struct Window {
     second: u64,
@@ -55,7 +58,8 @@ impl Default for Floods {
 
 impl Window {
     fn admit(&mut self, second: u64) -> Verdict {
-        if self.second != second {
+        // A thread that was held up comes with an earlier second: that opens no window again.
+        if second > self.second {
             let left_out = self.left_out;
             *self = Self { second, lines: 1, left_out: 0 };
             return if left_out == 0 { Verdict::Written } else { Verdict::WrittenAfter(left_out) };
@@ -71,7 +75,7 @@ impl Window {
 
 impl Floods {
     fn admit(&self, place: Identifier) -> Verdict {
-        let second = self.started.elapsed().as_secs();
+        let second = self.started.elapsed().as_secs() + 1;
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.entry(place).or_default().admit(second)
     }
@@ -80,15 +84,17 @@ impl Floods {
 impl<S: Subscriber> Layer<S> for Floods {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {
         let place = event.metadata();
-        if *place.level() > Level::WARN {
+        // What says that lines are missing is not left out itself: it is one line for a place in a
+        // second, and its number is told nowhere else.
+        if *place.level() > Level::WARN || place.target() == NOTICE {
             return true;
         }
         match self.admit(place.callsite()) {
             Verdict::Written => true,
             Verdict::WrittenAfter(left_out) => {
-                // Limited like any other line, and only the first of its second can say this of itself:
-                // it does not go on for ever.
-                tracing::warn!(left_out, place = place.name(), "lines like the next were left out");
+                let place = place.name();
+                let what = "lines like the next were left out";
+                tracing::warn!(target: NOTICE, left_out, place, "{what}");
                 true
             }
             Verdict::LeftOut => {
@@ -103,21 +109,35 @@ impl<S: Subscriber> Layer<S> for Floods {
 mod tests {
     use std::io;
 
+    use tracing_subscriber::EnvFilter;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
+    use crate::logging::with_notice;
 
     #[test]
     fn a_place_writes_so_many_lines_in_a_second_and_says_what_is_missing() {
         let mut window = Window::default();
         for _ in 0..LINES_A_SECOND {
-            assert_eq!(window.admit(0), Verdict::Written);
+            assert_eq!(window.admit(1), Verdict::Written);
         }
-        assert_eq!(window.admit(0), Verdict::LeftOut);
-        assert_eq!(window.admit(0), Verdict::LeftOut);
-        assert_eq!(window.admit(1), Verdict::WrittenAfter(2));
-        assert_eq!(window.admit(1), Verdict::Written);
+        assert_eq!(window.admit(1), Verdict::LeftOut);
+        assert_eq!(window.admit(1), Verdict::LeftOut);
+        assert_eq!(window.admit(2), Verdict::WrittenAfter(2));
         assert_eq!(window.admit(2), Verdict::Written);
+        assert_eq!(window.admit(3), Verdict::Written);
+    }
+
+    #[test]
+    fn an_earlier_second_opens_no_window_again() {
+        let mut window = Window::default();
+        assert_eq!(window.admit(2), Verdict::Written);
+        for second in (1..=2).cycle().take(9) {
+            assert_eq!(window.admit(second), Verdict::Written);
+        }
+        assert_eq!(window.admit(1), Verdict::LeftOut);
+        assert_eq!(window.admit(2), Verdict::LeftOut);
+        assert_eq!(window.admit(3), Verdict::WrittenAfter(2));
     }
 
     #[derive(Clone, Default)]
@@ -143,22 +163,26 @@ mod tests {
     /// The second after a flood: its next line comes with the number.
     fn a_second_later(floods: &Floods) {
         for window in floods.places.lock().unwrap().values_mut() {
-            window.second += 1000;
+            window.second = 0;
         }
     }
 
     #[test]
-    fn one_place_that_floods_silences_no_other() {
+    fn one_place_that_floods_silences_no_other_and_is_told_of() {
         let (lines, floods) = (Lines::default(), Floods::default());
+        // The line that says how many are missing is a warning, which nobody asked for.
+        let filter = with_notice(EnvFilter::new("error,asked=info"));
         let writer = lines.clone();
         let written = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
-        let subscriber = tracing_subscriber::registry().with(floods.clone()).with(written);
+        let subscriber = tracing_subscriber::registry().with(filter);
+        let subscriber = subscriber.with(floods.clone()).with(written);
         // As in the process: one of a scope would not take a line that is made while it is asked.
         tracing::subscriber::set_global_default(subscriber).unwrap();
         let (before, flood) = (left_out(), || tracing::error!("a flood"));
         // Some seconds may pass meanwhile, not more.
         (0..100).for_each(|_| flood());
-        (0..100).for_each(|_| tracing::info!("asked for"));
+        (0..100).for_each(|_| tracing::info!(target: "asked", "asked for"));
+        tracing::warn!(target: "elsewhere", "not asked for");
         tracing::error!("another place");
         a_second_later(&floods);
         flood();
@@ -167,5 +191,6 @@ mod tests {
         assert_eq!((lines.with("asked for"), lines.with("another place")), (100, 1));
         assert!(left_out() - before >= 40);
         assert!(lines.with("lines like the next were left out") >= 1);
+        assert_eq!(lines.with("not asked for"), 0);
     }
 }

@@ -99,7 +99,8 @@ const OPENAPI: &str = r#"{ "openapi": "3.1.0", "info": { "title": "Billing", "ve
 
 /// The operations of the API out of its document: shown, and then taken.
 fn import_operations(folder: &Folder) {
-    fs::write(folder.path().join("openapi.json"), OPENAPI).unwrap();
+    let file = folder.path().join("openapi.json");
+    fs::write(&file, OPENAPI).unwrap();
     let import = |more: &[&str]| {
         let import = ["resource", "operation", "import", "billing", "openapi.json"];
         folder.attorn(&[&import[..], more].concat())
@@ -111,6 +112,11 @@ fn import_operations(folder: &Folder) {
     let digest = shown["digest"].as_str().unwrap();
     let done = import(&["--accept-classes", digest]).expect(0);
     assert!(done.out.contains("2 changes made, 0 as they are, 2 left out"), "{}", done.out);
+    // A slip in the document makes no operation of it go.
+    fs::write(&file, OPENAPI.replace(r#""read""#, r#""Read""#)).unwrap();
+    let refused = import(&["--remove-others"]).expect(1);
+    assert!(refused.err.contains("would take away `invoice.pay`"), "{}", refused.err);
+    assert!(!refused.out.contains("--accept-classes"), "{}", refused.out);
 }
 
 /// The sample API in a process of its own.

@@ -126,12 +126,34 @@ fn the_doctor_looks_at_everything_and_says_how_to_mend_it() {
     assert!(line("listen.metrics").contains("attorn.toml:"), "{values}");
     assert!(line("gateway.limits.agent.per_s").ends_with("default"), "{values}");
     assert!(line("authority.token_lifetime_s").ends_with("default"), "{values}");
+    assert!(values.contains("attorn.toml is valid; its values:"), "{values}");
 
     serving.stop();
     let told = folder.attorn(&["doctor"]).expect(3).out;
     assert!(told.contains("FAIL") && told.contains("fix: start it: attorn serve"), "{told}");
+    assert!(told.contains("attorn.toml is valid") && !told.contains("its values"), "{told}");
+    a_list_is_printed_without_its_secrets(&folder);
+
+    // Each of what is wrong has its line, and the first one its exit code.
     fs::write(folder.path().join("attorn.toml"), "stat = 1\n").unwrap();
-    folder.attorn(&["doctor"]).expect(2);
+    let identity = folder.path().join("profile/operator/identity.toml");
+    let text = fs::read_to_string(&identity).unwrap();
+    fs::write(&identity, format!("roots = \"/no/such.pem\"\n{text}")).unwrap();
+    let told = folder.attorn(&["doctor", "--json"]).expect(2).out;
+    let failed = |name: &str| {
+        steps(&told).iter().any(|step| step["step"] == name && step["outcome"] == "FAIL")
+    };
+    assert!(failed("config") && failed("tls"), "{told}");
+}
+
+fn a_list_is_printed_without_its_secrets(folder: &Folder) {
+    let config = fs::read_to_string(folder.path().join("attorn.toml")).unwrap();
+    let ship = "[[ship]]\nname = \"siem\"\nurl = \"https://siem.example/in?token=t0psecret\"\n";
+    fs::write(folder.path().join("more.toml"), format!("{config}\n{ship}")).unwrap();
+    let values = folder.attorn(&["doctor", "--config", "more.toml"]).expect(3).out;
+    let line = values.lines().find(|line| line.contains("ship[0].url")).unwrap();
+    assert!(line.contains("https://siem.example/…") && line.contains("more.toml:"), "{line}");
+    assert!(!values.contains("t0psecret"), "{values}");
 }
 
 #[test]

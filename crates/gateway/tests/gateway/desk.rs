@@ -10,6 +10,7 @@ use attorn_registry::{
     AnswersForAgent, Approval, ApprovalAnswer, ApprovalId, ApprovalState, Approver, ApproverKind,
     AskedCall, ReasonCode,
 };
+use tokio::sync::Notify;
 
 #[derive(Debug)]
 pub(crate) struct Desk {
@@ -19,6 +20,10 @@ pub(crate) struct Desk {
     pub(crate) is_silent: AtomicBool,
     /// Says nothing of uses any more, which happen all the same.
     pub(crate) loses_answers: AtomicBool,
+    /// Says that it was asked for a use, and answers when it is told to.
+    pub(crate) waits: AtomicBool,
+    pub(crate) reached: Notify,
+    pub(crate) go: Notify,
     now_s: Arc<AtomicU64>,
 }
 
@@ -38,6 +43,9 @@ impl Desk {
             asked: Mutex::default(),
             is_silent: AtomicBool::default(),
             loses_answers: AtomicBool::default(),
+            waits: AtomicBool::default(),
+            reached: Notify::new(),
+            go: Notify::new(),
             now_s,
         }
     }
@@ -142,6 +150,10 @@ impl ApprovalDesk for Desk {
         Box::pin(async move {
             if self.is_silent.load(Ordering::SeqCst) {
                 return Err(DeskSilent);
+            }
+            if self.waits.load(Ordering::SeqCst) {
+                self.reached.notify_one();
+                self.go.notified().await;
             }
             let now_s = self.now_s();
             let mut approvals = self.approvals.lock().unwrap();

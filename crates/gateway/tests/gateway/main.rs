@@ -17,6 +17,7 @@ mod limits;
 mod lists;
 mod older;
 mod people;
+mod renewal;
 mod responses;
 mod shared;
 mod stdio;

@@ -305,7 +305,7 @@ async fn cut(world: &World, change: impl FnOnce(&World)) -> String {
     let bytes = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".into();
     let hold = std::time::Duration::from_secs(30);
     let rpc_method = "tools/call".into();
-    world.canary.set_script(Some(Script { rpc_method, bytes, hold, trickle: false }));
+    world.canary.set_script(Some(Script { rpc_method, bytes, hold, ..Script::default() }));
     let token = world.issue(&unbound(world, &client_id(), "read:get"));
     let mut ask = call("get", &json!({}));
     ask.headers.push(("authorization".into(), format!("Bearer {token}")));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::world::{Ask, World, call, modern};
 
 fn script(bytes: &str, hold: Duration) -> Script {
-    Script { rpc_method: "tools/call".into(), bytes: bytes.into(), hold, trickle: false }
+    Script { rpc_method: "tools/call".into(), bytes: bytes.into(), hold, ..Script::default() }
 }
 
 fn stream(events: &[&str]) -> String {
@@ -252,7 +252,7 @@ async fn one_client_cannot_hold_all_streams() {
     let hold = Duration::from_secs(60);
     let bytes = stream(&[]).into();
     let rpc_method = "subscriptions/listen".into();
-    world.canary.set_script(Some(Script { rpc_method, bytes, hold, trickle: false }));
+    world.canary.set_script(Some(Script { rpc_method, bytes, hold, ..Script::default() }));
     let token = world.token("read:get");
     let nonce = world.nonce(&token).await;
     let listen = || {

@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) journal: Journal,
     pub(crate) now_s: Arc<AtomicU64>,
     pub(crate) seen: Arc<Mutex<Vec<SeenTools>>>,
+    /// What happens at the end of the next look at the server.
+    pub(crate) after_look: Arc<Mutex<Option<Later>>>,
     /// Where the gateway asks about calls that need a person.
     pub(crate) desk: Arc<Desk>,
     pub(crate) parts: Mutex<SnapshotParts>,
@@ -62,6 +64,9 @@ pub(crate) struct World {
     shutdown: Shutdown,
 }
 
+/// Something that happens later.
+pub(crate) type Later = Box<dyn FnOnce() + Send>;
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -71,6 +76,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) async fn read(response: Response<Body>) -> Self {
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Self { status: head.status, headers: head.headers, text }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
@@ -180,6 +192,8 @@ impl World {
         let seen: Arc<Mutex<Vec<SeenTools>>> = Arc::default();
         let (clock, counter) = (Arc::clone(&now_s), AtomicU64::new(1));
         let sink = Arc::clone(&seen);
+        let after_look: Arc<Mutex<Option<Later>>> = Arc::default();
+        let happens = Arc::clone(&after_look);
         let desk = Arc::new(Desk::new(Arc::clone(&now_s)));
         let shutdown = Shutdown::new();
         let mut settings = Config::new(PublicUrl::parse("http://127.0.0.1:8701").unwrap());
@@ -207,7 +221,7 @@ impl World {
                 }),
                 client: Client::new(ClientConfig::default()).unwrap(),
                 telemetry: telemetry.clone(),
-                tool_observer: ToolObserver::new(move |tools| sink.lock().unwrap().push(tools)),
+                tool_observer: observer(sink, happens),
                 approvals: Arc::clone(&desk) as Arc<dyn ApprovalDesk>,
             },
             shutdown.clone(),
@@ -221,6 +235,7 @@ impl World {
             journal,
             now_s,
             seen,
+            after_look,
             desk,
             parts,
             telemetry,
@@ -238,6 +253,15 @@ impl World {
         change(&mut parts);
         parts.version += 1;
         self.published.publish(Snapshot::new(parts.clone()));
+    }
+
+    /// A change that comes into force when this is called.
+    pub(crate) fn later(&self, change: impl FnOnce(&mut SnapshotParts)) -> Later {
+        let mut parts = self.parts.lock().unwrap().clone();
+        change(&mut parts);
+        parts.version += 1;
+        let published = Arc::clone(&self.published);
+        Box::new(move || published.publish(Snapshot::new(parts)))
     }
 
     fn unique(&self) -> String {
@@ -316,14 +340,20 @@ impl World {
     }
 
     pub(crate) async fn send(&self, ask: Ask) -> Answer {
-        let response = self.respond(ask).await;
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Answer { status: head.status, headers: head.headers, text }
+        Answer::read(self.respond(ask).await).await
     }
 
     pub(crate) async fn respond(&self, ask: Ask) -> Response<Body> {
+        let body = Full::new(ask.body.clone());
+        self.respond_to(ask, body).await
+    }
+
+    /// With this body instead of the one in `ask`.
+    pub(crate) async fn respond_to<B>(&self, ask: Ask, body: B) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Send,
+    {
         let mut request = Request::builder().method(ask.verb).uri("/crm/mcp");
         if !ask.headers.iter().any(|(name, _)| name == "host") {
             request = request.header("host", "127.0.0.1:8701");
@@ -331,7 +361,7 @@ impl World {
         for (name, value) in &ask.headers {
             request = request.header(name, value);
         }
-        let mut request = request.body(Full::new(ask.body)).unwrap();
+        let mut request = request.body(body).unwrap();
         if let Some(peer) = self.peer.lock().unwrap().clone() {
             request.extensions_mut().insert(peer);
         }
@@ -360,17 +390,7 @@ impl World {
     }
 
     pub(crate) fn lock(&self, target: LockTarget) {
-        self.change(|parts| {
-            parts.locks.push(Lock {
-                id: LockId::from_random(&[6; 16]),
-                target,
-                reason: "leaked".into(),
-                by: "ann".into(),
-                created_s: NOW_S,
-                expires_s: NOW_S + 1000,
-                lifted_s: None,
-            });
-        });
+        self.change(|parts| parts.locks.push(lock(target)));
     }
 }
 
@@ -378,6 +398,25 @@ impl Drop for World {
     fn drop(&mut self) {
         self.shutdown.start();
         drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn observer(sink: Arc<Mutex<Vec<SeenTools>>>, happens: Arc<Mutex<Option<Later>>>) -> ToolObserver {
+    ToolObserver::new(move |tools| {
+        sink.lock().unwrap().push(tools);
+        happens.lock().unwrap().take().into_iter().for_each(|later| later());
+    })
+}
+
+pub(crate) fn lock(target: LockTarget) -> Lock {
+    Lock {
+        id: LockId::from_random(&[6; 16]),
+        target,
+        reason: "leaked".into(),
+        by: "ann".into(),
+        created_s: NOW_S,
+        expires_s: NOW_S + 1000,
+        lifted_s: None,
     }
 }
 

@@ -108,6 +108,21 @@ async fn a_token_works_over_a_connection_with_its_certificate() {
     assert_eq!(ask(&world, &bearer, Some(certificate(b"own"))).await, (200, None));
 }
 
+/// Who is told that a token ended gets a new one; who is told of a scheme would look elsewhere.
+#[tokio::test]
+async fn what_ended_is_said_to_have_ended() {
+    let world = world("certificate-token-ended").await;
+    let mut claims = world.claims("read:invoice.get");
+    claims.cnf = Confirmation::Certificate(thumbprint(b"own"));
+    claims.iat -= 120;
+    claims.exp -= 120;
+    let bearer = format!("Bearer {}", world.issue(&claims));
+    let ended = ask(&world, &bearer, Some(certificate(b"own"))).await;
+    assert_eq!(ended, refused("token.expired"));
+    let bearer = format!("Bearer {}", token(&world, b"own"));
+    assert_eq!(ask(&world, &bearer, Some(certificate(b"own"))).await, (200, None));
+}
+
 #[tokio::test]
 async fn a_certificate_that_stands_for_the_server_no_more_ends_its_tokens() {
     let world = world("certificate-ended").await;

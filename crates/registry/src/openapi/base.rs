@@ -11,9 +11,9 @@ use crate::path_template::{PathTemplate, is_variable};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BasePath {
     /// Before every path of the document. Without a slash at its end.
-    document: String,
+    pub(super) document: String,
     /// Of the API's URL. Without a slash at its end.
-    resource: String,
+    pub(super) resource: String,
     /// Whether the API's URL ends with a slash.
     takes_slash: bool,
 }
@@ -128,12 +128,19 @@ impl BasePath {
             return Err(LeftOutReason::TrailingSlash);
         }
         let rest = if rest.is_empty() { "/" } else { rest };
-        let is_partial = |part: &str| part.contains(['{', '}']) && !is_variable(part);
-        PathTemplate::parse(rest).map_err(|_| {
-            let has_partial = rest.split('/').any(is_partial);
-            if has_partial { LeftOutReason::PartialVariable } else { LeftOutReason::Path }
-        })
+        PathTemplate::parse(rest)
+            .map_err(|_| rest.split('/').find_map(not_a_variable).unwrap_or(LeftOutReason::Path))
     }
+}
+
+/// Why a part with a brace is no variable.
+fn not_a_variable(part: &str) -> Option<LeftOutReason> {
+    if is_variable(part) || !part.contains(['{', '}']) {
+        return None;
+    }
+    let name = part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let is_whole = name.is_some_and(|name| !name.contains(['{', '}']));
+    Some(if is_whole { LeftOutReason::VariableName } else { LeftOutReason::PartialVariable })
 }
 
 /// An address, cut.

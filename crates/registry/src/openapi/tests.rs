@@ -3,25 +3,25 @@ use proptest::prelude::*;
 use super::*;
 use crate::Class;
 
-const URL: &str = "https://api.example/";
+pub(super) const URL: &str = "https://api.example/";
 
 /// A document with these members beside its version.
-fn document(members: &str) -> String {
+pub(super) fn document(members: &str) -> String {
     format!(r#"{{"openapi":"3.1.0","info":{{"title":"t","version":"1"}},{members}}}"#)
 }
 
-fn read(text: &str, url: &str, derives_names: bool) -> DescribedOperations {
+pub(super) fn read(text: &str, url: &str, derives_names: bool) -> DescribedOperations {
     let document = OpenApiDocument::parse(text.as_bytes()).unwrap();
     document.operations(&document.base(url, None).unwrap(), derives_names).unwrap()
 }
 
-fn told(described: &DescribedOperations) -> Vec<String> {
+pub(super) fn told(described: &DescribedOperations) -> Vec<String> {
     described.operations.iter().map(ToString::to_string).collect()
 }
 
 /// What becomes of `paths`: operations, and words of why something is none.
 #[track_caller]
-fn check(paths: &str, operations: &[&str], reasons: &[&str]) {
+pub(super) fn check(paths: &str, operations: &[&str], reasons: &[&str]) {
     let described = read(&document(&format!(r#""paths":{paths}"#)), URL, false);
     assert_eq!(told(&described), operations, "{paths}");
     let words: Vec<_> = described.left_out.iter().map(|one| one.reason.as_str()).collect();
@@ -60,9 +60,26 @@ fn a_document_raises_a_class_and_lowers_none() {
     ] {
         check(&one(method, class), &[expected], &[]);
     }
+    let of_all = |all: &str, class: &str| {
+        format!(
+            r#"{{"/a":{{"x-attorn-class":{all},"get":{{"operationId":"x","x-attorn-class":{class}}}}}}}"#
+        )
+    };
+    for (all, class, expected) in [
+        (r#""irreversible""#, r#""read""#, "irreversible:x GET /a"),
+        (r#""read""#, r#""write""#, "write:x GET /a"),
+        (r#""write""#, r#""irreversible""#, "irreversible:x GET /a"),
+        (r#""read""#, r#""read""#, "read:x GET /a"),
+    ] {
+        check(&of_all(all, class), &[expected], &[]);
+    }
     for wrong in [r#""Read""#, r#""none""#, r#""""#, "null", "true", r#"["read"]"#] {
         check(&one("get", wrong), &[], &["class"]);
+        check(&of_all(wrong, r#""irreversible""#), &[], &["class"]);
+        check(&of_all(r#""irreversible""#, wrong), &[], &["class"]);
     }
+    let without = r#"{"/a":{"get":{"operationId":"x"},"x-attorn-class":"irreversible"}}"#;
+    check(without, &["irreversible:x GET /a"], &[]);
 }
 
 const RIGHT: &str = r#"{"/a":{"get":{"operationId":"x"}}}"#;
@@ -82,6 +99,7 @@ fn what_becomes_no_operation_is_named() {
         (r#"{"/a":{"servers":[],"get":{"operationId":"x"}}}"#, "own_servers"),
         (r#"{"/a":{"get":{"operationId":"x","servers":[]}}}"#, "own_servers"),
         (r##"{"/a":{"$ref":"#/x","get":{"operationId":"x"}}}"##, "reference"),
+        (r##"{"/a":{"get":{"$ref":"#/x","operationId":"x"}}}"##, "reference"),
     ] {
         check(wrong, &[], &[reason]);
     }
@@ -95,7 +113,11 @@ fn paths_that_are_no_templates_are_named() {
     for (wrong, reason, right) in [
         ("/a/{id}.json", "partial_variable", "/a/{id}"),
         ("/a/{b}-{c}", "partial_variable", "/a/{b}/{c}"),
-        ("/a/{b c}", "partial_variable", "/a/{b_c}"),
+        ("/a/{b}{c}", "partial_variable", "/a/{b}/{c}"),
+        ("/a/{b", "partial_variable", "/a/{b}"),
+        ("/a/{b c}", "variable_name", "/a/{b_c}"),
+        ("/a/{user.id}", "variable_name", "/a/{user_id}"),
+        ("/a/{}", "variable_name", "/a/{b}"),
         ("/a?b={c}", "partial_variable", "/a/b"),
         ("/a?b=c", "path", "/a/b"),
         ("/a%20b", "path", "/a-b"),
@@ -136,6 +158,13 @@ fn what_is_left_out_says_where_it_stands() {
     assert_eq!((one.method.as_deref(), one.path.as_str()), (Some("TRACE"), "/a"));
     assert_eq!(one.id.as_deref(), Some("x"));
     assert_eq!((&other.method, other.path.as_str(), &other.id), (&None, "/b", &None));
+    let text = document(r#""paths":{"/billing/a":{"get":{}},"/b":{"get":{}}}"#);
+    let document = OpenApiDocument::parse(text.as_bytes()).unwrap();
+    let base = document.base(BILLING, Some(HOST)).unwrap();
+    let described = document.operations(&base, false).unwrap();
+    let below = |one: &LeftOut| one.below.as_ref().map(ToString::to_string);
+    let below: Vec<_> = described.left_out.iter().map(below).collect();
+    assert_eq!(below, [Some("/a".to_owned()), None]);
 }
 
 #[test]
@@ -151,6 +180,10 @@ fn names_are_derived_only_where_that_is_asked_for() {
     ];
     assert_eq!((told(&named), named.left_out.len()), (expected.map(str::to_owned).to_vec(), 0));
     assert_eq!(read(&document(paths), URL, false).left_out.len(), 3);
+    // Of a reference nobody has read what it is.
+    let elsewhere = r##""paths":{"/a":{"get":{"$ref":"#/x"}}}"##;
+    let named = read(&document(elsewhere), URL, true);
+    assert_eq!((named.operations.len(), named.left_out[0].reason), (0, LeftOutReason::Reference));
     // A derived name that two have is nobody's, and one that is too long is none.
     let twins = r#""paths":{"/a.b":{"get":{}},"/a/b":{"get":{}}}"#;
     assert_eq!(read(&document(twins), URL, true).left_out.len(), 2);
@@ -183,8 +216,8 @@ fn based(url: &str, urls: &[&str], stated: Option<&str>, expected: &[&str]) {
     assert_eq!(found, expected, "{url} {urls:?} {stated:?}");
 }
 
-const HOST: &str = "https://api.example/";
-const BILLING: &str = "https://api.example/billing";
+pub(super) const HOST: &str = "https://api.example/";
+pub(super) const BILLING: &str = "https://api.example/billing";
 
 #[test]
 fn a_server_at_the_host_of_the_api_says_where_it_is() {
@@ -295,9 +328,12 @@ fn other_documents_are_refused() {
     for text in ["", "openapi: 3.1.0\npaths: {}\n", "\u{feff}{}", r#"{"a":1,"a":1}"#] {
         assert!(matches!(refused(text), Some(OpenApiRefusal::Json(_))), "{text}");
     }
-    let servers = vec![r#"{"url":"/"}"#; 65].join(",");
-    let many = document(&format!(r#""servers":[{servers}],"paths":{{}}"#));
-    assert_eq!(refused(&many), Some(OpenApiRefusal::Form("servers")));
+    let of = |count: usize| {
+        let servers = vec![r#"{"url":"/"}"#; count].join(",");
+        document(&format!(r#""servers":[{servers}],"paths":{{}}"#))
+    };
+    assert_eq!(refused(&of(64)), None);
+    assert_eq!(refused(&of(65)), Some(OpenApiRefusal::TooManyServers));
 }
 
 #[test]

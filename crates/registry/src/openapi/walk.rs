@@ -1,10 +1,12 @@
 //! The walk through the paths of a document.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use attorn_json::Value;
 
 use super::base::BasePath;
+use super::reach::Reach;
 use super::{DescribedOperations, ITEMS_MAX, LeftOut, LeftOutReason, OpenApiRefusal};
 use crate::path_template::PathTemplate;
 use crate::{Class, HttpMethod, OperationId, ResourceOperation};
@@ -32,36 +34,50 @@ struct Walk<'w> {
     derives_names: bool,
     /// With the method and the path as the document has them.
     found: Vec<(ResourceOperation, String)>,
-    left_out: Vec<LeftOut>,
+    /// With the class that it asks for.
+    left_out: Vec<(LeftOut, Class)>,
+}
+
+/// What a path item says of all its operations.
+#[derive(Clone, Copy)]
+struct PathItem {
+    has_servers: bool,
+    asked: Result<Class, LeftOutReason>,
 }
 
 impl Walk<'_> {
     /// OpenAPI 3.1.1, Path Item Object.
     fn path_item(&mut self, path: &str, item: Value<'_>) {
-        let whole = |reason| LeftOut { method: None, path: path.to_owned(), id: None, reason };
+        let below = self.base.template(path).ok();
+        let left_out = |method, id, reason| {
+            let (path, below) = (path.to_owned(), below.clone());
+            LeftOut { method, path, below, id, reason }
+        };
         if !item.is_object() {
-            return self.left_out.push(whole(LeftOutReason::Form));
+            let one = left_out(None, None, LeftOutReason::Form);
+            return self.left_out.push((one, Class::Read));
         }
-        // Beside a reference the specification defines nothing, so nothing beside it is taken.
+        // Beside a reference the specification defines nothing, so nothing beside it is taken. What
+        // it refers to may ask for anything, with any method.
         if item.member("$ref").is_some() {
-            return self.left_out.push(whole(LeftOutReason::Reference));
+            let one = left_out(None, None, LeftOutReason::Reference);
+            return self.left_out.push((one, Class::Irreversible));
         }
         let has_servers = item.member("servers").is_some();
+        let whole = PathItem { has_servers, asked: asked(item) };
         for (name, operation) in item.members().into_iter().flatten() {
             if OTHER_MEMBERS.contains(&name.as_ref()) || name.starts_with("x-") {
                 continue;
             }
-            let read = self.operation((path, name.as_ref()), operation, has_servers);
-            match read {
+            match self.operation((path, name.as_ref()), operation, whole) {
                 Ok(operation) => self.found.push((operation, path.to_owned())),
                 Err(reason) => {
                     let id = operation.member("operationId").and_then(Value::string);
-                    self.left_out.push(LeftOut {
-                        method: Some(name.to_ascii_uppercase()),
-                        path: path.to_owned(),
-                        id: id.map(std::borrow::Cow::into_owned),
-                        reason,
-                    });
+                    let id = id.map(std::borrow::Cow::into_owned);
+                    let one = left_out(Some(name.to_ascii_uppercase()), id, reason);
+                    // What cannot be read may ask for anything.
+                    let class = whole.class(operation).unwrap_or(Class::Irreversible);
+                    self.left_out.push((one, class));
                 }
             }
         }
@@ -72,19 +88,19 @@ impl Walk<'_> {
         &self,
         (path, method): (&str, &str),
         described: Value<'_>,
-        has_servers: bool,
+        whole: PathItem,
     ) -> Result<ResourceOperation, LeftOutReason> {
         let known = METHODS.iter().find(|(name, ..)| *name == method);
         let (_, method, proposed) = *known.ok_or(LeftOutReason::Method)?;
         if !described.is_object() {
             return Err(LeftOutReason::Form);
         }
+        let class = whole.class(described)?.max(proposed);
         // Whether those are at the URL of the API is more than we can say.
-        if has_servers || described.member("servers").is_some() {
+        if whole.has_servers || described.member("servers").is_some() {
             return Err(LeftOutReason::OwnServers);
         }
         let path = self.base.template(path)?;
-        let class = class(described, proposed)?;
         let id = self.id(described, method, &path)?;
         Ok(ResourceOperation { id, class, method, path })
     }
@@ -112,7 +128,7 @@ impl Walk<'_> {
 
     /// Of two that cannot be told apart neither is taken: nobody knows which one was meant.
     fn end(self) -> DescribedOperations {
-        let Self { found, mut left_out, .. } = self;
+        let Self { base, found, mut left_out, .. } = self;
         let (mut ids, mut places) = (BTreeMap::new(), BTreeMap::new());
         for (operation, _) in &found {
             *ids.entry(operation.id.clone()).or_insert(0_usize) += 1;
@@ -131,18 +147,56 @@ impl Walk<'_> {
             };
             let method = Some(operation.method.as_str().to_owned());
             let id = Some(operation.id.as_str().to_owned());
-            left_out.push(LeftOut { method, path, id, reason });
+            let below = Some(operation.path);
+            left_out.push((LeftOut { method, path, below, id, reason }, operation.class));
         }
-        DescribedOperations { operations, left_out }
+        let raised = raise(&mut operations, &left_out, base);
+        let left_out = left_out.into_iter().map(|(one, _)| one).collect();
+        DescribedOperations { operations, left_out, raised }
     }
 }
 
-/// What the document asks for counts where it is more than what the method says: its author can warn,
-/// and cannot play down.
-fn class(described: Value<'_>, proposed: Class) -> Result<Class, LeftOutReason> {
-    let Some(asked) = described.member("x-attorn-class") else { return Ok(proposed) };
+impl PathItem {
+    /// The class that the document asks for. It counts where it is more than what the method says:
+    /// an author can warn, and cannot play down.
+    fn class(self, described: Value<'_>) -> Result<Class, LeftOutReason> {
+        Ok(self.asked?.max(asked(described)?))
+    }
+}
+
+fn asked(described: Value<'_>) -> Result<Class, LeftOutReason> {
+    // What it refers to is not read, and says more than what is beside it.
+    if described.member("$ref").is_some() {
+        return Err(LeftOutReason::Reference);
+    }
+    let Some(asked) = described.member("x-attorn-class") else { return Ok(Class::Read) };
     let asked = asked.string().and_then(|asked| asked.parse::<Class>().ok());
-    Ok(asked.ok_or(LeftOutReason::Class)?.max(proposed))
+    asked.ok_or(LeftOutReason::Class)
+}
+
+/// What is left out is still at the API, and a guard may take a request for it as one of another
+/// operation. Without the higher class of the two there, the warning of the document would be lost.
+fn raise(
+    operations: &mut [ResourceOperation],
+    left_out: &[(LeftOut, Class)],
+    base: &BasePath,
+) -> Vec<(OperationId, LeftOut)> {
+    let mut warnings: Vec<_> = left_out.iter().collect();
+    // The highest come first, so that nothing is raised twice.
+    warnings.sort_by_key(|(_, class)| Reverse(*class));
+    let mut raised = Vec::new();
+    for (one, class) in warnings {
+        let Some(reach) = Reach::of(&one.path, base) else { continue };
+        for operation in &mut *operations {
+            let method = operation.method.as_str();
+            let is_method = one.method.as_deref().is_none_or(|asked| asked == method);
+            if is_method && operation.class < *class && reach.meets(&operation.path) {
+                operation.class = *class;
+                raised.push((operation.id.clone(), one.clone()));
+            }
+        }
+    }
+    raised
 }
 
 /// `get.invoices.id` of `GET /invoices/{id}`.

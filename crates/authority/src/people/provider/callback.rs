@@ -8,6 +8,7 @@ use attorn_audit::Kind;
 use attorn_net::Body;
 use attorn_oauth::form::Form;
 use attorn_registry::{Person, ReasonCode};
+use attorn_store::SignedInBy;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
@@ -33,8 +34,8 @@ pub(crate) async fn callback(shared: &Shared, people: &People, head: &Parts) -> 
             let log_in = LogIn {
                 person: &person,
                 waiting: Some(&waiting),
+                by: SignedInBy::Provider,
                 provider: Some(provider.issuer.as_str()),
-                passkey: None,
             };
             open(shared, head, &browser, &log_in, now_ms).await
         }

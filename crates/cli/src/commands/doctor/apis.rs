@@ -10,7 +10,8 @@ use attorn_egress::StaticKey;
 use http::HeaderValue;
 use serde_json::Value;
 
-use super::funnel::Funnel;
+use super::asked;
+use super::funnel::{Funnel, word};
 use crate::admin::{Admin, Operation, items};
 use crate::config::{Config, Follow};
 use crate::exit::Failure;
@@ -35,7 +36,7 @@ pub(super) async fn look(funnel: &mut Funnel, admin: &Admin, config: &Config) {
     if config.guard.is_empty() && config.egress.is_empty() {
         return;
     }
-    let resources = match admin.read(Operation::ResourceList, &[], &[]).await {
+    let resources = match asked::listed(admin, Operation::ResourceList).await {
         Ok(answer) => answer,
         Err(failure) => return funnel.fail("apis", &failure),
     };
@@ -46,7 +47,7 @@ pub(super) async fn look(funnel: &mut Funnel, admin: &Admin, config: &Config) {
     if config.egress.is_empty() {
         return;
     }
-    let servers = match admin.read(Operation::ServerList, &[], &[]).await {
+    let servers = match asked::listed(admin, Operation::ServerList).await {
         Ok(answer) => answer,
         Err(failure) => return funnel.fail("egress", &failure),
     };
@@ -70,7 +71,7 @@ fn tell(funnel: &mut Funnel, step: &str, found: Found) {
 
 /// Whether the authority knows the gateway or guard that runs here in a process of its own.
 async fn followed(funnel: &mut Funnel, admin: &Admin, follow: &Follow) {
-    let listed = admin.read(Operation::GatewayList, &[], &[]).await;
+    let listed = asked::listed(admin, Operation::GatewayList).await;
     let own = Profile::load(&follow.profile, Who::Gateway);
     match (own, listed) {
         (Ok(own), Ok(listed)) => {
@@ -85,6 +86,7 @@ fn gateway(listed: &[Value], client_id: &str, name: &str) -> Found {
     let own = listed.iter().find(|one| text(one, "id") == Some(client_id));
     let Some(own) = own else {
         let failure = Failure::no(format!("the authority knows no gateway `{name}`"));
+        let name = word(name);
         let next = format!("attorn gateway register {name} --owner OWNER --code-file FILE");
         return Found::Failed(failure.next(next));
     };
@@ -106,7 +108,7 @@ fn api(resources: &[Value], url: &str) -> Found {
     match member(resource, "operations").as_array().map_or(0, Vec::len) {
         0 => Found::Finding {
             what: format!("{name} has no operations, so every request is refused"),
-            fix: format!("attorn resource operation import {name} openapi.json"),
+            fix: format!("attorn resource operation import {} openapi.json", word(&name)),
         },
         count => Found::Well(format!("{name}, active, {count} operations")),
     }
@@ -116,14 +118,15 @@ fn registered<'r>(resources: &'r [Value], url: &str) -> Result<&'r Value, Failur
     let found = resources.iter().find(|one| text(one, "url") == Some(url));
     let resource = found.ok_or_else(|| {
         Failure::no("no API is registered with this URL")
-            .next(format!("attorn resource register NAME --owner OWNER --url {url}"))
+            .next(format!("attorn resource register NAME --owner OWNER --url {}", word(url)))
     })?;
     let (name, state) = (text(resource, "name"), text(resource, "state"));
     if state == Some("active") {
         return Ok(resource);
     }
     let (name, state) = (clean(name.unwrap_or_default()), clean(state.unwrap_or_default()));
-    Err(Failure::no(format!("{name} is {state}")).next(format!("attorn resource show {name}")))
+    let next = format!("attorn resource show {}", word(&name));
+    Err(Failure::no(format!("{name} is {state}")).next(next))
 }
 
 /// A server, the API that it has a way to, and whether a rule gives it anything there.
@@ -136,7 +139,7 @@ fn way_out((servers, server): (&[Value], &str), (resources, url): (&[Value], &st
     let state = text(known, "state").unwrap_or_default();
     if state != "active" {
         let failure = Failure::no(format!("the server is {}", clean(state)));
-        return Found::Failed(failure.next(format!("attorn server show {}", clean(server))));
+        return Found::Failed(failure.next(format!("attorn server show {}", word(server))));
     }
     let resource = match registered(resources, url) {
         Ok(resource) => resource,
@@ -148,8 +151,9 @@ fn way_out((servers, server): (&[Value], &str), (resources, url): (&[Value], &st
         0 => Found::Finding {
             what: format!("no rule gives it anything at {name}"),
             fix: format!(
-                "attorn server downstream allow {} {name} --from SCOPE --to SCOPE",
-                clean(server)
+                "attorn server downstream allow {} {} --from SCOPE --to SCOPE",
+                word(server),
+                word(&name)
             ),
         },
         count => Found::Well(format!("{name}, {count} rules")),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, clean};
+use crate::output::{Output, clean, quoted};
 
 /// Checks in order. A failure that nothing after it depends on does not stop them.
 pub(super) struct Funnel {
@@ -66,9 +66,16 @@ impl Funnel {
             });
             return output.text(&row.to_string());
         }
-        output.say(&format!("{number:>2} {step:<12} {outcome:<5} {}", clean(detail)));
+        let (step, detail) = (clean(step), clean(detail));
+        output.say(&format!("{number:>2} {step:<12} {outcome:<5} {detail}"));
         if let Some(fix) = fix {
-            output.say(&format!("   fix: {fix}"));
+            output.say(&format!("   fix: {}", clean(fix)));
         }
     }
+}
+
+/// A word of a command to type that came from a file or from another party: a shell takes it as one
+/// word, and as nothing else.
+pub(super) fn word(text: &str) -> String {
+    quoted(&clean(text))
 }

@@ -3,7 +3,7 @@
 
 use attorn_authority::{FetchRefusal, LookRefusal, SeenIssuer};
 
-use super::funnel::Funnel;
+use super::funnel::{Funnel, word};
 use crate::config::Config;
 use crate::exit::Failure;
 
@@ -41,17 +41,18 @@ fn failure(why: &LookRefusal, hosts: &str) -> Failure {
             Failure::usage(what).next(format!("list its host under `{hosts}` in attorn.toml"))
         }
         LookRefusal::Fetch { url, why: FetchRefusal::Unreachable } => {
-            Failure::unreachable(what).next(format!("reach it from this machine: curl {url}"))
+            let next = format!("reach it from this machine: curl {}", word(url));
+            Failure::unreachable(what).next(next)
         }
         LookRefusal::Fetch { url, why: FetchRefusal::Answer } => {
-            Failure::no(what).next(format!("see what is there: curl -i {url}"))
+            Failure::no(what).next(format!("see what is there: curl -i {}", word(url)))
         }
         LookRefusal::Document { url, .. } | LookRefusal::Provider { url, .. } => {
-            let next = format!("compare `issuer` in attorn.toml with: curl {url}");
+            let next = format!("compare `issuer` in attorn.toml with: curl {}", word(url));
             Failure::no(what).next(next)
         }
         LookRefusal::Keys { url, .. } => {
-            Failure::no(what).next(format!("see its keys: curl {url}"))
+            Failure::no(what).next(format!("see its keys: curl {}", word(url)))
         }
         LookRefusal::Client(_) | LookRefusal::File(_) | LookRefusal::Login(_) => {
             Failure::usage(what).next("see [authority] in attorn.toml")
@@ -86,5 +87,14 @@ mod tests {
         assert_eq!(end(fetch(FetchRefusal::Answer)), Exit::No);
         assert_eq!(end(fetch(FetchRefusal::Address)), Exit::Usage);
         assert_eq!(end(Err(LookRefusal::File("gone".to_owned()))), Exit::Usage);
+    }
+
+    #[test]
+    fn a_url_is_one_word_of_the_command_to_type() {
+        let url = "https://id.example/$(id)?a=1&b='c'\u{1b}".to_owned();
+        let why = LookRefusal::Fetch { url, why: FetchRefusal::Answer };
+        let next = failure(&why, "hosts").next.unwrap();
+        let quoted = r"curl -i 'https://id.example/$(id)?a=1&b='\''c'\''".to_owned() + "\u{fffd}'";
+        assert!(next.ends_with(&quoted), "{next}");
     }
 }

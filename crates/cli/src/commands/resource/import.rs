@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use attorn_registry::{
     BaseRefusal, Class, DescribedOperations, LeftOut, LeftOutReason, OPENAPI_BYTES_MAX,
-    OpenApiDocument, OpenApiRefusal, OperationChange, ResourceOperation,
+    OpenApiDocument, OpenApiRefusal, OperationChange, OperationId, PathTemplate, ResourceOperation,
 };
 use clap::Args;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub(crate) struct ImportArgs {
     /// Name operations without an operationId of our form by method and path
     #[arg(long)]
     derive_names: bool,
-    /// Take away the operations that the document does not have
+    /// Take away the operations that the document does not have, not even left out
     #[arg(long)]
     remove_others: bool,
     #[command(flatten)]
@@ -55,7 +55,8 @@ Examples:
 An operation is named by its operationId. GET and HEAD are proposed as read, POST, PUT and PATCH as
 write, DELETE as irreversible; `x-attorn-class` in the document raises that and never lowers it. The
 class of an operation that is there is raised, and lowered by --class alone. What cannot become an
-operation is left out by name. All of it is changed, or nothing.
+operation is left out by name, and the class that it asks for counts for each operation that could
+take its requests. All of it is changed, or nothing.
 
 YAML is not read: yq -o json openapi.yaml > openapi.json
 
@@ -76,6 +77,12 @@ pub(super) async fn import(admin: &Admin, args: &ImportArgs) -> Result<Exit, Fai
         return Err(Failure::no(format!("no operation of the document can be taken below {url}"))
             .next("attorn resource operation import --help"));
     }
+    if args.remove_others
+        && let [id, others @ ..] = described_and_missing(&resource, &described).as_slice()
+    {
+        show_left_out(admin, &described.left_out);
+        return Err(not_gone(args, id, others.len()));
+    }
     let mut list = list(args, &described)?;
     let place = [args.resource.as_str()];
     let plan = if let Some(digest) = &args.accept_classes {
@@ -87,7 +94,24 @@ pub(super) async fn import(admin: &Admin, args: &ImportArgs) -> Result<Exit, Fai
     } else {
         admin.post_read_at(Operation::ResourceOperationPlan, &place, list).await?
     };
-    Ok(show(admin, args, &plan, &described.left_out))
+    Ok(show(admin, args, &plan, &described))
+}
+
+/// Operations of the API that the list does not have although the document does: they are left out.
+fn described_and_missing<'r>(resource: &'r Value, described: &DescribedOperations) -> Vec<&'r str> {
+    let is_left_out = |own: &Value| {
+        let (id, method) = (text(own, "id"), text(own, "method"));
+        let path = text(own, "path").and_then(|path| PathTemplate::parse(path).ok());
+        described.left_out.iter().any(|one| {
+            let is_method = one.method.is_none() || one.method.as_deref() == method;
+            let both = one.below.as_ref().zip(path.as_ref());
+            let is_path = both.is_some_and(|(below, path)| below.is_same_place(path));
+            (one.id.is_some() && one.id.as_deref() == id) || (is_method && is_path)
+        })
+    };
+    let is_listed = |id: &str| described.operations.iter().any(|one| one.id.as_str() == id);
+    let there = items(member(resource, "operations")).iter().filter(|own| is_left_out(own));
+    there.filter_map(|own| text(own, "id")).filter(|id| !is_listed(id)).collect()
 }
 
 /// The operations in the form of the admin API.
@@ -117,15 +141,18 @@ fn list(args: &ImportArgs, described: &DescribedOperations) -> Result<Value, Fai
     Ok(json!({ "operations": operations, "remove_others": args.remove_others }))
 }
 
-fn show(admin: &Admin, args: &ImportArgs, plan: &Value, left_out: &[LeftOut]) -> Exit {
-    let output = admin.output;
+fn show(admin: &Admin, args: &ImportArgs, plan: &Value, described: &DescribedOperations) -> Exit {
+    let (output, left_out) = (admin.output, &described.left_out);
     let planned = items(member(plan, "operations"));
     if output.is_machine() {
         let mut whole = plan.clone();
         set(&mut whole, "left_out", left_out.iter().map(told).collect::<Vec<_>>());
+        let warning = |(id, one): &(OperationId, LeftOut)| json!({ "operation": id.as_str(), "left_out": told(one) });
+        set(&mut whole, "warnings", described.raised.iter().map(warning).collect::<Vec<_>>());
         output.object(&whole);
     } else {
-        let rows = planned.iter().map(row).chain(left_out.iter().map(left_out_row));
+        let rows = planned.iter().map(|one| row(one, described));
+        let rows = rows.chain(left_out.iter().map(left_out_row));
         let columns = ["change", "operation", "class", "method", "path", "remark"];
         output.list(&rows.collect::<Vec<_>>(), &columns);
     }
@@ -149,22 +176,33 @@ fn show(admin: &Admin, args: &ImportArgs, plan: &Value, left_out: &[LeftOut]) ->
 }
 
 /// An operation of a plan, flat.
-fn row(planned: &Value) -> Value {
+fn row(planned: &Value, described: &DescribedOperations) -> Value {
     let of = |name: &str| at(planned, &format!("/operation/{name}")).clone();
     let change = text(planned, "change").unwrap_or_default();
     let before = text(planned, "before").unwrap_or_default();
     let is = |one: OperationChange| change == one.as_str();
-    let remark = if is(OperationChange::Class) || is(OperationChange::Moved) {
-        format!("was {before}")
-    } else if is(OperationChange::Taken) {
-        format!("left out: `{before}` is there")
+    let mut remarks = Vec::new();
+    if is(OperationChange::Class) || is(OperationChange::Moved) {
+        remarks.push(format!("was {before}"));
+    }
+    if is(OperationChange::Taken) {
+        remarks.push(format!("left out: `{before}` is there"));
     } else {
-        String::new()
-    };
+        let id = of("id");
+        let own = described.raised.iter().filter(|(raised, _)| id == raised.as_str());
+        remarks.extend(own.map(|(_, one)| warning(one)));
+    }
     json!({
         "change": change, "operation": of("id"), "class": of("class"), "method": of("method"),
-        "path": of("path"), "remark": remark,
+        "path": of("path"), "remark": remarks.join("; "),
     })
+}
+
+/// Why a class is higher than what is said of the operation itself. It is told beside a class that
+/// the owner states, too.
+fn warning(one: &LeftOut) -> String {
+    let method = one.method.as_deref().map_or_else(String::new, |method| format!("{method} "));
+    format!("takes requests for `{method}{}`, left out, which asks for a higher class", one.path)
 }
 
 fn left_out_row(one: &LeftOut) -> Value {
@@ -228,6 +266,20 @@ fn again(args: &ImportArgs, failure: Failure) -> Failure {
     }
 }
 
+fn not_gone(args: &ImportArgs, id: &str, more: usize) -> Failure {
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let what = format!(
+        "`--remove-others` would take away `{}`{more}, which the document has: it is left out, and \
+         not gone",
+        clean(id)
+    );
+    Failure::no(what).next(format!(
+        "correct the document, or take it away by name: attorn resource operation remove {} {}",
+        quoted(&clean(&args.resource)),
+        quoted(&clean(id))
+    ))
+}
+
 fn unread(file: &Path, why: &OpenApiRefusal) -> Failure {
     let failure = Failure::usage(format!("`{}`: {why}", file.display()));
     match why {
@@ -238,6 +290,7 @@ fn unread(file: &Path, why: &OpenApiRefusal) -> Failure {
         OpenApiRefusal::Form(_)
         | OpenApiRefusal::Swagger
         | OpenApiRefusal::TooMany
+        | OpenApiRefusal::TooManyServers
         | OpenApiRefusal::Version => failure.next("attorn resource operation import --help"),
     }
 }
@@ -273,12 +326,15 @@ mod tests {
         Line::try_parse_from(words).unwrap().args
     }
 
-    fn described() -> DescribedOperations {
-        let text = r#"{"openapi":"3.1.0","paths":{"/a":{
-            "get":{"operationId":"get"},"post":{"operationId":"search"},"trace":{}}}}"#;
+    fn read(paths: &str) -> DescribedOperations {
+        let text = format!(r#"{{"openapi":"3.1.0","paths":{paths}}}"#);
         let document = OpenApiDocument::parse(text.as_bytes()).unwrap();
         let base = document.base("https://api.example/", None).unwrap();
         document.operations(&base, false).unwrap()
+    }
+
+    fn described() -> DescribedOperations {
+        read(r#"{"/a":{"get":{"operationId":"get"},"post":{"operationId":"search"},"trace":{}}}"#)
     }
 
     #[test]
@@ -299,6 +355,55 @@ mod tests {
         for wrong in ["search", "search=none", "=read", "search:read"] {
             assert!(stated_class(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_the_document_has_is_not_taken_away() {
+        let described = read(
+            r#"{"/a":{"get":{"operationId":"get"}},"/c/{id}":{"put":{}},"/d":{"$ref":"x"},
+                "/b":{"get":{"operationId":"b","x-attorn-class":"Write"}},
+                "/e/{id}.pdf":{"get":{"operationId":"pdf"}}}"#,
+        );
+        for (id, method, path, is_there) in [
+            ("get", "GET", "/a", false),
+            ("b", "POST", "/moved", true),
+            ("other", "GET", "/b", true),
+            ("other", "POST", "/b", false),
+            ("put", "PUT", "/C/{name}", true),
+            ("d", "DELETE", "/d", true),
+            ("pdf", "GET", "/e/{id}", true),
+            ("gone", "GET", "/gone", false),
+        ] {
+            let own = json!({ "id": id, "class": "read", "method": method, "path": path });
+            let resource = json!({ "operations": [own] });
+            let expected = if is_there { vec![id] } else { Vec::new() };
+            assert_eq!(described_and_missing(&resource, &described), expected, "{method} {path}");
+        }
+        let failure = not_gone(&args(&["--remove-others"]), "b", 2);
+        assert!(failure.what.contains("`b` and 2 more"), "{failure}");
+        let next = failure.next.unwrap_or_default();
+        assert!(next.ends_with(": attorn resource operation remove billing b"), "{next}");
+        assert_eq!(failure.exit, Exit::No);
+    }
+
+    #[test]
+    fn a_class_that_something_left_out_raised_is_told() {
+        let described = read(
+            r#"{"/items/{id}":{"get":{"operationId":"item.get"}},
+                "/items/{id}:purge":{"get":{"x-attorn-class":"irreversible"}}}"#,
+        );
+        let list = list(&args(&[]), &described).unwrap();
+        assert_eq!(list["operations"][0]["class"], "irreversible");
+        let remark = |change: &str, id: &str| {
+            let planned = json!({ "change": change, "operation": { "id": id }, "before": "x" });
+            row(&planned, &described)["remark"].as_str().unwrap().to_owned()
+        };
+        let why = "takes requests for `GET /items/{id}:purge`, left out, which asks for a higher \
+                   class";
+        assert_eq!(remark("new", "item.get"), why);
+        assert_eq!(remark("class", "item.get"), format!("was x; {why}"));
+        assert_eq!(remark("taken", "item.get"), "left out: `x` is there");
+        assert_eq!(remark("removed", "other"), "");
     }
 
     #[test]
