@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use attorn_enforce::view::View;
+use attorn_journal::Durability;
 use attorn_json::Limits;
 use attorn_mcp::{ClientMessage, HeaderView, Method, Request, Revision, check_param_headers};
 use attorn_net::Body;
@@ -77,9 +78,7 @@ where
     let permit = exchange.or_wait(decided, &call, &caller).await?;
 
     // 6. The approval is used up and the intent is recorded before anything leaves.
-    let durability = exchange.count_call(&permit).await?;
-    exchange.seal_arguments(call.arguments(), durability).await?;
-    let permit = exchange.permit_again(head, (&caller, &call), &behind, permit).await?;
+    let (permit, durability) = exchange.count(head, (&caller, &call), &behind, permit).await?;
     let used = permit.scope().clone();
     let cleared = exchange.clear(permit, &call).await?;
     exchange.verify_cleared(head, &caller, &call)?;
@@ -135,22 +134,31 @@ impl Exchange {
         }
     }
 
-    /// The permit, or the one of now where something changed since it was given.
-    async fn permit_again(
+    /// Counts the call and seals its arguments. Gives the permit, or the one of now where something changed
+    /// meanwhile; one that rests on something else is counted as well.
+    async fn count(
         &mut self,
         head: &request::Parts,
         (caller, call): (&Caller, &Request<'_>),
         behind: &Behind,
         permit: Permit,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<(Permit, Durability), Refusal> {
+        let durability = self.count_call(&permit).await?;
+        self.seal_arguments(call.arguments(), durability).await?;
         if !self.renew(head, caller)? {
-            return Ok(permit);
+            return Ok((permit, durability));
         }
         let view = Arc::clone(&self.view);
         let server = view.server(&self.server_name).ok_or(HeadRefusal::PathUnknown)?;
         let decided = self.decide_call(&view, server, caller, call)?;
         verify_definition(call, server, &behind.seen(), self.revision)?;
-        self.or_wait(decided, call, caller).await
+        let again = self.or_wait(decided, call, caller).await?;
+        let rests_on = |permit: &Permit| {
+            (permit.class(), permit.counted(), permit.grant().cloned(), permit.approval().is_some())
+        };
+        let is_same = rests_on(&again) == rests_on(&permit);
+        let durability = if is_same { durability } else { self.count_call(&again).await? };
+        Ok((again, durability))
     }
 
     /// Whether all that a call rests on still holds, after its approval was used up.
